@@ -1,0 +1,1 @@
+//! What everything stands on. Invariant: no I/O, no Redis semantics, no other module of ours.

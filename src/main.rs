@@ -1,0 +1,3 @@
+//! The `ironring` binary.
+
+fn main() {}
