@@ -1,0 +1,7 @@
+//! The state of one client, without its socket.
+//!
+//! Invariant: nothing here reads or writes a socket; `net/` owns the connection and embeds this.
+
+pub mod session;
+
+pub use session::{ConnectionFacts, ConnectionTable, ReplyMode, Session, SessionFacts, Verdict};

@@ -1,0 +1,165 @@
+//! A client's session: what AUTH, SELECT, HELLO and CLIENT change, and what CLIENT LIST shows.
+//!
+//! Invariant: a session is changed on its home core only, by session commands; what a travelling
+//! batch needs of it is copied into the batch.
+
+use crate::base::time::Millis;
+use crate::resp::Proto;
+
+/// Which replies the client wants (CLIENT REPLY).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ReplyMode {
+    /// All.
+    #[default]
+    On,
+    /// None.
+    Off,
+    /// Not the one of the next command.
+    SkipNext,
+    /// Not the one of the current command.
+    Skip,
+}
+
+/// What a travelling batch needs of its session.
+#[derive(Clone, Copy, Debug)]
+pub struct SessionFacts {
+    /// Unique while the process lives; never used again.
+    pub id: u64,
+    /// The selected database.
+    pub db: usize,
+    /// The protocol of its replies.
+    pub proto: Proto,
+    /// False until AUTH, where a password is set.
+    pub authenticated: bool,
+    /// Which replies it wants.
+    pub reply_mode: ReplyMode,
+    /// CLIENT NO-TOUCH: its reads leave the access clocks alone.
+    pub no_touch: bool,
+    /// CLIENT IMPORT-SOURCE (Valkey).
+    pub import_source: bool,
+}
+
+/// The state of one client.
+#[derive(Debug)]
+pub struct Session {
+    /// What travels with its commands.
+    pub facts: SessionFacts,
+    /// Close when everything written so far has been sent.
+    pub close_after_reply: bool,
+    /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
+    pub no_evict: bool,
+    /// CLIENT CAPA redirect (Valkey).
+    pub capa_redirect: bool,
+    /// CLIENT SETNAME.
+    pub name: Vec<u8>,
+    /// CLIENT SETINFO LIB-NAME.
+    pub lib_name: Vec<u8>,
+    /// CLIENT SETINFO LIB-VER.
+    pub lib_ver: Vec<u8>,
+    /// The peer's address, `ip:port`, or `path:0` for a unix socket.
+    pub addr: String,
+    /// The address that it connected to.
+    pub laddr: String,
+    /// Came through the unix socket.
+    pub unix: bool,
+    /// The socket's descriptor, for CLIENT LIST only.
+    pub fd: i32,
+    /// When it connected.
+    pub created: Millis,
+    /// When it last sent something.
+    pub last_interaction: Millis,
+    /// The full name of its last command, `client|list`. Empty before the first.
+    pub last_command: &'static str,
+    /// Commands that it sent.
+    pub commands: u64,
+    /// Bytes that it sent.
+    pub net_input_bytes: u64,
+    /// Bytes that were sent to it.
+    pub net_output_bytes: u64,
+    /// Reads from its socket.
+    pub reads: u64,
+}
+
+impl Session {
+    /// A fresh session. `authenticated` is true where no password is set.
+    pub fn new(id: u64, now: Millis, authenticated: bool) -> Self {
+        Session {
+            facts: SessionFacts {
+                id,
+                db: 0,
+                proto: Proto::Resp2,
+                authenticated,
+                reply_mode: ReplyMode::On,
+                no_touch: false,
+                import_source: false,
+            },
+            close_after_reply: false,
+            no_evict: false,
+            capa_redirect: false,
+            name: Vec::new(),
+            lib_name: Vec::new(),
+            lib_ver: Vec::new(),
+            addr: String::new(),
+            laddr: String::new(),
+            unix: false,
+            fd: -1,
+            created: now,
+            last_interaction: now,
+            last_command: "",
+            commands: 0,
+            net_input_bytes: 0,
+            net_output_bytes: 0,
+            reads: 0,
+        }
+    }
+
+    /// RESET: everything that commands changed, back to the start. Names of libraries stay.
+    pub fn reset(&mut self, authenticated: bool) {
+        let fresh = Session::new(self.facts.id, self.created, authenticated);
+        self.facts = fresh.facts;
+        self.no_evict = false;
+        self.name.clear();
+    }
+}
+
+/// What the connection adds to CLIENT LIST and CLIENT INFO, in bytes unless said otherwise.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ConnectionFacts {
+    /// Unparsed input.
+    pub query_bytes: usize,
+    /// Room left in the query buffer.
+    pub query_free: usize,
+    /// Words of the command that is not complete yet.
+    pub argv_bytes: usize,
+    /// Room of the reply buffer.
+    pub reply_buffer_bytes: usize,
+    /// Used room of the reply buffer.
+    pub reply_buffer_used: usize,
+    /// Buffers in the output list.
+    pub output_list_len: usize,
+    /// Bytes in the output list.
+    pub output_list_bytes: usize,
+    /// Everything that the client holds.
+    pub total_bytes: usize,
+    /// The core that it lives on.
+    pub core: usize,
+    /// Closing as soon as its output has been sent.
+    pub closing: bool,
+    /// Waits in a blocking command or for a transaction on other cores.
+    pub blocked: bool,
+}
+
+/// What is to become of a connection that was looked at.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Nothing.
+    Keep,
+    /// Closed; a client that kills itself still gets its reply.
+    Kill,
+}
+
+/// The clients of one core, as commands see them.
+pub trait ConnectionTable {
+    /// Shows every client, in the order of their ids.
+    fn for_each(&mut self, look: &mut dyn FnMut(&mut Session, &ConnectionFacts) -> Verdict);
+}

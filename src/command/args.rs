@@ -1,0 +1,114 @@
+//! The arguments of one request: words borrowed from the buffer that they arrived in.
+//!
+//! Invariant: a range always lies inside its buffer; the dispatcher has checked the arity before a
+//! handler indexes a word that the arity promises.
+
+use super::error::CommandError;
+use crate::base::number;
+pub use crate::resp::request::ArgRange;
+use crate::types::string::BigString;
+
+/// A word that was received in chunks because it is large.
+#[derive(Debug)]
+pub struct BigArg {
+    /// Which word.
+    pub index: usize,
+    /// Its bytes.
+    pub value: BigString,
+}
+
+/// A value to store: borrowed bytes, or chunks that can be kept as they are.
+#[derive(Clone, Copy, Debug)]
+pub enum ArgValue<'q> {
+    /// A word of the request buffer.
+    Bytes(&'q [u8]),
+    /// A large word; cloning it shares the chunks.
+    Big(&'q BigString),
+}
+
+impl ArgValue<'_> {
+    /// Bytes.
+    pub fn len(&self) -> u64 {
+        match self {
+            ArgValue::Bytes(bytes) => bytes.len() as u64,
+            ArgValue::Big(value) => value.len(),
+        }
+    }
+
+    /// True for the empty string.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+}
+
+/// The words of one request, the command's name first.
+#[derive(Clone, Copy, Debug)]
+pub struct Args<'q> {
+    buffer: &'q [u8],
+    ranges: &'q [ArgRange],
+    big: &'q [BigArg],
+}
+
+impl<'q> Args<'q> {
+    /// The words `ranges` of `buffer`; `big` holds those that are not in the buffer.
+    #[inline]
+    pub fn new(buffer: &'q [u8], ranges: &'q [ArgRange], big: &'q [BigArg]) -> Self {
+        Args { buffer, ranges, big }
+    }
+
+    /// Words, the command's name included.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.ranges.len()
+    }
+
+    /// True without any word.
+    pub fn is_empty(&self) -> bool {
+        self.ranges.is_empty()
+    }
+
+    /// Word `index`, which the arity promises.
+    #[inline]
+    pub fn get(&self, index: usize) -> &'q [u8] {
+        let range = self.ranges[index];
+        &self.buffer[range.start as usize..range.start as usize + range.len as usize]
+    }
+
+    /// Word `index`, if it was sent.
+    #[inline]
+    pub fn opt(&self, index: usize) -> Option<&'q [u8]> {
+        (index < self.ranges.len()).then(|| self.get(index))
+    }
+
+    /// Word `index` as a value to store. Only for commands with `takes_chunks`.
+    #[inline]
+    pub fn value(&self, index: usize) -> ArgValue<'q> {
+        match self.big.iter().find(|big| big.index == index) {
+            None => ArgValue::Bytes(self.get(index)),
+            Some(big) => ArgValue::Big(&big.value),
+        }
+    }
+
+    /// All words from `index` on.
+    pub fn iter_from(&self, index: usize) -> impl ExactSizeIterator<Item = &'q [u8]> + use<'q> {
+        let args = *self;
+        (index.min(args.len())..args.len()).map(move |at| args.get(at))
+    }
+
+    /// True if word `index` is `word`, in any case. `word` is upper case.
+    #[inline]
+    pub fn is(&self, index: usize, word: &str) -> bool {
+        self.opt(index).is_some_and(|arg| arg.eq_ignore_ascii_case(word.as_bytes()))
+    }
+
+    /// Word `index` as an integer. `NotAnInteger` if it is none.
+    #[inline]
+    pub fn integer(&self, index: usize) -> Result<i64, CommandError> {
+        number::parse_i64(self.get(index)).ok_or(CommandError::NotAnInteger)
+    }
+
+    /// The large words.
+    pub fn big(&self) -> &'q [BigArg] {
+        self.big
+    }
+}

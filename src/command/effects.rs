@@ -1,0 +1,173 @@
+//! What a command did, beside its reply: dirty count, keyspace events, changed keys, lines to
+//! propagate.
+//!
+//! Invariant: a handler reports everything, always; what nobody is interested in is not recorded,
+//! so that an ordinary write pays for a counter and a test. Effects are drained by `before_sleep`
+//! before anything of the turn leaves the core. Source: Redis' notifyKeyspaceEvent,
+//! signalModifiedKey, server.dirty and alsoPropagate.
+
+/// What somebody wants to hear of.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Interest {
+    /// Keyspace events (notify-keyspace-events is set).
+    pub events: bool,
+    /// Changed keys (watched keys, tracking, blocked clients).
+    pub keys: bool,
+    /// Lines for the journal (AOF or replicas).
+    pub journal: bool,
+}
+
+/// The classes of `notify-keyspace-events`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum EventClass {
+    /// `g`: commands of no type.
+    Generic,
+    /// `$`: strings.
+    String,
+    /// `l`: lists.
+    List,
+    /// `s`: sets.
+    Set,
+    /// `h`: hashes.
+    Hash,
+    /// `z`: sorted sets.
+    SortedSet,
+    /// `t`: streams.
+    Stream,
+    /// `x`: a key expired.
+    Expired,
+    /// `e`: a key was evicted.
+    Evicted,
+    /// `n`: a key was created.
+    New,
+    /// `m`: a key was asked for that is not there.
+    Miss,
+}
+
+/// A keyspace event.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Event {
+    /// Its class.
+    pub class: EventClass,
+    /// Its name, as subscribers get it.
+    pub name: &'static str,
+    /// Database.
+    pub db: usize,
+    /// Key.
+    pub key: Box<[u8]>,
+}
+
+/// One command to propagate, in the database that it belongs to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Line {
+    /// Database.
+    pub db: usize,
+    /// Words.
+    pub argv: Vec<Box<[u8]>>,
+}
+
+/// How the command that ran is written to the journal.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Propagation {
+    /// As it was sent, if it changed anything.
+    #[default]
+    Verbatim,
+    /// As the lines say, since it is relative or chance decides.
+    Rewritten,
+}
+
+/// What one command did. Reused from command to command.
+#[derive(Debug, Default)]
+pub struct Effects {
+    interest: Interest,
+    dirty: u64,
+    propagation: Propagation,
+    events: Vec<Event>,
+    keys: Vec<(usize, Box<[u8]>)>,
+    lines: Vec<Line>,
+}
+
+impl Effects {
+    /// Empty effects that record what `interest` names.
+    pub fn new(interest: Interest) -> Self {
+        Effects { interest, ..Effects::default() }
+    }
+
+    /// Changes done so far; each counts as in `rdb_changes_since_last_save`.
+    #[inline]
+    pub fn dirty(&self) -> u64 {
+        self.dirty
+    }
+
+    /// Reports that `key` of database `db` was changed, created or deleted.
+    #[inline]
+    pub fn changed(&mut self, db: usize, key: &[u8]) {
+        self.dirty += 1;
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
+    /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB).
+    #[inline]
+    pub fn changed_many(&mut self, count: u64) {
+        self.dirty += count;
+    }
+
+    /// Reports a keyspace event.
+    #[inline]
+    pub fn event(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {
+        if self.interest.events {
+            self.events.push(Event { class, name, db, key: key.into() });
+        }
+    }
+
+    /// Propagates `argv` instead of the command as it was sent; may be called several times.
+    #[inline]
+    pub fn propagate(&mut self, db: usize, argv: &[&[u8]]) {
+        self.propagation = Propagation::Rewritten;
+        if self.interest.journal {
+            self.lines.push(Line { db, argv: argv.iter().map(|word| (*word).into()).collect() });
+        }
+    }
+
+    /// Propagates nothing for this command, though it changed something.
+    #[inline]
+    pub fn propagate_nothing(&mut self) {
+        self.propagation = Propagation::Rewritten;
+    }
+
+    /// Reports that `key` of database `db` was deleted because its time had passed. That is
+    /// propagated beside whatever the command itself does.
+    pub fn expired(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+        if self.interest.journal {
+            self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
+        }
+        self.event(EventClass::Expired, "expired", db, key);
+    }
+
+    /// How the command is to be written to the journal.
+    pub fn propagation(&self) -> Propagation {
+        self.propagation
+    }
+
+    /// The recorded events, changed keys and lines.
+    pub fn recorded(&self) -> (&[Event], &[(usize, Box<[u8]>)], &[Line]) {
+        (&self.events, &self.keys, &self.lines)
+    }
+
+    /// Forgets everything, for the next command.
+    #[inline]
+    pub fn reset(&mut self) {
+        self.dirty = 0;
+        self.propagation = Propagation::Verbatim;
+        if self.interest != Interest::default() {
+            self.events.clear();
+            self.keys.clear();
+            self.lines.clear();
+        }
+    }
+}

@@ -1,0 +1,73 @@
+//! Every error that a command answers with, once.
+//!
+//! Invariant: texts are exact to the byte; a lower layer's small error becomes one of these at `?`.
+//! Source: the replies of stock servers.
+
+use crate::store::entry::WrongType;
+
+/// An error reply. `Written` means that the handler has written a text of its own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[allow(missing_docs)]
+pub enum CommandError {
+    /// The reply holds the error already, since its text carries arguments.
+    Written,
+    WrongType,
+    Syntax,
+    NotAnInteger,
+    NotAFloat,
+    NotPositive,
+    ValueOutOfRange,
+    Overflow,
+    DecrementOverflow,
+    NanOrInfinity,
+    StringTooLong,
+    OffsetOutOfRange,
+    NoSuchKey,
+    SameObject,
+    DbIndexOutOfRange,
+    InvalidDbIndex,
+    InvalidCursor,
+    InvalidFirstDb,
+    InvalidSecondDb,
+    OutOfMemory,
+    NoAuth,
+    LcsMixedOptions,
+}
+
+impl CommandError {
+    /// The reply line, without `-` and line end. Empty for `Written`.
+    pub fn text(self) -> &'static str {
+        match self {
+            Self::Written => "",
+            Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
+            Self::Syntax => "ERR syntax error",
+            Self::NotAnInteger => "ERR value is not an integer or out of range",
+            Self::NotAFloat => "ERR value is not a valid float",
+            Self::NotPositive => "ERR value is out of range, must be positive",
+            Self::ValueOutOfRange => "ERR value is out of range",
+            Self::Overflow => "ERR increment or decrement would overflow",
+            Self::DecrementOverflow => "ERR decrement would overflow",
+            Self::NanOrInfinity => "ERR increment would produce NaN or Infinity",
+            Self::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
+            Self::OffsetOutOfRange => "ERR offset is out of range",
+            Self::NoSuchKey => "ERR no such key",
+            Self::SameObject => "ERR source and destination objects are the same",
+            Self::DbIndexOutOfRange => "ERR DB index is out of range",
+            Self::InvalidDbIndex => "ERR invalid DB index",
+            Self::InvalidCursor => "ERR invalid cursor",
+            Self::InvalidFirstDb => "ERR invalid first DB index",
+            Self::InvalidSecondDb => "ERR invalid second DB index",
+            Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::NoAuth => "NOAUTH Authentication required.",
+            Self::LcsMixedOptions => {
+                "ERR If you want both the length and indexes, please just use IDX."
+            }
+        }
+    }
+}
+
+impl From<WrongType> for CommandError {
+    fn from(WrongType: WrongType) -> Self {
+        CommandError::WrongType
+    }
+}

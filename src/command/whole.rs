@@ -1,0 +1,84 @@
+//! Commands that have a part on every core: what they may see there, and how the parts are gathered.
+//!
+//! Invariant: parts run on every core in one order for all such commands (the sequencer's), and the
+//! reply is written at home after the last part came back; so a change of a registry is in force
+//! everywhere before it is acknowledged.
+
+use std::sync::Arc;
+
+use super::args::Args;
+use super::{Outcome, SessionContext};
+use crate::client::ConnectionTable;
+use crate::config::Config;
+use crate::observe::stats::CoreStats;
+use crate::resp::reply::Reply;
+
+/// The two halves of a command that runs on every core.
+#[derive(Clone, Copy, Debug)]
+pub struct Whole {
+    /// Checks the request at home, before anything is sent; an error ends the command there.
+    pub begin: fn(&mut SessionContext<'_>, Args<'_>) -> Result<Job, super::CommandError>,
+    /// Writes the reply at home, with the parts in the order of the cores.
+    pub gather: fn(&mut SessionContext<'_>, Args<'_>, Vec<Part>, &mut Reply<'_>) -> Outcome,
+}
+
+/// What every core does for the command.
+pub type Job = Arc<dyn Fn(&mut CoreView<'_>) -> Part + Send + Sync>;
+
+/// What a core answers.
+#[derive(Debug, Default)]
+pub enum Part {
+    /// Nothing but that it was done.
+    #[default]
+    Done,
+    /// A number to be added.
+    Count(u64),
+    /// Text to be joined.
+    Text(Vec<u8>),
+    /// Why it could not be done.
+    Failed(String),
+}
+
+/// What a part may see of the core that it runs on.
+pub struct CoreView<'a> {
+    /// The core's number.
+    pub core: usize,
+    /// The clients that live here.
+    pub clients: &'a mut dyn ConnectionTable,
+    /// The configuration that this core works with; replaced whole.
+    pub config: &'a mut Arc<Config>,
+    /// The core's counters.
+    pub stats: &'a CoreStats,
+    /// Switches of DEBUG that live on each core.
+    pub switches: &'a mut Switches,
+    /// The time of this turn.
+    pub now: crate::base::time::Millis,
+}
+
+/// Run-time switches that only DEBUG and CLIENT PAUSE turn; each core has a copy.
+#[derive(Clone, Debug)]
+pub struct Switches {
+    /// DEBUG SET-ACTIVE-EXPIRE.
+    pub active_expire: bool,
+    /// DEBUG PAUSE-CRON.
+    pub cron_paused: bool,
+    /// CLIENT PAUSE: until when, and whether it holds all commands or only writes.
+    pub pause: Option<Pause>,
+    /// SHUTDOWN was ordered.
+    pub shutdown: bool,
+}
+
+impl Default for Switches {
+    fn default() -> Self {
+        Switches { active_expire: true, cron_paused: false, pause: None, shutdown: false }
+    }
+}
+
+/// What CLIENT PAUSE ordered.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Pause {
+    /// Unix time in milliseconds at which it ends.
+    pub until: crate::base::time::Millis,
+    /// Reads are held, too.
+    pub all: bool,
+}

@@ -1,0 +1,394 @@
+//! Runs one command: the gates in Redis' order, the handler, what is counted behind it.
+//!
+//! Invariant: gates are passed where and when the command runs, not where it was received. Nothing
+//! here knows a socket or another core.
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::table::{Registered, Table};
+use crate::base::alloc;
+use crate::base::rng::Rng;
+use crate::base::time::{Millis, TickRate, Ticks};
+use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
+use crate::command::context::{Context, Keyspace, Request, SessionContext};
+use crate::command::effects::{Effects, Interest};
+use crate::command::whole::{Job, Part, Switches};
+use crate::command::{Args, CommandError, Flags, Handler, Outcome, Whole};
+use crate::config::Config;
+use crate::observe::server::ServerFacts;
+use crate::observe::stats::CoreStats;
+use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::store::db::Hasher;
+
+/// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
+const QUOTED_BYTES_MAX: usize = 128;
+
+/// Everything of a core that commands may reach, without its sockets and its partition.
+pub struct Worker {
+    /// The core's number.
+    pub core: usize,
+    /// All commands.
+    pub table: &'static Table,
+    /// The configuration in force.
+    pub config: Arc<Config>,
+    /// Process facts.
+    pub server: Arc<ServerFacts>,
+    /// This core's counters.
+    pub stats: Arc<CoreStats>,
+    /// Run-time switches.
+    pub switches: Switches,
+    /// Slots and hashes of keys.
+    pub hasher: Hasher,
+    /// Chance.
+    pub rng: Rng,
+    /// The time of this turn.
+    pub now: Millis,
+    effects: Effects,
+    tick_rate: TickRate,
+    last_tick: u64,
+    memory_full: bool,
+}
+
+/// Who a worker works for.
+pub struct Identity {
+    /// The core's number.
+    pub core: usize,
+    /// The configuration.
+    pub config: Arc<Config>,
+    /// Process facts.
+    pub server: Arc<ServerFacts>,
+    /// The hash key, the same on every core.
+    pub hasher: Hasher,
+    /// Chance.
+    pub rng: Rng,
+    /// How fast ticks tick.
+    pub tick_rate: TickRate,
+}
+
+impl Worker {
+    /// A worker of a core.
+    pub fn new(identity: Identity) -> Worker {
+        let Identity { core, config, server, hasher, rng, tick_rate } = identity;
+        Worker {
+            core,
+            table: super::table::table(),
+            config,
+            stats: server.stats[core].clone(),
+            server,
+            switches: Switches::default(),
+            hasher,
+            rng,
+            now: Millis(0),
+            effects: Effects::new(Interest::default()),
+            tick_rate,
+            last_tick: Ticks::now(),
+            memory_full: false,
+        }
+    }
+
+    /// A turn begins, or commands run again after other work: the next command is timed from here.
+    #[inline]
+    pub fn start_clock(&mut self) {
+        self.last_tick = Ticks::now();
+    }
+
+    /// Looks once a turn whether memory is at its limit.
+    pub fn check_memory(&mut self) {
+        let limit = self.config.maxmemory;
+        self.memory_full = limit != 0 && alloc::used_memory() as u64 > limit;
+    }
+
+    /// The gates: true if the command was refused, and its error is written.
+    #[inline]
+    pub fn refuse(
+        &mut self,
+        found: Option<&'static Registered>,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let Some(registered) = found else {
+            self.reply_error(None, facts, buffer, unknown_command(args));
+            return true;
+        };
+        let command = registered.command;
+        if matches!(command.handler, Handler::Container) && args.len() > 1 {
+            let text = unknown_subcommand(command.name, args);
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if !command.accepts(args.len()) {
+            let text =
+                format!("ERR wrong number of arguments for '{}' command", registered.full_name);
+            self.reply_error(Some(registered), facts, buffer, text.into_bytes());
+            return true;
+        }
+        if !facts.authenticated && !command.flags.has(Flags::NO_AUTH) {
+            let text = CommandError::NoAuth.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if self.memory_full && command.flags.has(Flags::DENYOOM) {
+            let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        false
+    }
+
+    /// True if CLIENT PAUSE holds the command back now.
+    #[inline]
+    pub fn is_paused(&self, registered: &Registered) -> bool {
+        match self.switches.pause {
+            None => false,
+            Some(pause) if pause.until <= self.now => false,
+            Some(pause) => {
+                let flags = registered.command.flags;
+                pause.all && !flags.has(Flags::NO_AUTH) && registered.full_name != "client|unpause"
+                    || flags.any(Flags::WRITE.with(Flags::MAY_REPLICATE))
+            }
+        }
+    }
+
+    fn reply_error(
+        &mut self,
+        registered: Option<&Registered>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+        text: Vec<u8>,
+    ) {
+        self.stats.totals.error_replies.add(1);
+        self.stats.errors.count(&text);
+        if let Some(registered) = registered {
+            self.stats.commands[registered.id].totals.rejected.add(1);
+        }
+        let start = buffer.bytes.len();
+        Reply::new(buffer, facts.proto).error(text);
+        settle_reply_mode(facts, buffer, start);
+    }
+
+    /// Runs a command of keys.
+    #[inline]
+    pub fn keyed(
+        &mut self,
+        keyspace: Keyspace<'_>,
+        facts: &mut SessionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) {
+        let (Handler::Keyed(handler) | Handler::Keyspace(handler) | Handler::Located(_, handler)) =
+            registered.command.handler
+        else {
+            unreachable!("only commands of keys are sent to the keys");
+        };
+        let start = buffer.bytes.len();
+        self.effects.reset();
+        let mut reply = Reply::new(buffer, facts.proto);
+        let mut context = Context {
+            keyspace,
+            session: facts,
+            now: self.now,
+            config: &self.config,
+            effects: &mut self.effects,
+            stats: &self.stats,
+            rng: &mut self.rng,
+            hasher: &self.hasher,
+            server: &self.server,
+        };
+        let outcome = handler(&mut context, args, &mut reply);
+        let failed = finish(&self.stats, outcome, &mut reply);
+        let dirty = self.effects.dirty();
+        if dirty > 0 {
+            self.stats.dirty.add(dirty);
+        }
+        self.count(registered, failed);
+        settle_reply_mode(facts, buffer, start);
+    }
+
+    /// Runs a command of the session; what it asks of the event loop.
+    pub fn session(
+        &mut self,
+        session: &mut Session,
+        connection: ConnectionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) -> Option<Request> {
+        let Handler::Session(handler) = registered.command.handler else {
+            unreachable!("only commands of the session are run by it");
+        };
+        let start = buffer.bytes.len();
+        let mut request = None;
+        let mut reply = Reply::new(buffer, session.facts.proto);
+        let mut context = SessionContext {
+            session,
+            connection,
+            now: self.now,
+            config: &self.config,
+            core: self.core,
+            stats: &self.stats,
+            server: &self.server,
+            rng: &mut self.rng,
+            switches: &self.switches,
+            request: &mut request,
+        };
+        let outcome = handler(&mut context, args, &mut reply);
+        let failed = finish(&self.stats, outcome, &mut reply);
+        self.count(registered, failed);
+        settle_reply_mode(&mut session.facts, buffer, start);
+        request
+    }
+
+    /// Begins a command that has a part on every core. None if it ended with an error.
+    pub fn begin_whole(
+        &mut self,
+        session: &mut Session,
+        connection: ConnectionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) -> Option<Job> {
+        let whole = whole_of(registered);
+        let start = buffer.bytes.len();
+        let begun = (whole.begin)(&mut self.session_context(session, connection, &mut None), args);
+        match begun {
+            Ok(job) => Some(job),
+            Err(error) => {
+                let mut reply = Reply::new(buffer, session.facts.proto);
+                let failed = finish(&self.stats, Err(error), &mut reply);
+                self.count(registered, failed);
+                settle_reply_mode(&mut session.facts, buffer, start);
+                None
+            }
+        }
+    }
+
+    /// Ends a command whose parts have come home; what it asks of the event loop.
+    pub fn gather_whole(
+        &mut self,
+        session: &mut Session,
+        registered: &'static Registered,
+        (args, parts): (Args<'_>, Vec<Part>),
+        buffer: &mut ReplyBuffer,
+    ) -> Option<Request> {
+        let whole = whole_of(registered);
+        let start = buffer.bytes.len();
+        let mut request = None;
+        let mut reply = Reply::new(buffer, session.facts.proto);
+        let mut context =
+            self.session_context(session, ConnectionFacts::default(), &mut request);
+        let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
+        let failed = finish(&self.stats, outcome, &mut reply);
+        self.count(registered, failed);
+        settle_reply_mode(&mut session.facts, buffer, start);
+        request
+    }
+
+    fn session_context<'a>(
+        &'a mut self,
+        session: &'a mut Session,
+        connection: ConnectionFacts,
+        request: &'a mut Option<Request>,
+    ) -> SessionContext<'a> {
+        SessionContext {
+            session,
+            connection,
+            now: self.now,
+            config: &self.config,
+            core: self.core,
+            stats: &self.stats,
+            server: &self.server,
+            rng: &mut self.rng,
+            switches: &self.switches,
+            request,
+        }
+    }
+
+    #[inline]
+    fn count(&mut self, registered: &Registered, failed: bool) {
+        let tick = Ticks::now();
+        let nanos = self.tick_rate.nanos(tick.wrapping_sub(self.last_tick));
+        self.last_tick = tick;
+        let stats = &self.stats.commands[registered.id];
+        stats.record(nanos, self.config.latency_tracking);
+        if failed {
+            stats.totals.failed.add(1);
+        }
+        self.stats.totals.commands.add(1);
+        self.stats.totals.turn_command_nanos.add(nanos);
+    }
+
+    /// True if the process is to end.
+    pub fn is_shutting_down(&self) -> bool {
+        self.server.shutdown.load(Relaxed)
+    }
+}
+
+fn whole_of(registered: &Registered) -> Whole {
+    match registered.command.handler {
+        Handler::Whole(whole) => whole,
+        _ => unreachable!("only commands with a part on every core are sent to every core"),
+    }
+}
+
+/// Writes the error that a handler returned and counts whatever error the reply holds.
+#[inline]
+fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
+    match outcome {
+        Ok(()) | Err(CommandError::Written) => {}
+        Err(error) => reply.error(error.text()),
+    }
+    match reply.error_line() {
+        None => false,
+        Some(line) => {
+            stats.totals.error_replies.add(1);
+            stats.errors.count(line);
+            true
+        }
+    }
+}
+
+/// Drops the reply of a client that wants none, and moves CLIENT REPLY SKIP on.
+#[inline]
+fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: usize) {
+    match facts.reply_mode {
+        ReplyMode::On => {}
+        ReplyMode::Off => buffer.truncate(start),
+        ReplyMode::SkipNext => {
+            buffer.truncate(start);
+            facts.reply_mode = ReplyMode::Skip;
+        }
+        ReplyMode::Skip => {
+            buffer.truncate(start);
+            facts.reply_mode = ReplyMode::On;
+        }
+    }
+}
+
+fn unknown_command(args: Args<'_>) -> Vec<u8> {
+    let name = args.get(0);
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(&name[..name.len().min(QUOTED_BYTES_MAX)]);
+    text.extend_from_slice(b"', with args beginning with: ");
+    let begin = text.len();
+    for arg in args.iter_from(1) {
+        let used = text.len() - begin;
+        if used >= QUOTED_BYTES_MAX {
+            break;
+        }
+        text.push(b'\'');
+        text.extend_from_slice(&arg[..arg.len().min(QUOTED_BYTES_MAX - used)]);
+        text.extend_from_slice(b"' ");
+    }
+    text
+}
+
+fn unknown_subcommand(container: &str, args: Args<'_>) -> Vec<u8> {
+    let name = args.get(1);
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(&name[..name.len().min(QUOTED_BYTES_MAX)]);
+    text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
+    text
+}

@@ -1,0 +1,8 @@
+//! From a request's words to the handler that answers them: the table, the gates, the way.
+//!
+//! Invariant: decides where a command runs and whether it may; contains no command and moves no
+//! message.
+
+pub mod call;
+pub mod route;
+pub mod table;

@@ -1,0 +1,55 @@
+//! Where a command runs: by the slots of its keys.
+//!
+//! Invariant: the same request leads to the same place on every core.
+
+use super::table::{Registered, Way};
+use crate::base::slot::Slot;
+use crate::command::keyspec;
+use crate::command::{Args, Handler};
+use crate::txn::cores::{CoreSet, SlotMap};
+
+/// Where a command runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// On the client's home core.
+    Home,
+    /// On one owner core.
+    Core(usize),
+    /// On any core that holds all these partitions.
+    Loan(CoreSet),
+    /// On every core a part.
+    Whole,
+}
+
+/// Where `args` runs. A request whose keys cannot be found runs at home, where its handler answers
+/// with the error.
+#[inline]
+pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
+    match registered.way {
+        Way::Home => Place::Home,
+        Way::OneKey(index) if map.cores() == 1 || usize::from(index) >= args.len() => Place::Core(0),
+        Way::OneKey(index) => Place::Core(map.owner(Slot::of(args.get(usize::from(index))))),
+        Way::Keys => by_keys(registered, args, map),
+        Way::Keyspace => Place::Loan(CoreSet::all(map.cores())),
+        Way::Located => match registered.command.handler {
+            Handler::Located(locate, _) => {
+                Place::Core(locate(args).map_or(0, |slot| map.owner(slot)))
+            }
+            _ => Place::Home,
+        },
+        Way::Whole => Place::Whole,
+    }
+}
+
+fn by_keys(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
+    let mut owners = CoreSet::default();
+    let found = keyspec::keys_of(registered.command.keys, args, |index, _| {
+        owners.insert(map.owner(Slot::of(args.get(index))));
+    });
+    // A request that names no keys, or wrongly, touches none: any partition will do for its error.
+    match (found, owners.len()) {
+        (Err(_), _) | (Ok(()), 0) => Place::Core(0),
+        (Ok(()), 1) => Place::Core(owners.iter().next().unwrap_or(0)),
+        (Ok(()), _) => Place::Loan(owners),
+    }
+}

@@ -1,0 +1,268 @@
+//! The command table: all records joined, numbered, and found by a perfect hash of the name.
+//!
+//! Invariant: names are unique (checked when the crate is built); a command's number is its place in
+//! the statistics of every core.
+
+use std::sync::LazyLock;
+
+use crate::command::keyspec::{Begin, Find};
+use crate::command::{Args, Command, Handler};
+use crate::commands;
+
+/// Slots of the hash; a power of two.
+const SLOTS: usize = 4096;
+const SLOT_BITS: u32 = SLOTS.trailing_zeros();
+/// No command's name is longer.
+const NAME_BYTES_MAX: usize = 32;
+
+const _: () = assert!(names_are_unique(), "two commands have the same name");
+
+/// Where a command's keys lead it; computed once from its record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// The client's home core.
+    Home,
+    /// The owner of the key at this word.
+    OneKey(u8),
+    /// The owners of all keys that the specs name.
+    Keys,
+    /// All partitions.
+    Keyspace,
+    /// The owner of the slot that a function reads from the arguments.
+    Located,
+    /// A part on every core.
+    Whole,
+}
+
+/// A command with what the table knows of it.
+#[derive(Debug)]
+pub struct Registered {
+    /// Its record.
+    pub command: &'static Command,
+    /// Its number.
+    pub id: usize,
+    /// Lower-case name, of a subcommand with its container's: `client|list`.
+    pub full_name: &'static str,
+    /// Where its keys lead it.
+    pub way: Way,
+    /// Numbers of its subcommands.
+    pub subcommands: std::ops::Range<usize>,
+}
+
+/// All commands and subcommands.
+#[derive(Debug)]
+pub struct Table {
+    registered: Vec<Registered>,
+    top_level: usize,
+    slots: Box<[u16; SLOTS]>,
+    seed: u64,
+}
+
+/// The table of this build.
+pub fn table() -> &'static Table {
+    static TABLE: LazyLock<Table> = LazyLock::new(Table::build);
+    &TABLE
+}
+
+impl Table {
+    fn build() -> Table {
+        let all = || commands::ALL.iter().flat_map(|slice| slice.iter());
+        let top_level = all().count();
+        let (mut registered, mut nested) = (Vec::new(), Vec::new());
+        for command in all() {
+            let first = top_level + nested.len();
+            let name = command.name.to_ascii_lowercase();
+            for (at, subcommand) in command.subcommands.iter().enumerate() {
+                let full = format!("{name}|{}", subcommand.name.to_ascii_lowercase());
+                nested.push(Registered::new(subcommand, first + at, full, 0..0));
+            }
+            let subcommands = first..top_level + nested.len();
+            registered.push(Registered::new(command, registered.len(), name, subcommands));
+        }
+        registered.append(&mut nested);
+        let names: Vec<&[u8]> =
+            registered[..top_level].iter().map(|one| one.command.name.as_bytes()).collect();
+        let (seed, slots) = perfect_hash(&names);
+        Table { registered, top_level, slots, seed }
+    }
+
+    /// The command of this name, in any case. Subcommands are not looked at.
+    #[inline]
+    pub fn command(&self, name: &[u8]) -> Option<&Registered> {
+        if name.len() > NAME_BYTES_MAX {
+            return None;
+        }
+        let number = self.slots[slot_of(name, self.seed)] as usize;
+        let found = self.registered.get(number)?;
+        found.command.name.as_bytes().eq_ignore_ascii_case(name).then_some(found)
+    }
+
+    /// The subcommand of `container` with this name, in any case.
+    pub fn subcommand(&self, container: &Registered, name: &[u8]) -> Option<&Registered> {
+        self.registered[container.subcommands.clone()]
+            .iter()
+            .find(|one| one.command.name.as_bytes().eq_ignore_ascii_case(name))
+    }
+
+    /// The command or subcommand that a request names. A container without a known subcommand is
+    /// found as itself.
+    #[inline]
+    pub fn lookup(&self, args: Args<'_>) -> Option<&Registered> {
+        let found = self.command(args.get(0))?;
+        if found.subcommands.is_empty() || args.len() < 2 {
+            return Some(found);
+        }
+        Some(self.subcommand(found, args.get(1)).unwrap_or(found))
+    }
+
+    /// Every command and subcommand, by number.
+    pub fn all(&self) -> &[Registered] {
+        &self.registered
+    }
+
+    /// The commands without the subcommands.
+    pub fn top_level(&self) -> &[Registered] {
+        &self.registered[..self.top_level]
+    }
+
+    /// The subcommands of a container.
+    pub fn subcommands_of(&self, container: &Registered) -> &[Registered] {
+        &self.registered[container.subcommands.clone()]
+    }
+}
+
+impl Registered {
+    fn new(
+        command: &'static Command,
+        id: usize,
+        full_name: String,
+        subcommands: std::ops::Range<usize>,
+    ) -> Registered {
+        // Names live as long as the process: sessions point to them.
+        let full_name = Box::leak(full_name.into_boxed_str());
+        Registered { command, id, full_name, way: way_of(command), subcommands }
+    }
+}
+
+fn way_of(command: &Command) -> Way {
+    match command.handler {
+        Handler::Container | Handler::Session(_) => Way::Home,
+        Handler::Keyspace(_) => Way::Keyspace,
+        Handler::Located(..) => Way::Located,
+        Handler::Whole(_) => Way::Whole,
+        Handler::Keyed(_) => match command.keys {
+            [spec] => match (spec.begin, spec.find) {
+                (Begin::Index(index), Find::Range { last: 0, .. }) => Way::OneKey(index as u8),
+                _ => Way::Keys,
+            },
+            _ => Way::Keys,
+        },
+    }
+}
+
+/// Tries seeds until no two names share a slot.
+fn perfect_hash(names: &[&[u8]]) -> (u64, Box<[u16; SLOTS]>) {
+    let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
+    loop {
+        let mut slots = Box::new([u16::MAX; SLOTS]);
+        let free = names.iter().enumerate().all(|(number, name)| {
+            let slot = &mut slots[slot_of(name, seed)];
+            std::mem::replace(slot, number as u16) == u16::MAX
+        });
+        if free {
+            return (seed, slots);
+        }
+        seed = seed.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1) | 1;
+    }
+}
+
+/// Folds case, mixes the first and last bytes with the length, takes the high bits of a product.
+#[inline]
+fn slot_of(name: &[u8], seed: u64) -> usize {
+    let (first, last) = match *name {
+        [] => (0, 0),
+        [a] => (u64::from(a), 0),
+        [a, b] => (u64::from(a), u64::from(b)),
+        [a, b, c] => (u64::from(a) | u64::from(b) << 8, u64::from(c)),
+        _ if name.len() < 8 => (word32(&name[..4]), word32(&name[name.len() - 4..])),
+        _ => (word64(&name[..8]), word64(&name[name.len() - 8..])),
+    };
+    let fold = 0xdfdf_dfdf_dfdf_dfdf;
+    let mixed = (first & fold).wrapping_mul(seed) ^ (last & fold).rotate_left(29);
+    let mixed = (mixed ^ name.len() as u64).wrapping_mul(seed);
+    (mixed >> (64 - SLOT_BITS)) as usize
+}
+
+fn word32(bytes: &[u8]) -> u64 {
+    u64::from(u32::from_le_bytes([bytes[0], bytes[1], bytes[2], bytes[3]]))
+}
+
+fn word64(bytes: &[u8]) -> u64 {
+    word32(bytes) | word32(&bytes[4..]) << 32
+}
+
+const fn names_are_unique() -> bool {
+    let mut slice = 0;
+    while slice < commands::ALL.len() {
+        let mut at = 0;
+        while at < commands::ALL[slice].len() {
+            let name = commands::ALL[slice][at].name.as_bytes();
+            if count_of(name) != 1 {
+                return false;
+            }
+            at += 1;
+        }
+        slice += 1;
+    }
+    true
+}
+
+const fn count_of(name: &[u8]) -> usize {
+    let (mut count, mut slice) = (0, 0);
+    while slice < commands::ALL.len() {
+        let mut at = 0;
+        while at < commands::ALL[slice].len() {
+            if same(commands::ALL[slice][at].name.as_bytes(), name) {
+                count += 1;
+            }
+            at += 1;
+        }
+        slice += 1;
+    }
+    count
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    if a.len() != b.len() {
+        return false;
+    }
+    let mut at = 0;
+    while at < a.len() {
+        if a[at] != b[at] {
+            return false;
+        }
+        at += 1;
+    }
+    true
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_command_is_found_in_any_case() {
+        let table = table();
+        for one in table.top_level() {
+            let lower = one.command.name.to_ascii_lowercase();
+            assert_eq!(table.command(lower.as_bytes()).map(|found| found.id), Some(one.id));
+        }
+        assert!(table.command(b"nosuchcommand").is_none());
+        assert!(table.command(b"").is_none());
+    }
+
+    #[test]
+    fn names_fit_the_lookup() {
+        assert!(table().all().iter().all(|one| one.command.name.len() <= NAME_BYTES_MAX));
+    }
+}

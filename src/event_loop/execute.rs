@@ -1,0 +1,326 @@
+//! Runs what was staged, and batches: each command where its keys are.
+//!
+//! Invariant: of one client, a command runs only after the one before it has; when it cannot run
+//! here and now, it leaves in a batch together with everything behind it.
+
+use super::Core;
+use super::stage::Item;
+use crate::base::time::Clock;
+use crate::command::context::{Keyspace, Request};
+use crate::dispatch::route::{Place, place};
+use crate::dispatch::table::{Registered, Way};
+use crate::observe::log;
+use crate::resp::error::ProtocolError;
+use crate::resp::reply::Reply;
+use crate::ring::Ring;
+use crate::txn::batch::{Batch, REPLY_BYTES_MAX};
+use crate::txn::loan::{Loan, Waiting};
+
+/// Commands of one batch that run under one loan, at most: other cores wait for their partitions.
+const COMMANDS_PER_LOAN_MAX: usize = 256;
+/// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
+const PREFETCH_KEYS_MIN: usize = 10_000;
+
+/// Where the next command of a batch leads.
+enum Next {
+    /// It ran; look at the one behind it.
+    Again,
+    /// All have run, or the next one needs the client's socket.
+    Home,
+    /// To another core.
+    Core(usize),
+    /// The batch waits somewhere on this core.
+    Waits,
+}
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// Runs the commands of this turn, those of one client after the other.
+    pub(super) fn run_staged(&mut self) {
+        if self.stage.commands.is_empty() {
+            return;
+        }
+        self.prefetch();
+        self.worker.start_clock();
+        let commands = std::mem::take(&mut self.stage.commands);
+        let mut at = 0;
+        while at < commands.len() {
+            let client = commands[at].client;
+            let count = commands[at..].iter().take_while(|one| one.client == client).count();
+            self.run_client(client, &commands[at..at + count]);
+            at += count;
+        }
+        self.stage.commands = commands;
+    }
+
+    /// Fetches the buckets of all keys, then the entries, while the memory bus has time.
+    fn prefetch(&mut self) {
+        let Some(partition) = self.seat.partition() else { return };
+        if partition.len() < PREFETCH_KEYS_MIN || self.stage.commands.len() < 2 {
+            return;
+        }
+        let positions = || {
+            self.stage.commands.iter().filter_map(|staged| match staged.item {
+                Item::Command { position, .. } => position,
+                Item::Broken(_) => None,
+            })
+        };
+        let db = partition.db(0);
+        positions().for_each(|position| db.prefetch_bucket(position));
+        positions().for_each(|position| db.prefetch_entry(position));
+    }
+
+    fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+        self.begin_segment(client);
+        for (at, staged) in commands.iter().enumerate() {
+            let Some(connection) = self.clients.get(client) else { return };
+            if connection.closing || connection.is_dead {
+                break;
+            }
+            let id = match staged.item {
+                Item::Broken(error) => {
+                    self.broken(client, error);
+                    break;
+                }
+                Item::Command { id, .. } => id,
+            };
+            if self.replies.len() > REPLY_BYTES_MAX {
+                self.end_segment(client);
+                let Some(connection) = self.clients.get(client) else { return };
+                if connection.must_stall() {
+                    self.stall(client, &commands[at..]);
+                    return;
+                }
+                self.begin_segment(client);
+            }
+            let registered = id.map(|id| &self.worker.table.all()[id as usize]);
+            if !self.run_here(client, registered, staged) {
+                self.end_segment(client);
+                self.leave(client, &commands[at..]);
+                return;
+            }
+        }
+        self.end_segment(client);
+    }
+
+    /// Runs one staged command at its client's home. False if it cannot run here and now.
+    #[inline]
+    fn run_here(
+        &mut self,
+        client: u32,
+        registered: Option<&'static Registered>,
+        staged: &super::stage::Staged,
+    ) -> bool {
+        let Core { clients, stage, ring, worker, seat, replies, map, .. } = self;
+        let Some(connection) = clients.get(client) else { return true };
+        let args = stage.args(staged, ring);
+        let facts = &mut connection.session.facts;
+        if worker.refuse(registered, args, facts, replies) {
+            guard_against_http(connection, registered, args);
+            return true;
+        }
+        let Some(registered) = registered else { return true };
+        if worker.is_paused(registered) {
+            return false;
+        }
+        match place(registered, args, *map) {
+            Place::Core(owner) if owner == worker.core => {
+                let Some(partition) = seat.partition() else { return false };
+                let position = match staged.item {
+                    Item::Command { position, .. } => position,
+                    Item::Broken(_) => None,
+                };
+                worker.hint(position.filter(|_| registered.way == Way::OneKey(1)));
+                connection.session.last_command = registered.full_name;
+                connection.session.commands += 1;
+                let keyspace = Keyspace::One(partition);
+                worker.keyed(keyspace, facts, registered, args, replies);
+            }
+            Place::Home => {
+                connection.session.last_command = registered.full_name;
+                connection.session.commands += 1;
+                let held = connection.facts(worker.core);
+                let session = &mut connection.session;
+                let request = worker.session(session, held, registered, args, replies);
+                connection.closing |= connection.session.close_after_reply;
+                if let Some(request) = request {
+                    return self.request(client, request, staged);
+                }
+            }
+            Place::Core(_) | Place::Loan(_) | Place::Whole => return false,
+        }
+        true
+    }
+
+    /// Puts the rest of a client's commands into a batch and sets it on its way.
+    fn leave(&mut self, client: u32, rest: &[super::stage::Staged]) {
+        if let Some(batch) = self.pack(client, rest) {
+            self.run_batch(batch);
+        }
+    }
+
+    fn stall(&mut self, client: u32, rest: &[super::stage::Staged]) {
+        let batch = self.pack(client, rest);
+        if let Some(connection) = self.clients.get(client) {
+            connection.away = false;
+            connection.stalled = batch;
+        }
+    }
+
+    fn pack(&mut self, client: u32, rest: &[super::stage::Staged]) -> Option<Box<Batch>> {
+        let mut batch = self.new_batch(client)?;
+        for staged in rest {
+            match staged.item {
+                Item::Command { .. } => batch.push(self.stage.args(staged, &self.ring)),
+                Item::Broken(error) => batch.break_with(error),
+            }
+        }
+        Some(batch)
+    }
+
+    /// Answers a broken protocol and lets the connection end.
+    pub(super) fn broken(&mut self, client: u32, error: ProtocolError) {
+        let Some(connection) = self.clients.get(client) else { return };
+        let text = format!("ERR Protocol error: {error}");
+        let session = &connection.session;
+        log::write(log::Level::Verbose, || {
+            format!("Protocol error ({error}) from client: id={} addr={}", session.facts.id, session.addr)
+        });
+        self.worker.stats.totals.unexpected_error_replies.add(1);
+        self.worker.stats.totals.error_replies.add(1);
+        self.worker.stats.errors.count(text.as_bytes());
+        Reply::new(&mut self.replies, session.facts.proto).error(text);
+        connection.closing = true;
+    }
+
+    /// Runs a batch as far as it gets here, and sends it on.
+    pub(super) fn run_batch(&mut self, mut batch: Box<Batch>) {
+        self.worker.now = self.worker.now.max(batch.time);
+        self.worker.start_clock();
+        loop {
+            if !batch.is_alive() {
+                return self.keep_spare(batch);
+            }
+            if batch.replies.len() > REPLY_BYTES_MAX {
+                return self.go_home(batch);
+            }
+            match self.step(&mut batch) {
+                Next::Again => {}
+                Next::Home => return self.go_home(batch),
+                Next::Core(core) => {
+                    batch.time = self.worker.now;
+                    self.worker.stats.totals.hops.add(1);
+                    return self.mail.post(core, super::Message::Batch(batch));
+                }
+                Next::Waits => return self.park_batch(batch),
+            }
+        }
+    }
+
+    /// Runs the next command of a batch, if it can run here without its client's socket.
+    fn step(&mut self, batch: &mut Batch) -> Next {
+        let Core { worker, seat, map, .. } = self;
+        let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
+        let registered = worker.table.lookup(args);
+        if worker.refuse(registered, args, facts, replies) {
+            batch.advance();
+            return Next::Again;
+        }
+        let Some(registered) = registered else { return Next::Home };
+        if worker.is_paused(registered) {
+            return Next::Waits;
+        }
+        match place(registered, args, *map) {
+            Place::Home | Place::Whole => Next::Home,
+            Place::Loan(_) => Next::Waits,
+            Place::Core(owner) if owner != worker.core => Next::Core(owner),
+            Place::Core(_) => {
+                let Some(partition) = seat.partition() else { return Next::Waits };
+                worker.hint(None);
+                worker.keyed(Keyspace::One(partition), facts, registered, args, replies);
+                batch.ran(registered.full_name);
+                Next::Again
+            }
+        }
+    }
+
+    /// Puts a batch where it waits: for CLIENT PAUSE, for this partition, or for a loan.
+    fn park_batch(&mut self, batch: Box<Batch>) {
+        let Some(args) = batch.peek() else { return self.go_home(batch) };
+        let Some(registered) = self.worker.table.lookup(args) else { return self.go_home(batch) };
+        if self.worker.is_paused(registered) {
+            return self.paused.push(batch);
+        }
+        match place(registered, args, self.map) {
+            Place::Loan(owners) => self.coordinator.want(owners, batch),
+            _ => self.seat.wait(Waiting::Batch(batch)),
+        }
+    }
+
+    /// Runs all that waited for a loan, now that its partitions are here.
+    pub(super) fn run_loan(&mut self, loan: Loan) {
+        let Loan { owners, batches, mut partitions, time, .. } = loan;
+        self.worker.now = self.worker.now.max(time);
+        let mut left = Vec::with_capacity(batches.len());
+        for mut batch in batches {
+            self.worker.now = self.worker.now.max(batch.time);
+            self.worker.start_clock();
+            for _ in 0..COMMANDS_PER_LOAN_MAX {
+                let worker = &mut self.worker;
+                if !batch.is_alive() || batch.replies.len() > REPLY_BYTES_MAX {
+                    break;
+                }
+                let Some((args, facts, replies)) = batch.peek_split() else { break };
+                let registered = worker.table.lookup(args);
+                if worker.refuse(registered, args, facts, replies) {
+                    batch.advance();
+                    continue;
+                }
+                let Some(registered) = registered else { break };
+                let covered = match place(registered, args, self.map) {
+                    Place::Core(owner) => owners.contains(owner),
+                    Place::Loan(needed) => owners.covers(needed),
+                    Place::Home | Place::Whole => false,
+                };
+                if !covered || worker.is_paused(registered) {
+                    break;
+                }
+                worker.hint(None);
+                let keyspace = Keyspace::Lent(&mut partitions);
+                worker.keyed(keyspace, facts, registered, args, replies);
+                batch.ran(registered.full_name);
+            }
+            batch.time = self.worker.now;
+            left.push(batch);
+        }
+        self.return_partitions(partitions);
+        for batch in left {
+            self.run_batch(batch);
+        }
+    }
+
+    /// Does what a session command asked for. False if its reply has to wait.
+    fn request(&mut self, _client: u32, request: Request, _staged: &super::stage::Staged) -> bool {
+        match request {
+            Request::Shutdown => self.control.shut_down(),
+            Request::RewriteConfig { .. } => unreachable!("asked for at the gathering of parts"),
+        }
+        true
+    }
+}
+
+/// A web page that makes a browser send commands is cut off at its first HTTP line.
+fn guard_against_http(
+    connection: &mut crate::net::connection::Connection,
+    registered: Option<&Registered>,
+    args: crate::command::Args<'_>,
+) {
+    let name = args.get(0);
+    if registered.is_none()
+        && (name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
+    {
+        log::warning(
+            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.",
+        );
+        connection.closing = true;
+    }
+}

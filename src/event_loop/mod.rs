@@ -1,0 +1,278 @@
+//! One turn of a core: reap, take mail, stage, run, keep house, send, wait.
+//!
+//! Invariant: nothing on this path blocks, reads a file or takes a lock; whatever a turn caused
+//! leaves only in `before_sleep`. A core is `io` (ring, clients, mail) and a seat for its partition,
+//! which may be lent: nothing in `io` can reach the partition.
+
+mod clients;
+mod cron;
+mod execute;
+mod input;
+mod mail;
+mod output;
+mod stage;
+mod travel;
+
+use std::collections::HashMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+pub use clients::Clients;
+pub use mail::{Accepted, MAILBOX_CAPACITY, Mail, Message};
+
+use crate::base::time::{Clock, Nanos};
+use crate::command::whole::{Job, Part};
+use crate::config::Config;
+use crate::dispatch::call::{Identity, Worker};
+use crate::net::listener::Listener;
+use crate::resp::reply::ReplyBuffer;
+use crate::ring::{Fd, Kind, Op, Ring, Token, Wait};
+use crate::store::partition::Partition;
+use crate::txn::batch::Batch;
+use crate::txn::cores::SlotMap;
+use crate::txn::loan::{Coordinator, Seat};
+use cron::Cron;
+use mail::WholeId;
+use stage::Stage;
+
+/// Completions of one turn, at most: the rest is seen in the next.
+const COMPLETIONS_PER_TURN_MAX: usize = 4096;
+/// Messages of one turn from one core, at most.
+const MESSAGES_PER_TURN_MAX: usize = 256;
+/// Used batches that are kept for the next ones.
+const SPARE_BATCHES_MAX: usize = 64;
+
+/// A command whose parts run on every core.
+struct OpenWhole {
+    batch: Box<Batch>,
+    parts: Vec<Option<Part>>,
+}
+
+/// What the event loop asks of the control plane; answers come back through the eventfd.
+pub trait Control {
+    /// Writes the configuration file; `done` is told the outcome on the core that asked.
+    fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>);
+    /// The next answer for `core`: the ticket, and what went wrong.
+    fn answer(&self, core: usize) -> Option<(u64, Result<(), String>)>;
+    /// The process is to end: wake everybody.
+    fn shut_down(&self);
+}
+
+/// What a core is built of.
+pub struct Parts<R, C> {
+    /// Its way to the kernel.
+    pub ring: R,
+    /// Its clock.
+    pub clock: C,
+    /// Who its worker is.
+    pub identity: Identity,
+    /// Its partition.
+    pub partition: Box<Partition>,
+    /// Its ends of the mailboxes.
+    pub mail: Mail,
+    /// The sockets that it accepts on; only core 0 has any.
+    pub listeners: Vec<Listener>,
+    /// The control plane.
+    pub control: Arc<dyn Control + Send + Sync>,
+    /// Poll before waiting: false with more threads than processors.
+    pub may_spin: bool,
+}
+
+/// One pinned thread of the data plane.
+pub struct Core<R: Ring, C: Clock> {
+    ring: R,
+    clock: C,
+    worker: Worker,
+    map: SlotMap,
+    seat: Seat,
+    clients: Clients,
+    mail: Mail,
+    coordinator: Coordinator,
+    listeners: Vec<Listener>,
+    control: Arc<dyn Control + Send + Sync>,
+    stage: Stage,
+    /// The replies of this turn, of all clients.
+    replies: ReplyBuffer,
+    /// Clients with replies in this turn, or output to go on with.
+    dirty: Vec<u32>,
+    /// Clients with input that has not been parsed.
+    ready: Vec<u32>,
+    /// Clients whose receive has to be armed again.
+    rearm: Vec<u32>,
+    /// Clients to be closed at the end of the turn.
+    doomed: Vec<u32>,
+    /// Batches held by CLIENT PAUSE.
+    paused: Vec<Box<Batch>>,
+    wholes: HashMap<u64, OpenWhole>,
+    tickets: HashMap<u64, Box<Batch>>,
+    last_number: u64,
+    spare_batches: Vec<Box<Batch>>,
+    cron: Cron,
+    may_spin: bool,
+    /// Clients served in this turn; a lone one is worth polling for.
+    served: usize,
+}
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// A core that has not begun to turn.
+    pub fn new(parts: Parts<R, C>) -> Core<R, C> {
+        let core = parts.identity.core;
+        let cores = parts.mail.cores();
+        Core {
+            ring: parts.ring,
+            clock: parts.clock,
+            worker: Worker::new(parts.identity),
+            map: SlotMap::new(cores),
+            seat: Seat::new(parts.partition),
+            clients: Clients::new(core),
+            mail: parts.mail,
+            coordinator: Coordinator::new(core),
+            listeners: parts.listeners,
+            control: parts.control,
+            stage: Stage::default(),
+            replies: ReplyBuffer::default(),
+            dirty: Vec::new(),
+            ready: Vec::new(),
+            rearm: Vec::new(),
+            doomed: Vec::new(),
+            paused: Vec::new(),
+            wholes: HashMap::new(),
+            tickets: HashMap::new(),
+            last_number: 0,
+            spare_batches: Vec::new(),
+            cron: Cron::new(),
+            may_spin: parts.may_spin,
+            served: 0,
+        }
+    }
+
+    /// Arms what a core always listens to. Once, before the first turn.
+    pub fn start(&mut self) {
+        self.ring.push(Op::Event { token: Token::new(Kind::Event, 0, 0) });
+        for (index, listener) in self.listeners.iter().enumerate() {
+            let token = Token::new(Kind::Accept, 0, index as u32);
+            self.ring.push(Op::Accept { listener: listener.fd(), token });
+        }
+        self.read_clock();
+        let (core, config) = (self.worker.core, self.worker.config.clone());
+        let policy = config.access_policy();
+        if let Some(partition) = self.seat.partition_now() {
+            partition.set_access_policy(policy);
+        }
+        crate::observe::log::write(crate::observe::log::Level::Debug, || {
+            format!("core {core} has started")
+        });
+    }
+
+    /// Turns until the process is to end.
+    pub fn run(&mut self) {
+        self.start();
+        while !self.worker.is_shutting_down() {
+            self.turn();
+        }
+        self.close_everything();
+    }
+
+    /// One turn, from the completions of the last wait to the next wait.
+    pub fn turn(&mut self) {
+        let wait = self.work();
+        self.ring.submit_and_wait(wait);
+        self.mail.unpark();
+    }
+
+    /// Everything of a turn but the wait; how long to wait. The simulator calls this.
+    pub fn work(&mut self) -> Wait {
+        self.read_clock();
+        self.worker.check_memory();
+        self.served = 0;
+        self.reap();
+        self.take_mail();
+        self.stage_ready();
+        self.run_staged();
+        self.serve_seat();
+        self.keep_house();
+        self.before_sleep();
+        self.next_wait()
+    }
+
+    /// The time of this turn; never behind anything that was handled.
+    fn read_clock(&mut self) {
+        let wall = self.clock.wall().millis();
+        self.worker.now = self.worker.now.max(wall);
+        self.cron.turn_began(self.clock.monotonic());
+        self.worker.start_clock();
+    }
+
+    fn monotonic(&mut self) -> Nanos {
+        self.clock.monotonic()
+    }
+
+    /// What the turn caused leaves: messages, replies, wakes.
+    fn before_sleep(&mut self) {
+        self.request_loan();
+        self.send_replies();
+        self.close_doomed();
+        self.stage.clear(&mut self.ring);
+        self.ring.publish();
+        self.rearm_receives();
+        for core in self.mail.flush().iter() {
+            self.worker.stats.totals.wakes.add(1);
+            self.ring.push(Op::Wake { core });
+        }
+        self.publish_stats();
+    }
+
+    fn next_wait(&mut self) -> Wait {
+        let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
+        if busy || !self.mail.park() {
+            return Wait::No;
+        }
+        let timeout = self.cron.until_next();
+        // Polling pays for the next request of a lone client; with more, the queue is never empty.
+        let spin = self.may_spin && (1..=2).contains(&self.served);
+        Wait::Upto { timeout: timeout.max(Duration::from_micros(100)), spin }
+    }
+
+    /// An empty batch for the commands of a client.
+    fn new_batch(&mut self, client: u32) -> Option<Box<Batch>> {
+        let core = self.worker.core;
+        let connection = self.clients.get(client)?;
+        let name = (core, client, connection.generation);
+        let (facts, alive) = (connection.session.facts, connection.alive());
+        connection.away = true;
+        Some(match self.spare_batches.pop() {
+            None => Box::new(Batch::new(name, facts, alive)),
+            Some(mut batch) => {
+                batch.reuse(name, facts, alive);
+                batch
+            }
+        })
+    }
+
+    fn keep_spare(&mut self, batch: Box<Batch>) {
+        if self.spare_batches.len() < SPARE_BATCHES_MAX {
+            self.spare_batches.push(batch);
+        }
+    }
+
+    fn next_number(&mut self) -> u64 {
+        self.last_number += 1;
+        self.last_number
+    }
+
+    fn whole_id(&mut self) -> WholeId {
+        WholeId { home: self.worker.core, number: self.next_number() }
+    }
+
+    /// Posts to every core in the sequencer's order.
+    fn sequence_whole(&mut self, id: WholeId, job: &Job) {
+        for core in 0..self.mail.cores() {
+            self.mail.post(core, Message::Whole(id, job.clone()));
+        }
+    }
+
+    /// A descriptor of a listener, for the start's log lines.
+    pub fn listener_fds(&self) -> Vec<Fd> {
+        self.listeners.iter().map(Listener::fd).collect()
+    }
+}

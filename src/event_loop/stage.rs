@@ -1,0 +1,110 @@
+//! Commands that were parsed in this turn and have not run: words as ranges of the buffers that they
+//! arrived in.
+//!
+//! Invariant: the commands of one client stand together, in their order; a source stays where it is
+//! until the turn is over.
+
+use crate::command::args::{ArgRange, Args, BigArg};
+use crate::encoding::table::Position;
+use crate::resp::error::ProtocolError;
+use crate::ring::{BufferLease, Ring};
+
+/// Commands of one client in one turn, at most.
+pub const COMMANDS_PER_CLIENT_MAX: usize = 1024;
+
+/// Where staged words stand.
+#[derive(Debug)]
+pub enum Source {
+    /// In a buffer that the kernel filled.
+    Lease(BufferLease),
+    /// In a client's query buffer, taken out for the turn.
+    Query(Vec<u8>),
+}
+
+/// What was parsed.
+#[derive(Clone, Copy, Debug)]
+pub enum Item {
+    /// A command: its number in the table, and where its first key belongs if it has one key.
+    Command {
+        /// Number of the command; None if nobody knows it.
+        id: Option<u16>,
+        /// Place of its key.
+        position: Option<Position>,
+    },
+    /// The client broke the protocol here.
+    Broken(ProtocolError),
+}
+
+/// One command or error of a client.
+#[derive(Debug)]
+pub struct Staged {
+    /// The client.
+    pub client: u32,
+    /// What it is.
+    pub item: Item,
+    source: u32,
+    first: u32,
+    words: u32,
+    big: Vec<BigArg>,
+}
+
+/// Everything that was parsed in a turn.
+#[derive(Debug, Default)]
+pub struct Stage {
+    /// The commands.
+    pub commands: Vec<Staged>,
+    /// Their words.
+    pub ranges: Vec<ArgRange>,
+    sources: Vec<Source>,
+}
+
+impl Stage {
+    /// Adds a source; its number.
+    pub fn add_source(&mut self, source: Source) -> u32 {
+        self.sources.push(source);
+        self.sources.len() as u32 - 1
+    }
+
+    /// Takes the bytes of a query source out for parsing; they must be put back.
+    pub fn take_query(&mut self, source: u32) -> Vec<u8> {
+        match &mut self.sources[source as usize] {
+            Source::Query(query) => std::mem::take(query),
+            Source::Lease(_) => Vec::new(),
+        }
+    }
+
+    /// Puts the bytes of a query source back. Nothing happens to a lease.
+    pub fn put_back(&mut self, source: u32, bytes: Vec<u8>) {
+        if let Source::Query(query) = &mut self.sources[source as usize] {
+            *query = bytes;
+        }
+    }
+
+    /// Adds a command whose words are the ranges from `first` on.
+    pub fn add(&mut self, (client, source): (u32, u32), first: usize, item: Item, big: Vec<BigArg>) {
+        let words = (self.ranges.len() - first) as u32;
+        self.commands.push(Staged { client, item, source, first: first as u32, words, big });
+    }
+
+    /// The words of a command.
+    #[inline]
+    pub fn args<'a, R: Ring>(&'a self, staged: &'a Staged, ring: &'a R) -> Args<'a> {
+        let buffer = match &self.sources[staged.source as usize] {
+            Source::Lease(lease) => ring.bytes(lease),
+            Source::Query(query) => query,
+        };
+        let first = staged.first as usize;
+        Args::new(buffer, &self.ranges[first..first + staged.words as usize], &staged.big)
+    }
+
+    /// The turn is over: leases go back.
+    pub fn clear<R: Ring>(&mut self, ring: &mut R) {
+        self.commands.clear();
+        self.ranges.clear();
+        for source in self.sources.drain(..) {
+            if let Source::Lease(lease) = source {
+                ring.release(lease);
+            }
+        }
+    }
+}

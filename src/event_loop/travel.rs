@@ -1,0 +1,332 @@
+//! Mail between cores: batches that come and go, loans, commands with a part everywhere.
+//!
+//! Invariant: the sequencer (core 0) passes requests on in the order in which they reached it, to
+//! every owner over a queue that keeps order; so all owners see all loans in one order.
+
+use super::mail::{Accepted, WholeId};
+use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole};
+use crate::base::time::Clock;
+use crate::command::context::Request;
+use crate::command::whole::{CoreView, Job, Part};
+use crate::dispatch::table::Way;
+use crate::resp::reply::Reply;
+use crate::ring::Ring;
+use crate::store::partition::Partition;
+use crate::txn::batch::Batch;
+use crate::txn::loan::{LoanId, Waiting};
+
+/// The core that gives loans and commands of all cores one order.
+const SEQUENCER: usize = 0;
+/// Whoever waits for a partition is served at most so often a turn.
+const SERVED_PER_TURN_MAX: usize = 1024;
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// Handles what the other cores, and this one, have posted here.
+    pub(super) fn take_mail(&mut self) {
+        for from in 0..self.mail.cores() {
+            for _ in 0..MESSAGES_PER_TURN_MAX {
+                match self.mail.take(from) {
+                    Some(message) => self.handle(message),
+                    None => break,
+                }
+            }
+        }
+    }
+
+    fn handle(&mut self, message: Message) {
+        match message {
+            Message::Batch(batch) if batch.home == self.worker.core => self.came_home(batch),
+            Message::Batch(batch) => self.run_batch(batch),
+            Message::LoanRequest(request) => {
+                for owner in request.owners.iter() {
+                    self.mail.post(owner, Message::Lend(request.id));
+                }
+            }
+            Message::Lend(id) => {
+                self.seat.wait(Waiting::Loan(id));
+                self.serve_seat();
+            }
+            Message::Lent(id, partition, time) => {
+                if let Some(loan) = self.coordinator.arrive(id, partition, time) {
+                    self.run_loan(loan);
+                }
+            }
+            Message::Return(partition, time) => {
+                self.worker.now = self.worker.now.max(time);
+                self.seat.give_back(partition);
+                self.serve_seat();
+            }
+            Message::Accepted(accepted) => self.welcome(accepted),
+            Message::WholeRequest(id, job) => self.sequence_whole(id, &job),
+            Message::Whole(id, job) => {
+                let part = self.run_part(&job);
+                let core = self.worker.core;
+                self.mail.post(id.home, Message::WholeDone(id, core, part));
+            }
+            Message::WholeDone(id, core, part) => self.part_done(id, core, part),
+        }
+    }
+
+    /// Serves those who wait for this partition, in the order in which they came.
+    pub(super) fn serve_seat(&mut self) {
+        for _ in 0..SERVED_PER_TURN_MAX {
+            match self.seat.next() {
+                None => return,
+                Some(Waiting::Batch(batch)) => {
+                    // Those behind it must not make it wait again.
+                    self.run_served(batch);
+                }
+                Some(Waiting::Loan(id)) => self.lend(id),
+            }
+        }
+    }
+
+    fn lend(&mut self, id: LoanId) {
+        self.settle_housekeeping_debt();
+        let partition = self.seat.lend();
+        self.worker.stats.totals.loans.add(1);
+        self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
+    }
+
+    /// Sends lent partitions back to their owners.
+    pub(super) fn return_partitions(&mut self, partitions: Vec<Box<Partition>>) {
+        for partition in partitions {
+            let owner = self.map.owner_of_first(partition.first_slot());
+            if owner == self.worker.core {
+                self.seat.give_back(partition);
+            } else {
+                self.mail.post(owner, Message::Return(partition, self.worker.now));
+            }
+        }
+    }
+
+    /// Asks for the partitions that this turn's commands need.
+    pub(super) fn request_loan(&mut self) {
+        if let Some(request) = self.coordinator.request() {
+            self.mail.post(SEQUENCER, Message::LoanRequest(request));
+        }
+    }
+
+    /// Sends a batch to the core of its client.
+    pub(super) fn go_home(&mut self, mut batch: Box<Batch>) {
+        if batch.home == self.worker.core {
+            return self.came_home(batch);
+        }
+        batch.time = self.worker.now;
+        self.worker.stats.totals.hops.add(1);
+        self.mail.post(batch.home, Message::Batch(batch));
+    }
+
+    /// A batch is home: its replies go to the client, and what is left of it runs on.
+    fn came_home(&mut self, mut batch: Box<Batch>) {
+        self.worker.now = self.worker.now.max(batch.time);
+        loop {
+            if !self.deliver(&mut batch) {
+                return self.keep_spare(batch);
+            }
+            if batch.is_done() {
+                return self.batch_done(batch);
+            }
+            if self.clients.get(batch.client).is_some_and(|connection| connection.must_stall()) {
+                if let Some(connection) = self.clients.get(batch.client) {
+                    connection.away = false;
+                    connection.stalled = Some(batch);
+                }
+                return;
+            }
+            if !self.next_needs_home(&batch) {
+                return self.run_batch(batch);
+            }
+            match self.run_at_home(batch) {
+                Some(same) => batch = same,
+                None => return,
+            }
+        }
+    }
+
+    /// Gives a batch's replies to its client. False if the client has gone.
+    fn deliver(&mut self, batch: &mut Batch) -> bool {
+        let Some(connection) = self.clients.of(batch.client, batch.generation) else {
+            return false;
+        };
+        if connection.is_dead {
+            return false;
+        }
+        connection.session.facts.reply_mode = batch.facts.reply_mode;
+        connection.session.commands += std::mem::take(&mut batch.ran);
+        if !batch.last_command.is_empty() {
+            connection.session.last_command = std::mem::take(&mut batch.last_command);
+        }
+        if !batch.replies.is_empty() {
+            self.begin_segment(batch.client);
+            self.replies.append_from(&batch.replies, 0);
+            self.end_segment(batch.client);
+            batch.replies.clear();
+        }
+        true
+    }
+
+    fn batch_done(&mut self, batch: Box<Batch>) {
+        let client = batch.client;
+        let broken = batch.broken();
+        self.keep_spare(batch);
+        if let Some(connection) = self.clients.get(client) {
+            connection.away = false;
+        }
+        if let Some(error) = broken {
+            self.begin_segment(client);
+            self.broken(client, error);
+            self.end_segment(client);
+            return;
+        }
+        self.client_is_free(client);
+    }
+
+    /// A client whose commands have all run may go on with what it sent meanwhile.
+    pub(super) fn client_is_free(&mut self, client: u32) {
+        self.note_ready(client);
+        self.rearm.push(client);
+        if let Some(connection) = self.clients.get(client)
+            && connection.hung_up
+            && !connection.is_ready
+        {
+            self.doomed.push(client);
+        }
+    }
+
+    fn next_needs_home(&self, batch: &Batch) -> bool {
+        let registered = batch.peek().and_then(|args| self.worker.table.lookup(args));
+        registered.is_none_or(|one| {
+            matches!(one.way, Way::Home | Way::Whole) && !self.worker.is_paused(one)
+        })
+    }
+
+    /// Runs the next command of a batch, which needs the session. None if the batch waits now.
+    fn run_at_home(&mut self, mut batch: Box<Batch>) -> Option<Box<Batch>> {
+        let client = batch.client;
+        let Some(connection) = self.clients.of(client, batch.generation) else {
+            self.keep_spare(batch);
+            return None;
+        };
+        let worker = &mut self.worker;
+        worker.start_clock();
+        let (args, facts, replies) = batch.peek_split()?;
+        let registered = worker.table.lookup(args);
+        if worker.refuse(registered, args, facts, replies) {
+            connection.session.facts.reply_mode = facts.reply_mode;
+            batch.advance();
+            return Some(batch);
+        }
+        let registered = registered?;
+        let held = connection.facts(worker.core);
+        if registered.way == Way::Whole {
+            let session = &mut connection.session;
+            let Some(job) = worker.begin_whole(session, held, registered, args, replies) else {
+                batch.facts = connection.session.facts;
+                batch.ran(registered.full_name);
+                return Some(batch);
+            };
+            self.start_whole(batch, job);
+            return None;
+        }
+        let request = worker.session(&mut connection.session, held, registered, args, replies);
+        batch.facts = connection.session.facts;
+        batch.ran(registered.full_name);
+        if connection.session.close_after_reply {
+            connection.closing = true;
+            batch.abandon();
+        }
+        if let Some(Request::Shutdown) = request {
+            self.control.shut_down();
+        }
+        Some(batch)
+    }
+
+    fn start_whole(&mut self, batch: Box<Batch>, job: Job) {
+        let id = self.whole_id();
+        let parts = (0..self.mail.cores()).map(|_| None).collect();
+        self.wholes.insert(id.number, OpenWhole { batch, parts });
+        self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
+    }
+
+    fn run_part(&mut self, job: &Job) -> Part {
+        let before = self.worker.config.clone();
+        let worker = &mut self.worker;
+        let part = job(&mut CoreView {
+            core: worker.core,
+            clients: &mut self.clients,
+            config: &mut worker.config,
+            stats: &worker.stats,
+            switches: &mut worker.switches,
+            now: worker.now,
+        });
+        if !std::sync::Arc::ptr_eq(&before, &worker.config) {
+            self.config_changed();
+        }
+        self.doomed.append(&mut self.clients.doomed);
+        self.resume_paused();
+        part
+    }
+
+    fn part_done(&mut self, id: WholeId, core: usize, part: Part) {
+        let open = self.wholes.get_mut(&id.number).expect("a part of what was begun here");
+        open.parts[core] = Some(part);
+        if open.parts.iter().any(Option::is_none) {
+            return;
+        }
+        let OpenWhole { mut batch, parts } =
+            self.wholes.remove(&id.number).expect("it was there a line ago");
+        let parts = parts.into_iter().flatten().collect();
+        let Some(connection) = self.clients.of(batch.client, batch.generation) else {
+            return self.keep_spare(batch);
+        };
+        let worker = &mut self.worker;
+        worker.start_clock();
+        let Some((args, _, replies)) = batch.peek_split() else { return };
+        let Some(registered) = worker.table.lookup(args) else { return };
+        let session = &mut connection.session;
+        let request = worker.gather_whole(session, registered, (args, parts), replies);
+        batch.facts = connection.session.facts;
+        batch.ran(registered.full_name);
+        match request {
+            None => self.came_home(batch),
+            Some(Request::Shutdown) => {
+                self.control.shut_down();
+                self.came_home(batch);
+            }
+            Some(Request::RewriteConfig { config }) => {
+                let ticket = self.next_number();
+                self.tickets.insert(ticket, batch);
+                self.control.rewrite_config(self.worker.core, ticket, config);
+            }
+        }
+    }
+
+    /// The control plane has done what a command waits for.
+    pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<(), String>) {
+        let Some(mut batch) = self.tickets.remove(&ticket) else { return };
+        let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
+        match outcome {
+            Ok(()) => reply.ok(),
+            Err(error) => reply.error(error),
+        }
+        self.came_home(batch);
+    }
+
+    /// Batches held by CLIENT PAUSE are tried again.
+    pub(super) fn resume_paused(&mut self) {
+        for batch in std::mem::take(&mut self.paused) {
+            self.run_batch(batch);
+        }
+    }
+
+    /// Runs a batch whose turn at the partition has come, past those who wait behind it.
+    fn run_served(&mut self, batch: Box<Batch>) {
+        self.run_batch_in_turn(batch);
+    }
+
+    /// A client that another core has accepted for this one.
+    fn welcome(&mut self, accepted: Accepted) {
+        self.add_client(accepted);
+    }
+}

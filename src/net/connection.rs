@@ -1,0 +1,141 @@
+//! One client's connection: session, input, output and where each stands.
+//!
+//! Invariant: while `away` is true the client's commands are elsewhere, and nothing that it sends
+//! meanwhile runs; a connection that is `closing` runs nothing more, and goes when its output has.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use bytes::Bytes;
+
+use super::input::Input;
+use super::output::{Output, STALL_BYTES};
+use crate::client::{ConnectionFacts, Session};
+use crate::ring::{Fd, Kind, Token};
+use crate::txn::batch::Batch;
+
+/// How the socket is read.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Receiving {
+    /// A multishot receive is armed.
+    Armed,
+    /// It was cancelled and has not completed.
+    Ending,
+    /// One receive into a large word.
+    Single,
+    /// Not at all.
+    Off,
+}
+
+/// One client.
+#[derive(Debug)]
+pub struct Connection {
+    /// The session.
+    pub session: Session,
+    /// The socket.
+    pub fd: Fd,
+    /// Tells this client from earlier ones at the same place.
+    pub generation: u32,
+    /// What was received and has not run.
+    pub input: Input,
+    /// What could not be sent at once.
+    pub output: Output,
+    /// The piece of `output` that is under way.
+    pub sending: Bytes,
+    /// Where this turn's replies begin, and their length so far, if there are any.
+    pub segment: Option<(usize, usize)>,
+    /// How the socket is read.
+    pub receiving: Receiving,
+    /// Its commands are under way elsewhere, or wait for something.
+    pub away: bool,
+    /// Commands that wait until the client has read more of its replies.
+    pub stalled: Option<Box<Batch>>,
+    /// It has input that was not looked at for lack of time.
+    pub is_ready: bool,
+    /// Ends when its output has been sent.
+    pub closing: bool,
+    /// The peer has sent its last byte, or vanished.
+    pub hung_up: bool,
+    /// Closed; only its outstanding operations keep its place.
+    pub is_dead: bool,
+    /// Its segment of the turn before, for a send that failed.
+    pub last_segment: (usize, usize),
+    /// Operations that will still complete for it.
+    pub pending_ops: u32,
+    alive: Arc<AtomicBool>,
+}
+
+impl Connection {
+    /// A connection that was just accepted.
+    pub fn new(session: Session, fd: Fd, generation: u32) -> Connection {
+        Connection {
+            session,
+            fd,
+            generation,
+            input: Input::default(),
+            output: Output::default(),
+            sending: Bytes::new(),
+            segment: None,
+            receiving: Receiving::Off,
+            away: false,
+            stalled: None,
+            is_ready: false,
+            closing: false,
+            hung_up: false,
+            is_dead: false,
+            last_segment: (0, 0),
+            pending_ops: 0,
+            alive: Arc::new(AtomicBool::new(true)),
+        }
+    }
+
+    /// The token of an operation of this client.
+    pub fn token(&self, kind: Kind, index: u32) -> Token {
+        Token::new(kind, self.generation, index)
+    }
+
+    /// Shared with the client's batches: false as soon as it is gone.
+    pub fn alive(&self) -> Arc<AtomicBool> {
+        self.alive.clone()
+    }
+
+    /// Nobody needs to work for it any more.
+    pub fn mark_dead(&self) {
+        self.alive.store(false, Ordering::Release);
+    }
+
+    /// Bytes of replies that have not left.
+    pub fn unsent_bytes(&self) -> usize {
+        self.output.bytes() + self.segment.map_or(0, |(_, len)| len)
+    }
+
+    /// Its replies pile up: nothing more is executed for it now.
+    #[inline]
+    pub fn must_stall(&self) -> bool {
+        self.unsent_bytes() > STALL_BYTES
+    }
+
+    /// Whether its commands may run now.
+    #[inline]
+    pub fn may_run(&self) -> bool {
+        !self.away && !self.closing && !self.is_dead && self.stalled.is_none()
+    }
+
+    /// What CLIENT LIST shows of the connection.
+    pub fn facts(&self, core: usize) -> ConnectionFacts {
+        let input = self.input.held_bytes();
+        ConnectionFacts {
+            query_bytes: self.input.waiting_bytes(),
+            query_free: self.input.query.capacity() - self.input.query.len(),
+            argv_bytes: 0,
+            reply_buffer_bytes: 0,
+            reply_buffer_used: 0,
+            output_list_len: self.output.len(),
+            output_list_bytes: self.output.bytes(),
+            total_bytes: size_of::<Connection>() + input + self.output.bytes(),
+            core,
+            closing: self.closing,
+            blocked: self.away,
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! What the server knows of itself: counters, the log.
+//!
+//! Invariant: written by one core each, read by any without a hop; nothing here waits.
+
+pub mod log;
+pub mod server;
+pub mod stats;

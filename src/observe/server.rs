@@ -1,0 +1,57 @@
+//! Facts of the process that every core may read: who it is, since when, and everybody's counters.
+//!
+//! Invariant: fixed at the start, but for atomics.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+use super::stats::{CoreStats, Gauge};
+use crate::base::time::Millis;
+
+/// The version of Redis that we answer as.
+pub const REDIS_VERSION: &str = "8.0.6";
+/// Our own version.
+pub const IRONRING_VERSION: &str = env!("CARGO_PKG_VERSION");
+
+/// What the process is.
+#[derive(Debug)]
+pub struct ServerFacts {
+    /// Forty random hexadecimal digits.
+    pub run_id: String,
+    /// Process id.
+    pub pid: u32,
+    /// When it started.
+    pub started: Millis,
+    /// Path of the binary.
+    pub executable: String,
+    /// Absolute path of the configuration file; empty without one.
+    pub config_file: String,
+    /// `uname -s -r -m`.
+    pub os: String,
+    /// Memory of the machine in bytes.
+    pub system_memory: u64,
+    /// used_memory when the start was over.
+    pub startup_memory: AtomicU64,
+    /// Highest used_memory that was seen.
+    pub peak_memory: AtomicU64,
+    /// Counters, by core.
+    pub stats: Vec<Arc<CoreStats>>,
+    /// Clients, by core; raised where they are accepted, lowered where they lived.
+    pub clients: Vec<Gauge>,
+    /// The last client id that was given.
+    pub client_ids: AtomicU64,
+    /// The process is to end.
+    pub shutdown: AtomicBool,
+}
+
+impl ServerFacts {
+    /// A number that no client had before.
+    pub fn next_client_id(&self) -> u64 {
+        self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A sum over all cores.
+    pub fn sum(&self, count: impl Fn(&CoreStats) -> u64) -> u64 {
+        self.stats.iter().map(|stats| count(stats)).sum()
+    }
+}

@@ -1,0 +1,437 @@
+//! Per-core counters, summed only when somebody asks.
+//!
+//! Invariant: each counter has one writer, the core that owns it, and is stored before the replies
+//! of the turn leave; so whoever has seen a reply finds it counted. Relaxed order is enough: the
+//! reply's way through the kernel, or a mailbox, orders the rest.
+
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
+
+/// Databases of a server, at most.
+pub const DBS_MAX: usize = 16;
+
+/// A counter with one writer.
+#[derive(Debug, Default)]
+pub struct Counter(AtomicU64);
+
+impl Counter {
+    /// Adds; only the owner may.
+    #[inline]
+    pub fn add(&self, n: u64) {
+        self.0.store(self.0.load(Relaxed).wrapping_add(n), Relaxed);
+    }
+
+    /// Replaces; only the owner may.
+    #[inline]
+    pub fn set(&self, n: u64) {
+        self.0.store(n, Relaxed);
+    }
+
+    /// Raises to `n` if that is more; only the owner may.
+    #[inline]
+    pub fn raise(&self, n: u64) {
+        if n > self.get() {
+            self.set(n);
+        }
+    }
+
+    /// The value.
+    #[inline]
+    pub fn get(&self) -> u64 {
+        self.0.load(Relaxed)
+    }
+}
+
+macro_rules! counters {
+    ($(#[$struct_doc:meta])* $name:ident { $($(#[$doc:meta])* $field:ident,)* }) => {
+        $(#[$struct_doc])*
+        #[derive(Debug, Default)]
+        pub struct $name { $($(#[$doc])* pub $field: Counter,)* }
+
+        impl $name {
+            /// Back to zero (CONFIG RESETSTAT); only the owner may.
+            pub fn reset(&self) {
+                $(self.$field.set(0);)*
+            }
+        }
+    };
+}
+
+counters! {
+    /// What CONFIG RESETSTAT sets back.
+    Totals {
+        /// Connections that were accepted.
+        connections,
+        /// Connections refused for maxclients.
+        rejected_connections,
+        /// Commands that ran.
+        commands,
+        /// Bytes read from clients.
+        net_input_bytes,
+        /// Bytes sent to clients.
+        net_output_bytes,
+        /// Reads of a key that was there.
+        keyspace_hits,
+        /// Reads of a key that was not.
+        keyspace_misses,
+        /// Keys that expired.
+        expired_keys,
+        /// Keys that were evicted.
+        evicted_keys,
+        /// Expiry slices that ended with work left.
+        expired_time_cap_reached,
+        /// CPU nanoseconds spent on active expiry.
+        expire_cycle_nanos,
+        /// Error replies.
+        error_replies,
+        /// Error replies outside of commands (protocol errors).
+        unexpected_error_replies,
+        /// Completed receives.
+        reads,
+        /// Sends.
+        writes,
+        /// Clients closed for their query buffer.
+        query_buffer_disconnections,
+        /// Clients closed for their output.
+        output_buffer_disconnections,
+        /// AUTH with a wrong name or password.
+        acl_denied_auth,
+        /// Batches sent to another core.
+        hops,
+        /// Partitions lent.
+        loans,
+        /// Wakes sent to parked cores.
+        wakes,
+        /// Turns of the event loop.
+        turns,
+        /// Nanoseconds of all turns, waiting excluded.
+        turn_nanos,
+        /// Nanoseconds of all turns spent in commands.
+        turn_command_nanos,
+        /// The longest turn in nanoseconds of the thread's CPU time.
+        turn_cpu_nanos_max,
+        /// Receives that found no free buffer.
+        recv_no_buffers,
+        /// Completions lost to a full queue and fetched late.
+        cq_overflows,
+        /// Sends that did not go out in one piece.
+        short_sends,
+    }
+}
+
+counters! {
+    /// Calls of one command.
+    CommandTotals {
+        /// Calls that ran.
+        calls,
+        /// Nanoseconds in its handler.
+        nanos,
+        /// Refused before they ran.
+        rejected,
+        /// Ended with an error.
+        failed,
+    }
+}
+
+/// One command's counters and, once it ran, its latency histogram.
+#[derive(Debug, Default)]
+pub struct CommandStats {
+    /// Sums.
+    pub totals: CommandTotals,
+    histogram: OnceLock<Box<Histogram>>,
+}
+
+impl CommandStats {
+    /// Counts a call that took `nanos`; `track` also files it in the histogram.
+    #[inline]
+    pub fn record(&self, nanos: u64, track: bool) {
+        self.totals.calls.add(1);
+        self.totals.nanos.add(nanos);
+        if track {
+            self.histogram.get_or_init(Box::default).record(nanos);
+        }
+    }
+
+    /// The latency histogram, if any call was filed.
+    pub fn histogram(&self) -> Option<&Histogram> {
+        self.histogram.get().map(|boxed| &**boxed)
+    }
+
+    /// Back to zero; only the owner may.
+    pub fn reset(&self) {
+        self.totals.reset();
+        if let Some(histogram) = self.histogram.get() {
+            histogram.reset();
+        }
+    }
+}
+
+/// Sub-buckets of each power of two: a relative error below one in 32.
+const SUB_BUCKETS: usize = 32;
+const SUB_BITS: u32 = SUB_BUCKETS.trailing_zeros();
+/// Values up to 2^36 ns, a minute; longer ones count as that.
+const OCTAVES: usize = 32;
+
+/// A log-linear histogram of nanoseconds with one writer and any readers.
+#[derive(Debug)]
+pub struct Histogram {
+    counts: [Counter; OCTAVES * SUB_BUCKETS],
+}
+
+impl Default for Histogram {
+    fn default() -> Self {
+        Histogram { counts: std::array::from_fn(|_| Counter::default()) }
+    }
+}
+
+impl Histogram {
+    #[inline]
+    fn bucket(nanos: u64) -> usize {
+        if nanos < SUB_BUCKETS as u64 {
+            return nanos as usize;
+        }
+        let exponent = 63 - nanos.leading_zeros();
+        let octave = (exponent - SUB_BITS + 1) as usize;
+        let sub = (nanos >> (exponent - SUB_BITS)) as usize & (SUB_BUCKETS - 1);
+        (octave * SUB_BUCKETS + sub).min(OCTAVES * SUB_BUCKETS - 1)
+    }
+
+    /// The highest value that falls into bucket `index`.
+    pub fn highest(index: usize) -> u64 {
+        let (octave, sub) = (index / SUB_BUCKETS, (index % SUB_BUCKETS) as u64);
+        if octave == 0 {
+            return sub;
+        }
+        let shift = octave as u32 - 1;
+        ((SUB_BUCKETS as u64 + sub + 1) << shift) - 1
+    }
+
+    /// Files one value.
+    #[inline]
+    pub fn record(&self, nanos: u64) {
+        self.counts[Self::bucket(nanos)].add(1);
+    }
+
+    /// Adds the counts to `sums`, one per bucket.
+    pub fn add_to(&self, sums: &mut Vec<u64>) {
+        sums.resize(self.counts.len(), 0);
+        for (sum, count) in sums.iter_mut().zip(&self.counts) {
+            *sum += count.get();
+        }
+    }
+
+    fn reset(&self) {
+        for count in &self.counts {
+            count.set(0);
+        }
+    }
+}
+
+/// The value in nanoseconds below which `percent` of `sums` (from `Histogram::add_to`) lie.
+pub fn percentile(sums: &[u64], percent: f64) -> u64 {
+    let total: u64 = sums.iter().sum();
+    let rank = ((percent / 100.0) * total as f64).ceil().max(1.0) as u64;
+    let mut seen = 0;
+    for (index, count) in sums.iter().enumerate() {
+        seen += count;
+        if seen >= rank {
+            return Histogram::highest(index);
+        }
+    }
+    0
+}
+
+/// What one database holds on one core.
+#[derive(Debug, Default)]
+pub struct DbGauges {
+    /// Keys.
+    pub keys: Counter,
+    /// Keys with an expiry.
+    pub expires: Counter,
+    /// Mean time to live in milliseconds.
+    pub avg_ttl: Counter,
+}
+
+/// Rates, as the sums of sixteen samples a tenth of a second apart.
+#[derive(Debug, Default)]
+pub struct Rates {
+    /// Commands per second.
+    pub commands: Counter,
+    /// Bytes read per second.
+    pub input_bytes: Counter,
+    /// Bytes sent per second.
+    pub output_bytes: Counter,
+    /// Turns per second.
+    pub turns: Counter,
+    /// Mean nanoseconds of a turn.
+    pub turn_nanos: Counter,
+}
+
+/// Everything that one core counts.
+#[derive(Debug)]
+#[repr(align(128))]
+pub struct CoreStats {
+    /// Since the start or CONFIG RESETSTAT.
+    pub totals: Totals,
+    /// Clients that live here.
+    pub clients: Counter,
+    /// Clients that were sent here and have not arrived yet, counted by the accepting core.
+    pub clients_assigned: Counter,
+    /// Clients that wait in a blocking command.
+    pub blocked_clients: Counter,
+    /// Changes since the start, for rdb_changes_since_last_save.
+    pub dirty: Counter,
+    /// The largest query buffer of late.
+    pub max_input_bytes: Counter,
+    /// The largest output of late.
+    pub max_output_bytes: Counter,
+    /// Bytes in client buffers.
+    pub clients_bytes: Counter,
+    /// Bytes of the tables, without the entries.
+    pub table_bytes: Counter,
+    /// Values that wait to be freed.
+    pub lazyfree_pending: Counter,
+    /// Values that were freed in slices.
+    pub lazyfreed: Counter,
+    /// User and system CPU time of the thread in microseconds.
+    pub cpu_user_micros: Counter,
+    /// See `cpu_user_micros`.
+    pub cpu_sys_micros: Counter,
+    /// What each database holds.
+    pub dbs: [DbGauges; DBS_MAX],
+    /// Rates of late.
+    pub rates: Rates,
+    /// By command, at its number in the table.
+    pub commands: Box<[CommandStats]>,
+    /// By error code.
+    pub errors: ErrorStats,
+}
+
+impl CoreStats {
+    /// Zeros for `commands` commands.
+    pub fn new(commands: usize) -> Self {
+        CoreStats {
+            totals: Totals::default(),
+            clients: Counter::default(),
+            clients_assigned: Counter::default(),
+            blocked_clients: Counter::default(),
+            dirty: Counter::default(),
+            max_input_bytes: Counter::default(),
+            max_output_bytes: Counter::default(),
+            clients_bytes: Counter::default(),
+            table_bytes: Counter::default(),
+            lazyfree_pending: Counter::default(),
+            lazyfreed: Counter::default(),
+            cpu_user_micros: Counter::default(),
+            cpu_sys_micros: Counter::default(),
+            dbs: std::array::from_fn(|_| DbGauges::default()),
+            rates: Rates::default(),
+            commands: (0..commands).map(|_| CommandStats::default()).collect(),
+            errors: ErrorStats::default(),
+        }
+    }
+
+    /// CONFIG RESETSTAT; only the owner may.
+    pub fn reset(&self) {
+        self.totals.reset();
+        for command in &self.commands {
+            command.reset();
+        }
+        self.errors.reset();
+    }
+}
+
+/// Error codes that are told apart; further ones count together, as stock servers do at their bound.
+const ERROR_CODES_MAX: usize = 128;
+
+/// Error replies by code (`ERR`, `WRONGTYPE` ...).
+#[derive(Debug)]
+pub struct ErrorStats {
+    slots: [(OnceLock<Box<str>>, Counter); ERROR_CODES_MAX],
+}
+
+impl Default for ErrorStats {
+    fn default() -> Self {
+        ErrorStats { slots: std::array::from_fn(|_| (OnceLock::new(), Counter::default())) }
+    }
+}
+
+impl ErrorStats {
+    /// Counts one error line (without `-`); its first word is the code. Only the owner may.
+    pub fn count(&self, line: &[u8]) {
+        let code = line.split(|byte| *byte == b' ').next().unwrap_or_default();
+        let code = String::from_utf8_lossy(code);
+        for (name, counter) in &self.slots {
+            if **name.get_or_init(|| code.as_ref().into()) == *code {
+                return counter.add(1);
+            }
+        }
+        self.slots[ERROR_CODES_MAX - 1].1.add(1);
+    }
+
+    /// Every code that was counted since the last reset.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
+        self.slots
+            .iter()
+            .map_while(|(name, counter)| Some((&**name.get()?, counter.get())))
+            .filter(|(_, count)| *count > 0)
+    }
+
+    fn reset(&self) {
+        for (_, counter) in &self.slots {
+            counter.set(0);
+        }
+    }
+}
+
+/// A signed gauge that any thread may change.
+#[derive(Debug, Default)]
+pub struct Gauge(AtomicI64);
+
+impl Gauge {
+    /// Adds and returns the new value.
+    pub fn add(&self, n: i64) -> i64 {
+        self.0.fetch_add(n, Relaxed) + n
+    }
+
+    /// The value.
+    pub fn get(&self) -> i64 {
+        self.0.load(Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_histogram_bucket_holds_what_it_says() {
+        for nanos in [0, 1, 31, 32, 33, 63, 64, 1000, 123_456, 1 << 35] {
+            let bucket = Histogram::bucket(nanos);
+            assert!(Histogram::highest(bucket) >= nanos, "{nanos}");
+            assert!(bucket == 0 || Histogram::highest(bucket - 1) < nanos, "{nanos}");
+        }
+    }
+
+    #[test]
+    fn percentiles_of_a_ramp() {
+        let histogram = Histogram::default();
+        for nanos in 1..=1000 {
+            histogram.record(nanos);
+        }
+        let mut sums = Vec::new();
+        histogram.add_to(&mut sums);
+        let median = percentile(&sums, 50.0);
+        assert!((480..=520).contains(&median), "{median}");
+        assert!((990..=1030).contains(&percentile(&sums, 99.9)));
+    }
+
+    #[test]
+    fn errors_are_counted_by_code() {
+        let errors = ErrorStats::default();
+        errors.count(b"ERR one");
+        errors.count(b"WRONGTYPE x");
+        errors.count(b"ERR two");
+        assert_eq!(errors.iter().collect::<Vec<_>>(), [("ERR", 2), ("WRONGTYPE", 1)]);
+    }
+}

@@ -1,0 +1,311 @@
+//! The kernel's io_uring as a `Ring`.
+//!
+//! Invariant: one instance per core, made and used on that core's thread only. Set-up flags as
+//! measured (docs/decisions/0001): SINGLE_ISSUER, DEFER_TASKRUN, COOP_TASKRUN, TASKRUN_FLAG,
+//! SUBMIT_ALL and, where the kernel has it, NO_SQARRAY; a registered ring descriptor; multishot
+//! accept and receive. Needs Linux 6.1. Source: io_uring(7), io_uring_setup(2).
+#![allow(unsafe_code)]
+
+use std::io;
+use std::os::fd::{AsRawFd, RawFd};
+use std::time::Duration;
+
+use bytes::Bytes;
+use io_uring::{IoUring, cqueue, opcode, squeue, types};
+
+use super::buffers::{BufferLease, BufferRing, GROUP};
+use super::{Completion, Fd, Kind, Op, Ring, Token, Wait};
+
+const SQ_ENTRIES: u32 = 1024;
+const CQ_ENTRIES: u32 = 8192;
+/// About 45 us on a 3 GHz machine: a lone client's next request comes sooner.
+const SPINS_MAX: u32 = 2000;
+
+/// One core's io_uring.
+pub struct KernelRing {
+    // Dropped first: the kernel lets go of everything below.
+    ring: IoUring,
+    buffers: BufferRing,
+    peers: Vec<RawFd>,
+    event_fd: RawFd,
+    event_value: Box<u64>,
+    output: Vec<u8>,
+    sends: Vec<Option<Bytes>>,
+    receives: Vec<Option<Vec<u8>>>,
+    overflow_seen: u32,
+}
+
+impl KernelRing {
+    /// Sets up a ring on the calling thread. `event_fd` is the eventfd that other threads write to.
+    pub fn new(event_fd: RawFd) -> io::Result<KernelRing> {
+        let ring = build()?;
+        ring.submitter().register_ring_fd()?;
+        let buffers = BufferRing::register(&ring.submitter())?;
+        Ok(KernelRing {
+            ring,
+            buffers,
+            peers: Vec::new(),
+            event_fd,
+            event_value: Box::new(0),
+            output: Vec::new(),
+            sends: Vec::new(),
+            receives: Vec::new(),
+            overflow_seen: 0,
+        })
+    }
+
+    /// This ring's descriptor, for the other cores' wakes.
+    pub fn fd(&self) -> RawFd {
+        self.ring.as_raw_fd()
+    }
+
+    /// Names the rings of all cores, by core.
+    pub fn set_peers(&mut self, peers: Vec<RawFd>) {
+        self.peers = peers;
+    }
+
+    fn submit_entry(&mut self, entry: &squeue::Entry) {
+        loop {
+            // SAFETY: whatever the entry points to stays valid until its completion is reaped: the
+            // turn's output lies in `self.output` until the next turn, sent and received buffers in
+            // `self.sends` and `self.receives`, the event value in its box.
+            if unsafe { self.ring.submission().push(entry) }.is_ok() {
+                return;
+            }
+            self.enter(0, None);
+        }
+    }
+
+    fn enter(&mut self, want: usize, timeout: Option<Duration>) {
+        let result = match timeout {
+            Some(timeout) if want > 0 => {
+                let limit = types::Timespec::from(timeout);
+                let args = types::SubmitArgs::new().timespec(&limit);
+                self.ring.submitter().submit_with_args(want, &args)
+            }
+            _ if want > 0 => self.ring.submit_and_wait(want),
+            // Under DEFER_TASKRUN only an enter that asks for events runs deferred work.
+            _ => {
+                let zero = types::Timespec::new();
+                let args = types::SubmitArgs::new().timespec(&zero);
+                self.ring.submitter().submit_with_args(1, &args)
+            }
+        };
+        if let Err(error) = result {
+            match error.raw_os_error() {
+                Some(libc::EINTR | libc::ETIME | libc::EBUSY | libc::EAGAIN) => {}
+                _ => panic!("io_uring_enter failed: {error}"),
+            }
+        }
+    }
+
+    /// Polls for a completion; true if there is one, or deferred work that will make one.
+    fn spin(&mut self) -> bool {
+        for _ in 0..SPINS_MAX {
+            let mut queue = self.ring.completion();
+            queue.sync();
+            if !queue.is_empty() {
+                return true;
+            }
+            drop(queue);
+            if self.ring.submission().taskrun() {
+                return false;
+            }
+            std::hint::spin_loop();
+        }
+        false
+    }
+
+    fn keep<T>(slots: &mut Vec<Option<T>>, token: Token, value: T) {
+        let index = token.index() as usize;
+        if slots.len() <= index {
+            slots.resize_with(index + 1, || None);
+        }
+        assert!(slots[index].is_none(), "one owned transfer a client at a time");
+        slots[index] = Some(value);
+    }
+}
+
+impl Ring for KernelRing {
+    fn push(&mut self, op: Op) {
+        let (entry, token) = match op {
+            Op::Accept { listener, token } => (
+                opcode::AcceptMulti::new(types::Fd(listener))
+                    .flags(libc::SOCK_CLOEXEC | libc::SOCK_NONBLOCK)
+                    .build(),
+                token,
+            ),
+            Op::Recv { fd, token } => (opcode::RecvMulti::new(types::Fd(fd), GROUP).build(), token),
+            Op::RecvInto { fd, token, mut buffer, limit } => {
+                let spare = &mut buffer.spare_capacity_mut()[..limit];
+                let (start, len) = (spare.as_mut_ptr().cast(), limit as u32);
+                Self::keep(&mut self.receives, token, buffer);
+                (opcode::Recv::new(types::Fd(fd), start, len).build(), token)
+            }
+            Op::SendTurn { fd, token, start, len } => {
+                let bytes = &self.output[start..start + len];
+                let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), len as u32)
+                    .flags(libc::MSG_DONTWAIT | libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+                    .build();
+                (entry.flags(squeue::Flags::SKIP_SUCCESS), token)
+            }
+            Op::Send { fd, token, bytes } => {
+                let entry = opcode::Send::new(types::Fd(fd), bytes.as_ptr(), bytes.len() as u32)
+                    .flags(libc::MSG_WAITALL | libc::MSG_NOSIGNAL)
+                    .build();
+                Self::keep(&mut self.sends, token, bytes);
+                (entry, token)
+            }
+            Op::Cancel { token } => (
+                opcode::AsyncCancel::new(token.user_data()).build(),
+                Token::new(Kind::Ignored, 0, 0),
+            ),
+            Op::Close { fd } => {
+                (opcode::Close::new(types::Fd(fd)).build(), Token::new(Kind::Ignored, 0, 0))
+            }
+            Op::Wake { core } => {
+                let wake = Token::new(Kind::Wake, 0, 0).user_data();
+                let entry =
+                    opcode::MsgRingData::new(types::Fd(self.peers[core]), 0, wake, None).build();
+                (entry.flags(squeue::Flags::SKIP_SUCCESS), Token::new(Kind::Ignored, 0, 0))
+            }
+            Op::Event { token } => {
+                let value: *mut u64 = &raw mut *self.event_value;
+                (opcode::Read::new(types::Fd(self.event_fd), value.cast(), 8).build(), token)
+            }
+        };
+        self.submit_entry(&entry.user_data(token.user_data()));
+    }
+
+    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
+        let mut last = std::mem::replace(&mut self.output, output);
+        last.clear();
+        last
+    }
+
+    fn last_output(&self) -> &[u8] {
+        &self.output
+    }
+
+    fn submit_and_wait(&mut self, wait: Wait) {
+        match wait {
+            Wait::No => self.enter(0, None),
+            Wait::Upto { timeout, spin: false } => self.enter(1, Some(timeout)),
+            Wait::Upto { timeout, spin: true } => {
+                if !self.ring.submission().is_empty() {
+                    self.enter(0, None);
+                }
+                if !self.spin() {
+                    self.enter(1, Some(timeout));
+                }
+            }
+        }
+        // A failed SendTurn must be reaped before the next turn's output replaces this one.
+        while self.ring.submission().cq_overflow() && !self.ring.completion().is_full() {
+            self.enter(0, None);
+        }
+    }
+
+    #[inline]
+    fn reap(&mut self) -> Option<Completion> {
+        let mut queue = self.ring.completion();
+        let entry: cqueue::Entry = queue.next()?;
+        drop(queue);
+        let Some(token) = Token::from_user_data(entry.user_data()) else {
+            panic!("a completion that belongs to no operation of ours");
+        };
+        let (result, flags) = (entry.result(), entry.flags());
+        let lease = match cqueue::buffer_select(flags) {
+            Some(buffer) if result >= 0 => Some(self.buffers.lease(buffer, result as u32, flags)),
+            _ => None,
+        };
+        Some(Completion { token, result, more: cqueue::more(flags), lease })
+    }
+
+    fn overflowed(&mut self) -> bool {
+        let count = self.ring.completion().overflow();
+        std::mem::replace(&mut self.overflow_seen, count) != count
+    }
+
+    #[inline]
+    fn bytes(&self, lease: &BufferLease) -> &[u8] {
+        self.buffers.bytes(lease)
+    }
+
+    #[inline]
+    fn release(&mut self, lease: BufferLease) {
+        self.buffers.release(lease);
+    }
+
+    #[inline]
+    fn publish(&mut self) {
+        self.buffers.publish();
+    }
+
+    fn take_received(&mut self, token: Token, received: usize) -> Vec<u8> {
+        let slot = self.receives.get_mut(token.index() as usize).and_then(Option::take);
+        let mut buffer = slot.expect("a receive that completed had a buffer");
+        assert!(received <= buffer.capacity() - buffer.len());
+        // SAFETY: the kernel wrote `received` bytes behind the earlier ones, into spare capacity.
+        unsafe { buffer.set_len(buffer.len() + received) };
+        buffer
+    }
+
+    fn finish_send(&mut self, token: Token) {
+        let slot = self.sends.get_mut(token.index() as usize).and_then(Option::take);
+        assert!(slot.is_some(), "a send that completed had bytes");
+    }
+}
+
+fn build() -> io::Result<IoUring> {
+    let builder = |no_sqarray: bool| {
+        let mut builder = IoUring::builder();
+        builder
+            .setup_cqsize(CQ_ENTRIES)
+            .setup_submit_all()
+            .setup_single_issuer()
+            .setup_coop_taskrun()
+            .setup_taskrun_flag()
+            .setup_defer_taskrun();
+        if no_sqarray {
+            builder.setup_no_sqarray();
+        }
+        builder.build(SQ_ENTRIES)
+    };
+    // NO_SQARRAY is newer (6.6) than the minimum.
+    builder(true).or_else(|error| match error.raw_os_error() {
+        Some(libc::EINVAL) => builder(false),
+        _ => Err(error),
+    })
+}
+
+/// Says in one line why io_uring is refused, and what to do.
+pub fn explain_refusal(error: &io::Error) -> String {
+    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+        .is_ok_and(|text| matches!(text.trim(), "1" | "2"));
+    match error.raw_os_error() {
+        Some(libc::EPERM) if disabled => {
+            "io_uring is switched off by kernel.io_uring_disabled: run sysctl -w kernel.io_uring_disabled=0".into()
+        }
+        Some(libc::EPERM | libc::EACCES) => {
+            "io_uring is refused by a seccomp filter or security module: allow io_uring_setup, io_uring_enter and io_uring_register for this process".into()
+        }
+        Some(libc::ENOSYS) => {
+            "this kernel has no io_uring, or a seccomp filter hides it: run Linux 6.1 or newer and allow the io_uring system calls".into()
+        }
+        Some(libc::EINVAL) => {
+            "this kernel's io_uring is too old (DEFER_TASKRUN and buffer rings are needed): run Linux 6.1 or newer".into()
+        }
+        Some(libc::ENOMEM) => {
+            "io_uring got no memory: raise RLIMIT_MEMLOCK (ulimit -l) or free memory".into()
+        }
+        _ => format!("io_uring cannot be set up: {error}"),
+    }
+}
+
+/// A non-blocking eventfd.
+pub fn event_fd() -> io::Result<Fd> {
+    // SAFETY: a plain system call without pointers.
+    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
+    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+}

@@ -1,0 +1,140 @@
+//! A run of one client's commands that travels from core to core.
+//!
+//! Invariant: its commands run in their order, one after the other, wherever the batch is; their
+//! replies are in the same order; a client has one batch out at a time. So a pipeline takes effect
+//! in its own order for every observer.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
+use crate::base::time::Millis;
+use crate::client::SessionFacts;
+use crate::command::args::{ArgRange, Args, BigArg};
+use crate::resp::reply::ReplyBuffer;
+
+/// A batch with more replies than this goes home unfinished, so that output limits hold.
+pub const REPLY_BYTES_MAX: usize = 64 * 1024;
+
+/// One command of a batch.
+#[derive(Debug)]
+pub struct BatchCommand {
+    first: usize,
+    words: usize,
+    big: Vec<BigArg>,
+}
+
+/// Commands of one client, their words copied, with the replies so far.
+#[derive(Debug)]
+pub struct Batch {
+    /// Where the client lives.
+    pub home: usize,
+    /// Its place in the home core's table.
+    pub client: u32,
+    /// Its incarnation there.
+    pub generation: u32,
+    /// What the commands need of the session; changes travel home with the batch.
+    pub facts: SessionFacts,
+    /// The time at which a command of it last ran.
+    pub time: Millis,
+    /// What it has to say to the client.
+    pub replies: ReplyBuffer,
+    /// Commands that ran away from home.
+    pub ran: u64,
+    /// The full name of the last command that ran away from home.
+    pub last_command: &'static str,
+    alive: Arc<AtomicBool>,
+    buffer: Vec<u8>,
+    ranges: Vec<ArgRange>,
+    commands: Vec<BatchCommand>,
+    next: usize,
+}
+
+impl Batch {
+    /// An empty batch of a client; `alive` turns false when the client goes.
+    pub fn new(
+        (home, client, generation): (usize, u32, u32),
+        facts: SessionFacts,
+        alive: Arc<AtomicBool>,
+    ) -> Batch {
+        Batch {
+            home,
+            client,
+            generation,
+            facts,
+            time: Millis(0),
+            replies: ReplyBuffer::default(),
+            ran: 0,
+            last_command: "",
+            alive,
+            buffer: Vec::new(),
+            ranges: Vec::new(),
+            commands: Vec::new(),
+            next: 0,
+        }
+    }
+
+    /// Makes a used batch ready for another client; its memory is kept.
+    pub fn reuse(
+        &mut self,
+        (home, client, generation): (usize, u32, u32),
+        facts: SessionFacts,
+        alive: Arc<AtomicBool>,
+    ) {
+        self.replies.clear();
+        self.buffer.clear();
+        self.ranges.clear();
+        self.commands.clear();
+        (self.home, self.client, self.generation) = (home, client, generation);
+        (self.facts, self.alive) = (facts, alive);
+        (self.ran, self.last_command, self.next) = (0, "", 0);
+    }
+
+    /// Appends a command; its words are copied, large ones are shared.
+    pub fn push(&mut self, args: Args<'_>) {
+        let first = self.ranges.len();
+        for word in args.iter_from(0) {
+            let start = self.buffer.len() as u32;
+            self.buffer.extend_from_slice(word);
+            self.ranges.push(ArgRange { start, len: word.len() as u32 });
+        }
+        let share = |big: &BigArg| BigArg { index: big.index, value: big.value.clone() };
+        let big = args.big().iter().map(share).collect();
+        self.commands.push(BatchCommand { first, words: args.len(), big });
+    }
+
+    /// The words of the next command. None when all have run.
+    pub fn peek(&self) -> Option<Args<'_>> {
+        let command = self.commands.get(self.next)?;
+        let ranges = &self.ranges[command.first..command.first + command.words];
+        Some(Args::new(&self.buffer, ranges, &command.big))
+    }
+
+    /// The words of the next command, with what a handler may change meanwhile.
+    pub fn peek_split(&mut self) -> Option<(Args<'_>, &mut SessionFacts, &mut ReplyBuffer)> {
+        let command = self.commands.get(self.next)?;
+        let ranges = &self.ranges[command.first..command.first + command.words];
+        let args = Args::new(&self.buffer, ranges, &command.big);
+        Some((args, &mut self.facts, &mut self.replies))
+    }
+
+    /// The next command has run.
+    pub fn advance(&mut self) {
+        assert!(self.next < self.commands.len());
+        self.next += 1;
+    }
+
+    /// All commands have run.
+    pub fn is_done(&self) -> bool {
+        self.next == self.commands.len()
+    }
+
+    /// Drops the commands that have not run.
+    pub fn abandon(&mut self) {
+        self.next = self.commands.len();
+    }
+
+    /// The client is still connected.
+    pub fn is_alive(&self) -> bool {
+        self.alive.load(Ordering::Acquire)
+    }
+}

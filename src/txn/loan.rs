@@ -1,0 +1,171 @@
+//! Loans: partitions handed, by value, to the core that runs a command on several of them.
+//!
+//! Invariant: the sequencer passes every request to its owners in one order, and each owner lends in
+//! the order in which it was asked; so two coordinators never wait for each other. A partition is
+//! either in its seat or with exactly one coordinator.
+
+use std::collections::VecDeque;
+
+use super::batch::Batch;
+use super::cores::CoreSet;
+use crate::base::time::Millis;
+use crate::store::partition::Partition;
+
+/// Names a loan of one coordinator.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LoanId {
+    /// The coordinator.
+    pub coordinator: usize,
+    /// Its number there.
+    pub number: u64,
+}
+
+/// A request for partitions, on its way to the sequencer and from there to each owner.
+#[derive(Clone, Copy, Debug)]
+pub struct LoanRequest {
+    /// Who asks.
+    pub id: LoanId,
+    /// Whose partitions are needed.
+    pub owners: CoreSet,
+}
+
+/// What waits in front of a partition's seat, in the order of arrival.
+#[derive(Debug)]
+pub enum Waiting {
+    /// Commands for this partition.
+    Batch(Box<Batch>),
+    /// A coordinator.
+    Loan(LoanId),
+}
+
+/// The place of a core's own partition.
+#[derive(Debug)]
+pub struct Seat {
+    partition: Option<Box<Partition>>,
+    queue: VecDeque<Waiting>,
+}
+
+impl Seat {
+    /// The partition is here.
+    pub fn new(partition: Box<Partition>) -> Seat {
+        Seat { partition: Some(partition), queue: VecDeque::new() }
+    }
+
+    /// The partition, unless it is lent or somebody waits for it already.
+    #[inline]
+    pub fn partition(&mut self) -> Option<&mut Partition> {
+        if self.queue.is_empty() { self.partition.as_deref_mut() } else { None }
+    }
+
+    /// The partition, if it is here; for what may overtake those who wait.
+    pub fn partition_now(&mut self) -> Option<&mut Partition> {
+        self.partition.as_deref_mut()
+    }
+
+    /// True if commands can run on the partition at once.
+    #[inline]
+    pub fn is_free(&self) -> bool {
+        self.partition.is_some() && self.queue.is_empty()
+    }
+
+    /// True if the partition is here and somebody waits for it.
+    pub fn is_due(&self) -> bool {
+        self.partition.is_some() && !self.queue.is_empty()
+    }
+
+    /// Puts somebody at the end of the queue.
+    pub fn wait(&mut self, who: Waiting) {
+        self.queue.push_back(who);
+    }
+
+    /// The first who waits, if the partition is here.
+    pub fn next(&mut self) -> Option<Waiting> {
+        self.partition.as_ref()?;
+        self.queue.pop_front()
+    }
+
+    /// Lends the partition.
+    pub fn lend(&mut self) -> Box<Partition> {
+        self.partition.take().expect("a partition is lent from its seat only")
+    }
+
+    /// The partition comes back.
+    pub fn give_back(&mut self, partition: Box<Partition>) {
+        assert!(self.partition.is_none(), "a partition has one seat");
+        self.partition = Some(partition);
+    }
+}
+
+/// A transaction that waits for its partitions, at the coordinator.
+#[derive(Debug)]
+pub struct Loan {
+    /// Its name.
+    pub id: LoanId,
+    /// Whose partitions it needs.
+    pub owners: CoreSet,
+    /// What is to run.
+    pub batches: Vec<Box<Batch>>,
+    /// The partitions that have come, in the order of their slots.
+    pub partitions: Vec<Box<Partition>>,
+    /// The latest time of those that came.
+    pub time: Millis,
+}
+
+impl Loan {
+    /// A partition has come. True if it was the last.
+    pub fn arrive(&mut self, partition: Box<Partition>, time: Millis) -> bool {
+        self.time = self.time.max(time);
+        let at = self.partitions.partition_point(|one| one.first_slot() < partition.first_slot());
+        self.partitions.insert(at, partition);
+        self.partitions.len() == self.owners.len()
+    }
+}
+
+/// The loans that a coordinator has asked for.
+#[derive(Debug)]
+pub struct Coordinator {
+    core: usize,
+    last: u64,
+    gathering: Option<(CoreSet, Vec<Box<Batch>>)>,
+    open: VecDeque<Loan>,
+}
+
+impl Coordinator {
+    /// No loan yet.
+    pub fn new(core: usize) -> Coordinator {
+        Coordinator { core, last: 0, gathering: None, open: VecDeque::new() }
+    }
+
+    /// Notes that `batch` needs the partitions of `owners`. All of a turn share one request.
+    pub fn want(&mut self, owners: CoreSet, batch: Box<Batch>) {
+        let (all, batches) = self.gathering.get_or_insert_default();
+        all.extend(owners);
+        batches.push(batch);
+    }
+
+    /// The request of this turn, if there is one.
+    pub fn request(&mut self) -> Option<LoanRequest> {
+        let (owners, batches) = self.gathering.take()?;
+        self.last += 1;
+        let id = LoanId { coordinator: self.core, number: self.last };
+        self.open.push_back(Loan {
+            id,
+            owners,
+            batches,
+            partitions: Vec::with_capacity(owners.len()),
+            time: Millis(0),
+        });
+        Some(LoanRequest { id, owners })
+    }
+
+    /// A partition has come. The loan, if it is complete.
+    pub fn arrive(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) -> Option<Loan> {
+        let at = self.open.iter().position(|loan| loan.id == id).expect("only what was asked for");
+        if self.open[at].arrive(partition, time) { self.open.remove(at) } else { None }
+    }
+
+    /// True if nothing is asked for.
+    pub fn is_idle(&self) -> bool {
+        self.gathering.is_none() && self.open.is_empty()
+    }
+}
