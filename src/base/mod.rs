@@ -4,3 +4,5 @@ pub mod crc;
 pub mod rng;
 pub mod siphash;
 pub mod slot;
+mod sys;
+pub mod time;
