@@ -1,7 +1,11 @@
 //! What everything stands on. Invariant: no I/O, no Redis semantics, no other module of ours.
 
 pub mod crc;
+mod float_scan;
+pub mod glob;
+mod grisu;
 pub mod mailbox;
+pub mod number;
 pub mod rng;
 pub mod siphash;
 pub mod slot;
