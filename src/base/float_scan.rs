@@ -16,9 +16,9 @@ pub(super) struct Decimal<'a> {
 }
 
 /// `mantissa * 2^exponent`, plus something smaller than the mantissa's last bit when `inexact`; then
-/// the mantissa has at least 61 significant bits.
+/// the mantissa has at least 125 significant bits.
 pub(super) struct Hex {
-    pub(super) mantissa: u64,
+    pub(super) mantissa: u128,
     pub(super) exponent: i64,
     pub(super) inexact: bool,
 }
@@ -67,14 +67,14 @@ fn scan_hex(text: &[u8]) -> Option<Hex> {
 }
 
 impl Hex {
-    /// Multiplies by 16 and adds a digit, as far as 64 bits hold it.
+    /// Multiplies by 16 and adds a digit, as far as 128 bits hold it.
     fn append(&mut self, digit: u8) {
         let value = match digit {
             b'0'..=b'9' => digit - b'0',
             _ => (digit | 0x20) - b'a' + 10,
         };
-        if self.mantissa >> 60 == 0 {
-            self.mantissa = self.mantissa << 4 | u64::from(value);
+        if self.mantissa >> 124 == 0 {
+            self.mantissa = self.mantissa << 4 | u128::from(value);
         } else {
             self.inexact |= value != 0;
             self.exponent += 4;
@@ -116,6 +116,19 @@ fn scan_exponent(text: &[u8], letter: u8) -> Option<i64> {
         exponent = (exponent * 10 + i64::from(digit - b'0')).min(EXPONENT_MAX);
     }
     Some(if negative { -exponent } else { exponent })
+}
+
+/// `value / 2^bits` to the nearest integer, a tie to the even one; `inexact` says that the value is a
+/// little more, by less than one. `bits` is not 0.
+pub(super) fn round_half_even(value: u128, bits: u32, inexact: bool) -> u128 {
+    if bits > u128::BITS {
+        return 0;
+    }
+    let quotient = value.checked_shr(bits).unwrap_or(0);
+    let rest = value - quotient.checked_shl(bits).unwrap_or(0);
+    let half = 1u128 << (bits - 1);
+    let up = rest > half || (rest == half && (inexact || quotient & 1 == 1));
+    quotient + u128::from(up)
 }
 
 /// Exponents are cut here: far beyond any length that a text can have, so that the digits cannot

@@ -4,6 +4,7 @@ pub mod crc;
 mod float_scan;
 pub mod glob;
 mod grisu;
+pub mod long_double;
 pub mod mailbox;
 pub mod number;
 pub mod rng;

@@ -2,7 +2,7 @@
 //! scores and memory sizes. Invariant: what one server accepts and writes here, byte for byte, a
 //! stock server does. Source: observed behaviour of Redis 8.0; ISO C for strtod and printf.
 
-use super::float_scan::{Hex, Scanned, scan};
+use super::float_scan::{Hex, Scanned, round_half_even, scan};
 use super::grisu::Shortest;
 
 /// A signed integer in its one canonical form: optional `-`, digits, no leading zero, no space, no
@@ -80,30 +80,20 @@ fn hex_to_f64(hex: &Hex) -> Option<f64> {
         return Some(0.0);
     }
     let shift = hex.mantissa.leading_zeros();
-    // The value is mantissa * 2^(exponent - 63), its mantissa's highest bit set.
+    // The value is mantissa * 2^(exponent - 127), its mantissa's highest bit set.
     let mantissa = hex.mantissa << shift;
-    let exponent = hex.exponent.saturating_add(63 - i64::from(shift));
+    let exponent = hex.exponent + 127 - i64::from(shift);
     if exponent > F64_EXPONENT_MAX {
         return None;
     }
-    // A subnormal number has fewer bits; what is smaller by far drops all of them.
-    let missing = (F64_EXPONENT_MIN - exponent).clamp(0, 64);
-    let dropped = 64 - i64::from(f64::MANTISSA_DIGITS) + missing;
-    // One more bit below stands for everything that the scan cut off.
-    let wide = u128::from(mantissa) << 1 | u128::from(hex.inexact);
-    let bits = round_half_even(wide, dropped as u32 + 1) as u64;
+    // A subnormal number has fewer bits; what is smaller by far has none.
+    let missing = (F64_EXPONENT_MIN - exponent).clamp(0, 64) as u32;
+    let dropped = u128::BITS - f64::MANTISSA_DIGITS + missing;
+    let bits = round_half_even(mantissa, dropped, hex.inexact) as u64;
     // A normal number's hidden bit adds one to the biased exponent, and so does a carry.
     let biased = (exponent - F64_EXPONENT_MIN).max(0) as u64;
     let value = f64::from_bits((biased << (f64::MANTISSA_DIGITS - 1)) + bits);
     (value.is_finite() && value != 0.0).then_some(value)
-}
-
-/// `value / 2^bits` to the nearest integer, a tie to the even one; `bits` is 1 to 127.
-pub(super) fn round_half_even(value: u128, bits: u32) -> u128 {
-    let quotient = value >> bits;
-    let rest = value & ((1 << bits) - 1);
-    let half = 1 << (bits - 1);
-    quotient + u128::from(rest > half || (rest == half && quotient & 1 == 1))
 }
 
 /// A number as text, on the stack.
@@ -259,7 +249,7 @@ pub fn write_human_size(out: &mut Vec<u8>, bytes: u64) {
         return out.push(b'B');
     };
     // A stock server divides doubles: 53 bits of the size count.
-    let hundredths = round_half_even(u128::from(bytes as f64 as u64) * 100, shift) as u64;
+    let hundredths = round_half_even(u128::from(bytes as f64 as u64) * 100, shift, false) as u64;
     write_u64(out, hundredths / 100);
     let fraction = (hundredths % 100) as u8;
     out.extend_from_slice(&[b'.', b'0' + fraction / 10, b'0' + fraction % 10, letter]);
