@@ -1,5 +1,6 @@
 //! What everything stands on. Invariant: no I/O, no Redis semantics, no other module of ours.
 
+pub mod alloc;
 pub mod crc;
 mod float_scan;
 pub mod glob;
