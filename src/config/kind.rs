@@ -4,7 +4,7 @@
 
 use std::borrow::Cow;
 
-use crate::base::number::{parse_i64, parse_memory};
+use crate::base::number::{parse_f64, parse_i64, parse_memory};
 
 use super::choices::{Choice, ShutdownFlags};
 use super::parse::c_integer;
@@ -119,7 +119,7 @@ impl Kind {
             Kind::IntOrEmpty { .. } if words[0].is_empty() => Ok(Value::Int(0)),
             Kind::IntOrEmpty { max } => parse_int(words[0], 0, max),
             Kind::Memory { min, max } => {
-                let bytes = memory_bytes(words[0]).ok_or("argument must be a memory value")?;
+                let bytes = parse_memory(words[0]).ok_or("argument must be a memory value")?;
                 within(bytes, min, max).map(Value::Memory)
             }
             Kind::MemoryOrUnlimited => parse_memory_or_unlimited(words[0]),
@@ -156,15 +156,6 @@ fn parse_bool(word: &[u8]) -> Result<Value, Reason> {
     }
 }
 
-/// Bytes with an optional unit. No digits are 0, with and without a unit, as in Redis.
-fn memory_bytes(word: &[u8]) -> Option<u64> {
-    if word.first().is_some_and(u8::is_ascii_digit) {
-        parse_memory(word)
-    } else {
-        parse_memory(&[b"0", word].concat())
-    }
-}
-
 fn parse_int(word: &[u8], min: i64, max: i64) -> Result<Value, Reason> {
     let number = parse_i64(word).ok_or("argument couldn't be parsed into an integer")?;
     within(number, min, max).map(Value::Int)
@@ -182,7 +173,7 @@ fn parse_memory_or_unlimited(word: &[u8]) -> Result<Value, Reason> {
     if word == b"-1" {
         return Ok(Value::Int(-1));
     }
-    let bytes = memory_bytes(word).ok_or("argument must be a memory value")?;
+    let bytes = parse_memory(word).ok_or("argument must be a memory value")?;
     match i64::try_from(bytes) {
         Ok(_) => Ok(Value::Memory(bytes)),
         Err(_) => Err(format!("argument must be between -1 and {} inclusive", i64::MAX).into()),
@@ -190,7 +181,7 @@ fn parse_memory_or_unlimited(word: &[u8]) -> Result<Value, Reason> {
 }
 
 fn parse_memory_or_percent(word: &[u8]) -> Result<Value, Reason> {
-    if let Some(bytes) = memory_bytes(word) {
+    if let Some(bytes) = parse_memory(word) {
         return within(bytes, 0, i64::MAX as u64).map(Value::Memory);
     }
     let percent = word.strip_suffix(b"%").and_then(parse_i64);
@@ -279,7 +270,7 @@ fn parse_buffer_limits(words: &[&[u8]], current: &Value) -> Result<Value, Reason
     for entry in entries {
         let class = client_class(entry[0])
             .ok_or("Invalid client class specified in buffer limit configuration.")?;
-        let limit = match (memory_bytes(entry[1]), memory_bytes(entry[2]), c_integer(entry[3])) {
+        let limit = match (parse_memory(entry[1]), parse_memory(entry[2]), c_integer(entry[3])) {
             (Some(hard_bytes), Some(soft_bytes), Some(soft_seconds @ 0..)) => {
                 BufferLimit { hard_bytes, soft_bytes, soft_seconds }
             }
@@ -325,16 +316,14 @@ fn parse_percentiles(words: &[&[u8]]) -> Result<Value, Reason> {
     }
     let mut percentiles = Vec::with_capacity(words.len());
     for word in words {
-        let number = std::str::from_utf8(word).ok().and_then(|word| word.parse::<f64>().ok());
-        match number {
-            Some(percentile) if (0.0..=100.0).contains(&percentile) => percentiles.push(percentile),
-            Some(number) if !number.is_nan() => {
-                return Err("latency-tracking-info-percentiles parameters should sit between \
-                            [0.0,100.0]"
-                    .into());
-            }
-            _ => return Err("Invalid latency-tracking-info-percentiles parameters".into()),
+        let number =
+            parse_f64(word).ok_or("Invalid latency-tracking-info-percentiles parameters")?;
+        if !(0.0..=100.0).contains(&number) {
+            return Err("latency-tracking-info-percentiles parameters should sit between \
+                        [0.0,100.0]"
+                .into());
         }
+        percentiles.push(number);
     }
     Ok(Value::Percentiles(percentiles))
 }

@@ -156,7 +156,11 @@ impl<'a> Loader<'a> {
         let [name, args @ ..] = words.as_slice() else { return Ok(()) };
         if let Some(found) = directives::find(name) {
             self.set(found, args)?;
-            self.set_at[found.index] = Some(place());
+            let mut place = place();
+            if found.directive().sensitive {
+                place.text = [found.name.as_bytes(), b" (hidden)"].concat();
+            }
+            self.set_at[found.index] = Some(place);
             return Ok(());
         }
         let name = name.to_ascii_lowercase();
@@ -168,6 +172,7 @@ impl<'a> Loader<'a> {
             (b"rename-command", [_, _]) => Err(missing("renamed commands").into()),
             (b"loadmodule", [_, ..]) => Err(missing("modules").into()),
             (b"sentinel", _) => Err(missing("Sentinel").into()),
+            // With a value Redis keeps it for modules, and stops later without naming the line.
             _ => Err("Bad directive or wrong number of arguments".into()),
         }
     }

@@ -87,6 +87,22 @@ impl Config {
         Ok(Config::from_values(values))
     }
 
+    /// The directives that have another value than `before`, with the value of now: what is to be
+    /// put into effect.
+    pub fn changes<'a>(
+        &'a self,
+        before: &'a Config,
+    ) -> impl Iterator<Item = (&'static Directive, &'a Value)> {
+        let values = self.values().iter().zip(before.values());
+        let changed = directives::all().iter().zip(values).filter(|(_, (now, was))| now != was);
+        changed.map(|(directive, (now, _))| (*directive, now))
+    }
+
+    /// For the log: those of the [`changes`](Config::changes) that will not do what they say.
+    pub fn notices(&self, before: &Config) -> Vec<String> {
+        self.changes(before).filter_map(|(directive, value)| directive.notice(value)).collect()
+    }
+
     /// Finds the directive that a client may set under `name`, unless it is among `taken`. An
     /// alias and its directive may both be set, as in Redis; the last one counts.
     fn settable(

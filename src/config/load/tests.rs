@@ -111,6 +111,12 @@ fn what_is_not_there_yet_stops_the_start() {
 }
 
 #[test]
+fn a_refused_secret_is_not_shown() {
+    let error = load_text("tls-key-file-pass secret\n").expect_err("there is no TLS");
+    assert!(error.contains(">>> 'tls-key-file-pass (hidden)'\n"), "{error}");
+}
+
+#[test]
 fn a_request_may_be_taken_back() {
     assert!(load_text("appendonly yes\nappendonly no\n").is_ok());
     assert!(load_text("replicaof 10.0.0.1 6379\nreplicaof no one\n").is_ok());

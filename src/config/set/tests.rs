@@ -68,6 +68,16 @@ fn what_is_not_there_yet_cannot_be_set() {
 }
 
 #[test]
+fn changes_are_named_and_logged() {
+    let config = Config::default();
+    let changed = set(&config, &[("maxmemory", "1gb"), ("hz", "10"), ("slave-priority", "1")]);
+    let changed = changed.expect("all are valid");
+    let names: Vec<_> = changed.changes(&config).map(|(directive, _)| directive.name).collect();
+    assert_eq!(names, ["maxmemory", "replica-priority"]);
+    assert_eq!(changed.notices(&config).len(), 1);
+}
+
+#[test]
 fn protected_and_loading_depend_on_the_server() {
     let default = Config::default();
     let mut values: Box<[Value]> = default.values().into();
