@@ -272,10 +272,10 @@ fn report(place: Option<&Place>, reason: &str) -> LoadError {
 /// Whether the words after `user` give the default user what it has anyway. CONFIG REWRITE of a
 /// stock server leaves such a line in every file.
 fn is_unrestricted_default_user(words: &[&[u8]]) -> bool {
-    const RULES: [&[u8]; 6] = [b"on", b"nopass", b"sanitize-payload", b"~*", b"&*", b"+@all"];
+    const NEEDED: [&[u8]; 5] = [b"on", b"nopass", b"~*", b"&*", b"+@all"];
     let [b"default", rules @ ..] = words else { return false };
-    let needed = [&b"on"[..], b"nopass", b"~*", b"+@all"];
-    rules.iter().all(|rule| RULES.contains(rule)) && needed.iter().all(|rule| rules.contains(rule))
+    NEEDED.iter().all(|rule| rules.contains(rule))
+        && rules.iter().all(|rule| NEEDED.contains(rule) || *rule == b"sanitize-payload")
 }
 
 /// `path` as seen from `dir`; leading `./` and `../` are resolved by name.

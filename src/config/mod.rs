@@ -22,6 +22,7 @@ pub mod value;
 pub use args::{Startup, parse_args};
 pub use load::{Host, LoadError, Loaded, load};
 pub use parse::split_args;
+pub use proc_title::proc_title;
 pub use rewrite::rewrite;
 pub use set::{ConfigError, SetContext};
 pub use settings::Config;

@@ -35,6 +35,8 @@ settings! {
     bind: Vec<Vec<u8>> = list "bind",
     /// TCP port; 0 = none.
     port: u16 = number "port",
+    /// TCP port for TLS; 0 = none.
+    tls_port: u16 = number "tls-port",
     /// Path of the Unix socket; empty = none.
     unixsocket: Vec<u8> = text "unixsocket",
     /// Its file mode; 0 = as umask says.

@@ -99,6 +99,7 @@ fn what_is_not_there_yet_stops_the_start() {
         "user alice on nopass ~* +@all",
         "user default on nopass ~* &* +@all -@dangerous",
         "user default on #0123 ~* &* +@all",
+        "user default on nopass ~* +@all",
         "rename-command CONFIG \"\"",
         "loadmodule /m.so",
         "sentinel monitor a 10.0.0.1 6379 2",
