@@ -59,6 +59,8 @@ const COLUMNS: &[&str] = &[
 
 /// A warm-up is this part of the window.
 const WARM_PART: u32 = 10;
+/// Length of the run that checks every reply before a point is measured.
+const VERIFIED: Duration = Duration::from_millis(100);
 
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -79,11 +81,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err("--rounds and --ms begin at 1".into());
     }
     let mut record = Record::new("compare", COLUMNS);
-    record.fact("rounds", format!("{rounds} of {} ms", window.as_millis()));
+    record.fact("rounds", &format!("{rounds} of {} ms", window.as_millis()));
     record.fact("base", &specs[base].name);
-    for text in &args.rest {
-        record.fact("server", text);
-    }
+    note_commands(&mut record, &specs);
     for scenario in &scenarios {
         let run = Run { scenario, specs: &specs, base, rounds, window };
         run.measure(&mut record)?;
@@ -149,7 +149,10 @@ impl Run<'_> {
         let mut workload =
             Workload::new(&point.mix, point.pipeline, scenario.value_bytes, keys(0)?);
         let mut samples: Vec<Vec<Outcome>> = servers.iter().map(|_| Vec::new()).collect();
-        let mut missing = vec![false; servers.len()];
+        let mut missing = Vec::with_capacity(servers.len());
+        for server in servers {
+            missing.push(self.lacks_command(server, point, &mut workload, label)?);
+        }
         for round in 0..self.rounds {
             for turn in 0..servers.len() {
                 // Another server begins each round, so that none always runs after the same one.
@@ -157,32 +160,49 @@ impl Run<'_> {
                 if missing[index] {
                     continue;
                 }
-                match self.measure_round(&servers[index], point, &mut workload) {
-                    Ok(outcome) => samples[index].push(outcome),
-                    Err(e) if e.to_string().starts_with("ERR unknown command") => {
-                        missing[index] = true;
-                        eprintln!("\n{} left out of {label}: {e}", servers[index].name);
-                    }
-                    Err(e) => return Err(format!("{}, {label}: {e}", servers[index].name).into()),
-                }
+                let outcome = self
+                    .load(&servers[index], point, &mut workload, self.window, false)
+                    .map_err(|e| format!("{}, {label}: {e}", servers[index].name))?;
+                samples[index].push(outcome);
             }
             self.show_progress(servers, &samples, round, label);
         }
         Ok(samples)
     }
 
-    fn measure_round(
+    /// A short run in which every reply is compared with what it must be; tells whether the server
+    /// has no such command and is left out. Any other wrong reply ends everything.
+    fn lacks_command(
         &self,
         server: &Server,
         point: &Point,
         workload: &mut Workload,
+        label: &str,
+    ) -> Result<bool> {
+        match self.load(server, point, workload, VERIFIED, true) {
+            Ok(_) => Ok(false),
+            Err(e) if e.to_string().starts_with("ERR unknown command") => {
+                eprintln!("{} is left out of {label}: {e}", server.name);
+                Ok(true)
+            }
+            Err(e) => Err(format!("{}, {label}: {e}", server.name).into()),
+        }
+    }
+
+    fn load(
+        &self,
+        server: &Server,
+        point: &Point,
+        workload: &mut Workload,
+        window: Duration,
+        verify: bool,
     ) -> Result<Outcome> {
         let options = load::Options {
             port: server.port,
             connections: point.connections,
-            warm: self.window / WARM_PART,
-            window: self.window,
-            verify: false,
+            warm: window / WARM_PART,
+            window,
+            verify,
         };
         let outcome = load::run(&options, workload, || server.cpu())?;
         if outcome.operations == 0 {
@@ -199,7 +219,7 @@ impl Run<'_> {
         label: &str,
     ) {
         let terminal = std::io::stderr().is_terminal();
-        if !terminal && (round + 1) % 10 != 0 && round + 1 != self.rounds {
+        if !terminal && !(round + 1).is_multiple_of(10) && round + 1 != self.rounds {
             return;
         }
         let mut line = format!("[{label}] round {}/{}", round + 1, self.rounds);
@@ -290,11 +310,18 @@ fn cpu_us(outcome: &Outcome) -> f64 {
     outcome.server_cpu.as_secs_f64() * 1e6 / outcome.operations as f64
 }
 
+/// States how each server was started.
+pub(crate) fn note_commands(record: &mut Record, specs: &[Spec]) {
+    for spec in specs {
+        record.fact(&format!("command {}", spec.name), &spec.shown());
+    }
+}
+
 /// States once per record which release a server says it is.
 pub(crate) fn note_version(record: &mut Record, server: &Server) -> Result<()> {
     let fact = format!("version {}", server.name);
     if record.fact_of(&fact).is_empty() {
-        record.fact(&fact, server.version()?);
+        record.fact(&fact, &server.version()?);
     }
     Ok(())
 }

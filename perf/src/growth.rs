@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use hdrhistogram::Histogram;
 
 use crate::args::{Args, Opt};
-use crate::compare::note_version;
+use crate::compare::{note_commands, note_version};
 use crate::load::{self, Connection};
 use crate::memory::cpu_list;
 use crate::record::Record;
@@ -63,8 +63,8 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     sys::pin_thread(&[args.number("generator-cpu")?])?;
     let cpus = cpu_list(&args.text("cpus"))?;
     let mut record = Record::new("growth", COLUMNS);
-    for (spec, text) in specs.iter().zip(&args.rest) {
-        record.fact("server", text);
+    note_commands(&mut record, &specs);
+    for spec in &specs {
         let server = Server::start(spec, &cpus)?;
         note_version(&mut record, &server)?;
         let growth = plan.grow(&server).map_err(|e| format!("{}: {e}", spec.name))?;

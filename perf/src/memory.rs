@@ -3,7 +3,7 @@
 
 use crate::Result;
 use crate::args::{Args, Opt};
-use crate::compare::note_version;
+use crate::compare::{note_commands, note_version};
 use crate::record::Record;
 use crate::report;
 use crate::server::{Server, Spec, info_field};
@@ -40,9 +40,9 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         return Err("memory needs servers name=COMMAND, and keys and values that are some".into());
     }
     let mut record = Record::new("memory", COLUMNS);
-    for (spec, text) in specs.iter().zip(&args.rest) {
+    note_commands(&mut record, &specs);
+    for spec in &specs {
         eprintln!("{}: filling {keys} keys", spec.name);
-        record.fact("server", text);
         let server = Server::start(spec, &cpus)?;
         note_version(&mut record, &server)?;
         let before = server.resident_bytes()?;

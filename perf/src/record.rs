@@ -37,8 +37,8 @@ impl Record {
     }
 
     /// Adds a fact.
-    pub(crate) fn fact(&mut self, name: &str, value: impl ToString) {
-        self.facts.push((name.to_owned(), value.to_string().replace(['\r', '\n'], " ")));
+    pub(crate) fn fact(&mut self, name: &str, value: &str) {
+        self.facts.push((name.to_owned(), value.replace(['\r', '\n'], " ")));
     }
 
     /// The value of a fact; empty if it is not there.
@@ -58,13 +58,17 @@ impl Record {
 
     /// The facts as lines for the foot of a table.
     pub(crate) fn facts_text(&self) -> String {
-        self.facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect()
+        let lines: Vec<String> =
+            self.facts.iter().map(|(name, value)| format!("{name}: {value}\n")).collect();
+        lines.concat()
     }
 
     /// As CSV.
     pub(crate) fn to_csv(&self) -> String {
-        let mut text: String =
-            self.facts.iter().map(|(name, value)| format!("# {name}: {value}\n")).collect();
+        let mut text = String::new();
+        for (name, value) in &self.facts {
+            text += &format!("# {name}: {value}\n");
+        }
         for row in std::iter::once(&self.columns).chain(&self.rows) {
             let fields: Vec<String> = row.iter().map(|field| quote(field)).collect();
             text += &fields.join(",");
@@ -94,8 +98,22 @@ impl Record {
         Ok(Record { facts, columns, rows })
     }
 
-    /// Where this record belongs below `root`: `<cpu>-<kernel>/<date>-<commit>.csv`.
-    pub(crate) fn path_below(&self, root: &Path) -> PathBuf {
+    /// Writes the CSV to its place below `root`, beside what a run of the same day and commit left
+    /// there: a figure that was recorded once is never overwritten.
+    pub(crate) fn keep_below(&self, root: &Path) -> Result<PathBuf> {
+        let first = self.path_below(root);
+        let mut path = first.clone();
+        let mut copy = 2;
+        while path.exists() {
+            path = first.with_extension(format!("{copy}.csv"));
+            copy += 1;
+        }
+        self.write(&path)?;
+        Ok(path)
+    }
+
+    /// `<cpu>-<kernel>/<date>-<commit>.csv` below `root`.
+    fn path_below(&self, root: &Path) -> PathBuf {
         let machine = format!("{}-{}", slug(self.fact_of("cpu")), slug(self.fact_of("kernel")));
         let date = self.fact_of("date").split('T').next().unwrap_or_default();
         let kind = match self.fact_of("kind") {

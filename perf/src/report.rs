@@ -43,9 +43,7 @@ pub(crate) fn publish(record: &Record, out: &str, root: &str) -> Result<()> {
         written.push(path);
     }
     if !root.is_empty() {
-        let path = record.path_below(Path::new(root));
-        record.write(&path)?;
-        written.push(path);
+        written.push(record.keep_below(Path::new(root))?);
     }
     println!();
     for path in written {
@@ -124,6 +122,12 @@ pub(crate) fn compare_table(record: &Record, first: usize) -> String {
     text += &format!("  ratio: cpu over that of {base} in the same round, median\n");
     if record.each().skip(first).any(|row| row.text("throughput_counts") == "no") {
         text += "  (..): the generator shared a processor with the servers; only cpu counts\n";
+    }
+    for row in record.each().skip(first) {
+        if row.number("nulls").is_some_and(|nulls| nulls > 0.0) {
+            let (server, nulls) = (row.text("server"), row.text("nulls"));
+            text += &format!("  {server} answered null {nulls} times: keys are missing\n");
+        }
     }
     text
 }

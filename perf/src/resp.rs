@@ -99,6 +99,12 @@ impl Walker {
         let mut found = Walked::default();
         let mut at = 0;
         loop {
+            // The commonest reply of all, in one comparison.
+            if self.skip == 0 && self.elements == 0 && bytes[at..].starts_with(b"+OK\r\n") {
+                at += 5;
+                found.replies += 1;
+                continue;
+            }
             if self.skip > 0 {
                 let step = self.skip.min(bytes.len() - at);
                 at += step;

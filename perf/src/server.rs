@@ -47,6 +47,15 @@ impl Spec {
         }
         Ok(Spec { name: name.to_owned(), argv })
     }
+
+    /// The command for a record: flags matter there, the folders of one machine do not.
+    pub(crate) fn shown(&self) -> String {
+        let program = self.argv[0].rsplit('/').next().unwrap_or_default().to_owned();
+        let quoted = |word: &String| if word.is_empty() { "\"\"".to_owned() } else { word.clone() };
+        let words: Vec<String> =
+            std::iter::once(program).chain(self.argv[1..].iter().map(quoted)).collect();
+        words.join(" ")
+    }
 }
 
 /// A running server.
@@ -268,6 +277,7 @@ mod tests {
         let spec = Spec::parse("a=bin/x --port {port} --save \"\" --name 'b  c'").unwrap();
         assert_eq!(spec.name, "a");
         assert_eq!(spec.argv, ["bin/x", "--port", "{port}", "--save", "", "--name", "b  c"]);
+        assert_eq!(spec.shown(), "x --port {port} --save \"\" --name b  c");
         for wrong in ["x", "=x {port}", "a=", "a=x", "a=x {port} '"] {
             assert!(Spec::parse(wrong).is_err(), "{wrong}");
         }

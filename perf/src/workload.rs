@@ -411,10 +411,14 @@ fn value_digits(value_bytes: usize) -> usize {
     value_bytes.saturating_sub(1).min(DIGITS)
 }
 
-/// Two digits a step; a division by a constant is a multiplication.
+/// Two digits a step, and none for leading zeroes: most keys are short.
 #[inline]
 fn write_digits(digits: &mut [u8; DIGITS], mut number: u64) {
+    *digits = [b'0'; DIGITS];
     for pair in digits.chunks_exact_mut(2).rev() {
+        if number == 0 {
+            return;
+        }
         let low = (number % 100) as u8;
         number /= 100;
         pair[0] = b'0' + low / 10;
