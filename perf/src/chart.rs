@@ -40,7 +40,7 @@ const COLOURS: [&str; 6] = ["#2f81f7", "#d2603a", "#8957e5", "#2c974b", "#b08800
 const COLUMNS: usize = 2;
 const PANEL_WIDTH: usize = 460;
 const LABEL_WIDTH: usize = 90;
-const BAR_WIDTH: usize = 200;
+const BAR_WIDTH: usize = 190;
 const BAR_STEP: usize = 22;
 const HEAD: usize = 64;
 const MARGIN: usize = 16;
@@ -139,7 +139,7 @@ mod tests {
         let bars = vec![bar(1.0, None), bar(2.0, Some((1.0, 4.0)))];
         let panels = vec![Panel { title: "p".into(), bars }];
         let svg = Chart { title: "t".into(), note: "n".into(), panels }.to_svg();
-        assert!(svg.contains("width=\"50.0\"") && svg.contains("width=\"100.0\""), "{svg}");
+        assert!(svg.contains("width=\"47.5\"") && svg.contains("width=\"95.0\""), "{svg}");
         assert!(svg.contains("a&lt;b") && !svg.contains("a<b"));
         assert_eq!(svg.matches("<line").count(), 1);
     }

@@ -151,7 +151,7 @@ impl Run<'_> {
         let mut samples: Vec<Vec<Outcome>> = servers.iter().map(|_| Vec::new()).collect();
         let mut missing = Vec::with_capacity(servers.len());
         for server in servers {
-            missing.push(self.lacks_command(server, point, &mut workload, label)?);
+            missing.push(lacks_command(server, point, &mut workload, label)?);
         }
         for round in 0..self.rounds {
             for turn in 0..servers.len() {
@@ -160,55 +160,14 @@ impl Run<'_> {
                 if missing[index] {
                     continue;
                 }
-                let outcome = self
-                    .load(&servers[index], point, &mut workload, self.window, false)
-                    .map_err(|e| format!("{}, {label}: {e}", servers[index].name))?;
+                let server = &servers[index];
+                let outcome = load_point(server, point, &mut workload, self.window, false)
+                    .map_err(|e| format!("{}, {label}: {e}", server.name))?;
                 samples[index].push(outcome);
             }
             self.show_progress(servers, &samples, round, label);
         }
         Ok(samples)
-    }
-
-    /// A short run in which every reply is compared with what it must be; tells whether the server
-    /// has no such command and is left out. Any other wrong reply ends everything.
-    fn lacks_command(
-        &self,
-        server: &Server,
-        point: &Point,
-        workload: &mut Workload,
-        label: &str,
-    ) -> Result<bool> {
-        match self.load(server, point, workload, VERIFIED, true) {
-            Ok(_) => Ok(false),
-            Err(e) if e.to_string().starts_with("ERR unknown command") => {
-                eprintln!("{} is left out of {label}: {e}", server.name);
-                Ok(true)
-            }
-            Err(e) => Err(format!("{}, {label}: {e}", server.name).into()),
-        }
-    }
-
-    fn load(
-        &self,
-        server: &Server,
-        point: &Point,
-        workload: &mut Workload,
-        window: Duration,
-        verify: bool,
-    ) -> Result<Outcome> {
-        let options = load::Options {
-            port: server.port,
-            connections: point.connections,
-            warm: window / WARM_PART,
-            window,
-            verify,
-        };
-        let outcome = load::run(&options, workload, || server.cpu())?;
-        if outcome.operations == 0 {
-            return Err("nothing was answered in a whole round".into());
-        }
-        Ok(outcome)
     }
 
     fn show_progress(
@@ -262,6 +221,45 @@ impl Run<'_> {
             record.rows.push(row);
         }
     }
+}
+
+/// A short run in which every reply is compared with what it must be; tells whether the server
+/// has no such command and is left out. Any other wrong reply ends everything.
+fn lacks_command(
+    server: &Server,
+    point: &Point,
+    workload: &mut Workload,
+    label: &str,
+) -> Result<bool> {
+    match load_point(server, point, workload, VERIFIED, true) {
+        Ok(_) => Ok(false),
+        Err(e) if e.to_string().starts_with("ERR unknown command") => {
+            eprintln!("{} is left out of {label}: {e}", server.name);
+            Ok(true)
+        }
+        Err(e) => Err(format!("{}, {label}: {e}", server.name).into()),
+    }
+}
+
+fn load_point(
+    server: &Server,
+    point: &Point,
+    workload: &mut Workload,
+    window: Duration,
+    verify: bool,
+) -> Result<Outcome> {
+    let options = load::Options {
+        port: server.port,
+        connections: point.connections,
+        warm: window / WARM_PART,
+        window,
+        verify,
+    };
+    let outcome = load::run(&options, workload, || server.cpu())?;
+    if outcome.operations == 0 {
+        return Err("nothing was answered in a whole round".into());
+    }
+    Ok(outcome)
 }
 
 /// The figures of one row, from `cpu_us` to `nulls`.

@@ -57,8 +57,15 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         pipeline: args.number("pipeline")?,
         beat: Duration::from_micros(args.number("probe-us")?),
     };
-    if specs.is_empty() || plan.keys == 0 || plan.value_bytes == 0 || plan.pipeline == 0 {
-        return Err("growth needs servers name=COMMAND, and keys, values and a pipeline".into());
+    if specs.is_empty()
+        || plan.keys == 0
+        || plan.value_bytes == 0
+        || plan.pipeline == 0
+        || plan.fillers == 0
+    {
+        return Err(
+            "growth needs servers name=COMMAND, and keys, values, fillers, a pipeline".into()
+        );
     }
     sys::pin_thread(&[args.number("generator-cpu")?])?;
     let cpus = cpu_list(&args.text("cpus"))?;
@@ -107,73 +114,111 @@ struct Growth {
 
 impl Plan {
     fn grow(&self, server: &Server) -> Result<Growth> {
-        let mut epoll = sys::Epoll::new(self.fillers + 1)?;
-        let mut connections = Vec::new();
-        for token in 0..=self.fillers {
-            let connection = Connection::open(server.port)?;
-            epoll.add(connection.stream.as_raw_fd(), token)?;
-            connections.push(connection);
-        }
-        let fill_keys = Keys::sequence(0, self.keys);
-        let mut fill =
-            Workload::new(&Mix::parse("set")?, self.pipeline, self.value_bytes, fill_keys);
-        let get_keys = Keys::sequence(0, 1);
-        let mut get = Workload::new(&Mix::parse("get")?, 1, self.value_bytes, get_keys);
-        let mut random = Random::new(self.keys);
-        let mut buffer = vec![0; load::buffer_bytes()];
-        let mut latency = load::new_histogram();
-        let (mut sent, mut filled) = (0u64, 0u64);
+        let mut growing = Growing::start(self, server)?;
         let start = Instant::now();
-        let (mut next_probe, mut next_word, mut heard) = (start, start, start);
-        for connection in &mut connections[..self.fillers] {
-            sent += self.pipeline as u64;
-            connection.send(&mut fill, false, start)?;
-        }
-        while filled < self.keys {
-            let ready = epoll.wait(1)?;
-            let probe = self.fillers;
-            for i in 0..ready {
-                let token = epoll.token(i);
-                let connection = &mut connections[token];
-                connection.flush()?;
-                let replies = connection.receive(&mut buffer, false)?.replies;
-                let now = Instant::now();
-                if replies > 0 {
-                    heard = now;
-                }
-                if token == probe {
-                    if replies > 0 {
-                        latency.saturating_record((now - connection.sent_at).as_nanos() as u64);
-                    }
-                    continue;
-                }
-                filled += replies;
-                if replies > 0 && connection.outstanding == 0 && sent < self.keys {
-                    sent += self.pipeline as u64;
-                    connection.send(&mut fill, false, now)?;
-                }
-            }
-            let now = Instant::now();
-            if now >= next_probe && connections[probe].outstanding == 0 && filled > 0 {
-                let key = random.below(filled.min(self.keys));
-                get.set_keys(Keys::sequence(key, key + 1));
-                connections[probe].send(&mut get, false, now)?;
-                next_probe = now + self.beat;
-            }
-            if now >= next_word {
-                eprintln!(
-                    "{}: {:.1} of {:.1} million keys",
-                    server.name,
-                    filled as f64 / 1e6,
-                    self.keys as f64 / 1e6
-                );
-                next_word = now + Duration::from_secs(1);
-            }
-            if now - heard > load::SILENCE {
-                return Err(format!("no reply for {} s", load::SILENCE.as_secs()).into());
+        let mut next_word = start;
+        while growing.filled < self.keys {
+            growing.turn(self)?;
+            if Instant::now() >= next_word {
+                let (filled, keys) = (growing.filled as f64 / 1e6, self.keys as f64 / 1e6);
+                eprintln!("{}: {filled:.1} of {keys:.1} million keys", server.name);
+                next_word += Duration::from_secs(1);
             }
         }
-        Ok(Growth { seconds: start.elapsed().as_secs_f64(), latency })
+        Ok(Growth { seconds: start.elapsed().as_secs_f64(), latency: growing.latency })
+    }
+}
+
+/// The clients on their way: fillers first, the probe last.
+struct Growing {
+    epoll: sys::Epoll,
+    clients: Vec<Connection>,
+    fill: Workload,
+    get: Workload,
+    random: Random,
+    buffer: Vec<u8>,
+    /// Keys whose SET was sent, and was answered.
+    sent: u64,
+    filled: u64,
+    next_probe: Instant,
+    heard: Instant,
+    latency: Histogram<u64>,
+}
+
+impl Growing {
+    fn start(plan: &Plan, server: &Server) -> Result<Growing> {
+        let epoll = sys::Epoll::new(plan.fillers + 1)?;
+        let mut clients = Vec::new();
+        for token in 0..=plan.fillers {
+            let client = Connection::open(server.port)?;
+            epoll.add(client.stream.as_raw_fd(), token)?;
+            clients.push(client);
+        }
+        let workload = |command, pipeline, keys| -> Result<Workload> {
+            Ok(Workload::new(&Mix::parse(command)?, pipeline, plan.value_bytes, keys))
+        };
+        let now = Instant::now();
+        let mut growing = Growing {
+            epoll,
+            clients,
+            fill: workload("set", plan.pipeline, Keys::sequence(0, plan.keys))?,
+            get: workload("get", 1, Keys::sequence(0, 1))?,
+            random: Random::new(plan.keys),
+            buffer: vec![0; load::buffer_bytes()],
+            sent: 0,
+            filled: 0,
+            next_probe: now,
+            heard: now,
+            latency: load::new_histogram(),
+        };
+        for token in 0..plan.fillers {
+            growing.send_fill(token, plan, now)?;
+        }
+        Ok(growing)
+    }
+
+    fn turn(&mut self, plan: &Plan) -> Result<()> {
+        let ready = self.epoll.wait(1)?;
+        for i in 0..ready {
+            self.serve(self.epoll.token(i), plan)?;
+        }
+        let now = Instant::now();
+        let probe = &mut self.clients[plan.fillers];
+        if now >= self.next_probe && probe.outstanding == 0 && self.filled > 0 {
+            let key = self.random.below(self.filled.min(plan.keys));
+            self.get.set_keys(Keys::sequence(key, key + 1));
+            probe.send(&mut self.get, false, now)?;
+            self.next_probe = now + plan.beat;
+        }
+        if now.saturating_duration_since(self.heard) > load::SILENCE {
+            return Err(format!("no reply for {} s", load::SILENCE.as_secs()).into());
+        }
+        Ok(())
+    }
+
+    fn serve(&mut self, token: usize, plan: &Plan) -> Result<()> {
+        let client = &mut self.clients[token];
+        client.flush()?;
+        let replies = client.receive(&mut self.buffer, false)?.replies;
+        if replies == 0 {
+            return Ok(());
+        }
+        let now = Instant::now();
+        self.heard = now;
+        if token == plan.fillers {
+            self.latency.saturating_record((now - client.sent_at).as_nanos() as u64);
+            return Ok(());
+        }
+        self.filled += replies;
+        if client.outstanding == 0 { self.send_fill(token, plan, now) } else { Ok(()) }
+    }
+
+    fn send_fill(&mut self, token: usize, plan: &Plan, now: Instant) -> Result<()> {
+        if self.sent >= plan.keys {
+            return Ok(());
+        }
+        self.sent += plan.pipeline as u64;
+        self.clients[token].send(&mut self.fill, false, now)
     }
 }
 
