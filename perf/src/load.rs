@@ -1,7 +1,7 @@
 //! The closed-loop generator: one thread, one epoll, one batch in flight per connection.
-//! Invariant: in the measured window nothing is allocated, and the only system calls are
-//! epoll_wait, one read per arrival and one write per batch. A latency is that of a batch: from
-//! the write of its requests until its last reply was read.
+//! Invariant: the steady state allocates nothing, and its only system calls are epoll_wait, one
+//! read per arrival and one write per batch. A latency is that of a batch: from the write of its
+//! requests until its last reply was read.
 
 use std::io::{ErrorKind, Read, Write};
 use std::net::TcpStream;
@@ -329,5 +329,74 @@ fn write_some(stream: &mut TcpStream, bytes: &[u8]) -> Result<usize> {
         Ok(n) => Ok(n),
         Err(e) if e.kind() == ErrorKind::WouldBlock => Ok(0),
         Err(e) => Err(e.into()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+    use std::thread;
+
+    use super::*;
+    use crate::workload::{Keys, Mix};
+
+    const PING_BYTES: usize = b"*1\r\n$4\r\nPING\r\n".len();
+
+    /// A server that answers each PING, its bytes sent in pieces of `piece`; from the hundredth
+    /// reply of a connection on it answers `then`.
+    fn pong_server(piece: usize, then: &'static [u8]) -> u16 {
+        let listener = TcpListener::bind("127.0.0.1:0").unwrap();
+        let port = listener.local_addr().unwrap().port();
+        thread::spawn(move || {
+            for stream in listener.incoming() {
+                thread::spawn(move || answer(stream.unwrap(), piece, then));
+            }
+        });
+        port
+    }
+
+    fn answer(mut stream: TcpStream, piece: usize, then: &[u8]) {
+        stream.set_nodelay(true).unwrap();
+        let (mut bytes, mut answered, mut buffer) = (0, 0, [0; 4096]);
+        while let Ok(n @ 1..) = stream.read(&mut buffer) {
+            bytes += n;
+            let mut out = Vec::new();
+            while answered < bytes / PING_BYTES {
+                answered += 1;
+                out.extend_from_slice(if answered < 100 { b"+PONG\r\n" } else { then });
+            }
+            for part in out.chunks(piece) {
+                if stream.write_all(part).is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
+    fn ping(port: u16, verify: bool) -> Result<Outcome> {
+        let mix = Mix::parse("ping")?;
+        let mut workload = Workload::new(&mix, 10, 3, Keys::parse("uniform", 1, 1)?);
+        let (warm, window) = (Duration::from_millis(10), Duration::from_millis(100));
+        let options = Options { port, connections: 3, warm, window, verify };
+        run(&options, &mut workload, || Ok(Duration::ZERO))
+    }
+
+    #[test]
+    fn replies_are_counted_wherever_they_are_cut() {
+        for (piece, verify) in [(1, false), (5, true), (4096, false), (4096, true)] {
+            let outcome = ping(pong_server(piece, b"+PONG\r\n"), verify).unwrap();
+            assert!(outcome.operations >= 30, "pieces of {piece}: {}", outcome.operations);
+            assert!(!outcome.latency.is_empty() && outcome.seconds >= 0.1);
+        }
+    }
+
+    #[test]
+    fn wrong_replies_end_the_run() {
+        let message =
+            |then, verify| ping(pong_server(4096, then), verify).err().unwrap().to_string();
+        assert_eq!(message(b"-ERR no\r\n", false), "ERR no");
+        assert!(message(b"+PONG\r\n+PONG\r\n", false).contains("more replies"));
+        assert!(message(b"?\r\n", false).contains("not RESP2"));
+        assert!(message(b"+PANG\r\n", true).contains("PANG"));
     }
 }

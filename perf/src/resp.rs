@@ -2,6 +2,8 @@
 //! Invariant: pure functions over bytes; a reply that is cut anywhere is continued, not misread.
 //! Source: <https://redis.io/docs/latest/develop/reference/protocol-spec/>.
 
+use std::fmt;
+
 use crate::Result;
 
 /// Nesting that a reply may have before we call it broken.
@@ -18,7 +20,7 @@ pub(crate) fn write_command(out: &mut Vec<u8>, argv: &[&[u8]]) {
 }
 
 /// One reply, parsed whole.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub(crate) enum Reply {
     /// `+OK`
     Status(Vec<u8>),
@@ -30,6 +32,20 @@ pub(crate) enum Reply {
     Bulk(Option<Vec<u8>>),
     /// `*2`, none for the null array
     Array(Option<Vec<Reply>>),
+}
+
+impl fmt::Debug for Reply {
+    /// As a person would write it: `+OK`, `"bytes"`, `(nil)`, `[a, b]`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Reply::Status(text) => write!(f, "+{}", text.escape_ascii()),
+            Reply::Error(text) => write!(f, "-{text}"),
+            Reply::Integer(number) => write!(f, ":{number}"),
+            Reply::Bulk(None) | Reply::Array(None) => f.write_str("(nil)"),
+            Reply::Bulk(Some(bytes)) => write!(f, "\"{}\"", bytes.escape_ascii()),
+            Reply::Array(Some(items)) => f.debug_list().entries(items).finish(),
+        }
+    }
 }
 
 /// The first reply in `bytes` and its length; none while it is incomplete.

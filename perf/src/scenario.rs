@@ -70,7 +70,7 @@ impl Scenario {
         if scenario.value_bytes == 0 {
             return Err("value_bytes is 0".into());
         }
-        Keys::parse(&scenario.distribution, scenario.keys.min(1), 0)?;
+        Keys::parse(&scenario.distribution, scenario.keys, 0)?;
         if scenario.points()?.is_empty() {
             return Err("no points to measure".into());
         }
