@@ -5,3 +5,4 @@
 //! the `ironring` binary, not a stable API.
 
 pub mod base;
+pub mod config;

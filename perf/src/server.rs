@@ -1,0 +1,292 @@
+//! Servers under test: started pinned from a command line, filled, watched through /proc, killed.
+//! Invariant: a server lives in a folder of its own, and neither outlives its `Server`.
+//! Source: proc(5), proc_pid_schedstat; the command line is split as a shell would, without
+//! expansion.
+
+use std::fs::{self, File};
+use std::io::{ErrorKind, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::path::PathBuf;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use crate::resp::{self, Reply, Walker};
+use crate::workload::{Keys, Mix, Workload};
+use crate::{Result, sys};
+
+/// How long a server may take until it answers PING.
+const START_TIME_MAX: Duration = Duration::from_secs(20);
+/// A reply that takes longer than this is an error.
+const REPLY_TIME_MAX: Duration = Duration::from_mins(1);
+/// SETs sent at once by a fill.
+const FILL_PIPELINE: usize = 500;
+/// First port tried.
+const PORT_FIRST: u16 = 17300;
+
+/// A server as the command line gives it: `name=COMMAND`.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) struct Spec {
+    /// What tables call it.
+    pub(crate) name: String,
+    /// Program and arguments, with `{port}`, `{dir}` and `{cpus}` still in them.
+    argv: Vec<String>,
+}
+
+impl Spec {
+    /// Parses `name=COMMAND`.
+    pub(crate) fn parse(text: &str) -> Result<Spec> {
+        let Some((name, command)) = text.split_once('=') else {
+            return Err(format!("a server is name=COMMAND, not {text:?}").into());
+        };
+        let argv = split_words(command)?;
+        if name.is_empty() || argv.is_empty() {
+            return Err(format!("{text:?} lacks a name or a command").into());
+        }
+        if !command.contains("{port}") {
+            return Err(format!("the command of {name} has no {{port}}").into());
+        }
+        Ok(Spec { name: name.to_owned(), argv })
+    }
+
+    /// The command for a record: flags matter there, the folders of one machine do not.
+    pub(crate) fn shown(&self) -> String {
+        let program = self.argv[0].rsplit('/').next().unwrap_or_default().to_owned();
+        let quoted = |word: &String| if word.is_empty() { "\"\"".to_owned() } else { word.clone() };
+        let words: Vec<String> =
+            std::iter::once(program).chain(self.argv[1..].iter().map(quoted)).collect();
+        words.join(" ")
+    }
+}
+
+/// A running server.
+pub(crate) struct Server {
+    /// Its name in tables.
+    pub(crate) name: String,
+    /// Its port on the loopback address.
+    pub(crate) port: u16,
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Server {
+    /// Starts a server on these processors and waits until it answers.
+    pub(crate) fn start(spec: &Spec, cpus: &[usize]) -> Result<Server> {
+        let port = free_port()?;
+        let unique = format!("ironring-perf-{}-{port}", std::process::id());
+        let folder = std::env::temp_dir().join(unique);
+        fs::create_dir_all(&folder)?;
+        let fill_in = |word: &String| {
+            word.replace("{port}", &port.to_string())
+                .replace("{dir}", &folder.to_string_lossy())
+                .replace("{cpus}", &cpus.len().to_string())
+        };
+        let argv: Vec<String> = spec.argv.iter().map(fill_in).collect();
+        let log = File::create(folder.join("server.log"))?;
+        // The server runs in its own folder, so a path relative to ours must become absolute.
+        let program = if argv[0].contains('/') {
+            fs::canonicalize(&argv[0]).map_err(|e| format!("{}: {e}", argv[0]))?
+        } else {
+            PathBuf::from(&argv[0])
+        };
+        let mut command = Command::new(&program);
+        command.args(&argv[1..]).current_dir(&folder);
+        command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
+        sys::confine(&mut command, cpus);
+        let child = command.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
+        let mut server = Server { name: spec.name.clone(), port, child, folder };
+        server.await_pong()?;
+        Ok(server)
+    }
+
+    fn await_pong(&mut self) -> Result<()> {
+        let start = Instant::now();
+        while start.elapsed() < START_TIME_MAX {
+            if let Some(status) = self.child.try_wait()? {
+                return Err(format!("{} ended with {status}:\n{}", self.name, self.log()).into());
+            }
+            let answer = Client::open(self.port).and_then(|mut client| client.call(&["PING"]));
+            if answer.is_ok_and(|reply| reply == Reply::Status(b"PONG".to_vec())) {
+                return Ok(());
+            }
+            std::thread::sleep(Duration::from_millis(20));
+        }
+        Err(format!("{} does not answer PING:\n{}", self.name, self.log()).into())
+    }
+
+    fn log(&self) -> String {
+        let text = fs::read(self.folder.join("server.log")).unwrap_or_default();
+        let text = String::from_utf8_lossy(&text);
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(10)..].join("\n")
+    }
+
+    /// Sets keys `start` to `end - 1` to the values that a verified GET expects.
+    pub(crate) fn fill(&self, start: u64, end: u64, value_bytes: usize) -> Result<()> {
+        let mix = Mix::parse("set")?;
+        let keys = Keys::sequence(start, end);
+        let mut workload = Workload::new(&mix, FILL_PIPELINE, value_bytes, keys);
+        let mut client = Client::open(self.port)?;
+        for _ in 0..end.saturating_sub(start).div_ceil(FILL_PIPELINE as u64) {
+            let (_, bytes, replies) = workload.next(None);
+            client.stream.write_all(bytes)?;
+            client.await_replies(replies)?;
+        }
+        Ok(())
+    }
+
+    /// User and system time of all threads of the process, as the scheduler counts it.
+    pub(crate) fn cpu(&self) -> Result<Duration> {
+        let mut nanoseconds = 0u64;
+        for task in fs::read_dir(format!("/proc/{}/task", self.child.id()))? {
+            // A thread may end between the listing and the read.
+            let Ok(text) = fs::read_to_string(task?.path().join("schedstat")) else { continue };
+            nanoseconds += text.split_whitespace().next().unwrap_or_default().parse::<u64>()?;
+        }
+        Ok(Duration::from_nanos(nanoseconds))
+    }
+
+    /// Resident bytes of the process: `VmRSS`.
+    pub(crate) fn resident_bytes(&self) -> Result<u64> {
+        let text = fs::read_to_string(format!("/proc/{}/status", self.child.id()))?;
+        let line = text.lines().find_map(|line| line.strip_prefix("VmRSS:"));
+        let kib = line.and_then(|rest| rest.split_whitespace().next());
+        Ok(kib.ok_or("no VmRSS in /proc/PID/status")?.parse::<u64>()? * 1024)
+    }
+
+    /// The text of INFO; empty where the server has no INFO.
+    pub(crate) fn info(&self) -> Result<String> {
+        match Client::open(self.port)?.call(&["INFO", "everything"])? {
+            Reply::Bulk(Some(text)) => Ok(String::from_utf8_lossy(&text).into_owned()),
+            _ => Ok(String::new()),
+        }
+    }
+
+    /// Which release this is, as far as it says.
+    pub(crate) fn version(&self) -> Result<String> {
+        let info = self.info()?;
+        let fields = ["ironring_version", "valkey_version", "redis_version"];
+        let version = fields.iter().find_map(|name| Some((*name, info_field(&info, name)?)));
+        Ok(match version {
+            Some((name, version)) => format!("{} {version}", name.trim_end_matches("_version")),
+            None => "unknown".to_owned(),
+        })
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // Nothing more can be done about a process that will not die or a folder that stays.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        let _ = fs::remove_dir_all(&self.folder);
+    }
+}
+
+/// The value of one INFO field.
+pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
+    info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
+}
+
+/// A blocking client, for everything that is not measured.
+pub(crate) struct Client {
+    stream: TcpStream,
+}
+
+impl Client {
+    /// Connects to the loopback address.
+    pub(crate) fn open(port: u16) -> Result<Client> {
+        let stream = TcpStream::connect(("127.0.0.1", port))?;
+        stream.set_nodelay(true)?;
+        stream.set_read_timeout(Some(REPLY_TIME_MAX))?;
+        Ok(Client { stream })
+    }
+
+    /// Sends one command and waits for its reply.
+    pub(crate) fn call(&mut self, argv: &[&str]) -> Result<Reply> {
+        let mut request = Vec::new();
+        let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
+        resp::write_command(&mut request, &argv);
+        self.stream.write_all(&request)?;
+        let (mut received, mut piece) = (Vec::new(), [0; 16 * 1024]);
+        loop {
+            let n = self.read(&mut piece)?;
+            received.extend_from_slice(&piece[..n]);
+            if let Some((reply, _)) = resp::parse(&received)? {
+                return Ok(reply);
+            }
+        }
+    }
+
+    fn await_replies(&mut self, replies: u64) -> Result<()> {
+        let (mut walker, mut held, mut piece) = (Walker::default(), Vec::new(), [0; 16 * 1024]);
+        let mut seen = 0;
+        while seen < replies {
+            let n = self.read(&mut piece)?;
+            held.extend_from_slice(&piece[..n]);
+            let found = walker.walk(&held)?;
+            held.drain(..found.consumed);
+            seen += found.replies;
+        }
+        Ok(())
+    }
+
+    fn read(&mut self, piece: &mut [u8]) -> Result<usize> {
+        match self.stream.read(piece) {
+            Ok(0) => Err("the server closed a connection".into()),
+            Ok(n) => Ok(n),
+            Err(e) if e.kind() == ErrorKind::WouldBlock => Err("a reply did not come".into()),
+            Err(e) => Err(e.into()),
+        }
+    }
+}
+
+/// A port that nobody listens on; another process may take it first, and then the start fails.
+fn free_port() -> Result<u16> {
+    let free = |port: &u16| TcpListener::bind(("127.0.0.1", *port)).is_ok();
+    let first = PORT_FIRST + (std::process::id() % 1000) as u16 * 10;
+    (first..u16::MAX).find(free).ok_or_else(|| "no free port".into())
+}
+
+/// Splits a command line at blanks; quotes, single or double, hold words together.
+fn split_words(text: &str) -> Result<Vec<String>> {
+    let (mut words, mut word, mut quote) = (Vec::new(), None::<String>, None::<char>);
+    for c in text.chars() {
+        match quote {
+            Some(q) if q == c => quote = None,
+            None if c == '"' || c == '\'' => {
+                quote = Some(c);
+                word.get_or_insert_default();
+            }
+            None if c.is_whitespace() => words.extend(word.take()),
+            _ => word.get_or_insert_default().push(c),
+        }
+    }
+    if quote.is_some() {
+        return Err(format!("a quote is not closed in {text:?}").into());
+    }
+    words.extend(word);
+    Ok(words)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn specs_are_split_as_a_shell_would() {
+        let spec = Spec::parse("a=bin/x --port {port} --save \"\" --name 'b  c'").unwrap();
+        assert_eq!(spec.name, "a");
+        assert_eq!(spec.argv, ["bin/x", "--port", "{port}", "--save", "", "--name", "b  c"]);
+        assert_eq!(spec.shown(), "x --port {port} --save \"\" --name b  c");
+        for wrong in ["x", "=x {port}", "a=", "a=x", "a=x {port} '"] {
+            assert!(Spec::parse(wrong).is_err(), "{wrong}");
+        }
+    }
+
+    #[test]
+    fn info_fields_are_whole_names() {
+        let info = "# Server\r\nredis_version:8.0.6\r\nredis_version_x:1\r\n";
+        assert_eq!(info_field(info, "redis_version"), Some("8.0.6"));
+        assert_eq!(info_field(info, "version"), None);
+    }
+}

@@ -1,0 +1,68 @@
+//! Snapshots and the append-only file.
+
+use super::super::choices::AppendFsync;
+use super::*;
+
+pub(super) const DIRECTIVES: &[Directive] = &[
+    Directive::new("dir", Kind::Directory, ".").protected().denied_when_loading().always_written(),
+    // Whoever wants no snapshots gets what was asked for.
+    Directive::new("save", Kind::Save, "3600 1 300 100 60 10000")
+        .always_written()
+        .pending()
+        .neutral(""),
+    text("dbfilename", "dump.rdb").protected().check(base_name_of_rdb),
+    yes_no("stop-writes-on-bgsave-error", "yes").pending(),
+    yes_no("rdbcompression", "yes").pending(),
+    yes_no("rdbchecksum", "yes").immutable().pending(),
+    choice("rdb-version-check", &[("strict", 0), ("relaxed", 1)], "strict").pending(),
+    yes_no("rdb-save-incremental-fsync", "yes").pending(),
+    int("rdb-key-save-delay", i32::MIN as i64, INT_MAX, "0").hidden().inert(),
+    int("key-load-delay", i32::MIN as i64, INT_MAX, "0").hidden().inert(),
+    int("loading-process-events-interval-bytes", 1024, INT_MAX, "524288").hidden().inert(),
+    yes_no("appendonly", "no").refused("the append-only file"),
+    text("appendfilename", "appendonly.aof").immutable().pending().check(base_name_of_aof),
+    text("appenddirname", "appendonlydir").immutable().pending().check(base_name_of_aof_dir),
+    choice("appendfsync", AppendFsync::CHOICES, "everysec").pending(),
+    yes_no("no-appendfsync-on-rewrite", "no").pending(),
+    int("auto-aof-rewrite-percentage", 0, INT_MAX, "100").pending(),
+    memory("auto-aof-rewrite-min-size", 0, LONG_MAX_BYTES, "64mb").pending(),
+    yes_no("aof-load-truncated", "yes").pending(),
+    yes_no("aof-use-rdb-preamble", "yes").pending(),
+    yes_no("aof-timestamp-enabled", "no").pending(),
+    yes_no("aof-rewrite-incremental-fsync", "yes").pending(),
+    yes_no("aof-disable-auto-gc", "no").hidden().pending(),
+];
+
+fn base_name_of_rdb(value: Value) -> Result<Value, &'static str> {
+    base_name(value, None, "dbfilename can't be a path, just a filename")
+}
+
+fn base_name_of_aof(value: Value) -> Result<Value, &'static str> {
+    base_name(
+        value,
+        Some("appendfilename can't be empty"),
+        "appendfilename can't be a path, just a filename",
+    )
+}
+
+fn base_name_of_aof_dir(value: Value) -> Result<Value, &'static str> {
+    base_name(
+        value,
+        Some("appenddirname can't be empty"),
+        "appenddirname can't be a path, just a dirname",
+    )
+}
+
+/// Refuses separators, so that a client cannot make the server write elsewhere than in `dir`.
+fn base_name(
+    value: Value,
+    when_empty: Option<&'static str>,
+    when_path: &'static str,
+) -> Result<Value, &'static str> {
+    let Value::Text(name) = &value else { unreachable!("a file name is text") };
+    match when_empty {
+        Some(reason) if name.is_empty() => Err(reason),
+        _ if memchr::memchr2(b'/', b'\\', name).is_some() => Err(when_path),
+        _ => Ok(value),
+    }
+}

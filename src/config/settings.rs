@@ -1,0 +1,243 @@
+//! The typed view of a configuration: one plain field for each directive that the server reads.
+//! Invariant: a field always says what the directive of the same name says, since both are made
+//! together. A directive that starts to work gets its line here.
+
+use super::choices::{
+    AclPubsubDefault, AppendFsync, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy,
+    ProtectedAction, SanitizeDumpPayload, ShutdownFlags, Supervised, SyslogFacility,
+};
+use super::directives;
+use super::value::{BufferLimit, Endpoint, NotifyFlags, SavePoint, Value};
+
+/// Declares [`Config`]: `field: type = reader "directive"`. A reader is a function below.
+macro_rules! settings {
+    ($($(#[$about:meta])* $field:ident: $type:ty = $read:ident $directive:literal,)+) => {
+        /// The whole configuration. Never changes: [`Config::set`] makes another one.
+        #[derive(Clone, Debug)]
+        pub struct Config {
+            values: Box<[Value]>,
+            $(#[doc = concat!("`", $directive, "`")] $(#[$about])* pub $field: $type,)+
+        }
+
+        impl Config {
+            /// Takes one value for each directive, in the order of [`directives::all`].
+            pub(super) fn from_values(values: Box<[Value]>) -> Config {
+                assert_eq!(values.len(), directives::all().len(), "one value for each directive");
+                $(let $field = $read(value_of(&values, $directive));)+
+                Config { values, $($field,)+ }
+            }
+        }
+    };
+}
+
+settings! {
+    /// Addresses to listen on; `*` is every IPv4 one, `-` before one says that it may be missing.
+    bind: Vec<Vec<u8>> = list "bind",
+    /// TCP port; 0 = none.
+    port: u16 = number "port",
+    /// TCP port for TLS; 0 = none.
+    tls_port: u16 = number "tls-port",
+    /// Path of the Unix socket; empty = none.
+    unixsocket: Vec<u8> = text "unixsocket",
+    /// Its file mode; 0 = as umask says.
+    unixsocketperm: u32 = mode "unixsocketperm",
+    tcp_backlog: i32 = number "tcp-backlog",
+    /// Seconds; 0 = off.
+    tcp_keepalive: i32 = number "tcp-keepalive",
+    protected_mode: bool = yes "protected-mode",
+
+    daemonize: bool = yes "daemonize",
+    supervised: Supervised = supervised "supervised",
+    /// Empty = none.
+    pidfile: Vec<u8> = text "pidfile",
+    loglevel: LogLevel = loglevel "loglevel",
+    /// Empty = standard output.
+    logfile: Vec<u8> = text "logfile",
+    log_format: LogFormat = log_format "log-format",
+    log_timestamp_format: LogTimestampFormat = log_timestamp_format "log-timestamp-format",
+    hide_user_data_from_log: bool = yes "hide-user-data-from-log",
+    syslog_enabled: bool = yes "syslog-enabled",
+    syslog_ident: Vec<u8> = text "syslog-ident",
+    syslog_facility: SyslogFacility = syslog_facility "syslog-facility",
+    always_show_logo: bool = yes "always-show-logo",
+    set_proc_title: bool = yes "set-proc-title",
+    proc_title_template: Vec<u8> = text "proc-title-template",
+    disable_thp: bool = yes "disable-thp",
+    /// 0 = off, 1 = relative to the score at the start, 2 = absolute.
+    oom_score_adj: u32 = word "oom-score-adj",
+    /// Primary, replica, background work.
+    oom_score_adj_values: [i32; 3] = oom_scores "oom-score-adj-values",
+    /// Rounds of background work a second, 1 to 500.
+    hz: u32 = number "hz",
+    /// Seconds to wait for replicas.
+    shutdown_timeout: u32 = number "shutdown-timeout",
+    shutdown_on_sigint: ShutdownFlags = shutdown "shutdown-on-sigint",
+    shutdown_on_sigterm: ShutdownFlags = shutdown "shutdown-on-sigterm",
+    enable_protected_configs: ProtectedAction = protected "enable-protected-configs",
+    enable_debug_command: ProtectedAction = protected "enable-debug-command",
+    enable_module_command: ProtectedAction = protected "enable-module-command",
+    /// Cores to run on; 0 = all that the process may use.
+    cores: usize = number "cores",
+
+    /// Password of the default user; empty = none.
+    requirepass: Vec<u8> = text "requirepass",
+    acllog_max_len: usize = number "acllog-max-len",
+    acl_pubsub_default: AclPubsubDefault = acl_pubsub_default "acl-pubsub-default",
+    maxclients: u32 = number "maxclients",
+    /// Seconds of idleness after which a client is disconnected; 0 = never.
+    timeout: u32 = number "timeout",
+    /// Bytes.
+    client_query_buffer_limit: u64 = bytes "client-query-buffer-limit",
+    /// Indexed by [`ClientClass`](super::value::ClientClass).
+    client_output_buffer_limit: [BufferLimit; 3] = buffer_limits "client-output-buffer-limit",
+    /// Bytes; greatest length of one argument.
+    proto_max_bulk_len: u64 = bytes "proto-max-bulk-len",
+    /// RESP version of a client before HELLO.
+    client_default_resp: u8 = number "client-default-resp",
+    tracking_table_max_keys: u64 = number "tracking-table-max-keys",
+    notify_keyspace_events: NotifyFlags = notify "notify-keyspace-events",
+    sanitize_dump_payload: SanitizeDumpPayload = sanitize "sanitize-dump-payload",
+    /// Milliseconds that a script may run before others get BUSY; 0 = for ever.
+    busy_reply_threshold: u64 = number "busy-reply-threshold",
+
+    /// Bytes; 0 = no limit.
+    maxmemory: u64 = bytes "maxmemory",
+    maxmemory_policy: MaxmemoryPolicy = maxmemory_policy "maxmemory-policy",
+    maxmemory_samples: u32 = number "maxmemory-samples",
+    /// 0 (little latency) to 100 (evict until it fits).
+    maxmemory_eviction_tenacity: u32 = number "maxmemory-eviction-tenacity",
+    lfu_log_factor: u32 = number "lfu-log-factor",
+    /// Minutes in which a counter falls by one; 0 = at every look.
+    lfu_decay_time: u32 = number "lfu-decay-time",
+    /// 1 to 10.
+    active_expire_effort: u32 = number "active-expire-effort",
+    lazyfree_lazy_eviction: bool = yes "lazyfree-lazy-eviction",
+    lazyfree_lazy_expire: bool = yes "lazyfree-lazy-expire",
+    lazyfree_lazy_server_del: bool = yes "lazyfree-lazy-server-del",
+    lazyfree_lazy_user_del: bool = yes "lazyfree-lazy-user-del",
+    lazyfree_lazy_user_flush: bool = yes "lazyfree-lazy-user-flush",
+
+    databases: usize = number "databases",
+    hash_max_listpack_entries: usize = number "hash-max-listpack-entries",
+    /// Bytes.
+    hash_max_listpack_value: u64 = bytes "hash-max-listpack-value",
+    /// Entries of a list node, or if negative -1 to -5: 4, 8, 16, 32, 64 KiB.
+    list_max_listpack_size: i32 = number "list-max-listpack-size",
+    /// Nodes at either end that are not compressed; 0 = none is.
+    list_compress_depth: u32 = number "list-compress-depth",
+    set_max_intset_entries: usize = number "set-max-intset-entries",
+    set_max_listpack_entries: usize = number "set-max-listpack-entries",
+    /// Bytes.
+    set_max_listpack_value: usize = number "set-max-listpack-value",
+    zset_max_listpack_entries: usize = number "zset-max-listpack-entries",
+    /// Bytes.
+    zset_max_listpack_value: u64 = bytes "zset-max-listpack-value",
+    /// Bytes, header included.
+    hll_sparse_max_bytes: u64 = bytes "hll-sparse-max-bytes",
+    /// Bytes; 0 = no limit.
+    stream_node_max_bytes: u64 = bytes "stream-node-max-bytes",
+    /// 0 = no limit.
+    stream_node_max_entries: u64 = number "stream-node-max-entries",
+
+    /// As given; absolute once the directory has been entered.
+    dir: Vec<u8> = text "dir",
+    dbfilename: Vec<u8> = text "dbfilename",
+    save: Vec<SavePoint> = save_points "save",
+    stop_writes_on_bgsave_error: bool = yes "stop-writes-on-bgsave-error",
+    rdbcompression: bool = yes "rdbcompression",
+    rdbchecksum: bool = yes "rdbchecksum",
+    appendonly: bool = yes "appendonly",
+    appendfsync: AppendFsync = appendfsync "appendfsync",
+    replicaof: Option<Endpoint> = replicaof "replicaof",
+    cluster_enabled: bool = yes "cluster-enabled",
+
+    /// Microseconds; 0 = everything, negative = nothing.
+    slowlog_log_slower_than: i64 = number "slowlog-log-slower-than",
+    slowlog_max_len: usize = number "slowlog-max-len",
+    /// Milliseconds; 0 = off.
+    latency_monitor_threshold: u64 = number "latency-monitor-threshold",
+    latency_tracking: bool = yes "latency-tracking",
+    /// Each from 0 to 100.
+    latency_tracking_info_percentiles: Vec<f64> = percentiles "latency-tracking-info-percentiles",
+}
+
+impl Config {
+    /// All values, in the order of [`directives::all`].
+    pub(super) fn values(&self) -> &[Value] {
+        &self.values
+    }
+
+    /// The value of the directive at an index of [`directives::all`].
+    pub(super) fn value(&self, index: usize) -> &Value {
+        &self.values[index]
+    }
+
+    /// The same configuration after `dir` was entered: `dir` is what the system calls it.
+    #[must_use]
+    pub fn with_dir(&self, dir: &[u8]) -> Config {
+        let mut values = self.values.clone();
+        let found = directives::find(b"dir").expect("dir is a directive");
+        values[found.index] = Value::Text(dir.into());
+        Config::from_values(values)
+    }
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Config::from_values(directives::all().iter().map(|entry| entry.default_value()).collect())
+    }
+}
+
+fn value_of<'a>(values: &'a [Value], name: &str) -> &'a Value {
+    let found = directives::find(name.as_bytes());
+    &values[found.expect("a field names a directive").index]
+}
+
+/// The readers. That a directive's kind fits its field is our own affair: the first configuration
+/// of any test or start would end in one of these assertions.
+macro_rules! reader {
+    ($read:ident, $type:ty, $pattern:pat => $value:expr) => {
+        fn $read(value: &Value) -> $type {
+            match value {
+                $pattern => $value,
+                other => unreachable!("a field of another kind than {other:?}"),
+            }
+        }
+    };
+}
+
+reader!(yes, bool, Value::Bool(yes) => *yes);
+reader!(bytes, u64, Value::Memory(bytes) => *bytes);
+reader!(mode, u32, Value::Octal(mode) => *mode);
+reader!(text, Vec<u8>, Value::Text(text) => text.clone());
+reader!(list, Vec<Vec<u8>>, Value::List(words) => words.clone());
+reader!(word, u32, Value::Choice(_, value) => *value);
+reader!(shutdown, ShutdownFlags, Value::Flags(_, bits) => ShutdownFlags(*bits));
+reader!(save_points, Vec<SavePoint>, Value::Save(points) => points.clone());
+reader!(buffer_limits, [BufferLimit; 3], Value::BufferLimits(limits) => *limits);
+reader!(oom_scores, [i32; 3], Value::OomScores(scores) => *scores);
+reader!(notify, NotifyFlags, Value::Notify(flags) => *flags);
+reader!(percentiles, Vec<f64>, Value::Percentiles(percentiles) => percentiles.clone());
+reader!(replicaof, Option<Endpoint>, Value::ReplicaOf(primary) => primary.clone());
+
+reader!(supervised, Supervised, Value::Choice(_, value) => Supervised::from_value(*value));
+reader!(loglevel, LogLevel, Value::Choice(_, value) => LogLevel::from_value(*value));
+reader!(log_format, LogFormat, Value::Choice(_, value) => LogFormat::from_value(*value));
+reader!(log_timestamp_format, LogTimestampFormat,
+    Value::Choice(_, value) => LogTimestampFormat::from_value(*value));
+reader!(syslog_facility, SyslogFacility,
+    Value::Choice(_, value) => SyslogFacility::from_value(*value));
+reader!(protected, ProtectedAction, Value::Choice(_, value) => ProtectedAction::from_value(*value));
+reader!(acl_pubsub_default, AclPubsubDefault,
+    Value::Choice(_, value) => AclPubsubDefault::from_value(*value));
+reader!(sanitize, SanitizeDumpPayload,
+    Value::Choice(_, value) => SanitizeDumpPayload::from_value(*value));
+reader!(maxmemory_policy, MaxmemoryPolicy,
+    Value::Choice(_, value) => MaxmemoryPolicy::from_value(*value));
+reader!(appendfsync, AppendFsync, Value::Choice(_, value) => AppendFsync::from_value(*value));
+
+/// A number; the directive's bounds lie within those of the field.
+fn number<T: TryFrom<i64>>(value: &Value) -> T {
+    let Value::Int(number) = value else { unreachable!("a number is not {value:?}") };
+    T::try_from(*number).ok().expect("the bounds of a directive fit its field")
+}
