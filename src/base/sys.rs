@@ -1,5 +1,5 @@
-//! The processor's time stamp counter: whether it can be trusted as a clock, and reading it. The
-//! only file of `base` that speaks to the processor directly. Source: Intel SDM volume 3, "Invariant
+//! What needs a word with the processor or the system directly: the time stamp counter, CPU time,
+//! affinity, signals, limits. Invariant: the only file of `base` that does.  Source: Intel SDM volume 3, "Invariant
 //! TSC"; AMD APM volume 3, CPUID Fn8000_0007.
 
 #![allow(unsafe_code)]
@@ -31,4 +31,160 @@ pub(super) fn read_tsc() -> u64 {
     }
     #[cfg(not(target_arch = "x86_64"))]
     0
+}
+
+/// CPU time of the calling thread in nanoseconds.
+pub fn thread_cpu_nanos() -> u64 {
+    let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };
+    // SAFETY: the kernel writes one timespec, which `time` is; the clock exists since Linux 2.6.12.
+    unsafe { libc::clock_gettime(libc::CLOCK_THREAD_CPUTIME_ID, &raw mut time) };
+    time.tv_sec as u64 * 1_000_000_000 + time.tv_nsec as u64
+}
+
+/// CPU time of the calling thread in microseconds: in user mode, and in the kernel.
+pub fn thread_cpu_micros() -> (u64, u64) {
+    usage(libc::RUSAGE_THREAD)
+}
+
+/// CPU time of the process in microseconds: in user mode, and in the kernel.
+pub fn process_cpu_micros() -> (u64, u64) {
+    usage(libc::RUSAGE_SELF)
+}
+
+fn usage(who: libc::c_int) -> (u64, u64) {
+    // SAFETY: an all-zero rusage is a valid value, and the kernel writes exactly one.
+    let usage = unsafe {
+        let mut usage: libc::rusage = std::mem::zeroed();
+        libc::getrusage(who, &raw mut usage);
+        usage
+    };
+    let micros = |time: libc::timeval| time.tv_sec as u64 * 1_000_000 + time.tv_usec as u64;
+    (micros(usage.ru_utime), micros(usage.ru_stime))
+}
+
+/// A descriptor that somebody else owns, as std's types take it.
+///
+/// The descriptor must be open for as long as the result lives; a closed one gives errors, or
+/// another file's answers, but never undefined behaviour.
+pub fn borrow_fd(fd: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'static> {
+    assert!(fd >= 0, "a descriptor that the kernel gave out");
+    // SAFETY: not -1, which is all that the type relies on for memory safety; callers hold a
+    // descriptor that the kernel has just given to them.
+    unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
+}
+
+/// Restricts the calling thread to one processor.
+pub fn pin_thread(processor: usize) -> std::io::Result<()> {
+    // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET checks its index against the size.
+    let done = unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        libc::CPU_SET(processor, &mut set);
+        libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
+    };
+    if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
+}
+
+/// The processors that the process may use, ascending.
+pub fn allowed_processors() -> Vec<usize> {
+    // SAFETY: the kernel fills one cpu_set_t, which starts as the empty set; CPU_ISSET checks its
+    // index against the size.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        if libc::sched_getaffinity(0, size_of::<libc::cpu_set_t>(), &raw mut set) != 0 {
+            return vec![0];
+        }
+        (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect()
+    }
+}
+
+/// Blocks the signals that end the process, for this thread and those that it starts.
+pub fn block_signals(signals: &[i32]) {
+    // SAFETY: the set is initialised by sigemptyset before it is used.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        libc::pthread_sigmask(libc::SIG_BLOCK, &raw const set, std::ptr::null_mut());
+    }
+}
+
+/// Waits for one of the blocked signals.
+pub fn wait_for_signal(signals: &[i32]) -> i32 {
+    // SAFETY: the set is initialised by sigemptyset before it is used; the kernel writes one int.
+    unsafe {
+        let mut set: libc::sigset_t = std::mem::zeroed();
+        libc::sigemptyset(&raw mut set);
+        for signal in signals {
+            libc::sigaddset(&raw mut set, *signal);
+        }
+        let mut signal = 0;
+        libc::sigwait(&raw const set, &raw mut signal);
+        signal
+    }
+}
+
+/// Ignores SIGPIPE and SIGHUP, as servers do.
+pub fn ignore_signals() {
+    // SAFETY: SIG_IGN is a valid disposition for both.
+    unsafe {
+        libc::signal(libc::SIGPIPE, libc::SIG_IGN);
+        libc::signal(libc::SIGHUP, libc::SIG_IGN);
+    }
+}
+
+/// Sends a signal to the process itself.
+pub fn raise_signal(signal: i32) {
+    // SAFETY: a plain system call.
+    unsafe { libc::kill(libc::getpid(), signal) };
+}
+
+/// Raises the limit of open files to at least `wanted`, or as far as allowed; the limit in force.
+pub fn raise_open_files(wanted: u64) -> u64 {
+    // SAFETY: the kernel reads and writes one rlimit, which `limit` is.
+    unsafe {
+        let mut limit = libc::rlimit { rlim_cur: 0, rlim_max: 0 };
+        if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 || limit.rlim_cur >= wanted {
+            return limit.rlim_cur;
+        }
+        let raised =
+            libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+        if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
+            return wanted;
+        }
+        let raised = libc::rlimit { rlim_cur: limit.rlim_max.min(wanted), ..limit };
+        libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised);
+        raised.rlim_cur
+    }
+}
+
+/// Writes 1 to an eventfd.
+pub fn write_event(fd: std::os::fd::RawFd) {
+    let one = 1_u64;
+    // SAFETY: eight readable bytes, as an eventfd takes them.
+    unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+}
+
+/// System name, release and machine, as `uname -srm` prints them.
+pub fn uname() -> String {
+    // SAFETY: the kernel fills one utsname with strings that end in NUL.
+    let name = unsafe {
+        let mut name: libc::utsname = std::mem::zeroed();
+        libc::uname(&raw mut name);
+        name
+    };
+    let text = |field: &[libc::c_char]| {
+        field.iter().take_while(|byte| **byte != 0).map(|byte| char::from(*byte as u8)).collect()
+    };
+    let parts: [String; 3] = [text(&name.sysname), text(&name.release), text(&name.machine)];
+    parts.join(" ")
+}
+
+/// Physical memory in bytes.
+pub fn system_memory() -> u64 {
+    // SAFETY: plain queries.
+    let (pages, size) =
+        unsafe { (libc::sysconf(libc::_SC_PHYS_PAGES), libc::sysconf(libc::_SC_PAGESIZE)) };
+    pages.max(0) as u64 * size.max(0) as u64
 }

@@ -3,21 +3,26 @@
 //!
 //! Invariant: the same handler serves one partition and several that were lent; it cannot tell.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use super::effects::{Effects, EventClass};
 use super::error::CommandError;
 use super::whole::Switches;
 use crate::base::rng::Rng;
-use crate::base::slot::Slot;
 use crate::base::time::Millis;
 use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
+use crate::encoding::table::Position;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
-use crate::store::db::{Db, Hasher, Key};
-use crate::store::entry::{Entry, ValueRef, WrongType};
+use crate::resp::reply::Reply;
+use crate::store::access::{Access, AccessPolicy};
+use crate::store::db::{Db, LookupMut, Replaced};
+use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, ValueRef};
+use crate::store::key::{Hasher, Key};
 use crate::store::partition::Partition;
+use crate::types::{BigString, Value, WrongType};
 
 /// The partitions that a command's keys live in.
 pub enum Keyspace<'a> {
@@ -28,14 +33,14 @@ pub enum Keyspace<'a> {
 }
 
 impl Keyspace<'_> {
-    /// The partition that owns `slot`.
+    /// The partition that owns `position`.
     #[inline]
-    pub fn partition(&mut self, slot: Slot) -> &mut Partition {
+    pub fn partition(&mut self, position: Position) -> &mut Partition {
         match self {
             Keyspace::One(partition) => partition,
             Keyspace::Lent(partitions) => partitions
                 .iter_mut()
-                .find(|partition| partition.owns(slot))
+                .find(|partition| partition.covers_slot(position.slot()))
                 .expect("a handler touches only keys that its command names"),
         }
     }
@@ -53,6 +58,10 @@ impl Keyspace<'_> {
 pub struct Context<'a> {
     /// Where the keys are.
     pub keyspace: Keyspace<'a>,
+    /// The first key, if its place was computed when the command was staged.
+    pub hint: Option<Key<'a>>,
+    /// How accesses are recorded.
+    pub access: AccessPolicy,
     /// The client's session.
     pub session: &'a SessionFacts,
     /// The time, the same for all commands of a batch on a core.
@@ -69,6 +78,10 @@ pub struct Context<'a> {
     pub hasher: &'a Hasher,
     /// Process facts.
     pub server: &'a ServerFacts,
+    /// Entries that were removed; what is large in them is freed in slices.
+    pub removed: &'a mut Vec<Entry>,
+    /// Values that were replaced; freed in slices.
+    pub replaced: &'a mut Vec<Box<Value>>,
 }
 
 impl Context<'_> {
@@ -81,69 +94,223 @@ impl Context<'_> {
     /// Places a key in the table.
     #[inline]
     pub fn key<'k>(&self, bytes: &'k [u8]) -> Key<'k> {
-        self.hasher.key(bytes)
+        match self.hint {
+            Some(hint) if std::ptr::eq(hint.bytes, bytes) => Key { bytes, position: hint.position },
+            _ => self.hasher.key(bytes),
+        }
     }
 
-    /// Database `db` of the partition that owns `key`.
+    /// Database `db` of the partition that owns `key`. For what the methods below do not offer;
+    /// expired entries may still be in it.
     #[inline]
     pub fn db(&mut self, db: usize, key: &Key<'_>) -> &mut Db {
-        self.keyspace.partition(key.slot()).db_mut(db)
+        self.keyspace.partition(key.position).db_mut(db)
+    }
+
+    /// How this command's accesses are recorded.
+    #[inline]
+    fn moment(&mut self) -> Access {
+        let touch = !self.session.no_touch;
+        let chance = match self.access {
+            AccessPolicy::Lru => 0,
+            AccessPolicy::Lfu { .. } => self.rng.next_u64() as u32,
+        };
+        Access { now: self.now, policy: self.access, touch, chance }
     }
 
     /// Reads a key of the selected database: counts a hit or a miss, touches its access clock.
     #[inline]
-    pub fn read(&mut self, key: &Key<'_>) -> Option<&Entry> {
-        self.expire_if_due(self.session.db, key);
-        let touch = !self.session.no_touch;
-        let (db, now, stats) = (self.session.db, self.now, self.stats);
-        let found = self.keyspace.partition(key.slot()).db_mut(db).read(key, now, touch);
-        match found {
-            Some(_) => stats.totals.keyspace_hits.add(1),
-            None => stats.totals.keyspace_misses.add(1),
+    pub fn read(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        let access = self.moment();
+        let db = self.session.db;
+        let Context { keyspace, effects, stats, removed, .. } = self;
+        match keyspace.partition(key.position).db_mut(db).lookup_write(key, &access) {
+            LookupMut::Found(entry) => {
+                stats.totals.keyspace_hits.add(1);
+                return Some(entry.into_view());
+            }
+            LookupMut::Missing => {}
+            LookupMut::Expired(entry) => expired(effects, stats, removed, (db, key), entry),
         }
-        found
-    }
-
-    /// Looks at a key of database `db` without counting or touching.
-    #[inline]
-    pub fn peek(&mut self, db: usize, key: &Key<'_>) -> Option<&Entry> {
-        self.expire_if_due(db, key);
-        self.keyspace.partition(key.slot()).db_mut(db).peek(key)
+        stats.totals.keyspace_misses.add(1);
+        effects.event(EventClass::Miss, "keymiss", db, key.bytes);
+        None
     }
 
     /// The string at a key, read as by `read`. None if there is none, an error at another type.
     #[inline]
-    pub fn read_string(&mut self, key: &Key<'_>) -> Result<Option<ValueRef<'_>>, WrongType> {
-        match self.read(key) {
-            None => Ok(None),
-            Some(entry) => entry.string().map(Some),
+    pub fn read_string(&mut self, key: &Key<'_>) -> Result<Option<StringRef<'_>>, WrongType> {
+        self.read(key).map(StringRef::of).transpose()
+    }
+
+    /// Looks a key of database `db` up to change it; touches its access clock, counts nothing.
+    #[inline]
+    pub fn write_in(&mut self, db: usize, key: &Key<'_>) -> Option<EntryMut<'_>> {
+        let access = self.moment();
+        let Context { keyspace, effects, stats, removed, .. } = self;
+        match keyspace.partition(key.position).db_mut(db).lookup_write(key, &access) {
+            LookupMut::Found(entry) => Some(entry),
+            LookupMut::Missing => None,
+            LookupMut::Expired(entry) => {
+                expired(effects, stats, removed, (db, key), entry);
+                None
+            }
         }
     }
 
-    /// Reports that a key was changed and which event that is.
+    /// Looks a key of the selected database up to change it.
+    #[inline]
+    pub fn write(&mut self, key: &Key<'_>) -> Option<EntryMut<'_>> {
+        self.write_in(self.session.db, key)
+    }
+
+    /// Looks at a key of database `db` without counting or touching.
+    #[inline]
+    pub fn peek_in(&mut self, db: usize, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        let access = Access { touch: false, ..self.moment() };
+        let Context { keyspace, effects, stats, removed, .. } = self;
+        match keyspace.partition(key.position).db_mut(db).lookup_write(key, &access) {
+            LookupMut::Found(entry) => Some(entry.into_view()),
+            LookupMut::Missing => None,
+            LookupMut::Expired(entry) => {
+                expired(effects, stats, removed, (db, key), entry);
+                None
+            }
+        }
+    }
+
+    /// Looks at a key of the selected database without counting or touching.
+    #[inline]
+    pub fn peek(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        self.peek_in(self.session.db, key)
+    }
+
+    /// Gives a key of the selected database a value and an expiry, whatever it had before. Reports
+    /// the change of the key, but no event: that is the command's.
+    #[inline]
+    pub fn set(&mut self, key: &Key<'_>, value: NewValue<'_>, expiry: Option<Millis>) {
+        let access = self.moment();
+        let db = self.session.db;
+        let Context { keyspace, effects, stats, replaced, .. } = self;
+        match keyspace.partition(key.position).db_mut(db).set(key, value, expiry, &access) {
+            Replaced::Nothing => effects.event(EventClass::New, "new", db, key.bytes),
+            Replaced::Value(old) => replaced.extend(old),
+            Replaced::Expired(old) => {
+                stats.totals.expired_keys.add(1);
+                effects.expired(db, key.bytes);
+                replaced.extend(old);
+            }
+        }
+        effects.changed(db, key.bytes);
+    }
+
+    /// Puts an entry under its own key into database `db`, in the place of whatever is there.
+    /// Reports the change, but no event.
+    pub fn insert_in(&mut self, db: usize, key: &Key<'_>, entry: Entry) {
+        let old = self.db(db, key).insert(key, entry);
+        self.removed.extend(old);
+        self.effects.changed(db, key.bytes);
+    }
+
+    /// Takes a key out of database `db`. None if it was not there or had expired. Reports nothing.
+    pub fn take_in(&mut self, db: usize, key: &Key<'_>) -> Option<Entry> {
+        let now = self.now;
+        let entry = self.db(db, key).delete(key)?;
+        if entry.view().is_expired(now) {
+            let Context { effects, stats, removed, .. } = self;
+            expired(effects, stats, removed, (db, key), entry);
+            return None;
+        }
+        Some(entry)
+    }
+
+    /// Deletes a key of the selected database; false if it was not there. Reports the change, but no
+    /// event.
+    #[inline]
+    pub fn delete(&mut self, key: &Key<'_>) -> bool {
+        let db = self.session.db;
+        let Some(entry) = self.take_in(db, key) else { return false };
+        self.removed.push(entry);
+        self.effects.changed(db, key.bytes);
+        true
+    }
+
+    /// Reports an event of a key of the selected database.
+    #[inline]
+    pub fn event(&mut self, class: EventClass, name: &'static str, key: &Key<'_>) {
+        self.effects.event(class, name, self.session.db, key.bytes);
+    }
+
+    /// Reports that a key of the selected database was changed in place, and which event that is.
     #[inline]
     pub fn changed(&mut self, class: EventClass, event: &'static str, key: &Key<'_>) {
         let db = self.session.db;
-        self.effects.changed(db, key.bytes());
-        self.effects.event(class, event, db, key.bytes());
-    }
-
-    /// Deletes the key if its time has passed, as an access does.
-    #[inline]
-    pub fn expire_if_due(&mut self, db: usize, key: &Key<'_>) {
-        let now = self.now;
-        if self.keyspace.partition(key.slot()).db_mut(db).expire_if_due(key, now) {
-            self.stats.totals.expired_keys.add(1);
-            self.effects.expired(db, key.bytes());
-        }
+        self.effects.changed(db, key.bytes);
+        self.effects.event(class, event, db, key.bytes);
     }
 
     /// Checks a database number that a client sent.
     pub fn checked_db(&self, number: i64) -> Result<usize, CommandError> {
         usize::try_from(number)
             .ok()
-            .filter(|db| *db < self.config.databases as usize)
+            .filter(|db| *db < self.config.databases)
             .ok_or(CommandError::DbIndexOutOfRange)
+    }
+}
+
+/// An access met an entry whose time had passed.
+#[cold]
+fn expired(
+    effects: &mut Effects,
+    stats: &CoreStats,
+    removed: &mut Vec<Entry>,
+    (db, key): (usize, &Key<'_>),
+    entry: Entry,
+) {
+    stats.totals.expired_keys.add(1);
+    effects.expired(db, key.bytes);
+    removed.push(entry);
+}
+
+/// A string value, wherever it lies.
+#[derive(Clone, Copy, Debug)]
+pub enum StringRef<'a> {
+    /// It spells this integer.
+    Int(i64),
+    /// Plain bytes.
+    Bytes(&'a [u8]),
+    /// Chunks.
+    Big(&'a BigString),
+}
+
+impl<'a> StringRef<'a> {
+    /// The string in an entry; an error at another type.
+    #[inline]
+    pub fn of(entry: EntryRef<'a>) -> Result<StringRef<'a>, WrongType> {
+        match entry.value() {
+            ValueRef::Int(value) => Ok(StringRef::Int(value)),
+            ValueRef::Str(bytes) => Ok(StringRef::Bytes(bytes)),
+            ValueRef::Boxed(Value::String(big)) => Ok(StringRef::Big(big)),
+        }
+    }
+
+    /// Writes it as a bulk string.
+    #[inline]
+    pub fn reply(self, reply: &mut Reply<'_>) {
+        match self {
+            StringRef::Int(value) => reply.bulk_integer(value),
+            StringRef::Bytes(bytes) => reply.bulk(bytes),
+            StringRef::Big(big) => reply.bulk_chunks(big.len(), big.chunks().iter()),
+        }
+    }
+
+    /// Its bytes in one piece; copies what does not lie in one piece.
+    pub fn to_bytes(self) -> Cow<'a, [u8]> {
+        match self {
+            StringRef::Int(value) => Cow::Owned(value.to_string().into_bytes()),
+            StringRef::Bytes(bytes) => Cow::Borrowed(bytes),
+            StringRef::Big(big) => Cow::Owned(big.to_vec()),
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 //! Invariant: texts are exact to the byte; a lower layer's small error becomes one of these at `?`.
 //! Source: the replies of stock servers.
 
-use crate::store::entry::WrongType;
+use crate::types::WrongType;
 
 /// An error reply. `Written` means that the handler has written a text of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

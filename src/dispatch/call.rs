@@ -19,7 +19,11 @@ use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::store::db::Hasher;
+use crate::encoding::table::Position;
+use crate::store::access::AccessPolicy;
+use crate::store::entry::Entry;
+use crate::store::key::{Hasher, Key};
+use crate::types::Value;
 
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
@@ -48,6 +52,10 @@ pub struct Worker {
     tick_rate: TickRate,
     last_tick: u64,
     memory_full: bool,
+    hint: Option<Position>,
+    access: AccessPolicy,
+    removed: Vec<Entry>,
+    replaced: Vec<Box<Value>>,
 }
 
 /// Who a worker works for.
@@ -84,6 +92,10 @@ impl Worker {
             tick_rate,
             last_tick: Ticks::now(),
             memory_full: false,
+            hint: None,
+            access: AccessPolicy::Lru,
+            removed: Vec::new(),
+            replaced: Vec::new(),
         }
     }
 
@@ -91,6 +103,28 @@ impl Worker {
     #[inline]
     pub fn start_clock(&mut self) {
         self.last_tick = Ticks::now();
+    }
+
+    /// Where the first key of the next command belongs, if that was computed when it was staged.
+    #[inline]
+    pub fn hint(&mut self, position: Option<Position>) {
+        self.hint = position;
+    }
+
+    /// The configuration was replaced: what is derived from it follows.
+    pub fn config_changed(&mut self) {
+        self.access = match self.config.maxmemory_policy {
+            policy if policy.is_lfu() => AccessPolicy::Lfu {
+                log_factor: self.config.lfu_log_factor,
+                decay_minutes: self.config.lfu_decay_time,
+            },
+            _ => AccessPolicy::Lru,
+        };
+    }
+
+    /// What somebody wants to hear of.
+    pub fn interest(&self) -> Interest {
+        Interest::default()
     }
 
     /// Looks once a turn whether memory is at its limit.
@@ -186,8 +220,11 @@ impl Worker {
         let start = buffer.bytes.len();
         self.effects.reset();
         let mut reply = Reply::new(buffer, facts.proto);
+        let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
             keyspace,
+            hint,
+            access: self.access,
             session: facts,
             now: self.now,
             config: &self.config,
@@ -196,8 +233,13 @@ impl Worker {
             rng: &mut self.rng,
             hasher: &self.hasher,
             server: &self.server,
+            removed: &mut self.removed,
+            replaced: &mut self.replaced,
         };
         let outcome = handler(&mut context, args, &mut reply);
+        if !context.removed.is_empty() || !context.replaced.is_empty() {
+            bury(&mut context);
+        }
         let failed = finish(&self.stats, outcome, &mut reply);
         let dirty = self.effects.dirty();
         if dirty > 0 {
@@ -331,6 +373,16 @@ fn whole_of(registered: &Registered) -> Whole {
         Handler::Whole(whole) => whole,
         _ => unreachable!("only commands with a part on every core are sent to every core"),
     }
+}
+
+/// Hands what a command removed to a partition's graveyard, which frees large values in slices.
+fn bury(context: &mut Context<'_>) {
+    let graveyard = match &mut context.keyspace {
+        Keyspace::One(partition) => partition.graveyard(),
+        Keyspace::Lent(partitions) => partitions[0].graveyard(),
+    };
+    context.removed.drain(..).for_each(|entry| graveyard.bury(entry));
+    context.replaced.drain(..).for_each(|value| graveyard.bury_value(value));
 }
 
 /// Writes the error that a handler returned and counts whatever error the reply holds.

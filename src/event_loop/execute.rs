@@ -193,7 +193,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Runs a batch as far as it gets here, and sends it on.
-    pub(super) fn run_batch(&mut self, mut batch: Box<Batch>) {
+    pub(super) fn run_batch(&mut self, batch: Box<Batch>) {
+        self.run_batch_now(batch, false);
+    }
+
+    /// The same; `served` is true for a batch whose turn at the partition has come, past those who
+    /// wait behind it.
+    pub(super) fn run_batch_now(&mut self, mut batch: Box<Batch>, served: bool) {
         self.worker.now = self.worker.now.max(batch.time);
         self.worker.start_clock();
         loop {
@@ -203,7 +209,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if batch.replies.len() > REPLY_BYTES_MAX {
                 return self.go_home(batch);
             }
-            match self.step(&mut batch) {
+            match self.step(&mut batch, served) {
                 Next::Again => {}
                 Next::Home => return self.go_home(batch),
                 Next::Core(core) => {
@@ -217,7 +223,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Runs the next command of a batch, if it can run here without its client's socket.
-    fn step(&mut self, batch: &mut Batch) -> Next {
+    fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
         let Core { worker, seat, map, .. } = self;
         let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
         let registered = worker.table.lookup(args);
@@ -234,7 +240,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Place::Loan(_) => Next::Waits,
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
-                let Some(partition) = seat.partition() else { return Next::Waits };
+                let seated = if served { seat.partition_now() } else { seat.partition() };
+                let Some(partition) = seated else { return Next::Waits };
                 worker.hint(None);
                 worker.keyed(Keyspace::One(partition), facts, registered, args, replies);
                 batch.ran(registered.full_name);

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use crate::base::mailbox::{Parked, Receiver, Sender};
 use crate::base::time::Millis;
 use crate::command::whole::{Job, Part};
-use crate::ring::Fd;
+use crate::net::listener::Accepted;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
@@ -17,21 +17,6 @@ use crate::txn::loan::{LoanId, LoanRequest};
 
 /// Messages between two cores that have not been taken out, at most.
 pub const MAILBOX_CAPACITY: usize = 1024;
-
-/// A descriptor that was accepted, with what the accepting core learned of it.
-#[derive(Debug)]
-pub struct Accepted {
-    /// The socket.
-    pub fd: Fd,
-    /// The peer's address.
-    pub addr: String,
-    /// The address that it connected to.
-    pub laddr: String,
-    /// Came through the unix socket.
-    pub unix: bool,
-    /// An error to answer before it is closed; None for a client that is welcome.
-    pub refusal: Option<&'static str>,
-}
 
 /// Names a command with a part on every core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clients::Clients;
-pub use mail::{Accepted, MAILBOX_CAPACITY, Mail, Message};
+pub use mail::{MAILBOX_CAPACITY, Mail, Message};
 
 use crate::base::time::{Clock, Nanos};
 use crate::command::whole::{Job, Part};
@@ -154,11 +154,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.ring.push(Op::Accept { listener: listener.fd(), token });
         }
         self.read_clock();
-        let (core, config) = (self.worker.core, self.worker.config.clone());
-        let policy = config.access_policy();
-        if let Some(partition) = self.seat.partition_now() {
-            partition.set_access_policy(policy);
-        }
+        self.config_changed();
+        let core = self.worker.core;
         crate::observe::log::write(crate::observe::log::Level::Debug, || {
             format!("core {core} has started")
         });

@@ -3,12 +3,13 @@
 //! Invariant: the sequencer (core 0) passes requests on in the order in which they reached it, to
 //! every owner over a queue that keeps order; so all owners see all loans in one order.
 
-use super::mail::{Accepted, WholeId};
+use super::mail::WholeId;
 use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole};
 use crate::base::time::Clock;
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
 use crate::dispatch::table::Way;
+use crate::net::listener::Accepted;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
@@ -72,10 +73,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for _ in 0..SERVED_PER_TURN_MAX {
             match self.seat.next() {
                 None => return,
-                Some(Waiting::Batch(batch)) => {
-                    // Those behind it must not make it wait again.
-                    self.run_served(batch);
-                }
+                // Those behind it must not make it wait again.
+                Some(Waiting::Batch(batch)) => self.run_batch_now(batch, true),
                 Some(Waiting::Loan(id)) => self.lend(id),
             }
         }
@@ -91,7 +90,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Sends lent partitions back to their owners.
     pub(super) fn return_partitions(&mut self, partitions: Vec<Box<Partition>>) {
         for partition in partitions {
-            let owner = self.map.owner_of_first(partition.first_slot());
+            let owner = self.map.owner(partition.first_slot());
             if owner == self.worker.core {
                 self.seat.give_back(partition);
             } else {
@@ -153,7 +152,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return false;
         }
         connection.session.facts.reply_mode = batch.facts.reply_mode;
-        connection.session.commands += std::mem::take(&mut batch.ran);
+        connection.session.commands += std::mem::take(&mut batch.ran_count);
         if !batch.last_command.is_empty() {
             connection.session.last_command = std::mem::take(&mut batch.last_command);
         }
@@ -318,11 +317,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for batch in std::mem::take(&mut self.paused) {
             self.run_batch(batch);
         }
-    }
-
-    /// Runs a batch whose turn at the partition has come, past those who wait behind it.
-    fn run_served(&mut self, batch: Box<Batch>) {
-        self.run_batch_in_turn(batch);
     }
 
     /// A client that another core has accepted for this one.

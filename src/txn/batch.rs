@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
 use crate::command::args::{ArgRange, Args, BigArg};
+use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
 
 /// A batch with more replies than this goes home unfinished, so that output limits hold.
@@ -38,8 +39,8 @@ pub struct Batch {
     pub time: Millis,
     /// What it has to say to the client.
     pub replies: ReplyBuffer,
-    /// Commands that ran away from home.
-    pub ran: u64,
+    /// Commands that ran since the client heard of the batch.
+    pub ran_count: u64,
     /// The full name of the last command that ran away from home.
     pub last_command: &'static str,
     alive: Arc<AtomicBool>,
@@ -47,6 +48,7 @@ pub struct Batch {
     ranges: Vec<ArgRange>,
     commands: Vec<BatchCommand>,
     next: usize,
+    broken: Option<ProtocolError>,
 }
 
 impl Batch {
@@ -63,13 +65,14 @@ impl Batch {
             facts,
             time: Millis(0),
             replies: ReplyBuffer::default(),
-            ran: 0,
+            ran_count: 0,
             last_command: "",
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
             commands: Vec::new(),
             next: 0,
+            broken: None,
         }
     }
 
@@ -86,7 +89,8 @@ impl Batch {
         self.commands.clear();
         (self.home, self.client, self.generation) = (home, client, generation);
         (self.facts, self.alive) = (facts, alive);
-        (self.ran, self.last_command, self.next) = (0, "", 0);
+        (self.ran_count, self.last_command, self.next) = (0, "", 0);
+        self.broken = None;
     }
 
     /// Appends a command; its words are copied, large ones are shared.
@@ -117,7 +121,24 @@ impl Batch {
         Some((args, &mut self.facts, &mut self.replies))
     }
 
-    /// The next command has run.
+    /// Behind its commands the client broke the protocol.
+    pub fn break_with(&mut self, error: ProtocolError) {
+        self.broken = Some(error);
+    }
+
+    /// What the client broke behind these commands.
+    pub fn broken(&self) -> Option<ProtocolError> {
+        self.broken
+    }
+
+    /// The next command, of this full name, has run.
+    pub fn ran(&mut self, full_name: &'static str) {
+        self.ran_count += 1;
+        self.last_command = full_name;
+        self.advance();
+    }
+
+    /// The next command is over.
     pub fn advance(&mut self) {
         assert!(self.next < self.commands.len());
         self.next += 1;

@@ -1,0 +1,253 @@
+//! What a core does beside commands: expiry, freeing, idle clients, rates; in slices.
+//!
+//! Invariant: no slice is longer than its budget; an idle core sleeps until the next tenth of a
+//! second.
+
+use std::time::Duration;
+
+use super::Core;
+use crate::base::sys;
+use crate::base::time::{Clock, Millis, Nanos};
+use crate::command::effects::Effects;
+use crate::config::choices::LogLevel;
+use crate::observe::log::Level;
+use crate::ring::Ring;
+use crate::store::budget::Budget;
+use crate::store::expire::expire_slice;
+
+/// Distance of the rounds of periodic work.
+const PERIOD_NANOS: u64 = 100_000_000;
+/// Entries that one slice of expiry or freeing touches: about 200 us.
+const SLICE_UNITS: usize = 1000;
+/// Housekeeping with work left runs at most so often: a quarter of the time.
+const SLICE_PAUSE_NANOS: u64 = 600_000;
+/// Samples that a rate is the mean of.
+const SAMPLES: usize = 16;
+/// Idle clients that one round looks at.
+const CLIENTS_PER_ROUND: usize = 1000;
+
+/// A rate over the last samples.
+#[derive(Debug, Default)]
+struct Rate {
+    last: u64,
+    samples: [u64; SAMPLES],
+    at: usize,
+}
+
+impl Rate {
+    /// Takes the counter's value after `nanos`; the mean per second.
+    fn sample(&mut self, value: u64, nanos: u64) -> u64 {
+        let grown = value.saturating_sub(std::mem::replace(&mut self.last, value));
+        self.samples[self.at] = grown.saturating_mul(1_000_000_000) / nanos.max(1);
+        self.at = (self.at + 1) % SAMPLES;
+        self.samples.iter().sum::<u64>() / SAMPLES as u64
+    }
+}
+
+/// When what is due.
+#[derive(Debug)]
+pub(super) struct Cron {
+    turn_began: Nanos,
+    turn_cpu_began: u64,
+    next_round: Nanos,
+    last_round: Nanos,
+    next_slice: Nanos,
+    has_more: bool,
+    rounds: u64,
+    accept_errors: u32,
+    accepts: Vec<u32>,
+    next_client: usize,
+    commands: Rate,
+    input: Rate,
+    output: Rate,
+    turns: Rate,
+    turn_nanos: Rate,
+}
+
+impl Cron {
+    pub(super) fn new() -> Cron {
+        Cron {
+            turn_began: Nanos(0),
+            turn_cpu_began: 0,
+            next_round: Nanos(0),
+            last_round: Nanos(0),
+            next_slice: Nanos(0),
+            has_more: false,
+            rounds: 0,
+            accept_errors: 0,
+            accepts: Vec::new(),
+            next_client: 0,
+            commands: Rate::default(),
+            input: Rate::default(),
+            output: Rate::default(),
+            turns: Rate::default(),
+            turn_nanos: Rate::default(),
+        }
+    }
+
+    pub(super) fn turn_began(&mut self, now: Nanos) {
+        self.turn_began = now;
+        self.turn_cpu_began = sys::thread_cpu_nanos();
+    }
+
+    /// How long the core may sleep.
+    pub(super) fn until_next(&self) -> Duration {
+        let next = if self.has_more { self.next_slice } else { self.next_round };
+        Duration::from_nanos(next.since(self.turn_began))
+    }
+
+    /// One line a round about a listener that fails.
+    pub(super) fn may_log_accept_error(&mut self) -> bool {
+        self.accept_errors += 1;
+        self.accept_errors == 1
+    }
+
+    /// Arm this listener again in the next round.
+    pub(super) fn rearm_accept(&mut self, listener: u32) {
+        self.accepts.push(listener);
+    }
+}
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// Runs the slice of housekeeping that is due.
+    pub(super) fn keep_house(&mut self) {
+        let now = self.cron.turn_began;
+        if self.cron.next_round <= now {
+            self.periodic(now);
+        }
+        if self.cron.next_slice <= now {
+            self.slice(now);
+        }
+    }
+
+    fn slice(&mut self, now: Nanos) {
+        let expire = self.worker.switches.active_expire;
+        let wall = self.worker.now;
+        let Some(partition) = self.seat.partition_now() else { return };
+        let mut budget = Budget::new(SLICE_UNITS);
+        let stats = &self.worker.stats.totals;
+        let mut done = true;
+        if expire {
+            let mut effects = Effects::new(self.worker.interest());
+            let expired = expire_slice(partition, wall, &mut budget, |db, entry| {
+                effects.expired(db, entry.key());
+            });
+            stats.expired_keys.add(expired.keys as u64);
+            done = expired.done;
+            if !done {
+                stats.expired_time_cap_reached.add(1);
+            }
+        }
+        let freed = partition.free_slice(&mut budget);
+        let pending = partition.graveyard().pending();
+        self.worker.stats.lazyfree_pending.set(pending as u64);
+        self.worker.stats.lazyfreed.add(freed as u64);
+        self.cron.has_more = !done || pending > 0;
+        self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
+    }
+
+    /// A partition that is about to be lent has its slice first, if that is due.
+    pub(super) fn settle_housekeeping_debt(&mut self) {
+        let now = self.cron.turn_began;
+        if self.cron.has_more && self.cron.next_slice <= now {
+            self.slice(now);
+        }
+    }
+
+    fn periodic(&mut self, now: Nanos) {
+        let elapsed = now.since(self.cron.last_round);
+        self.cron.last_round = now;
+        self.cron.next_round = now.after(PERIOD_NANOS);
+        self.cron.rounds += 1;
+        self.cron.accept_errors = 0;
+        for listener in std::mem::take(&mut self.cron.accepts) {
+            self.arm_accept(listener);
+        }
+        let stats = &self.worker.stats;
+        let (totals, rates, cron) = (&stats.totals, &stats.rates, &mut self.cron);
+        rates.commands.set(cron.commands.sample(totals.commands.get(), elapsed));
+        rates.input_bytes.set(cron.input.sample(totals.net_input_bytes.get(), elapsed));
+        rates.output_bytes.set(cron.output.sample(totals.net_output_bytes.get(), elapsed));
+        rates.turns.set(cron.turns.sample(totals.turns.get(), elapsed));
+        let nanos = cron.turn_nanos.sample(totals.turn_nanos.get(), elapsed);
+        rates.turn_nanos.set(nanos / rates.turns.get().max(1));
+        let (user, system) = sys::thread_cpu_micros();
+        stats.cpu_user_micros.set(user);
+        stats.cpu_sys_micros.set(system);
+        self.resume_when_due();
+        self.look_at_clients();
+    }
+
+    fn resume_when_due(&mut self) {
+        if self.worker.switches.pause.is_some_and(|pause| pause.until <= self.worker.now) {
+            self.worker.switches.pause = None;
+            self.resume_paused();
+        }
+    }
+
+    /// Closes clients that have been idle for too long, some of them each round.
+    fn look_at_clients(&mut self) {
+        let timeout = i64::from(self.worker.config.timeout) * 1000;
+        let now = self.worker.now;
+        let indexes = self.clients.indexes();
+        let (mut input_max, mut output_max, mut bytes) = (0, 0, 0);
+        let first = self.cron.next_client;
+        self.cron.next_client = if first + CLIENTS_PER_ROUND < indexes.len() {
+            first + CLIENTS_PER_ROUND
+        } else {
+            0
+        };
+        for index in indexes.into_iter().skip(first).take(CLIENTS_PER_ROUND) {
+            let Some(connection) = self.clients.get(index) else { continue };
+            let held = connection.facts(self.worker.core);
+            input_max = input_max.max(held.query_bytes + held.query_free);
+            output_max = output_max.max(held.output_list_bytes);
+            bytes += held.total_bytes;
+            let idle: Millis = connection.session.last_interaction;
+            if timeout > 0 && !connection.away && now.0 - idle.0 > timeout {
+                self.doomed.push(index);
+            }
+            // A buffer that a burst left behind is given back.
+            if connection.input.query.is_empty() && connection.input.query.capacity() > 0 {
+                connection.input.query = Vec::new();
+            }
+        }
+        self.worker.stats.max_input_bytes.set(input_max as u64);
+        self.worker.stats.max_output_bytes.set(output_max as u64);
+        self.worker.stats.clients_bytes.set(bytes as u64);
+    }
+
+    /// The last thing of a turn: what others may read of this core.
+    pub(super) fn publish_stats(&mut self) {
+        let nanos = self.monotonic().since(self.cron.turn_began);
+        let cpu = sys::thread_cpu_nanos().saturating_sub(self.cron.turn_cpu_began);
+        let stats = &self.worker.stats;
+        stats.totals.turns.add(1);
+        stats.totals.turn_nanos.add(nanos);
+        stats.totals.turn_cpu_nanos_max.raise(cpu);
+        stats.clients.set(self.clients.len() as u64);
+        if let Some(partition) = self.seat.partition_now() {
+            for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
+                gauges.keys.set(db.len() as u64);
+                gauges.expires.set(db.expires() as u64);
+                gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
+            }
+        }
+    }
+
+    /// The configuration was replaced: what depends on it follows.
+    pub(super) fn config_changed(&mut self) {
+        self.worker.config_changed();
+        crate::observe::log::set_level(log_level(self.worker.config.loglevel));
+    }
+}
+
+fn log_level(configured: LogLevel) -> Level {
+    match configured {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Verbose => Level::Verbose,
+        LogLevel::Notice => Level::Notice,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Nothing => Level::Nothing,
+    }
+}

@@ -1,0 +1,253 @@
+//! Replies leave, clients come and go.
+//!
+//! Invariant: one send per client and turn; replies of a client leave in the order in which they
+//! were written, whichever way each piece takes.
+
+use bytes::Bytes;
+
+use super::{Core, Message};
+use crate::base::time::Clock;
+use crate::client::Session;
+use crate::net::connection::{Connection, Receiving};
+use crate::net::listener::Accepted;
+use crate::net::output::STALL_BYTES;
+use crate::observe::log;
+use crate::ring::{Completion, Kind, Op, Ring, Token};
+
+/// A turn's buffer that grew beyond this is given back.
+const REPLIES_KEPT_BYTES: usize = 4 * 1024 * 1024;
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// What is written to `replies` from now on belongs to this client.
+    pub(super) fn begin_segment(&mut self, index: u32) {
+        let Some(connection) = self.clients.get(index) else { return };
+        let end = self.replies.bytes.len();
+        match connection.segment {
+            // Replies of others came between: the earlier ones move behind them.
+            Some((start, len)) if start + len != end => {
+                self.replies.bytes.extend_from_within(start..start + len);
+                connection.segment = Some((end, len));
+            }
+            Some(_) => {}
+            None => {
+                connection.segment = Some((end, 0));
+                self.dirty.push(index);
+            }
+        }
+    }
+
+    /// What was written since `begin_segment` is complete.
+    pub(super) fn end_segment(&mut self, index: u32) {
+        let Core { clients, replies, .. } = self;
+        let Some(connection) = clients.get(index) else { return };
+        let Some((start, _)) = connection.segment else { return };
+        connection.segment = Some((start, replies.bytes.len() - start));
+        // Shared values cannot go out with the turn's buffer, nor can what is behind other output.
+        if !replies.spliced.is_empty() || !connection.output.is_idle() {
+            connection.output.push_replies(replies, start);
+            replies.truncate(start);
+            connection.segment = Some((start, 0));
+        }
+    }
+
+    /// Queues one send for every client that has something to get.
+    pub(super) fn send_replies(&mut self) {
+        let mut dirty = std::mem::take(&mut self.dirty);
+        let output = std::mem::take(&mut self.replies.bytes);
+        self.replies.bytes = self.ring.turn_output(output);
+        if self.replies.bytes.capacity() > REPLIES_KEPT_BYTES {
+            self.replies.bytes = Vec::new();
+        }
+        for index in dirty.drain(..) {
+            self.send_one(index);
+        }
+        self.dirty = dirty;
+    }
+
+    fn send_one(&mut self, index: u32) {
+        let Some(connection) = self.clients.get(index) else { return };
+        if connection.is_dead {
+            connection.segment = None;
+            return;
+        }
+        let fd = connection.fd;
+        if let Some((start, len)) = connection.segment.take()
+            && len > 0
+        {
+            let stats = &self.worker.stats.totals;
+            stats.net_output_bytes.add(len as u64);
+            stats.writes.add(1);
+            connection.session.net_output_bytes += len as u64;
+            if connection.output.is_idle() && !connection.closing && !connection.hung_up {
+                connection.last_segment = (start, len);
+                let token = connection.token(Kind::SendTurn, index);
+                return self.ring.push(Op::SendTurn { fd, token, start, len });
+            }
+            let bytes = &self.ring.last_output()[start..start + len];
+            connection.output.push(Bytes::copy_from_slice(bytes));
+        }
+        if let Some(bytes) = connection.output.next() {
+            connection.sending = bytes.clone();
+            connection.pending_ops += 1;
+            let token = connection.token(Kind::Send, index);
+            self.ring.push(Op::Send { fd, token, bytes });
+        } else if connection.closing && connection.output.is_idle() {
+            self.doomed.push(index);
+        }
+    }
+
+    /// A send of the turn before did not go out as a whole: the rest waits for room.
+    pub(super) fn turn_send_failed(&mut self, completion: Completion) {
+        let Completion { token, result, .. } = completion;
+        let Some(connection) = self.clients.of_token(token) else { return };
+        let sent = match result {
+            0.. => result as usize,
+            error if matches!(-error, libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => 0,
+            _ => return self.doomed.push(token.index()),
+        };
+        let (start, len) = connection.last_segment;
+        if sent >= len {
+            return;
+        }
+        self.worker.stats.totals.short_sends.add(1);
+        let rest = &self.ring.last_output()[start + sent..start + len];
+        connection.output.push_front(Bytes::copy_from_slice(rest));
+        self.dirty.push(token.index());
+    }
+
+    /// An owned send has ended: the next piece goes out, or the client may run again.
+    pub(super) fn send_completed(&mut self, completion: Completion) {
+        let Completion { token, result, .. } = completion;
+        let index = token.index();
+        self.ring.finish_send(token);
+        let Some(connection) = self.clients.of_token(token) else { return };
+        connection.pending_ops -= 1;
+        if connection.is_dead {
+            return self.forget_if_done(index);
+        }
+        let sent = match result {
+            0.. => result as usize,
+            error if matches!(-error, libc::EAGAIN | libc::EINTR) => 0,
+            _ => return self.doomed.push(index),
+        };
+        let piece = std::mem::take(&mut connection.sending);
+        connection.output.sent(&piece, sent);
+        connection.session.net_output_bytes += sent as u64;
+        self.worker.stats.totals.net_output_bytes.add(sent as u64);
+        self.worker.stats.totals.writes.add(1);
+        self.dirty.push(index);
+        if connection.output.bytes() < STALL_BYTES / 2
+            && let Some(batch) = connection.stalled.take()
+        {
+            connection.away = true;
+            self.mail.post(self.worker.core, Message::Batch(batch));
+        }
+    }
+
+    /// Takes a client in: its session begins, its socket is read.
+    pub(super) fn add_client(&mut self, accepted: Accepted) {
+        let Accepted { fd, addr, laddr, unix, refusal } = accepted;
+        let config = &self.worker.config;
+        let id = self.worker.server.next_client_id();
+        let mut session = Session::new(id, self.worker.now, config.requirepass.is_empty());
+        (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
+        let generation = self.clients.next_generation();
+        let index = self.clients.insert(Connection::new(session, fd, generation));
+        if let Some(refusal) = refusal {
+            if let Some(connection) = self.clients.get(index) {
+                connection.output.push(Bytes::from_static(refusal.as_bytes()));
+                connection.closing = true;
+            }
+            self.dirty.push(index);
+            return;
+        }
+        self.arm_receive(index);
+    }
+
+    /// A listener has a new descriptor, or cannot go on.
+    pub(super) fn accepted(&mut self, completion: Completion) {
+        let Completion { token, result, more, .. } = completion;
+        let listener = &self.listeners[token.index() as usize];
+        if result >= 0 {
+            let accepted = listener.admit(result, &self.worker.config, &self.worker.server);
+            let stats = &self.worker.stats.totals;
+            if accepted.refusal.is_some() {
+                stats.rejected_connections.add(1);
+            } else {
+                stats.connections.add(1);
+            }
+            let clients = &self.worker.server.clients;
+            let core = (0..clients.len()).min_by_key(|core| clients[*core].get()).unwrap_or(0);
+            clients[core].add(1);
+            self.mail.post(core, Message::Accepted(accepted));
+        } else if -result != libc::ECANCELED && self.cron.may_log_accept_error() {
+            let error = std::io::Error::from_raw_os_error(-result);
+            log::warning(format!("Error accepting a client connection: {error}"));
+        }
+        if !more {
+            // Out of descriptors: another try at once would fail at once.
+            self.cron.rearm_accept(token.index());
+        }
+    }
+
+    /// Arms a listener again.
+    pub(super) fn arm_accept(&mut self, index: u32) {
+        let listener = self.listeners[index as usize].fd();
+        self.ring.push(Op::Accept { listener, token: Token::new(Kind::Accept, 0, index) });
+    }
+
+    /// Closes those who were found to be done for.
+    pub(super) fn close_doomed(&mut self) {
+        for index in std::mem::take(&mut self.doomed) {
+            self.close(index);
+        }
+    }
+
+    fn close(&mut self, index: u32) {
+        let Some(connection) = self.clients.get(index) else { return };
+        if connection.is_dead {
+            return;
+        }
+        // Replies that were written before the end still go out, if the peer may read them.
+        if connection.hung_up && !connection.closing && connection.unsent_bytes() > 0 {
+            connection.closing = true;
+            return self.dirty.push(index);
+        }
+        connection.is_dead = true;
+        connection.mark_dead();
+        connection.stalled = None;
+        if matches!(connection.receiving, Receiving::Armed) {
+            let token = connection.token(Kind::Recv, index);
+            self.ring.push(Op::Cancel { token });
+        } else if connection.receiving == Receiving::Single {
+            let token = connection.token(Kind::RecvInto, index);
+            self.ring.push(Op::Cancel { token });
+        }
+        if connection.output.is_sending() {
+            let token = connection.token(Kind::Send, index);
+            self.ring.push(Op::Cancel { token });
+        }
+        self.ring.push(Op::Close { fd: connection.fd });
+        self.worker.server.clients[self.worker.core].add(-1);
+        self.forget_if_done(index);
+    }
+
+    /// Frees the place of a client whose operations have all completed.
+    pub(super) fn forget_if_done(&mut self, index: u32) {
+        if let Some(connection) = self.clients.get(index)
+            && connection.is_dead
+            && connection.pending_ops == 0
+        {
+            self.clients.remove(index);
+        }
+    }
+
+    /// The process ends: what was written still goes out, then every socket closes.
+    pub(super) fn close_everything(&mut self) {
+        self.send_replies();
+        for index in self.clients.indexes() {
+            self.close(index);
+        }
+        self.ring.submit_and_wait(crate::ring::Wait::No);
+    }
+}

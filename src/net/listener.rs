@@ -1,0 +1,132 @@
+//! Listening sockets, and who may come in.
+//!
+//! Invariant: made before the cores start, or in the control plane; a core only accepts on them.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr};
+use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+
+use crate::config::Config;
+use crate::observe::server::ServerFacts;
+use crate::ring::Fd;
+
+/// The answer to one client too many.
+const TOO_MANY: &str = "-ERR max number of clients reached\r\n";
+/// The answer to a stranger, where neither password nor address says who may come in.
+const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n";
+
+/// A descriptor that was accepted, with what the accepting core learned of it.
+#[derive(Debug)]
+pub struct Accepted {
+    /// The socket.
+    pub fd: Fd,
+    /// The peer's address.
+    pub addr: String,
+    /// The address that it connected to.
+    pub laddr: String,
+    /// Came through the unix socket.
+    pub unix: bool,
+    /// An error to answer before it is closed; None for a client that is welcome.
+    pub refusal: Option<&'static str>,
+}
+
+/// A listening socket.
+#[derive(Debug)]
+pub struct Listener {
+    socket: Socket,
+    /// Path of a unix socket.
+    unix: Option<String>,
+}
+
+impl Listener {
+    /// Listens on a TCP address.
+    pub fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
+        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+        if address.is_ipv6() {
+            socket.set_only_v6(true)?;
+        }
+        socket.set_reuse_address(true)?;
+        // Inherited by what is accepted.
+        socket.set_tcp_nodelay(true)?;
+        socket.bind(&address.into())?;
+        socket.listen(backlog)?;
+        Ok(Listener { socket, unix: None })
+    }
+
+    /// Listens on a unix socket; `mode` 0 leaves its permissions to umask.
+    pub fn unix(path: &str, mode: u32, backlog: i32) -> io::Result<Listener> {
+        let _ = std::fs::remove_file(path);
+        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
+        socket.bind(&SockAddr::unix(path)?)?;
+        socket.listen(backlog)?;
+        if mode != 0 {
+            std::fs::set_permissions(Path::new(path), std::fs::Permissions::from_mode(mode))?;
+        }
+        Ok(Listener { socket, unix: Some(path.to_owned()) })
+    }
+
+    /// The descriptor.
+    pub fn fd(&self) -> Fd {
+        self.socket.as_raw_fd()
+    }
+
+    /// Looks at a client that was accepted here: who it is, and whether it may stay.
+    pub fn admit(&self, fd: Fd, config: &Config, server: &ServerFacts) -> Accepted {
+        // SockRef borrows; the descriptor stays the ring's.
+        let borrowed = crate::base::sys::borrow_fd(fd);
+        let socket = SockRef::from(&borrowed);
+        let unix = self.unix.is_some();
+        let name = |address: io::Result<SockAddr>| {
+            address.ok().and_then(|address| address.as_socket())
+        };
+        let (peer, local) = (name(socket.peer_addr()), name(socket.local_addr()));
+        if !unix && config.tcp_keepalive > 0 {
+            let seconds = u64::from(config.tcp_keepalive.unsigned_abs());
+            let keepalive = TcpKeepalive::new()
+                .with_time(std::time::Duration::from_secs(seconds))
+                .with_interval(std::time::Duration::from_secs((seconds / 3).max(1)))
+                .with_retries(3);
+            // A socket that cannot be kept alive still works.
+            let _ = socket.set_tcp_keepalive(&keepalive);
+        }
+        let shown = |address: Option<SocketAddr>| match (&self.unix, address) {
+            (Some(path), _) => format!("{path}:0"),
+            (None, Some(address)) => format!("{}:{}", plain_ip(address.ip()), address.port()),
+            (None, None) => "?:0".to_owned(),
+        };
+        let clients: i64 = server.clients.iter().map(crate::observe::stats::Gauge::get).sum();
+        let loopback = unix || peer.is_some_and(|peer| plain_ip(peer.ip()).is_loopback());
+        let refusal = if clients >= i64::from(config.maxclients) {
+            Some(TOO_MANY)
+        } else if config.protected_mode && config.requirepass.is_empty() && !loopback {
+            Some(PROTECTED)
+        } else {
+            None
+        };
+        Accepted { fd, addr: shown(peer), laddr: shown(local), unix, refusal }
+    }
+
+    /// Removes the socket file of a unix listener.
+    pub fn remove_file(&self) {
+        if let Some(path) = &self.unix {
+            let _ = std::fs::remove_file(path);
+        }
+    }
+
+    /// Gives the descriptor away.
+    pub fn into_fd(self) -> Fd {
+        self.socket.into_raw_fd()
+    }
+}
+
+/// An IPv4 address that came in an IPv6 one is shown as itself.
+fn plain_ip(ip: IpAddr) -> IpAddr {
+    match ip {
+        IpAddr::V6(v6) => v6.to_ipv4_mapped().map_or(ip, IpAddr::V4),
+        IpAddr::V4(_) => ip,
+    }
+}
