@@ -21,8 +21,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 /// ```
 pub struct Counting<A>(pub A);
 
-// SAFETY: every call goes to `A`, which fulfils the contract, with the arguments unchanged; counting
-// neither allocates nor unwinds.
+// SAFETY: every call goes to `A`, which fulfils the contract, with the arguments unchanged;
+// counting neither allocates nor unwinds.
 unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     #[inline]
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
@@ -131,8 +131,8 @@ fn count_allocation(allocated: *mut u8, size: usize) {
 
 #[inline(always)]
 fn count(bytes: i64, allocations: u64) {
-    // A thread-local that needs neither initialisation nor destruction can be read at any time, also
-    // while a thread ends, and does not allocate.
+    // A thread-local that needs neither initialisation nor destruction can be read at any time,
+    // also while a thread ends, and does not allocate.
     if let Some(mine) = MINE.get() {
         // Load and store instead of fetch_add: nobody else writes. Wrapping, because an allocator
         // must not panic.

@@ -1,5 +1,6 @@
 //! The floating point texts that strtod takes as a whole in the C locale: decimal, hexadecimal and
-//! infinity. Splits a text into its parts, exactly; rounding is the caller's. Source: ISO C, 7.24.1.5.
+//! infinity. Splits a text into its parts, exactly; rounding is the caller's. Source: ISO C,
+//! 7.24.1.5.
 
 /// What a text says, without its sign.
 pub(super) enum Scanned<'a> {
@@ -15,8 +16,8 @@ pub(super) struct Decimal<'a> {
     pub(super) exponent: i64,
 }
 
-/// `mantissa * 2^exponent`, plus something smaller than the mantissa's last bit when `inexact`; then
-/// the mantissa has at least 125 significant bits.
+/// `mantissa * 2^exponent`, plus something smaller than the mantissa's last bit when `inexact`;
+/// then the mantissa has at least 125 significant bits.
 pub(super) struct Hex {
     pub(super) mantissa: u128,
     pub(super) exponent: i64,
@@ -118,8 +119,8 @@ fn scan_exponent(text: &[u8], letter: u8) -> Option<i64> {
     Some(if negative { -exponent } else { exponent })
 }
 
-/// `value / 2^bits` to the nearest integer, a tie to the even one; `inexact` says that the value is a
-/// little more, by less than one. `bits` is not 0.
+/// `value / 2^bits` to the nearest integer, a tie to the even one; `inexact` says that the value is
+/// a little more, by less than one. `bits` is not 0.
 pub(super) fn round_half_even(value: u128, bits: u32, inexact: bool) -> u128 {
     if bits > u128::BITS {
         return 0;

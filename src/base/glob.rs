@@ -48,8 +48,8 @@ fn run_of_stars(pattern: &[u8]) -> usize {
     pattern.iter().take_while(|&&byte| byte == b'*').count()
 }
 
-/// Matches `byte` against the first element of `pattern`, which is not `*`: how long the element is,
-/// or None when it does not match or there is none.
+/// Matches `byte` against the first element of `pattern`, which is not `*`: how long the element
+/// is, or None when it does not match or there is none.
 #[inline]
 fn match_one(pattern: &[u8], byte: u8, nocase: bool) -> Option<usize> {
     match pattern {
@@ -127,7 +127,7 @@ mod tests {
         }
     }
 
-    /// Each line: pattern, string, and whether a stock server matches them, without and with case.
+    /// Each line: pattern, string, and whether a stock server matches them.
     #[test]
     fn matches_what_a_stock_server_matches() {
         let cases: &[(&str, &str, bool)] = &[

@@ -105,9 +105,9 @@ impl Scaled {
         }
     }
 
-    /// Halfway to the next smaller and the next larger f64, with one exponent, the larger of the two
-    /// normalized. For the smallest normal number the lower one is closer than it need be, as in
-    /// every Grisu that stock servers have used.
+    /// Halfway to the next smaller and the next larger f64, with one exponent, the larger of the
+    /// two normalized. For the smallest normal number the lower one is closer than it need be, as
+    /// in every Grisu that stock servers have used.
     fn boundaries(self) -> (Self, Self) {
         let upper = Self { fraction: (self.fraction << 1) + 1, exponent: self.exponent - 1 };
         let upper = upper.normalized();

@@ -1,5 +1,5 @@
-//! The 80-bit extended numbers of x86 in software: what INCRBYFLOAT and HINCRBYFLOAT calculate with,
-//! so that their replies are those of a stock server on x86, byte for byte, on every machine.
+//! The 80-bit extended numbers of x86 in software: what INCRBYFLOAT and HINCRBYFLOAT calculate
+//! with, so that their replies are those of a stock server on x86, byte for byte, on every machine.
 //!
 //! Invariant: a finite value is `mantissa * 2^exponent`; the mantissa's highest bit is set, or the
 //! exponent is `EXPONENT_MIN` (a subnormal number, or 0). Every result is the exact one, rounded to

@@ -1,6 +1,6 @@
-//! Numbers as text, both ways, exactly as Redis reads and writes them: integers, floating point
-//! scores and memory sizes. Invariant: what one server accepts and writes here, byte for byte, a
-//! stock server does. Source: observed behaviour of Redis 8.0; ISO C for strtod and printf.
+//! Numbers as text, both ways: integers, floating point scores and memory sizes. Invariant: what is
+//! accepted and written here is, byte for byte, what a stock server accepts and writes. Source:
+//! observed behaviour of Redis 8.0; ISO C for strtod and printf.
 
 use super::float_scan::{Hex, Scanned, round_half_even, scan};
 use super::grisu::Shortest;
@@ -217,8 +217,8 @@ pub fn write_f64_17g(out: &mut Vec<u8>, value: f64) {
 }
 
 /// A memory size as in redis.conf: digits and a unit of any case, powers of 1000 (k, m, g) or of
-/// 1024 (kb, mb, gb), or bytes (b or nothing). None for anything else. As in a stock server no digits are 0, digits
-/// beyond 64 bits are the largest number, and the product wraps.
+/// 1024 (kb, mb, gb), or bytes (b or nothing). None for anything else. As in a stock server no
+/// digits are 0, digits beyond 64 bits are the largest number, and the product wraps.
 pub fn parse_memory(text: &[u8]) -> Option<u64> {
     let digits_len = text.iter().position(|byte| !byte.is_ascii_digit()).unwrap_or(text.len());
     let (digits, unit) = text.split_at(digits_len);
@@ -259,7 +259,8 @@ const U64_DIGITS_MAX: usize = 20;
 const FLOAT_TEXT_MAX: usize = 32;
 /// Half of the largest i64, as a double: integers up to here are written as integers.
 const PLAIN_INTEGER_MAX: f64 = (1u64 << 62) as f64;
-/// An integer gets up to this many zeros, counted from its last digit, before an exponent is shorter.
+/// An integer gets up to this many zeros, counted from its last digit, before an exponent is
+/// shorter.
 const ZEROS_APPENDED_MAX: i32 = 7;
 const F64_EXPONENT_MAX: i64 = f64::MAX_EXP as i64 - 1;
 const F64_EXPONENT_MIN: i64 = f64::MIN_EXP as i64 - 1;

@@ -25,7 +25,8 @@ pub(super) fn has_invariant_tsc() -> bool {
 pub(super) fn read_tsc() -> u64 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86_64 processor has RDTSC, it touches no memory, and Linux leaves it open to
-    // user space; a task that forbids it for itself (PR_SET_TSC) would get SIGSEGV, and we never do.
+    // user space; a task that forbids it for itself (PR_SET_TSC) would get SIGSEGV, and we never
+    // do.
     unsafe {
         std::arch::x86_64::_rdtsc()
     }

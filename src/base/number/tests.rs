@@ -92,8 +92,8 @@ fn doubles_are_written_as_a_stock_server_writes_them() {
     }
 }
 
-/// Each line: a text, and the bits of the double nearest to it, or "none". These are CPython's: some
-/// glibc versions round the last bit of a subnormal number wrongly.
+/// Each line: a text, and the bits of the double nearest to it, or "none". These are CPython's:
+/// some glibc versions round the last bit of a subnormal number wrongly.
 #[test]
 fn hexadecimal_doubles_are_rounded_to_the_nearest() {
     for line in include_str!("hex.txt").lines() {
