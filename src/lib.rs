@@ -5,4 +5,19 @@
 //! the `ironring` binary, not a stable API.
 
 pub mod base;
+pub mod client;
+pub mod command;
+pub mod commands;
 pub mod config;
+pub mod control;
+pub mod dispatch;
+pub mod encoding;
+pub mod event_loop;
+pub mod net;
+pub mod observe;
+pub mod resp;
+pub mod ring;
+pub mod server;
+pub mod store;
+pub mod txn;
+pub mod types;

@@ -1,3 +1,15 @@
-//! The `ironring` binary.
+//! The `ironring` binary: command line, configuration, server, exit code.
 
-fn main() {}
+use std::os::unix::ffi::OsStringExt;
+use std::process::ExitCode;
+
+use ironring::base::alloc::Counting;
+use ironring::server;
+
+#[global_allocator]
+static ALLOCATOR: Counting<mimalloc::MiMalloc> = Counting(mimalloc::MiMalloc);
+
+fn main() -> ExitCode {
+    let args: Vec<Vec<u8>> = std::env::args_os().skip(1).map(OsStringExt::into_vec).collect();
+    server::main(&args)
+}

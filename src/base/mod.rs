@@ -11,5 +11,6 @@ pub mod number;
 pub mod rng;
 pub mod siphash;
 pub mod slot;
-mod sys;
+pub mod sys;
 pub mod time;
+pub mod words;

@@ -149,8 +149,7 @@ pub fn raise_open_files(wanted: u64) -> u64 {
         if libc::getrlimit(libc::RLIMIT_NOFILE, &raw mut limit) != 0 || limit.rlim_cur >= wanted {
             return limit.rlim_cur;
         }
-        let raised =
-            libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
+        let raised = libc::rlimit { rlim_cur: wanted, rlim_max: limit.rlim_max.max(wanted) };
         if libc::setrlimit(libc::RLIMIT_NOFILE, &raw const raised) == 0 {
             return wanted;
         }

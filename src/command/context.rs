@@ -40,7 +40,7 @@ impl Keyspace<'_> {
             Keyspace::One(partition) => partition,
             Keyspace::Lent(partitions) => partitions
                 .iter_mut()
-                .find(|partition| partition.covers_slot(position.slot()))
+                .find(|partition| owns(partition, position))
                 .expect("a handler touches only keys that its command names"),
         }
     }
@@ -256,6 +256,11 @@ impl Context<'_> {
             .filter(|db| *db < self.config.databases)
             .ok_or(CommandError::DbIndexOutOfRange)
     }
+}
+
+fn owns(partition: &Partition, position: Position) -> bool {
+    let slot = position.slot();
+    (partition.first_slot().get()..=partition.last_slot().get()).contains(&slot)
 }
 
 /// An access met an entry whose time had passed.

@@ -221,6 +221,9 @@ fn keyword(args: Args<'_>, word: &str, from: i16) -> Option<usize> {
     if from >= 0 {
         (i64::from(from)..argc).map(|at| at as usize).find(|at| args.is(*at, word))
     } else {
-        (1..=(argc + i64::from(from)).max(0)).rev().map(|at| at as usize).find(|at| args.is(*at, word))
+        (1..=(argc + i64::from(from)).max(0))
+            .rev()
+            .map(|at| at as usize)
+            .find(|at| args.is(*at, word))
     }
 }

@@ -1,7 +1,7 @@
 //! The command line: `[/path/to/redis.conf] [--name value ...] [-]`. Invariant: an option is worth
 //! exactly the line of a configuration file that it becomes. Source: Redis 8.0.6.
 
-use super::parse::{push_quoted, split_args};
+use crate::base::words::{push_quoted, split_args};
 
 /// What the command line asks for.
 #[derive(Clone, Debug, PartialEq, Eq)]

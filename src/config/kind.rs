@@ -7,8 +7,8 @@ use std::borrow::Cow;
 use crate::base::number::{parse_f64, parse_i64, parse_memory};
 
 use super::choices::{Choice, ShutdownFlags};
-use super::parse::c_integer;
 use super::value::{BufferLimit, ClientClass, Endpoint, NotifyFlags, SavePoint, Value};
+use crate::base::words::c_integer;
 
 /// What values a directive takes.
 #[derive(Clone, Copy, Debug)]

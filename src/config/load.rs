@@ -6,9 +6,9 @@ use super::REDIS_VERSION;
 use super::args::Sources;
 use super::directives::{self, Directive, Found};
 use super::kind::{Kind, Reason};
-use super::parse::{split_args, trim_line};
 use super::settings::Config;
 use super::value::Value;
+use crate::base::words::{split_args, trim_line};
 
 /// The system, as far as loading a configuration needs it. Errors are the system's words.
 pub trait Host {

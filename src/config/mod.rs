@@ -12,16 +12,15 @@ pub mod choices;
 pub mod directives;
 pub mod kind;
 pub mod load;
-pub mod parse;
 pub mod proc_title;
 pub mod rewrite;
 pub mod set;
 mod settings;
 pub mod value;
 
+pub use crate::base::words::split_args;
 pub use args::{Startup, parse_args};
 pub use load::{Host, LoadError, Loaded, load};
-pub use parse::split_args;
 pub use proc_title::proc_title;
 pub use rewrite::rewrite;
 pub use set::{ConfigError, SetContext};

@@ -3,7 +3,7 @@
 //! Source: replies of Redis 8.0.6 to CONFIG GET.
 
 use super::choices::Choice;
-use super::parse::push_quoted;
+use crate::base::words::push_quoted;
 
 /// The value of one directive.
 #[derive(Clone, Debug, PartialEq)]

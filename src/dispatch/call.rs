@@ -16,10 +16,11 @@ use crate::command::effects::{Effects, Interest};
 use crate::command::whole::{Job, Part, Switches};
 use crate::command::{Args, CommandError, Flags, Handler, Outcome, Whole};
 use crate::config::Config;
+use crate::config::choices::MaxmemoryPolicy;
+use crate::encoding::table::Position;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::encoding::table::Position;
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::{Hasher, Key};
@@ -114,7 +115,7 @@ impl Worker {
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
         self.access = match self.config.maxmemory_policy {
-            policy if policy.is_lfu() => AccessPolicy::Lfu {
+            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
                 decay_minutes: self.config.lfu_decay_time,
             },
@@ -319,8 +320,7 @@ impl Worker {
         let start = buffer.bytes.len();
         let mut request = None;
         let mut reply = Reply::new(buffer, session.facts.proto);
-        let mut context =
-            self.session_context(session, ConnectionFacts::default(), &mut request);
+        let mut context = self.session_context(session, ConnectionFacts::default(), &mut request);
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
         let failed = finish(&self.stats, outcome, &mut reply);
         self.count(registered, failed);

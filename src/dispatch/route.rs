@@ -27,7 +27,9 @@ pub enum Place {
 pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
     match registered.way {
         Way::Home => Place::Home,
-        Way::OneKey(index) if map.cores() == 1 || usize::from(index) >= args.len() => Place::Core(0),
+        Way::OneKey(index) if map.cores() == 1 || usize::from(index) >= args.len() => {
+            Place::Core(0)
+        }
         Way::OneKey(index) => Place::Core(map.owner(Slot::of(args.get(usize::from(index))))),
         Way::Keys => by_keys(registered, args, map),
         Way::Keyspace => Place::Loan(CoreSet::all(map.cores())),

@@ -192,11 +192,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let indexes = self.clients.indexes();
         let (mut input_max, mut output_max, mut bytes) = (0, 0, 0);
         let first = self.cron.next_client;
-        self.cron.next_client = if first + CLIENTS_PER_ROUND < indexes.len() {
-            first + CLIENTS_PER_ROUND
-        } else {
-            0
-        };
+        self.cron.next_client =
+            if first + CLIENTS_PER_ROUND < indexes.len() { first + CLIENTS_PER_ROUND } else { 0 };
         for index in indexes.into_iter().skip(first).take(CLIENTS_PER_ROUND) {
             let Some(connection) = self.clients.get(index) else { continue };
             let held = connection.facts(self.worker.core);

@@ -13,6 +13,7 @@ use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
+use crate::store::key::Key;
 use crate::txn::batch::{Batch, REPLY_BYTES_MAX};
 use crate::txn::loan::{Loan, Waiting};
 
@@ -55,7 +56,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Fetches the buckets of all keys, then the entries, while the memory bus has time.
     fn prefetch(&mut self) {
         let Some(partition) = self.seat.partition() else { return };
-        if partition.len() < PREFETCH_KEYS_MIN || self.stage.commands.len() < 2 {
+        if partition.db(0).len() < PREFETCH_KEYS_MIN || self.stage.commands.len() < 2 {
             return;
         }
         let positions = || {
@@ -64,9 +65,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Item::Broken(_) => None,
             })
         };
+        let key = |position| Key { bytes: &[], position };
         let db = partition.db(0);
-        positions().for_each(|position| db.prefetch_bucket(position));
-        positions().for_each(|position| db.prefetch_entry(position));
+        positions().for_each(|position| db.prefetch_bucket(&key(position)));
+        positions().for_each(|position| db.prefetch_entry(&key(position)));
     }
 
     fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
@@ -183,7 +185,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let text = format!("ERR Protocol error: {error}");
         let session = &connection.session;
         log::write(log::Level::Verbose, || {
-            format!("Protocol error ({error}) from client: id={} addr={}", session.facts.id, session.addr)
+            format!(
+                "Protocol error ({error}) from client: id={} addr={}",
+                session.facts.id, session.addr
+            )
         });
         self.worker.stats.totals.unexpected_error_replies.add(1);
         self.worker.stats.totals.error_replies.add(1);

@@ -81,7 +81,13 @@ impl Stage {
     }
 
     /// Adds a command whose words are the ranges from `first` on.
-    pub fn add(&mut self, (client, source): (u32, u32), first: usize, item: Item, big: Vec<BigArg>) {
+    pub fn add(
+        &mut self,
+        (client, source): (u32, u32),
+        first: usize,
+        item: Item,
+        big: Vec<BigArg>,
+    ) {
         let words = (self.ranges.len() - first) as u32;
         self.commands.push(Staged { client, item, source, first: first as u32, words, big });
     }

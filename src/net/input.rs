@@ -126,7 +126,8 @@ impl Input {
 
     /// Bytes held.
     pub fn held_bytes(&self) -> usize {
-        let big = self.big.as_ref().map_or(0, |big| big.chunks.len() * CHUNK_BYTES + big.tail.len());
+        let big =
+            self.big.as_ref().map_or(0, |big| big.chunks.len() * CHUNK_BYTES + big.tail.len());
         let finished: u64 = self.finished.iter().map(|word| word.value.len()).sum();
         self.query.capacity() + big + finished as usize
     }

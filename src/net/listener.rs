@@ -80,9 +80,8 @@ impl Listener {
         let borrowed = crate::base::sys::borrow_fd(fd);
         let socket = SockRef::from(&borrowed);
         let unix = self.unix.is_some();
-        let name = |address: io::Result<SockAddr>| {
-            address.ok().and_then(|address| address.as_socket())
-        };
+        let name =
+            |address: io::Result<SockAddr>| address.ok().and_then(|address| address.as_socket());
         let (peer, local) = (name(socket.peer_addr()), name(socket.local_addr()));
         if !unix && config.tcp_keepalive > 0 {
             let seconds = u64::from(config.tcp_keepalive.unsigned_abs());

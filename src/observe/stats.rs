@@ -7,9 +7,6 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
-/// Databases of a server, at most.
-pub const DBS_MAX: usize = 16;
-
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -298,7 +295,7 @@ pub struct CoreStats {
     /// See `cpu_user_micros`.
     pub cpu_sys_micros: Counter,
     /// What each database holds.
-    pub dbs: [DbGauges; DBS_MAX],
+    pub dbs: Box<[DbGauges]>,
     /// Rates of late.
     pub rates: Rates,
     /// By command, at its number in the table.
@@ -308,8 +305,8 @@ pub struct CoreStats {
 }
 
 impl CoreStats {
-    /// Zeros for `commands` commands.
-    pub fn new(commands: usize) -> Self {
+    /// Zeros for so many commands and databases.
+    pub fn new(commands: usize, databases: usize) -> Self {
         CoreStats {
             totals: Totals::default(),
             clients: Counter::default(),
@@ -324,7 +321,7 @@ impl CoreStats {
             lazyfreed: Counter::default(),
             cpu_user_micros: Counter::default(),
             cpu_sys_micros: Counter::default(),
-            dbs: std::array::from_fn(|_| DbGauges::default()),
+            dbs: (0..databases).map(|_| DbGauges::default()).collect(),
             rates: Rates::default(),
             commands: (0..commands).map(|_| CommandStats::default()).collect(),
             errors: ErrorStats::default(),

@@ -35,9 +35,7 @@ impl fmt::Display for ProtocolError {
             Self::UnbalancedQuotes => f.write_str("unbalanced quotes in request"),
             Self::MultibulkCountTooBig => f.write_str("too big mbulk count string"),
             Self::MultibulkLength => f.write_str("invalid multibulk length"),
-            Self::UnauthenticatedMultibulkLength => {
-                f.write_str("unauthenticated multibulk length")
-            }
+            Self::UnauthenticatedMultibulkLength => f.write_str("unauthenticated multibulk length"),
             Self::BulkCountTooBig => f.write_str("too big bulk count string"),
             // A byte that is no printable ASCII would break the reply line.
             Self::ExpectedDollar(byte) if byte.is_ascii_graphic() || *byte == b' ' => {

@@ -123,7 +123,9 @@ impl<'b> Reply<'b> {
         let out = &mut self.buffer.bytes;
         out.push(b'-');
         let text = text.as_ref();
-        out.extend(text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }));
+        out.extend(
+            text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }),
+        );
         out.extend_from_slice(b"\r\n");
     }
 

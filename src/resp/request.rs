@@ -159,10 +159,11 @@ pub fn parse(
                     partial.words_left = count - parsed;
                     partial.offset = at - start;
                     partial.words.clear();
-                    partial.words.extend(ranges.drain(first..).map(|range| ArgRange {
-                        start: range.start - start as u32,
-                        ..range
-                    }));
+                    partial.words.extend(
+                        ranges
+                            .drain(first..)
+                            .map(|range| ArgRange { start: range.start - start as u32, ..range }),
+                    );
                     return suspend(other, start, partial);
                 }
             }
@@ -217,9 +218,15 @@ fn suspend(word: Word, start: usize, partial: &mut Partial) -> Step {
 }
 
 enum Word {
-    Complete { range: ArgRange, next: usize },
+    Complete {
+        range: ArgRange,
+        next: usize,
+    },
     /// The length is known, the content is not here as a whole.
-    Content { content: usize, len: i64 },
+    Content {
+        content: usize,
+        len: i64,
+    },
     Incomplete,
     Error(ProtocolError),
 }
@@ -252,10 +259,7 @@ fn parse_content(buffer: &[u8], content: usize, len: i64) -> Word {
     if end + 2 > buffer.len() {
         return Word::Content { content, len };
     }
-    Word::Complete {
-        range: ArgRange { start: content as u32, len: len as u32 },
-        next: end + 2,
-    }
+    Word::Complete { range: ArgRange { start: content as u32, len: len as u32 }, next: end + 2 }
 }
 
 enum Line {
@@ -309,7 +313,7 @@ fn parse_inline(buffer: &[u8], start: usize, ranges: &mut Vec<ArgRange>) -> Step
     let line = &rest[..end];
     let line = line.strip_suffix(b"\r").unwrap_or(line);
     if line.iter().any(|byte| matches!(byte, b'"' | b'\'' | 0)) {
-        return match crate::base::words::split(line) {
+        return match crate::base::words::split_args(line) {
             None => Step::Error(ProtocolError::UnbalancedQuotes),
             Some(words) if words.is_empty() => Step::Empty { next },
             Some(words) => Step::Quoted { next, multibulk: encode(&words) },

@@ -39,7 +39,6 @@ pub enum Waiting {
 }
 
 /// The place of a core's own partition.
-#[derive(Debug)]
 pub struct Seat {
     partition: Option<Box<Partition>>,
     queue: VecDeque<Waiting>,
@@ -97,7 +96,6 @@ impl Seat {
 }
 
 /// A transaction that waits for its partitions, at the coordinator.
-#[derive(Debug)]
 pub struct Loan {
     /// Its name.
     pub id: LoanId,
@@ -122,7 +120,6 @@ impl Loan {
 }
 
 /// The loans that a coordinator has asked for.
-#[derive(Debug)]
 pub struct Coordinator {
     core: usize,
     last: u64,

@@ -95,7 +95,7 @@ fn read_single_quoted(text: &[u8], word: &mut Vec<u8>) -> Option<usize> {
     }
 }
 
-/// Appends `text` in double quotes, so that [`split_args`] gives back the same bytes.
+/// Appends `text` in double quotes, so that `split_args` gives back the same bytes.
 pub fn push_quoted(line: &mut Vec<u8>, text: &[u8]) {
     line.push(b'"');
     for &byte in text {
@@ -117,7 +117,7 @@ pub fn push_quoted(line: &mut Vec<u8>, text: &[u8]) {
 /// clamped, and the empty string is 0. None when anything is left over.
 ///
 /// Redis reads `save`, `oom-score-adj-values` and their kin this way, not with its strict reader.
-pub(super) fn c_integer(text: &[u8]) -> Option<i64> {
+pub fn c_integer(text: &[u8]) -> Option<i64> {
     if text.is_empty() {
         return Some(0);
     }
@@ -140,7 +140,7 @@ pub(super) fn c_integer(text: &[u8]) -> Option<i64> {
 }
 
 /// `text` without the bytes of `" \t\r\n"` at its ends.
-pub(super) fn trim_line(text: &[u8]) -> &[u8] {
+pub fn trim_line(text: &[u8]) -> &[u8] {
     let blank = |byte: &u8| matches!(byte, b' ' | b'\t' | b'\r' | b'\n');
     let Some(start) = text.iter().position(|byte| !blank(byte)) else { return &[] };
     let end = text.iter().rposition(|byte| !blank(byte)).map_or(start, |last| last + 1);

@@ -1,0 +1,12 @@
+//! The commands: each file opens with its slice of the table, then the handlers in the same order.
+//!
+//! Invariant: parse arguments, call types and store, write the reply; never a ring, a file or a
+//! thread.
+
+pub mod connection;
+pub mod string;
+
+use crate::command::Command;
+
+/// Every slice of the table.
+pub const ALL: &[&[Command]] = &[connection::COMMANDS, string::COMMANDS];

@@ -1,0 +1,77 @@
+//! Files of the control plane: the log, the configuration file.
+//!
+//! Invariant: a file that is replaced is whole at any instant: written beside, synced, renamed.
+
+use std::io;
+use std::path::{Path, PathBuf};
+
+use tokio_uring::fs::{File, OpenOptions};
+
+use crate::config::{Config, rewrite};
+
+/// Appends lines to the log file, or writes them to standard output.
+pub(super) struct LogWriter {
+    path: Option<PathBuf>,
+}
+
+impl LogWriter {
+    pub(super) fn new(path: Option<PathBuf>) -> LogWriter {
+        LogWriter { path }
+    }
+
+    /// Writes one line. A log that cannot be written is no reason to stop.
+    pub(super) async fn write(&mut self, line: String) {
+        let Some(path) = &self.path else {
+            print!("{line}");
+            return;
+        };
+        // Opened for each line, so that the file may be moved away and rotated.
+        if let Ok(file) = OpenOptions::new().append(true).create(true).open(path).await {
+            let (_, _) = file.write_all_at(line.into_bytes(), u64::MAX).await;
+            let _ = file.close().await;
+        }
+    }
+}
+
+/// Writes the configuration into the file that it came from; comments and order stay.
+pub(super) async fn rewrite_config(path: &Path, config: &Config) -> io::Result<()> {
+    if path.as_os_str().is_empty() {
+        return Err(io::Error::other("The server is running without a config file"));
+    }
+    let old = match read(path).await {
+        Ok(old) => old,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) => return Err(error),
+    };
+    replace(path, rewrite(&old, config, &[])).await
+}
+
+async fn read(path: &Path) -> io::Result<Vec<u8>> {
+    let file = File::open(path).await?;
+    let mut contents = Vec::new();
+    loop {
+        let at = contents.len() as u64;
+        let (result, buffer) = file.read_at(Vec::with_capacity(64 * 1024), at).await;
+        if result? == 0 {
+            file.close().await?;
+            return Ok(contents);
+        }
+        contents.extend_from_slice(&buffer);
+    }
+}
+
+async fn replace(path: &Path, contents: Vec<u8>) -> io::Result<()> {
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.tmp", std::process::id()));
+    let beside = PathBuf::from(beside);
+    let file = File::create(&beside).await?;
+    let (result, _) = file.write_all_at(contents, 0).await;
+    result?;
+    file.sync_all().await?;
+    file.close().await?;
+    tokio_uring::fs::rename(&beside, path).await?;
+    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    let directory = File::open(directory.unwrap_or(Path::new("."))).await?;
+    directory.sync_all().await?;
+    directory.close().await
+}

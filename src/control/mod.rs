@@ -1,0 +1,152 @@
+//! The control plane: one thread for whatever may be slow, on tokio-uring.
+//!
+//! Invariant: the only user of tokio and tokio_uring; it never touches a partition, it only gets and
+//! sends messages. A command that can finish on its core never comes here.
+
+mod files;
+
+use std::os::fd::RawFd;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, Sender, channel};
+use std::thread::JoinHandle;
+
+use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+use crate::base::sys;
+use crate::config::Config;
+use crate::observe::log;
+use crate::observe::server::ServerFacts;
+
+/// What the control thread is asked to do.
+enum Task {
+    /// Write a line to the log.
+    Log(String),
+    /// Write the configuration file.
+    RewriteConfig { core: usize, ticket: u64, config: Arc<Config> },
+    /// Finish what was asked before, then end.
+    End,
+}
+
+/// An answer to a core: the ticket, and what went wrong.
+type Answer = (u64, Result<(), String>);
+
+/// Where answers wait for their core. The receiving end is used by that core alone.
+struct Desk {
+    answers: Sender<Answer>,
+    event_fd: RawFd,
+}
+
+/// The cores' way to the control thread.
+pub struct Handle {
+    tasks: UnboundedSender<Task>,
+    inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
+    event_fds: Vec<RawFd>,
+    server: Arc<ServerFacts>,
+    ending: AtomicBool,
+}
+
+/// The control thread, to be joined at the end.
+pub struct ControlThread {
+    handle: Arc<Handle>,
+    thread: JoinHandle<()>,
+}
+
+impl ControlThread {
+    /// Starts the thread. `event_fds` wake the cores; the log goes to `log_file` or standard output.
+    pub fn start(
+        server: Arc<ServerFacts>,
+        event_fds: Vec<RawFd>,
+        log_file: Option<PathBuf>,
+    ) -> Self {
+        let (tasks, receiver) = unbounded_channel();
+        let mut desks = Vec::new();
+        let mut inboxes = Vec::new();
+        for event_fd in &event_fds {
+            let (sender, receiver) = channel();
+            desks.push(Desk { answers: sender, event_fd: *event_fd });
+            inboxes.push(std::sync::Mutex::new(receiver));
+        }
+        let config_file = PathBuf::from(&server.config_file);
+        let thread = std::thread::Builder::new()
+            .name("control".into())
+            .spawn(move || {
+                crate::base::alloc::register_thread();
+                tokio_uring::start(serve(receiver, desks, config_file, log_file));
+            })
+            .expect("a thread more than the cores");
+        let handle = Handle { tasks, inboxes, event_fds, server, ending: AtomicBool::new(false) };
+        ControlThread { handle: Arc::new(handle), thread }
+    }
+
+    /// The way to it.
+    pub fn handle(&self) -> Arc<Handle> {
+        self.handle.clone()
+    }
+
+    /// Lets it finish what it was asked, and waits for that.
+    pub fn join(self) {
+        let _ = self.handle.tasks.send(Task::End);
+        let _ = self.thread.join();
+    }
+}
+
+impl Handle {
+    /// Writes one finished line to the log.
+    pub fn log(&self, line: String) {
+        let _ = self.tasks.send(Task::Log(line));
+    }
+
+    /// Has the configuration file written; the answer comes to `core` with this ticket.
+    pub fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>) {
+        let _ = self.tasks.send(Task::RewriteConfig { core, ticket, config });
+    }
+
+    /// The next answer for a core. Only that core asks, so the lock is never waited for.
+    pub fn answer(&self, core: usize) -> Option<Answer> {
+        self.inboxes[core].try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The end was ordered.
+    pub fn is_ending(&self) -> bool {
+        self.ending.load(Ordering::Acquire)
+    }
+
+    /// Makes every core end its loop. The first call counts.
+    pub fn shut_down(&self) {
+        if !self.ending.swap(true, Ordering::AcqRel) {
+            self.server.shutdown.store(true, Ordering::Release);
+            for event_fd in &self.event_fds {
+                sys::write_event(*event_fd);
+            }
+        }
+    }
+}
+
+async fn serve(
+    mut tasks: UnboundedReceiver<Task>,
+    desks: Vec<Desk>,
+    config_file: PathBuf,
+    log_file: Option<PathBuf>,
+) {
+    let mut log_writer = files::LogWriter::new(log_file);
+    while let Some(task) = tasks.recv().await {
+        match task {
+            Task::Log(line) => log_writer.write(line).await,
+            Task::RewriteConfig { core, ticket, config } => {
+                let outcome = files::rewrite_config(&config_file, &config).await;
+                match &outcome {
+                    Ok(()) => log::notice("CONFIG REWRITE executed with success."),
+                    Err(error) => log::warning(format!("CONFIG REWRITE failed: {error}")),
+                }
+                let outcome =
+                    outcome.map_err(|error| format!("ERR Rewriting config file: {error}"));
+                let desk = &desks[core];
+                let _ = desk.answers.send((ticket, outcome));
+                sys::write_event(desk.event_fd);
+            }
+            Task::End => return,
+        }
+    }
+}

@@ -1,0 +1,358 @@
+//! Starts the process: configuration, sockets, one pinned thread a core, the control thread; and
+//! ends it.
+//!
+//! Invariant: everything that may fail fails before a client can connect, with a line that says what
+//! to do; the lines of the start are those that scripts wait for.
+
+mod host;
+
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
+use std::process::ExitCode;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Barrier, Mutex};
+
+use crate::base::alloc;
+use crate::base::mailbox::{self, Parked};
+use crate::base::rng::Rng;
+use crate::base::siphash::HashKey;
+use crate::base::slot::Slot;
+use crate::base::sys;
+use crate::base::time::{Clock, SystemClock, TickRate};
+use crate::config::args::{self, Startup};
+use crate::config::{self, Config, Loaded};
+use crate::control::{ControlThread, Handle};
+use crate::dispatch::call::Identity;
+use crate::dispatch::table;
+use crate::event_loop::{Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
+use crate::net::listener::Listener;
+use crate::observe::log::{self, Level};
+use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts};
+use crate::observe::stats::{CoreStats, Gauge};
+use crate::ring::kernel::{self, KernelRing};
+use crate::store::key::Hasher;
+use crate::store::partition::Partition;
+use crate::txn::cores::{CORES_MAX, SlotMap};
+
+/// Descriptors that are not clients: listeners, rings, files.
+const RESERVED_DESCRIPTORS: u64 = 32;
+/// Signals that end the process.
+const ENDING_SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
+
+/// Runs the program with these arguments; its exit code.
+pub fn main(args: &[Vec<u8>]) -> ExitCode {
+    match args::parse_args(args) {
+        Startup::Version => {
+            println!("Ironring server v={IRONRING_VERSION} redis_version={REDIS_VERSION} bits=64");
+            ExitCode::SUCCESS
+        }
+        Startup::Help => {
+            eprint!("{}", args::usage("ironring"));
+            ExitCode::FAILURE
+        }
+        Startup::TestMemory(_) => {
+            eprintln!("Ironring does not test memory: use memtest86 or memtester");
+            ExitCode::FAILURE
+        }
+        Startup::CheckSystem => host::check_system(),
+        Startup::Serve(sources) => match config::load(&sources, &mut host::SystemHost) {
+            Ok(loaded) => serve(loaded),
+            Err(config::LoadError::Report(text) | config::LoadError::Unreadable(text)) => {
+                eprintln!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n'));
+                ExitCode::FAILURE
+            }
+        },
+    }
+}
+
+fn serve(loaded: Loaded) -> ExitCode {
+    let Loaded { config, file, notices } = loaded;
+    sys::ignore_signals();
+    sys::block_signals(&ENDING_SIGNALS);
+    alloc::register_thread();
+    let processors = sys::allowed_processors();
+    let cores = core_count(&config, processors.len());
+    let mut clock = SystemClock::new();
+    let facts = Arc::new(ServerFacts {
+        run_id: run_id(),
+        pid: std::process::id(),
+        started: clock.wall().millis(),
+        executable: std::env::current_exe()
+            .map_or(String::new(), |path| path.display().to_string()),
+        config_file: file.map_or(String::new(), |path| String::from_utf8_lossy(&path).into_owned()),
+        os: sys::uname(),
+        system_memory: sys::system_memory(),
+        startup_memory: AtomicU64::new(0),
+        peak_memory: AtomicU64::new(0),
+        stats: (0..cores)
+            .map(|_| Arc::new(CoreStats::new(table::table().all().len(), config.databases)))
+            .collect(),
+        clients: (0..cores).map(|_| Gauge::default()).collect(),
+        client_ids: AtomicU64::new(0),
+        shutdown: AtomicBool::new(false),
+    });
+    let event_fds: Vec<_> = match (0..cores).map(|_| kernel::event_fd()).collect() {
+        Ok(fds) => fds,
+        Err(error) => return refuse(&format!("Cannot make an eventfd: {error}")),
+    };
+    let log_file = (!config.logfile.is_empty()).then(|| host::path(&config.logfile));
+    let control = ControlThread::start(facts.clone(), event_fds.clone(), log_file);
+    install_log(&control.handle(), facts.pid);
+    log::set_level(host::log_level(config.loglevel));
+    announce(&config, &facts, &notices, cores);
+    let started =
+        start_cores(&Arc::new(config), &facts, &control.handle(), &event_fds, &processors);
+    let code = match started {
+        Ok(threads) => {
+            wait_for_the_end(&control.handle());
+            let orderly = threads.into_iter().all(|thread| thread.join().is_ok());
+            log::warning("Ironring is now ready to exit, bye bye...");
+            if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+        }
+        Err(reason) => {
+            log::warning(reason);
+            ExitCode::FAILURE
+        }
+    };
+    control.join();
+    code
+}
+
+fn refuse(reason: &str) -> ExitCode {
+    eprintln!("{reason}");
+    ExitCode::FAILURE
+}
+
+/// The cores of the server: as configured, else one a processor within the quota of the cgroup.
+fn core_count(config: &Config, processors: usize) -> usize {
+    let cores = match config.cores {
+        0 => host::cpu_quota().map_or(processors, |quota| quota.min(processors)),
+        cores => cores,
+    };
+    cores.clamp(1, CORES_MAX)
+}
+
+fn run_id() -> String {
+    let mut bytes = [0; 20];
+    host::random_bytes(&mut bytes);
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+fn install_log(handle: &Arc<Handle>, pid: u32) {
+    let handle = handle.clone();
+    log::install(Box::new(move |level: Level, message: String| {
+        let stamp = host::log_time();
+        handle.log(format!("{pid}:M {stamp} {} {message}\n", level.mark()));
+    }));
+}
+
+/// The lines of the start, worded as scripts expect them.
+fn announce(config: &Config, facts: &ServerFacts, notices: &[String], cores: usize) {
+    log::notice("oO0OoO0OoO0Oo Ironring is starting oO0OoO0OoO0Oo");
+    log::notice(format!(
+        "Ironring version={IRONRING_VERSION}, Redis version={REDIS_VERSION}, bits=64, pid={}, just started",
+        facts.pid
+    ));
+    if facts.config_file.is_empty() {
+        log::warning(
+            "Warning: no config file specified, using the default config. In order to specify a config file use ironring /path/to/redis.conf",
+        );
+    } else {
+        log::notice("Configuration loaded");
+    }
+    let wanted = u64::from(config.maxclients) + RESERVED_DESCRIPTORS;
+    let granted = sys::raise_open_files(wanted);
+    if granted < wanted {
+        log::warning(format!(
+            "You requested maxclients of {} requiring at least {wanted} max file descriptors, but only {granted} are allowed.",
+            config.maxclients
+        ));
+    }
+    log::notice(format!("Running mode=standalone, port={}, cores={cores}.", config.port));
+    // Scripts look for the process id in a line of this form.
+    log::notice(format!("Server started on port {}, PID: {}", config.port, facts.pid));
+    for notice in notices {
+        log::notice(notice.clone());
+    }
+}
+
+/// Binds all listeners; an address with `-` before it may be missing.
+fn listen(config: &Config) -> Result<Vec<Listener>, String> {
+    let mut listeners = Vec::new();
+    if config.port != 0 {
+        for address in &config.bind {
+            let text = String::from_utf8_lossy(address);
+            let (name, optional) = match text.strip_prefix('-') {
+                Some(name) => (name, true),
+                None => (&*text, false),
+            };
+            for ip in host::resolve(name) {
+                match Listener::tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
+                    Ok(listener) => listeners.push(listener),
+                    Err(error) if optional && host::is_missing_address(&error) => {}
+                    Err(error) => {
+                        log::warning(format!(
+                            "Warning: Could not create server TCP listening socket {name}:{}: bind: {error}",
+                            config.port
+                        ));
+                        return Err("Failed listening on port, aborting."
+                            .replace("port", &format!("port {} (tcp)", config.port)));
+                    }
+                }
+            }
+        }
+        if listeners.is_empty() {
+            return Err("Configured to not listen anywhere, exiting.".into());
+        }
+    }
+    if !config.unixsocket.is_empty() {
+        let path = String::from_utf8_lossy(&config.unixsocket).into_owned();
+        match Listener::unix(&path, config.unixsocketperm, config.tcp_backlog) {
+            Ok(listener) => listeners.push(listener),
+            Err(error) => return Err(format!("Failed opening Unix socket: bind: {error}")),
+        }
+    }
+    if listeners.is_empty() {
+        return Err("Configured to not listen anywhere, exiting.".into());
+    }
+    Ok(listeners)
+}
+
+type Threads = Vec<std::thread::JoinHandle<()>>;
+
+/// One core's ends of its queues to and from every core.
+struct Ends {
+    senders: Vec<Option<mailbox::Sender<Message>>>,
+    receivers: Vec<Option<mailbox::Receiver<Message>>>,
+}
+
+fn mailboxes(cores: usize) -> Vec<Ends> {
+    let empty = || Ends {
+        senders: (0..cores).map(|_| None).collect(),
+        receivers: (0..cores).map(|_| None).collect(),
+    };
+    let mut ends: Vec<Ends> = (0..cores).map(|_| empty()).collect();
+    for from in 0..cores {
+        for to in (0..cores).filter(|to| *to != from) {
+            let (sender, receiver) = mailbox::channel(MAILBOX_CAPACITY);
+            ends[from].senders[to] = Some(sender);
+            ends[to].receivers[from] = Some(receiver);
+        }
+    }
+    ends
+}
+
+/// Starts one pinned thread a core; returns when every ring is set up, or with the first failure.
+fn start_cores(
+    config: &Arc<Config>,
+    facts: &Arc<ServerFacts>,
+    control: &Arc<Handle>,
+    event_fds: &[i32],
+    processors: &[usize],
+) -> Result<Threads, String> {
+    let mut listeners = listen(config)?;
+    let cores = event_fds.len();
+    let map = SlotMap::new(cores);
+    let mut secret = [0; 16];
+    host::random_bytes(&mut secret);
+    let half = |at: usize| u64::from_le_bytes(secret[at..at + 8].try_into().unwrap_or_default());
+    let hasher = Hasher::new(HashKey { k0: half(0), k1: half(8) });
+    let tick_rate = TickRate::calibrate();
+    let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
+    let ring_fds = Arc::new(Mutex::new(vec![Ok(-1); cores]));
+    let barrier = Arc::new(Barrier::new(cores + 1));
+    let mut threads = Threads::new();
+    for (core, ends) in mailboxes(cores).into_iter().enumerate() {
+        let mail = Mail::new(core, ends.senders, ends.receivers, parked.clone());
+        let listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
+        let identity = Identity {
+            core,
+            config: config.clone(),
+            server: facts.clone(),
+            hasher,
+            rng: Rng::new(half(0) ^ half(8) ^ core as u64),
+            tick_rate,
+        };
+        let (first, last) = map.range(core);
+        let (control, event_fd, databases) = (control.clone(), event_fds[core], config.databases);
+        let may_spin = cores <= processors.len();
+        let processor = may_spin.then(|| processors[core]);
+        let (ring_fds, barrier) = (ring_fds.clone(), barrier.clone());
+        let run = move || {
+            alloc::register_thread();
+            if let Some(processor) = processor {
+                // A thread that cannot be pinned still works.
+                let _ = sys::pin_thread(processor);
+            }
+            let ring = KernelRing::new(event_fd);
+            let result = ring.as_ref().map(KernelRing::fd).map_err(kernel::explain_refusal);
+            lock(&ring_fds)[core] = result;
+            barrier.wait();
+            let peers: Vec<i32> = lock(&ring_fds).iter().flatten().copied().collect();
+            let (Ok(mut ring), true) = (ring, peers.len() == cores) else { return };
+            ring.set_peers(peers);
+            let slots = (Slot::from_number(first.into()), Slot::from_number(last.into()));
+            let (Some(first), Some(last)) = slots else { return };
+            let partition = Box::new(Partition::new(first, last, databases, hasher));
+            let clock = SystemClock::new();
+            let parts =
+                Parts { ring, clock, identity, partition, mail, listeners, control, may_spin };
+            Core::new(parts).run();
+        };
+        let thread = std::thread::Builder::new().name(format!("core-{core}")).spawn(run);
+        threads.push(thread.map_err(|error| format!("Cannot start a thread: {error}"))?);
+    }
+    barrier.wait();
+    if let Some(reason) = lock(&ring_fds).iter().find_map(|result| result.clone().err()) {
+        return Err(reason);
+    }
+    facts.startup_memory.store(alloc::used_memory() as u64, Ordering::Relaxed);
+    log::notice("Server initialized");
+    if config.port != 0 {
+        log::notice("Ready to accept connections tcp");
+    }
+    if !config.unixsocket.is_empty() {
+        log::notice("Ready to accept connections unix");
+    }
+    Ok(threads)
+}
+
+fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+}
+
+/// Returns when SHUTDOWN or a signal has ended the cores' loops.
+fn wait_for_the_end(control: &Arc<Handle>) {
+    let signal = sys::wait_for_signal(&ENDING_SIGNALS);
+    let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
+    if !control.is_ending() {
+        log::warning(format!("Received {name} scheduling shutdown..."));
+        log::warning("User requested shutdown...");
+    }
+    control.shut_down();
+}
+
+impl Control for Handle {
+    fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>) {
+        Handle::rewrite_config(self, core, ticket, config);
+    }
+
+    fn answer(&self, core: usize) -> Option<(u64, Result<(), String>)> {
+        Handle::answer(self, core)
+    }
+
+    fn shut_down(&self) {
+        log::warning("User requested shutdown...");
+        Handle::shut_down(self);
+        // The main thread waits for a signal.
+        sys::raise_signal(libc::SIGTERM);
+    }
+}
+
+/// Any address, as `*` and `::*` name it.
+pub(crate) fn any_address(name: &str) -> Option<IpAddr> {
+    match name {
+        "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
+        "::*" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
+        _ => None,
+    }
+}

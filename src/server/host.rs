@@ -1,0 +1,186 @@
+//! What the start needs of the system: files, names, quotas, chance.
+//!
+//! Invariant: used before the cores run, and by the control plane; never on a core.
+
+use std::ffi::OsStr;
+use std::io::{self, Read};
+use std::net::{IpAddr, ToSocketAddrs};
+use std::os::unix::ffi::OsStrExt;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::{SystemTime, UNIX_EPOCH};
+
+use crate::config::Host;
+use crate::config::choices::LogLevel;
+use crate::observe::log::Level;
+
+/// Months as the log prints them.
+const MONTHS: [&str; 12] =
+    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
+
+/// The system that the configuration is loaded on.
+pub(super) struct SystemHost;
+
+impl Host for SystemHost {
+    fn read_file(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
+        std::fs::read(self::path(path)).map_err(|error| reason(&error))
+    }
+
+    fn read_stdin(&mut self) -> Result<Vec<u8>, String> {
+        let mut text = Vec::new();
+        io::stdin().read_to_end(&mut text).map_err(|error| reason(&error))?;
+        Ok(text)
+    }
+
+    fn glob(&mut self, pattern: &[u8]) -> Vec<Vec<u8>> {
+        let path = self::path(pattern);
+        let (Some(directory), Some(name)) = (path.parent(), path.file_name()) else {
+            return Vec::new();
+        };
+        let directory = if directory.as_os_str().is_empty() { ".".as_ref() } else { directory };
+        let Ok(entries) = std::fs::read_dir(directory) else { return Vec::new() };
+        let mut found: Vec<Vec<u8>> = entries
+            .flatten()
+            .filter(|entry| {
+                let file = entry.file_name();
+                let hidden =
+                    file.as_bytes().starts_with(b".") && !name.as_bytes().starts_with(b".");
+                !hidden && crate::base::glob::stringmatch(name.as_bytes(), file.as_bytes(), false)
+            })
+            .map(|entry| entry.path().as_os_str().as_bytes().to_vec())
+            .collect();
+        found.sort();
+        found
+    }
+
+    fn current_dir(&mut self) -> Vec<u8> {
+        std::env::current_dir().map_or(b"/".to_vec(), |dir| dir.as_os_str().as_bytes().to_vec())
+    }
+
+    fn enter_dir(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
+        std::env::set_current_dir(self::path(path)).map_err(|error| reason(&error))?;
+        Ok(self.current_dir())
+    }
+
+    fn try_append(&mut self, path: &[u8]) -> Result<(), String> {
+        let opened = std::fs::OpenOptions::new().append(true).create(true).open(self::path(path));
+        opened.map(drop).map_err(|error| reason(&error))
+    }
+}
+
+/// An error in the system's words, without Rust's number behind them.
+fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
+
+/// Bytes as a path.
+pub(super) fn path(bytes: &[u8]) -> PathBuf {
+    PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// The addresses of a `bind` name.
+pub(super) fn resolve(name: &str) -> Vec<IpAddr> {
+    if let Some(any) = super::any_address(name) {
+        return vec![any];
+    }
+    match name.parse() {
+        Ok(ip) => vec![ip],
+        Err(_) => (name, 0)
+            .to_socket_addrs()
+            .map_or(Vec::new(), |found| found.map(|address| address.ip()).take(1).collect()),
+    }
+}
+
+/// The address, or its family, does not exist on this machine.
+pub(super) fn is_missing_address(error: &io::Error) -> bool {
+    matches!(
+        error.raw_os_error(),
+        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
+    )
+}
+
+/// Processors that the cgroup's quota is worth, rounded up. None without a quota.
+pub(super) fn cpu_quota() -> Option<usize> {
+    let text = std::fs::read_to_string("/sys/fs/cgroup/cpu.max").ok()?;
+    let mut words = text.split_whitespace();
+    let quota: usize = words.next()?.parse().ok()?;
+    let period: usize = words.next()?.parse().ok()?;
+    (period > 0).then(|| quota.div_ceil(period).max(1))
+}
+
+/// Bytes that nobody can guess.
+pub(super) fn random_bytes(bytes: &mut [u8]) {
+    let mut source = std::fs::File::open("/dev/urandom").expect("/dev/urandom is there");
+    source.read_exact(bytes).expect("/dev/urandom never ends");
+}
+
+/// The level of the log.
+pub(super) fn log_level(configured: LogLevel) -> Level {
+    match configured {
+        LogLevel::Debug => Level::Debug,
+        LogLevel::Verbose => Level::Verbose,
+        LogLevel::Notice => Level::Notice,
+        LogLevel::Warning => Level::Warning,
+        LogLevel::Nothing => Level::Nothing,
+    }
+}
+
+/// The time as log lines begin with it: `22 Nov 2026 14:23:05.123`, in UTC.
+pub(super) fn log_time() -> String {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let (seconds, millis) = (now.as_secs(), now.subsec_millis());
+    let (year, month, day) = civil_date(seconds / 86_400);
+    let of_day = seconds % 86_400;
+    format!(
+        "{day:02} {} {year} {:02}:{:02}:{:02}.{millis:03}",
+        MONTHS[month],
+        of_day / 3600,
+        of_day / 60 % 60,
+        of_day % 60
+    )
+}
+
+/// Year, month (0 to 11) and day of a day since 1970-01-01, by counting eras of 400 years that begin
+/// in March.
+fn civil_date(days: u64) -> (u64, usize, u64) {
+    let days = days + 719_468;
+    let (era, of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
+    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let from_march = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * from_march + 2) / 5 + 1;
+    let month = (from_march + 2) % 12;
+    let year = era * 400 + year_of_era + u64::from(month < 2);
+    (year, month as usize, day)
+}
+
+/// `--check-system`: what would make a server slow here.
+pub(super) fn check_system() -> ExitCode {
+    let overcommit = std::fs::read_to_string("/proc/sys/vm/overcommit_memory");
+    let fine = overcommit.is_ok_and(|text| text.trim() == "1");
+    println!("[overcommit] {}", if fine { "OK" } else { "not needed: snapshots do not fork" });
+    let uring = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
+    match uring.as_deref().map(str::trim) {
+        Ok("1" | "2") => {
+            println!("[io_uring] disabled by kernel.io_uring_disabled");
+            ExitCode::FAILURE
+        }
+        _ => {
+            println!("[io_uring] OK");
+            ExitCode::SUCCESS
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::civil_date;
+
+    #[test]
+    fn days_become_dates() {
+        assert_eq!(civil_date(0), (1970, 0, 1));
+        assert_eq!(civil_date(11_016), (2000, 1, 29));
+        assert_eq!(civil_date(20_779), (2026, 10, 22));
+    }
+}
