@@ -5,3 +5,6 @@
 //! the `ironring` binary, not a stable API.
 
 pub mod base;
+pub mod encoding;
+pub mod store;
+pub mod types;

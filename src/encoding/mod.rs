@@ -1,0 +1,3 @@
+//! How data lies in memory. Invariant: layouts only; no clock, no I/O, no Redis command.
+
+pub mod table;

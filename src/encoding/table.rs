@@ -1,0 +1,611 @@
+//! Extendible hash table of words: a 16-bit fingerprint and a 45-bit payload each, about ten bytes
+//! a key. Knows nothing of keys: comparing and rehashing are arguments.
+//! Invariant: no step is larger than one segment (about 900 words) plus, while a table is young,
+//! one doubling of a small directory; an empty table has no allocation.
+//! Source: extendible hashing (Fagin and others, 1979) over buckets of a cache line; see
+//! `segment.rs` for the layout of words and `directory.rs` for the way to a segment.
+//!
+//! ```text
+//! position: | hash slot 14 | hash's high 18 | hash's low 16 |
+//!           |-- prefix: which segment ------|- fingerprint: home bucket and first comparison -|
+//! ```
+//!
+//! # Scan order
+//! A scan goes through segments by prefix, and inside a segment by fingerprint, one home bucket at
+//! a time. Growing a segment keeps that order, a split only refines it, and a cursor carries the
+//! depth of its segment so that a merge, which interleaves two fingerprint orders, is seen and the
+//! merged segment is read again. So a word that is in the table during a whole scan is returned at
+//! least once, whatever else comes and goes; without merges no word is returned twice.
+
+mod directory;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use directory::{Directory, PREFIX_BITS};
+use segment::{
+    Bucket, FINGERPRINT_SHIFT, LANES, LOAD_MAX, PAYLOAD, STEP_MAX, Segment, VOLATILE, buckets_for,
+};
+
+/// Where a key belongs, from its hash slot and its hash.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    prefix: u32,
+    fingerprint: u16,
+}
+
+impl Position {
+    /// The position of a key with this hash in this hash slot (below 16384).
+    #[inline(always)]
+    pub fn new(slot: u16, hash: u64) -> Self {
+        Self {
+            prefix: u32::from(slot) << SLOT_SHIFT | (hash >> (64 - SLOT_SHIFT)) as u32,
+            fingerprint: hash as u16,
+        }
+    }
+
+    /// The hash slot.
+    #[inline]
+    pub fn slot(self) -> u16 {
+        (self.prefix >> SLOT_SHIFT) as u16
+    }
+}
+
+/// A word's place in the table: valid until the table changes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    segment: u32,
+    bucket: u32,
+    lane: u8,
+}
+
+/// What a visitor decides about a volatile word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It stays and expires at this time.
+    Keep(i64),
+    /// It goes.
+    Remove,
+}
+
+/// What `Table::range` tells of the segment that holds a prefix.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Range {
+    /// The first prefix of the next segment; None at the end of the table.
+    pub next: Option<u32>,
+    /// No volatile word of the segment expires before this; `i64::MAX` if none is volatile.
+    pub next_expiry: i64,
+    /// Words in the segment.
+    pub count: usize,
+}
+
+/// The table. Payloads are non-zero multiples of 8 below 2^48: addresses, which it prefetches.
+#[derive(Default)]
+pub struct Table {
+    directory: Directory,
+    segments: Vec<Segment>,
+    /// Indexes in `segments` that hold no segment.
+    free: Vec<u32>,
+    len: usize,
+}
+
+impl Table {
+    /// Words held.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if no word is held.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// The first word at `position` whose payload satisfies `equal`, and its payload.
+    #[inline]
+    pub fn find(
+        &self,
+        position: Position,
+        mut equal: impl FnMut(u64) -> bool,
+    ) -> Option<(Place, u64)> {
+        let index = self.directory.lookup(position.prefix)?;
+        let segment = &self.segments[index];
+        let home = segment.home(position.fingerprint);
+        let mut at = home;
+        loop {
+            let bucket = segment.buckets.get(at)?;
+            let mut matches = bucket.matches(position.fingerprint);
+            while matches != 0 {
+                let lane = matches.trailing_zeros() as usize % LANES;
+                matches &= matches - 1;
+                if let Some(word) = bucket.word(lane)
+                    && equal(word & PAYLOAD)
+                {
+                    let place =
+                        Place { segment: index as u32, bucket: at as u32, lane: lane as u8 };
+                    return Some((place, word & PAYLOAD));
+                }
+            }
+            at = segment.next(at);
+            if !bucket.overflowed() || at == home {
+                return None;
+            }
+        }
+    }
+
+    /// Fetches the home bucket of `position` into the cache.
+    #[inline]
+    pub fn prefetch_bucket(&self, position: Position) {
+        if let Some(index) = self.directory.lookup(position.prefix) {
+            let segment = &self.segments[index];
+            if let Some(bucket) = segment.buckets.get(segment.home(position.fingerprint)) {
+                prefetch(bucket.as_ptr());
+            }
+        }
+    }
+
+    /// The payload that `find` will probably look at first, for prefetching what it points at.
+    #[inline]
+    pub fn candidate(&self, position: Position) -> Option<u64> {
+        let segment = &self.segments[self.directory.lookup(position.prefix)?];
+        let bucket = segment.buckets.get(segment.home(position.fingerprint))?;
+        let matches = bucket.matches(position.fingerprint);
+        let word = bucket.word(matches.trailing_zeros() as usize % LANES)?;
+        (matches != 0).then_some(word & PAYLOAD)
+    }
+
+    /// The payload at a place that `find` or `insert` returned.
+    #[inline]
+    pub fn payload(&self, place: Place) -> u64 {
+        self.word(place) & PAYLOAD
+    }
+
+    /// True if the word is marked as having an expiry.
+    #[inline]
+    pub fn is_volatile(&self, place: Place) -> bool {
+        self.word(place) & VOLATILE != 0
+    }
+
+    /// Exchanges the payload of a word.
+    #[inline]
+    pub fn replace(&mut self, place: Place, payload: u64) {
+        assert_payload(payload);
+        let word = self.word(place);
+        self.set_word(place, word & !PAYLOAD | payload);
+    }
+
+    /// Marks a word as expiring at this time (milliseconds), or never.
+    pub fn set_expiry(&mut self, place: Place, expiry: Option<i64>) {
+        let word = self.word(place);
+        match expiry {
+            None => self.set_word(place, word & !VOLATILE),
+            Some(expiry) => {
+                self.set_word(place, word | VOLATILE);
+                let segment = &mut self.segments[place.segment as usize];
+                segment.next_expiry = segment.next_expiry.min(expiry);
+            }
+        }
+    }
+
+    /// Adds a word. `rehash` gives the position of a payload, for splitting. The table does not look
+    /// for an equal word: the caller has.
+    pub fn insert(
+        &mut self,
+        position: Position,
+        payload: u64,
+        expiry: Option<i64>,
+        rehash: impl Fn(u64) -> Position,
+    ) -> Place {
+        assert_payload(payload);
+        let index = self.segment_with_room(position.prefix, &rehash);
+        let word = u64::from(position.fingerprint) << FINGERPRINT_SHIFT | payload;
+        let segment = &mut self.segments[index];
+        let (bucket, lane) = segment.place(word);
+        self.len += 1;
+        let place = Place { segment: index as u32, bucket: bucket as u32, lane: lane as u8 };
+        if expiry.is_some() {
+            self.set_expiry(place, expiry);
+        }
+        place
+    }
+
+    /// Takes out the word that `find` met at this position. All places become invalid.
+    pub fn remove(&mut self, position: Position, place: Place) -> u64 {
+        let payload = self.payload(place);
+        assert!(payload != 0, "a place holds a word");
+        self.segments[place.segment as usize].remove(place.bucket as usize, place.lane as usize);
+        self.len -= 1;
+        self.shrink(position.prefix, place.segment as usize);
+        payload
+    }
+
+    /// Calls `emit` with the payloads from `cursor` on, until at least `count` have been given or as
+    /// many buckets have been seen as a segment has. Returns the next cursor; 0 begins and ends. Any
+    /// number is a valid cursor. For what is promised see the head of the file.
+    pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(u64)) -> u64 {
+        let mut cursor = Cursor::unpack(cursor);
+        let mut emitted = 0;
+        let mut buckets_left = STEP_MAX;
+        loop {
+            let Some(index) = self.directory.lookup(cursor.prefix) else { return 0 };
+            let segment = &self.segments[index];
+            if segment.depth < cursor.depth {
+                cursor.fingerprint = 0;
+            }
+            let mut bucket = segment.home(cursor.fingerprint);
+            while bucket < segment.buckets.len() {
+                emitted += scan_home(segment, bucket, cursor.fingerprint, &mut emit);
+                bucket += 1;
+                buckets_left = buckets_left.saturating_sub(1);
+                let enough = emitted >= count || buckets_left == 0;
+                if enough && bucket < segment.buckets.len() {
+                    cursor.fingerprint = segment.first_fingerprint(bucket) as u16;
+                    cursor.depth = segment.depth;
+                    cursor.prefix = first_prefix(cursor.prefix, segment.depth);
+                    return cursor.pack();
+                }
+            }
+            match next_prefix(cursor.prefix, segment.depth) {
+                None => return 0,
+                Some(prefix) => cursor = Cursor { prefix, ..cursor.past(segment.depth, prefix) },
+            }
+            buckets_left = buckets_left.saturating_sub(1);
+            if emitted >= count || buckets_left == 0 {
+                return cursor.pack();
+            }
+        }
+    }
+
+    /// The cursor from which `scan` gives the words of this hash slot and the ones after it.
+    pub fn cursor_of_slot(slot: u16) -> u64 {
+        Cursor { prefix: Position::new(slot, 0).prefix, fingerprint: 0, depth: 0 }.pack()
+    }
+
+    /// The hash slot that a cursor stands in; the words of the slots before it have been given.
+    pub fn slot_of_cursor(cursor: u64) -> u16 {
+        (Cursor::unpack(cursor).prefix >> SLOT_SHIFT) as u16
+    }
+
+    /// Words in a hash slot. `belongs` is asked about words in segments that slots share.
+    pub fn count_in_slot(&self, slot: u16, mut belongs: impl FnMut(u64) -> bool) -> usize {
+        let mut prefix = Position::new(slot, 0).prefix;
+        let mut count = 0;
+        while let Some(index) = self.directory.lookup(prefix) {
+            let segment = &self.segments[index];
+            if u32::from(segment.depth) >= SLOT_BITS {
+                count += segment.count as usize;
+            } else {
+                count += segment.words().filter(|word| belongs(word & PAYLOAD)).count();
+            }
+            match next_prefix(prefix, segment.depth) {
+                Some(next) if next >> SLOT_SHIFT == u32::from(slot) => prefix = next,
+                _ => break,
+            }
+        }
+        count
+    }
+
+    /// A word, each with the same probability, by numbers from `random`; None if there is none.
+    pub fn random(&self, mut random: impl FnMut() -> u64) -> Option<u64> {
+        if self.is_empty() {
+            return None;
+        }
+        let widest = if self.segments.len() == 1 { self.segments[0].buckets.len() } else { 0 };
+        for _ in 0..RANDOM_TRIES {
+            let segment = &self.segments[below(random(), self.segments.len())];
+            let lanes = if widest > 0 { widest } else { segment.buckets.len().max(STEP_MAX) };
+            let lane = below(random(), lanes * LANES);
+            let bucket = segment.buckets.get(lane / LANES);
+            if let Some(word) = bucket.and_then(|bucket| bucket.word(lane % LANES)) {
+                return Some(word & PAYLOAD);
+            }
+        }
+        // Nearly all segments are empty: the nearest word after a random place.
+        let start = below(random(), self.segments.len());
+        let order = self.segments[start..].iter().chain(&self.segments[..start]);
+        order.flat_map(Segment::words).next().map(|word| word & PAYLOAD)
+    }
+
+    /// What is known of the segment that holds `prefix` without looking at its words; None if the
+    /// table is empty.
+    pub fn range(&self, prefix: u32) -> Option<Range> {
+        let segment = &self.segments[self.directory.lookup(prefix)?];
+        Some(Range {
+            next: next_prefix(prefix, segment.depth),
+            next_expiry: segment.next_expiry,
+            count: segment.count as usize,
+        })
+    }
+
+    /// Asks `judge` about every volatile word in the segment that holds `prefix`, gives the removed
+    /// ones to `removed`, and corrects the segment's next expiry, but not to before `not_before`.
+    /// Returns the number of words asked about.
+    pub fn visit_volatile(
+        &mut self,
+        prefix: u32,
+        not_before: i64,
+        mut judge: impl FnMut(u64) -> Fate,
+        mut removed: impl FnMut(u64),
+    ) -> usize {
+        let Some(index) = self.directory.lookup(prefix) else { return 0 };
+        let segment = &mut self.segments[index];
+        let mut next_expiry = i64::MAX;
+        let mut visited = 0;
+        // Removals move words about, so they wait until every word has been seen.
+        let mut doomed = Vec::new();
+        for (at, bucket) in segment.buckets.iter().enumerate() {
+            prefetch_payloads(segment.buckets.get(at + 1));
+            for (_, word) in bucket.words().filter(|(_, word)| word & VOLATILE != 0) {
+                visited += 1;
+                match judge(word & PAYLOAD) {
+                    Fate::Keep(expiry) => next_expiry = next_expiry.min(expiry.max(not_before)),
+                    Fate::Remove => doomed.push(word),
+                }
+            }
+        }
+        segment.next_expiry = next_expiry;
+        for word in doomed {
+            segment.remove_word(word);
+            self.len -= 1;
+            removed(word & PAYLOAD);
+        }
+        self.shrink(prefix, index);
+        visited
+    }
+
+    /// Takes one segment's words out and gives them to `removed`; false if nothing was left. The way
+    /// to free a large table in slices: only this and `len` make sense between two calls.
+    pub fn drain_segment(&mut self, mut removed: impl FnMut(u64)) -> bool {
+        while let Some(segment) = self.segments.pop() {
+            self.len -= segment.count as usize;
+            segment.words().for_each(|word| removed(word & PAYLOAD));
+            if segment.count > 0 {
+                return true;
+            }
+        }
+        *self = Self::default();
+        false
+    }
+
+    /// Bytes allocated for words, segments and directory.
+    pub fn bytes(&self) -> usize {
+        let buckets: usize = self.segments.iter().map(|segment| segment.buckets.len()).sum();
+        buckets * size_of::<Bucket>()
+            + self.segments.capacity() * size_of::<Segment>()
+            + self.free.capacity() * size_of::<u32>()
+            + self.directory.bytes()
+    }
+
+    #[inline(always)]
+    fn word(&self, place: Place) -> u64 {
+        let bucket = &self.segments[place.segment as usize].buckets[place.bucket as usize];
+        bucket.word(place.lane as usize % LANES).unwrap_or(0)
+    }
+
+    #[inline(always)]
+    fn set_word(&mut self, place: Place, word: u64) {
+        let bucket = &mut self.segments[place.segment as usize].buckets[place.bucket as usize];
+        bucket.set(place.lane as usize % LANES, word);
+    }
+
+    /// The index of the segment that holds `prefix`, with room for one more word.
+    #[inline]
+    fn segment_with_room(&mut self, prefix: u32, rehash: &impl Fn(u64) -> Position) -> usize {
+        loop {
+            match self.directory.lookup(prefix) {
+                Some(index) if !self.segments[index].is_full() => return index,
+                Some(index) => self.make_room(prefix, index, rehash),
+                None => {
+                    let index = self.add_segment(Segment::new(0));
+                    self.directory.assign(0, 0, index, 1);
+                }
+            }
+        }
+    }
+
+    #[cold]
+    fn make_room(&mut self, prefix: u32, index: usize, rehash: &impl Fn(u64) -> Position) {
+        let segment = &mut self.segments[index];
+        if segment.buckets.len() < STEP_MAX || u32::from(segment.depth) == PREFIX_BITS {
+            segment.rebuild(buckets_for(segment.count as usize + 1));
+        } else {
+            self.split(prefix, index, rehash);
+        }
+    }
+
+    /// Divides a segment by the next bit of the prefix.
+    fn split(&mut self, prefix: u32, index: usize, rehash: &impl Fn(u64) -> Position) {
+        let depth = self.segments[index].depth + 1;
+        let bit = PREFIX_BITS - u32::from(depth);
+        let old = std::mem::replace(&mut self.segments[index], Segment::new(depth));
+        let words: Vec<u64> = old.words().collect();
+        let mut low = Vec::with_capacity(words.len());
+        let mut high = Vec::with_capacity(words.len());
+        for (at, &word) in words.iter().enumerate() {
+            if let Some(ahead) = words.get(at + PREFETCH_DISTANCE) {
+                prefetch_payload(*ahead);
+            }
+            let side = rehash(word & PAYLOAD).prefix >> bit & 1;
+            if side == 0 { &mut low } else { &mut high }.push(word);
+        }
+        self.segments[index] = Segment::of(depth, old.next_expiry, &low);
+        let new = self.add_segment(Segment::of(depth, old.next_expiry, &high));
+        let live = self.segments.len() - self.free.len();
+        self.directory.assign(prefix | 1 << bit, u32::from(depth), new, live);
+    }
+
+    /// After a removal: gives back buckets, merges the segment with its buddy, or lets all go.
+    #[inline]
+    fn shrink(&mut self, prefix: u32, index: usize) {
+        let segment = &self.segments[index];
+        let count = segment.count as usize;
+        if count * 4 < segment.buckets.len() * LOAD_MAX || count.is_multiple_of(MERGE_CHECK_EACH) {
+            self.shrink_now(prefix, index);
+        }
+    }
+
+    #[cold]
+    fn shrink_now(&mut self, prefix: u32, mut index: usize) {
+        if self.len == 0 {
+            *self = Self::default();
+            return;
+        }
+        while let Some(buddy) = self.mergeable_buddy(prefix, index) {
+            index = self.merge(prefix, index, buddy);
+        }
+        let segment = &mut self.segments[index];
+        let count = segment.count as usize;
+        let buckets = buckets_for(count * 2);
+        if count * 4 < segment.buckets.len() * LOAD_MAX && buckets < segment.buckets.len() {
+            segment.rebuild(buckets);
+        }
+    }
+
+    /// The other half of the segment's parent range, if both together are small.
+    fn mergeable_buddy(&self, prefix: u32, index: usize) -> Option<usize> {
+        let segment = &self.segments[index];
+        if segment.depth == 0 || segment.count as usize > MERGE_MAX {
+            return None;
+        }
+        let bit = 1 << (PREFIX_BITS - u32::from(segment.depth));
+        let buddy = self.directory.lookup(prefix ^ bit)?;
+        let other = &self.segments[buddy];
+        let small = segment.count as usize + other.count as usize <= MERGE_MAX;
+        (other.depth == segment.depth && small).then_some(buddy)
+    }
+
+    fn merge(&mut self, prefix: u32, index: usize, buddy: usize) -> usize {
+        let depth = self.segments[index].depth - 1;
+        let [one, other] = [index, buddy]
+            .map(|index| std::mem::replace(&mut self.segments[index], Segment::new(depth)));
+        let words: Vec<u64> = one.words().chain(other.words()).collect();
+        let next_expiry = one.next_expiry.min(other.next_expiry);
+        self.segments[index] = Segment::of(depth, next_expiry, &words);
+        self.free.push(buddy as u32);
+        self.directory.assign(prefix, u32::from(depth), index, 0);
+        index
+    }
+
+    fn add_segment(&mut self, segment: Segment) -> usize {
+        if let Some(index) = self.free.pop() {
+            self.segments[index as usize] = segment;
+            return index as usize;
+        }
+        self.segments.push(segment);
+        self.segments.len() - 1
+    }
+}
+
+/// How far a scan has come: all segments before `prefix`, and in the segment that begins there,
+/// when it had `depth` bits, all fingerprints below `fingerprint`.
+#[derive(Clone, Copy)]
+struct Cursor {
+    prefix: u32,
+    fingerprint: u16,
+    depth: u8,
+}
+
+impl Cursor {
+    fn pack(self) -> u64 {
+        u64::from(self.depth) << 48 | u64::from(self.prefix) << 16 | u64::from(self.fingerprint)
+    }
+
+    fn unpack(cursor: u64) -> Self {
+        let depth = (cursor >> 48).min(u64::from(PREFIX_BITS)) as u8;
+        Self { prefix: (cursor >> 16) as u32, fingerprint: cursor as u16, depth }
+    }
+
+    /// The cursor behind a segment of `depth` bits, at `prefix`. Where the cursor's segment has been
+    /// split since, the rest of its range still begins at the cursor's fingerprint.
+    fn past(self, depth: u8, prefix: u32) -> Self {
+        let same = first_prefix(prefix, self.depth) == first_prefix(self.prefix, self.depth);
+        if depth > self.depth && same {
+            return self;
+        }
+        Self { prefix, fingerprint: 0, depth: 0 }
+    }
+}
+
+/// Gives the words whose home is `bucket` and whose fingerprint is at least `from`.
+fn scan_home(segment: &Segment, bucket: usize, from: u16, emit: &mut impl FnMut(u64)) -> usize {
+    let mut emitted = 0;
+    let mut at = bucket;
+    loop {
+        for (_, word) in segment.buckets[at].words() {
+            let fingerprint = (word >> FINGERPRINT_SHIFT) as u16;
+            if segment.home(fingerprint) == bucket && fingerprint >= from {
+                emit(word & PAYLOAD);
+                emitted += 1;
+            }
+        }
+        let overflowed = segment.buckets[at].overflowed();
+        at = segment.next(at);
+        if !overflowed || at == bucket {
+            return emitted;
+        }
+    }
+}
+
+/// The first prefix of the range of `depth` bits that holds `prefix`.
+fn first_prefix(prefix: u32, depth: u8) -> u32 {
+    let below = (1u64 << (PREFIX_BITS - u32::from(depth))) - 1;
+    prefix & !(below as u32)
+}
+
+/// The first prefix after the range of `depth` bits that holds `prefix`.
+fn next_prefix(prefix: u32, depth: u8) -> Option<u32> {
+    let below = (1u64 << (PREFIX_BITS - u32::from(depth))) - 1;
+    (prefix | below as u32).checked_add(1)
+}
+
+/// `random` scaled to `0..bound`.
+fn below(random: u64, bound: usize) -> usize {
+    (u128::from(random) * bound as u128 >> 64) as usize
+}
+
+#[inline(always)]
+fn assert_payload(payload: u64) {
+    assert!(payload != 0 && payload & !PAYLOAD == 0, "a payload is an address of 48 bits");
+}
+
+fn prefetch_payloads(bucket: Option<&Bucket>) {
+    if let Some(bucket) = bucket {
+        for (_, word) in bucket.words().filter(|(_, word)| word & VOLATILE != 0) {
+            prefetch_payload(word);
+        }
+    }
+}
+
+#[inline(always)]
+fn prefetch_payload(word: u64) {
+    prefetch(std::ptr::without_provenance((word & PAYLOAD) as usize));
+}
+
+/// Fetches the cache line at an address; any address will do.
+#[allow(unsafe_code)]
+#[inline(always)]
+pub fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch reads nothing that a program can observe and faults on no address; SSE is
+    // part of every x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}
+
+/// Bits of the hash slot in a prefix.
+const SLOT_BITS: u32 = 14;
+/// Bits of the hash in a prefix.
+const SLOT_SHIFT: u32 = PREFIX_BITS - SLOT_BITS;
+/// Two segments merge when they hold no more than this: a quarter of what makes one split.
+const MERGE_MAX: usize = STEP_MAX * LOAD_MAX / 4;
+/// A segment that is emptied looks at its buddy each time it has lost this many words.
+const MERGE_CHECK_EACH: usize = 16;
+/// Words ahead that a split fetches: a miss of memory divided by the cost of one rehash.
+const PREFETCH_DISTANCE: usize = 8;
+/// Tries before `random` settles for a word near by; each succeeds in two cases of three.
+const RANDOM_TRIES: usize = 128;
