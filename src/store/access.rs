@@ -1,0 +1,133 @@
+//! The access clock of an entry: 24 bits that eviction orders keys by.
+//! Invariant: no clock and no chance of its own; both are arguments.
+//! Source: Redis, "Key eviction": approximated LRU, and LFU with Morris counters that decay.
+//!
+//! ```text
+//! LRU: | seconds 24 |                                 wraps after 194 days
+//! LFU: | minutes of the last decay 16 | counter 8 |   wraps after 45 days
+//! ```
+
+use crate::base::time::Millis;
+
+/// How accesses are recorded, by maxmemory-policy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum AccessPolicy {
+    /// The time of the last access, in seconds.
+    Lru,
+    /// A logarithmic count of accesses.
+    Lfu {
+        /// lfu-log-factor: the higher, the more accesses a step of the counter takes.
+        log_factor: u32,
+        /// lfu-decay-time: minutes after which the counter loses one; 0 is never.
+        decay_minutes: u32,
+    },
+}
+
+/// The moment of an access: what one command hands to its lookups.
+#[derive(Clone, Copy, Debug)]
+pub struct Access {
+    /// The time of the command.
+    pub now: Millis,
+    /// How to record the access; None for CLIENT NO-TOUCH and lookups that are not accesses.
+    pub policy: Option<AccessPolicy>,
+    /// Random bits, for the counter of LFU.
+    pub chance: u32,
+}
+
+impl Access {
+    /// A lookup that leaves no trace.
+    pub fn untouched(now: Millis) -> Self {
+        Self { now, policy: None, chance: 0 }
+    }
+}
+
+impl AccessPolicy {
+    /// The clock of an entry made now.
+    #[inline]
+    pub fn initial(self, now: Millis) -> u32 {
+        match self {
+            Self::Lru => lru_clock(now),
+            Self::Lfu { .. } => lfu_minutes(now) << 8 | LFU_INITIAL,
+        }
+    }
+
+    /// The clock `clock` after an access. `chance` are random bits.
+    #[inline]
+    pub fn touched(self, clock: u32, now: Millis, chance: u32) -> u32 {
+        match self {
+            Self::Lru => lru_clock(now),
+            Self::Lfu { log_factor, decay_minutes } => {
+                let counter = lfu_counter(clock, now, decay_minutes);
+                let steps = u64::from(counter.saturating_sub(LFU_INITIAL));
+                let odds = steps * u64::from(log_factor) + 1;
+                let step = u64::from(chance) * odds < 1 << 32 && counter < LFU_MAX;
+                lfu_minutes(now) << 8 | (counter + u32::from(step))
+            }
+        }
+    }
+}
+
+/// Seconds since the last access that an LRU clock tells of. Source: OBJECT IDLETIME.
+pub fn idle_seconds(clock: u32, now: Millis) -> u32 {
+    lru_clock(now).wrapping_sub(clock) & CLOCK_MASK
+}
+
+/// An LRU clock that was last accessed this long ago. Source: RESTORE IDLETIME.
+pub fn clock_of_idle(idle_seconds: u64, now: Millis) -> u32 {
+    lru_clock(now).wrapping_sub(idle_seconds.min(u64::from(CLOCK_MASK)) as u32) & CLOCK_MASK
+}
+
+/// The counter of an LFU clock, after its decay. Source: OBJECT FREQ.
+pub fn lfu_counter(clock: u32, now: Millis, decay_minutes: u32) -> u32 {
+    let elapsed = lfu_minutes(now).wrapping_sub(clock >> 8) & LFU_MINUTES_MASK;
+    let periods = elapsed.checked_div(decay_minutes).unwrap_or(0);
+    (clock & LFU_MAX).saturating_sub(periods)
+}
+
+/// An LFU clock with this counter. Source: RESTORE FREQ.
+pub fn clock_of_frequency(counter: u8, now: Millis) -> u32 {
+    lfu_minutes(now) << 8 | u32::from(counter)
+}
+
+#[inline]
+fn lru_clock(now: Millis) -> u32 {
+    (now.0 / 1000) as u32 & CLOCK_MASK
+}
+
+fn lfu_minutes(now: Millis) -> u32 {
+    (now.0 / 60_000) as u32 & LFU_MINUTES_MASK
+}
+
+const CLOCK_MASK: u32 = 0x00ff_ffff;
+const LFU_MINUTES_MASK: u32 = 0xffff;
+const LFU_MAX: u32 = 255;
+/// New keys start here, so that they are not evicted before they had a chance to be used.
+const LFU_INITIAL: u32 = 5;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LFU: AccessPolicy = AccessPolicy::Lfu { log_factor: 10, decay_minutes: 1 };
+
+    #[test]
+    fn idle_time_survives_the_wrap() {
+        let wrap = i64::from(CLOCK_MASK) * 1000;
+        let clock = AccessPolicy::Lru.initial(Millis(wrap));
+        assert_eq!(idle_seconds(clock, Millis(wrap + 5000)), 5);
+        assert_eq!(idle_seconds(clock_of_idle(77, Millis(1000)), Millis(1000)), 77);
+    }
+
+    #[test]
+    fn counters_rise_by_chance_and_decay_by_time() {
+        let clock = LFU.initial(Millis(0));
+        assert_eq!(lfu_counter(LFU.touched(clock, Millis(0), u32::MAX), Millis(0), 1), 6);
+        let six = clock_of_frequency(6, Millis(0));
+        assert_eq!(lfu_counter(LFU.touched(six, Millis(0), u32::MAX), Millis(0), 1), 6);
+        assert_eq!(lfu_counter(LFU.touched(six, Millis(0), 1), Millis(0), 1), 7);
+        assert_eq!(lfu_counter(six, Millis(4 * 60_000), 1), 2);
+        assert_eq!(lfu_counter(six, Millis(40 * 60_000), 0), 6);
+        let most = clock_of_frequency(255, Millis(0));
+        assert_eq!(lfu_counter(LFU.touched(most, Millis(0), 0), Millis(0), 1), 255);
+    }
+}

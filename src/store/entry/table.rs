@@ -1,0 +1,297 @@
+//! The table of entries: the owner of every entry of one database.
+//! Invariant: each payload in `words` is the address of a live entry that this table owns, and of no
+//! other; that is what the unsafe blocks stand on. A word is volatile exactly if its entry is.
+//! Source: own.
+
+use std::mem::ManuallyDrop;
+
+use super::{Entry, EntryRef, NewValue};
+use crate::base::time::Millis;
+use crate::encoding::table::{self, Fate, Place, Position, Table};
+use crate::store::key::{Hasher, Key};
+use crate::types::{Value, WrongType};
+
+/// Entries by key.
+#[derive(Default)]
+pub struct EntryTable {
+    words: Table,
+    volatile: usize,
+}
+
+/// What a visitor decides about a volatile entry.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// It stays.
+    Keep,
+    /// It goes.
+    Remove,
+}
+
+/// An entry of a table, to be changed. The table follows where the entry moves.
+pub struct EntryMut<'a> {
+    table: &'a mut EntryTable,
+    position: Position,
+    place: Place,
+    /// The entry at `place`, which the table owns.
+    entry: ManuallyDrop<Entry>,
+}
+
+impl EntryTable {
+    /// Entries held.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.words.len()
+    }
+
+    /// True if no entry is held.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.words.is_empty()
+    }
+
+    /// Entries that have an expiry.
+    #[inline]
+    pub fn volatile(&self) -> usize {
+        self.volatile
+    }
+
+    /// The entry of a key.
+    #[inline]
+    pub fn lookup(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        let (_, address) = self.find(key)?;
+        // SAFETY: the table owns the entry; `&self` keeps it unchanged for the result's life.
+        Some(unsafe { EntryRef::from_address(address) })
+    }
+
+    /// The entry of a key, to be changed.
+    #[inline]
+    pub fn lookup_mut(&mut self, key: &Key<'_>) -> Option<EntryMut<'_>> {
+        let (place, address) = self.find(key)?;
+        // SAFETY: the table owns the entry; ManuallyDrop leaves it the owner, and `&mut self` makes
+        // the result the only way to the entry.
+        let entry = ManuallyDrop::new(unsafe { Entry::from_address(address) });
+        Some(EntryMut { table: self, position: key.position, place, entry })
+    }
+
+    /// Adds an entry whose key is not there yet.
+    #[inline]
+    pub fn insert(&mut self, hasher: &Hasher, position: Position, entry: Entry) {
+        let expiry = entry.view().expiry().map(|expiry| expiry.0);
+        self.volatile += usize::from(expiry.is_some());
+        let address = entry.into_address();
+        self.words.insert(position, address, expiry, |address| {
+            // SAFETY: the table owns the entry and nothing changes it during this call.
+            let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
+            hasher.key(view.key()).position
+        });
+    }
+
+    /// Takes out the entry of a key.
+    pub fn remove(&mut self, key: &Key<'_>) -> Option<Entry> {
+        Some(self.lookup_mut(key)?.remove())
+    }
+
+    /// Fetches what a lookup at this position reads first.
+    #[inline]
+    pub fn prefetch_bucket(&self, position: Position) {
+        self.words.prefetch_bucket(position);
+    }
+
+    /// Fetches the entry that a lookup at this position will probably compare; reads the bucket.
+    #[inline]
+    pub fn prefetch_entry(&self, position: Position) {
+        if let Some(address) = self.words.candidate(position) {
+            table::prefetch(std::ptr::without_provenance(address as usize));
+        }
+    }
+
+    /// One step of a scan: see `Table::scan`.
+    pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(EntryRef<'_>)) -> u64 {
+        // SAFETY: the table owns the entry; `&self` keeps it unchanged during the call.
+        self.words.scan(cursor, count, |address| emit(unsafe { EntryRef::from_address(address) }))
+    }
+
+    /// The number of entries whose keys lie in a hash slot. `slot_of` is asked where slots share.
+    pub fn count_in_slot(&self, slot: u16, slot_of: impl Fn(&[u8]) -> u16) -> usize {
+        self.words.count_in_slot(slot, |address| {
+            // SAFETY: the table owns the entry; `&self` keeps it unchanged during the call.
+            let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
+            slot_of(view.key()) == slot
+        })
+    }
+
+    /// An entry, each with the same probability.
+    pub fn random(&self, random: impl FnMut() -> u64) -> Option<EntryRef<'_>> {
+        // SAFETY: the table owns the entry; `&self` keeps it unchanged for the result's life.
+        self.words.random(random).map(|address| unsafe { EntryRef::from_address(address) })
+    }
+
+    /// What is known of the range of entries that holds `prefix`: see `Table::range`.
+    #[inline]
+    pub fn range(&self, prefix: u32) -> Option<table::Range> {
+        self.words.range(prefix)
+    }
+
+    /// Asks about every volatile entry in the range that holds `prefix`, and gives away the removed
+    /// ones. Returns the number asked about. `not_before` is the earliest next expiry to remember.
+    pub fn visit_volatile(
+        &mut self,
+        prefix: u32,
+        not_before: Millis,
+        mut judge: impl FnMut(EntryRef<'_>) -> Verdict,
+        mut removed: impl FnMut(Entry),
+    ) -> usize {
+        let volatile = &mut self.volatile;
+        self.words.visit_volatile(
+            prefix,
+            not_before.0,
+            |address| {
+                // SAFETY: the table owns the entry and nothing changes it during this call.
+                let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
+                match (judge(view), view.expiry()) {
+                    (Verdict::Keep, Some(expiry)) => Fate::Keep(expiry.0),
+                    (Verdict::Keep, None) => Fate::Keep(i64::MAX),
+                    (Verdict::Remove, _) => Fate::Remove,
+                }
+            },
+            |address| {
+                *volatile -= 1;
+                // SAFETY: the word has just left the table, so its entry has no other owner.
+                removed(unsafe { Entry::from_address(address) });
+            },
+        )
+    }
+
+    /// Frees one segment's entries, giving boxed values to `boxed`; returns how many entries went, 0
+    /// when none is left. Between two calls only this and `len` make sense.
+    pub fn free_segment(&mut self, mut boxed: impl FnMut(Box<Value>)) -> usize {
+        let before = self.words.len();
+        self.words.drain_segment(|address| {
+            // SAFETY: the word has just left the table, so its entry has no other owner.
+            let mut entry = unsafe { Entry::from_address(address) };
+            if let Some(value) = entry.take_boxed() {
+                boxed(value);
+            }
+        });
+        self.volatile = self.volatile.min(self.words.len());
+        before - self.words.len()
+    }
+
+    /// Bytes of the table itself, without its entries.
+    pub fn bytes(&self) -> usize {
+        self.words.bytes()
+    }
+
+    #[inline(always)]
+    fn find(&self, key: &Key<'_>) -> Option<(Place, u64)> {
+        self.words.find(key.position, |address| {
+            // SAFETY: the table owns the entry; `&self` keeps it unchanged during the call.
+            let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
+            view.key() == key.bytes
+        })
+    }
+}
+
+impl Drop for EntryTable {
+    fn drop(&mut self) {
+        while self.free_segment(drop) > 0 {}
+    }
+}
+
+impl<'a> EntryMut<'a> {
+    /// A view of the entry.
+    #[inline]
+    pub fn view(&self) -> EntryRef<'_> {
+        self.entry.view()
+    }
+
+    /// A view for as long as the table is borrowed.
+    #[inline]
+    pub fn into_view(self) -> EntryRef<'a> {
+        // SAFETY: the table owns the entry, and its borrow passes from `self` to the result.
+        unsafe { EntryRef::from_address(self.table.words.payload(self.place)) }
+    }
+
+    /// Takes the entry out of the table.
+    pub fn remove(self) -> Entry {
+        let address = self.table.words.remove(self.position, self.place);
+        self.table.volatile -= usize::from(self.entry.view().expiry().is_some());
+        // SAFETY: the word has just left the table, and the alias in `self` ends here.
+        unsafe { Entry::from_address(address) }
+    }
+
+    /// `Entry::set`.
+    #[inline]
+    pub fn set(&mut self, value: NewValue<'_>, expiry: Option<Millis>) -> Option<Box<Value>> {
+        let was = self.view().expiry();
+        let old = self.change(|entry| entry.set(value, expiry));
+        self.note_expiry(was, expiry);
+        old
+    }
+
+    /// `Entry::set_value`.
+    pub fn set_value(&mut self, value: NewValue<'_>) -> Option<Box<Value>> {
+        self.change(|entry| entry.set_value(value))
+    }
+
+    /// `Entry::set_expiry`.
+    pub fn set_expiry(&mut self, expiry: Option<Millis>) {
+        let was = self.view().expiry();
+        self.change(|entry| entry.set_expiry(expiry));
+        self.note_expiry(was, expiry);
+    }
+
+    /// `Entry::value_mut`.
+    pub fn value_mut(&mut self) -> Option<&mut Value> {
+        self.entry.value_mut()
+    }
+
+    /// `Entry::str_mut`.
+    pub fn str_mut(&mut self) -> Option<&mut [u8]> {
+        self.entry.str_mut()
+    }
+
+    /// `Entry::append`.
+    pub fn append(&mut self, bytes: &[u8]) -> Result<u64, WrongType> {
+        self.change(|entry| entry.append(bytes))
+    }
+
+    /// `Entry::write_at`.
+    pub fn write_at(&mut self, offset: u64, bytes: &[u8]) -> Result<u64, WrongType> {
+        self.change(|entry| entry.write_at(offset, bytes))
+    }
+
+    /// `Entry::set_epoch`.
+    #[inline]
+    pub fn set_epoch(&mut self, epoch: u8) {
+        self.entry.set_epoch(epoch);
+    }
+
+    /// `Entry::set_access`.
+    #[inline]
+    pub fn set_access(&mut self, access: u32) {
+        self.entry.set_access(access);
+    }
+
+    /// Changes the entry and tells the table where it has moved. The old address is not read again.
+    #[inline]
+    fn change<R>(&mut self, change: impl FnOnce(&mut Entry) -> R) -> R {
+        let before = self.entry.0;
+        let result = change(&mut self.entry);
+        if self.entry.0 != before {
+            let address = self.entry.0.as_ptr().expose_provenance() as u64;
+            self.table.words.replace(self.place, address);
+        }
+        result
+    }
+
+    #[inline]
+    fn note_expiry(&mut self, was: Option<Millis>, is: Option<Millis>) {
+        if was == is {
+            return;
+        }
+        self.table.words.set_expiry(self.place, is.map(|expiry| expiry.0));
+        self.table.volatile += usize::from(is.is_some());
+        self.table.volatile -= usize::from(was.is_some());
+    }
+}
