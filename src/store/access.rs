@@ -28,16 +28,28 @@ pub enum AccessPolicy {
 pub struct Access {
     /// The time of the command.
     pub now: Millis,
-    /// How to record the access; None for CLIENT NO-TOUCH and lookups that are not accesses.
-    pub policy: Option<AccessPolicy>,
+    /// How accesses are recorded.
+    pub policy: AccessPolicy,
+    /// False for CLIENT NO-TOUCH and for lookups that are no accesses.
+    pub touch: bool,
     /// Random bits, for the counter of LFU.
     pub chance: u32,
 }
 
 impl Access {
-    /// A lookup that leaves no trace.
-    pub fn untouched(now: Millis) -> Self {
-        Self { now, policy: None, chance: 0 }
+    /// The access clock of an entry made by this access.
+    #[inline]
+    pub fn initial(&self) -> u32 {
+        self.policy.initial(self.now)
+    }
+
+    /// The access clock `clock` after this access.
+    #[inline]
+    pub fn touched(&self, clock: u32) -> u32 {
+        if !self.touch {
+            return clock;
+        }
+        self.policy.touched(clock, self.now, self.chance)
     }
 }
 

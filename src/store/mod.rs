@@ -1,5 +1,12 @@
 //! The keyspace: keys, values, expiry. Invariant: time and chance are arguments; no I/O, no command.
 
 pub mod access;
+pub mod budget;
+pub mod db;
 pub mod entry;
+pub mod expire;
+pub mod graveyard;
 pub mod key;
+pub mod memory;
+pub mod partition;
+pub mod scan;

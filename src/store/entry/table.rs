@@ -12,10 +12,18 @@ use crate::store::key::{Hasher, Key};
 use crate::types::{Value, WrongType};
 
 /// Entries by key.
-#[derive(Default)]
 pub struct EntryTable {
     words: Table,
     volatile: usize,
+    /// No volatile entry expires before this, except those that an unfinished round of expiry has
+    /// yet to come to (see `expire.rs`).
+    next_expiry: i64,
+}
+
+impl Default for EntryTable {
+    fn default() -> Self {
+        Self { words: Table::default(), volatile: 0, next_expiry: i64::MAX }
+    }
 }
 
 /// What a visitor decides about a volatile entry.
@@ -55,6 +63,17 @@ impl EntryTable {
         self.volatile
     }
 
+    /// The bound before which no entry expires, as `set_next_expiry` and later changes left it.
+    #[inline]
+    pub fn next_expiry(&self) -> Millis {
+        Millis(self.next_expiry)
+    }
+
+    /// Replaces the bound, for a round of expiry, which computes it anew.
+    pub fn set_next_expiry(&mut self, bound: Millis) {
+        self.next_expiry = bound.0;
+    }
+
     /// The entry of a key.
     #[inline]
     pub fn lookup(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
@@ -77,7 +96,10 @@ impl EntryTable {
     #[inline]
     pub fn insert(&mut self, hasher: &Hasher, position: Position, entry: Entry) {
         let expiry = entry.view().expiry().map(|expiry| expiry.0);
-        self.volatile += usize::from(expiry.is_some());
+        if let Some(expiry) = expiry {
+            self.volatile += 1;
+            self.next_expiry = self.next_expiry.min(expiry);
+        }
         let address = entry.into_address();
         self.words.insert(position, address, expiry, |address| {
             // SAFETY: the table owns the entry and nothing changes it during this call.
@@ -220,6 +242,18 @@ impl<'a> EntryMut<'a> {
         unsafe { Entry::from_address(address) }
     }
 
+    /// Puts another entry of the same key in this one's place and returns the old one.
+    pub fn exchange(mut self, entry: Entry) -> Entry {
+        assert!(self.view().key() == entry.view().key(), "the place belongs to the key");
+        let was = self.view().expiry();
+        let is = entry.view().expiry();
+        let old = self.table.words.payload(self.place);
+        self.table.words.replace(self.place, entry.into_address());
+        self.note_expiry(was, is);
+        // SAFETY: the word now holds the new entry, and the alias in `self` ends here.
+        unsafe { Entry::from_address(old) }
+    }
+
     /// `Entry::set`.
     #[inline]
     pub fn set(&mut self, value: NewValue<'_>, expiry: Option<Millis>) -> Option<Box<Value>> {
@@ -293,5 +327,8 @@ impl<'a> EntryMut<'a> {
         self.table.words.set_expiry(self.place, is.map(|expiry| expiry.0));
         self.table.volatile += usize::from(is.is_some());
         self.table.volatile -= usize::from(was.is_some());
+        if let Some(expiry) = is {
+            self.table.next_expiry = self.table.next_expiry.min(expiry.0);
+        }
     }
 }

@@ -1,0 +1,113 @@
+//! Active expiry in simulated time.
+
+use std::collections::BTreeMap;
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::base::siphash::HashKey;
+use crate::base::slot::Slot;
+use crate::store::access::{Access, AccessPolicy};
+use crate::store::entry::NewValue;
+use crate::store::key::Hasher;
+
+type Model = BTreeMap<(usize, Vec<u8>), Option<i64>>;
+
+fn partition(databases: usize) -> Partition {
+    let slot = |number| Slot::from_number(number).expect("below 16384");
+    Partition::new(slot(0), slot(16383), databases, Hasher::new(HashKey { k0: 5, k1: 6 }))
+}
+
+fn set(partition: &mut Partition, db: usize, name: &[u8], expiry: Option<i64>, now: i64) {
+    let access = Access { now: Millis(now), policy: AccessPolicy::Lru, touch: true, chance: 0 };
+    let db = partition.db_mut(db);
+    db.set(&db.key(name), NewValue::Int(1), expiry.map(Millis), &access);
+}
+
+#[test]
+fn keys_that_expire_together_go_within_two_seconds() {
+    let mut partition = partition(1);
+    for number in 0..100_000i64 {
+        set(&mut partition, 0, number.to_string().as_bytes(), Some(10_000 + number % 1000), 0);
+    }
+    for number in 0..1000 {
+        set(&mut partition, 0, format!("stays:{number}").as_bytes(), None, 0);
+    }
+    let mut expired = 0;
+    for now in (9000..12_002).step_by(10) {
+        // 5000 units are some 200 microseconds: housekeeping gets 2 of 100.
+        let mut budget = Budget::new(5000);
+        let slice = expire_slice(&mut partition, Millis(now), &mut budget, |_, entry| {
+            assert!(entry.is_expired(Millis(now)));
+            expired += 1;
+        });
+        assert!(slice.keys == 0 || now > 10_000);
+    }
+    assert_eq!((expired, partition.db(0).len()), (100_000, 1000));
+    assert_eq!(partition.db(0).expires(), 0);
+}
+
+#[test]
+fn quiet_databases_cost_nothing() {
+    let mut partition = partition(16);
+    for number in 0..5000 {
+        set(&mut partition, 3, format!("{number}").as_bytes(), Some(1_000_000), 0);
+    }
+    for now in 0..100 {
+        let mut budget = Budget::new(10);
+        let slice = expire_slice(&mut partition, Millis(now * 1000), &mut budget, |_, _| ());
+        assert_eq!((slice, budget.left()), (Expired { keys: 0, done: true }, 10));
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 32, ..ProptestConfig::default() })]
+
+    #[test]
+    fn expired_keys_go_and_no_others(
+        steps in prop::collection::vec(
+            (0usize..3, 0u16..3000, 0u16..800, prop::option::of(0i64..5000), 0i64..400, 0u8..6),
+            1..30,
+        ),
+        units in 50usize..3000,
+    ) {
+        let mut partition = partition(3);
+        let mut model: Model = BTreeMap::new();
+        let mut now = 0;
+        let slice = |partition: &mut Partition, model: &mut Model, now: i64| {
+            let mut budget = Budget::new(units);
+            expire_slice(partition, Millis(now), &mut budget, |db, entry| {
+                let expiry = model.remove(&(db, entry.key().to_vec())).expect("once");
+                assert!(expiry.is_some_and(|expiry| now > expiry));
+            })
+        };
+        for (db, first, count, ttl, wait, other) in steps {
+            for number in first..first + count {
+                let name = number.to_string().into_bytes();
+                set(&mut partition, db, &name, ttl.map(|ttl| now + ttl), now);
+                model.insert((db, name), ttl.map(|ttl| now + ttl));
+            }
+            if other == 0 {
+                partition.swap_dbs(0, 1);
+                model = model
+                    .into_iter()
+                    .map(|((db, name), expiry)| (([1, 0, 2][db], name), expiry))
+                    .collect();
+            }
+            if other == 1 {
+                partition.flush(2);
+                model.retain(|(db, _), _| *db != 2);
+            }
+            slice(&mut partition, &mut model, now);
+            now += wait;
+        }
+        // Two seconds after the last expiry nothing is left to find.
+        for _ in 0..2000 {
+            slice(&mut partition, &mut model, now);
+            now += 10;
+        }
+        prop_assert!(model.values().all(|expiry| expiry.is_none_or(|at| at + 2000 > now)));
+        let left: usize = partition.dbs().iter().map(crate::store::db::Db::len).sum();
+        prop_assert_eq!(left, model.len());
+    }
+}

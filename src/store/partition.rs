@@ -1,0 +1,111 @@
+//! A partition: the keys of a contiguous range of hash slots, in all databases.
+//! Invariant: `Send`, and never shared: a partition moves between cores in a `Box`, by value, and
+//! whoever has it is the only one who can see its keys.
+
+use super::budget::Budget;
+use super::db::Db;
+use super::expire::ExpireCursor;
+use super::graveyard::Graveyard;
+use super::key::Hasher;
+use crate::base::slot::Slot;
+
+/// A core's part of the keyspace.
+pub struct Partition {
+    first_slot: Slot,
+    last_slot: Slot,
+    pub(super) dbs: Vec<Db>,
+    hasher: Hasher,
+    pub(super) graveyard: Graveyard,
+    pub(super) expire: ExpireCursor,
+}
+
+const fn assert_send<T: Send>() {}
+const _: () = assert_send::<Partition>();
+
+impl Partition {
+    /// An empty partition of the slots from `first_slot` to `last_slot`, both included.
+    pub fn new(first_slot: Slot, last_slot: Slot, databases: usize, hasher: Hasher) -> Self {
+        assert!(first_slot.get() <= last_slot.get() && databases > 0, "a range that is not empty");
+        Self {
+            first_slot,
+            last_slot,
+            dbs: (0..databases).map(|_| Db::new(hasher)).collect(),
+            hasher,
+            graveyard: Graveyard::default(),
+            expire: ExpireCursor::default(),
+        }
+    }
+
+    /// The first slot of the range.
+    pub fn first_slot(&self) -> Slot {
+        self.first_slot
+    }
+
+    /// The last slot of the range.
+    pub fn last_slot(&self) -> Slot {
+        self.last_slot
+    }
+
+    /// True if the keys of this slot are here.
+    pub fn covers(&self, slot: Slot) -> bool {
+        (self.first_slot.get()..=self.last_slot.get()).contains(&slot.get())
+    }
+
+    /// The hasher of all its keys.
+    pub fn hasher(&self) -> &Hasher {
+        &self.hasher
+    }
+
+    /// The databases, by index.
+    pub fn dbs(&self) -> &[Db] {
+        &self.dbs
+    }
+
+    /// A database; `index` is below the number of databases, which SELECT checks.
+    #[inline]
+    pub fn db(&self, index: usize) -> &Db {
+        &self.dbs[index]
+    }
+
+    /// A database, to be changed.
+    #[inline]
+    pub fn db_mut(&mut self, index: usize) -> &mut Db {
+        &mut self.dbs[index]
+    }
+
+    /// Two different databases, for MOVE and COPY; None if the indexes are equal.
+    pub fn db_pair_mut(&mut self, one: usize, other: usize) -> Option<[&mut Db; 2]> {
+        self.dbs.get_disjoint_mut([one, other]).ok()
+    }
+
+    /// What waits to be freed.
+    pub fn graveyard(&mut self) -> &mut Graveyard {
+        &mut self.graveyard
+    }
+
+    /// Exchanges the contents of two databases. Source: SWAPDB.
+    pub fn swap_dbs(&mut self, one: usize, other: usize) {
+        self.dbs.swap(one, other);
+        // A round of expiry may be half way through one of them.
+        self.expire = ExpireCursor::default();
+        self.dbs.iter_mut().for_each(Db::forget_next_expiry);
+    }
+
+    /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
+    pub fn flush(&mut self, index: usize) {
+        let table = self.dbs[index].flush();
+        self.graveyard.bury_table(table);
+    }
+
+    /// Empties all databases. Source: FLUSHALL.
+    pub fn flush_all(&mut self) {
+        for index in 0..self.dbs.len() {
+            self.flush(index);
+        }
+    }
+
+    /// Frees some of what has been deleted; returns the number of objects freed.
+    pub fn free_slice(&mut self, budget: &mut Budget) -> usize {
+        self.graveyard.free_slice(budget)
+    }
+}
