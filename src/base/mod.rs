@@ -1,7 +1,13 @@
 //! What everything stands on. Invariant: no I/O, no Redis semantics, no other module of ours.
 
+pub mod alloc;
 pub mod crc;
+mod float_scan;
+pub mod glob;
+mod grisu;
+pub mod long_double;
 pub mod mailbox;
+pub mod number;
 pub mod rng;
 pub mod siphash;
 pub mod slot;

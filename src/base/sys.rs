@@ -1,6 +1,6 @@
 //! The processor's time stamp counter: whether it can be trusted as a clock, and reading it. The
-//! only file of `base` that speaks to the processor directly. Source: Intel SDM volume 3, "Invariant
-//! TSC"; AMD APM volume 3, CPUID Fn8000_0007.
+//! only file of `base` that speaks to the processor directly. Source: Intel SDM volume 3,
+//! "Invariant TSC"; AMD APM volume 3, CPUID Fn8000_0007.
 
 #![allow(unsafe_code)]
 
@@ -25,7 +25,8 @@ pub(super) fn has_invariant_tsc() -> bool {
 pub(super) fn read_tsc() -> u64 {
     #[cfg(target_arch = "x86_64")]
     // SAFETY: every x86_64 processor has RDTSC, it touches no memory, and Linux leaves it open to
-    // user space; a task that forbids it for itself (PR_SET_TSC) would get SIGSEGV, and we never do.
+    // user space; a task that forbids it for itself (PR_SET_TSC) would get SIGSEGV, and we never
+    // do.
     unsafe {
         std::arch::x86_64::_rdtsc()
     }

@@ -1,0 +1,260 @@
+//! The global allocator's accounting: how many bytes are held, exactly, at the price of a few
+//! instructions per allocation.
+//!
+//! Each thread that registered counts in a counter of its own, which only it writes: a load, an
+//! addition and a store, without a locked instruction. The others share one counter. A free counts
+//! on the thread that frees, so one counter may be negative; the sum is right.
+//! An allocation counts with the size of its class in mimalloc (mimalloc's page-queue.c): what it
+//! really takes, not what was asked for.
+
+#![allow(unsafe_code)]
+
+use std::alloc::{GlobalAlloc, Layout};
+use std::cell::Cell;
+use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
+
+/// An allocator that counts what it hands out of `A`. Make it the global one:
+///
+/// ```ignore
+/// #[global_allocator]
+/// static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
+/// ```
+pub struct Counting<A>(pub A);
+
+// SAFETY: every call goes to `A`, which fulfils the contract, with the arguments unchanged;
+// counting neither allocates nor unwinds.
+unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
+    #[inline]
+    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those that `A` wants.
+        let allocated = unsafe { self.0.alloc(layout) };
+        count_allocation(allocated, layout.size());
+        allocated
+    }
+
+    #[inline]
+    unsafe fn alloc_zeroed(&self, layout: Layout) -> *mut u8 {
+        // SAFETY: the caller's promises are those that `A` wants.
+        let allocated = unsafe { self.0.alloc_zeroed(layout) };
+        count_allocation(allocated, layout.size());
+        allocated
+    }
+
+    #[inline]
+    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
+        // SAFETY: the caller's promises are those that `A` wants.
+        unsafe { self.0.dealloc(pointer, layout) };
+        count(-(class_size(layout.size()) as i64), 0);
+    }
+
+    #[inline]
+    unsafe fn realloc(&self, pointer: *mut u8, layout: Layout, new_size: usize) -> *mut u8 {
+        // SAFETY: the caller's promises are those that `A` wants.
+        let allocated = unsafe { self.0.realloc(pointer, layout, new_size) };
+        if !allocated.is_null() {
+            count(class_size(new_size) as i64 - class_size(layout.size()) as i64, 1);
+        }
+        allocated
+    }
+}
+
+/// Bytes that the process holds now, at the sizes of their classes. Exact when no thread allocates
+/// meanwhile.
+pub fn used_memory() -> usize {
+    let registered = REGISTERED.load(Ordering::Acquire).min(THREADS_MAX);
+    let own: i64 = COUNTERS[..registered].iter().map(Counter::bytes).sum();
+    usize::try_from(own + SHARED_BYTES.load(Ordering::Relaxed)).unwrap_or(0)
+}
+
+/// Gives the calling thread a counter of its own, for its lifetime; a second call changes nothing.
+/// Past `THREADS_MAX` threads it goes on with the shared one: slower, just as right.
+pub fn register_thread() {
+    if MINE.get().is_none() {
+        let index = REGISTERED.fetch_add(1, Ordering::AcqRel);
+        MINE.set(COUNTERS.get(index));
+    }
+}
+
+/// Bytes that the calling thread has allocated less those it has freed, since it registered.
+/// Negative where it frees what others allocated; 0 for a thread that did not register.
+pub fn thread_memory() -> i64 {
+    MINE.get().map_or(0, Counter::bytes)
+}
+
+/// How many times the calling thread has allocated or reallocated since it registered; 0 if it did
+/// not.
+pub fn thread_allocations() -> u64 {
+    MINE.get().map_or(0, |mine| mine.allocations.load(Ordering::Relaxed))
+}
+
+/// What an allocation of `size` bytes takes: 8 bytes, 16-byte steps up to 64, four classes per
+/// doubling above, whole pages for what is larger than any class. Never less than `size`.
+#[inline]
+pub fn class_size(size: usize) -> usize {
+    if size <= 8 {
+        return 8;
+    }
+    if size <= 64 {
+        return size.next_multiple_of(16);
+    }
+    if size > CLASS_SIZE_MAX {
+        return size.saturating_add(PAGE_SIZE - 1) & !(PAGE_SIZE - 1);
+    }
+    // The highest bit of `size - 1` says the doubling, the two bits below it the class in there.
+    let step = 1usize << ((size - 1).ilog2() - 2);
+    (size + step - 1) & !(step - 1)
+}
+
+/// What one thread has allocated. Alone on its cache lines, which only that thread writes.
+#[repr(align(128))]
+struct Counter {
+    bytes: AtomicI64,
+    allocations: AtomicU64,
+}
+
+impl Counter {
+    const fn new() -> Self {
+        Self { bytes: AtomicI64::new(0), allocations: AtomicU64::new(0) }
+    }
+
+    fn bytes(&self) -> i64 {
+        self.bytes.load(Ordering::Relaxed)
+    }
+}
+
+#[inline(always)]
+fn count_allocation(allocated: *mut u8, size: usize) {
+    if !allocated.is_null() {
+        count(class_size(size) as i64, 1);
+    }
+}
+
+#[inline(always)]
+fn count(bytes: i64, allocations: u64) {
+    // A thread-local that needs neither initialisation nor destruction can be read at any time,
+    // also while a thread ends, and does not allocate.
+    if let Some(mine) = MINE.get() {
+        // Load and store instead of fetch_add: nobody else writes. Wrapping, because an allocator
+        // must not panic.
+        mine.bytes.store(mine.bytes().wrapping_add(bytes), Ordering::Relaxed);
+        let counted = mine.allocations.load(Ordering::Relaxed).wrapping_add(allocations);
+        mine.allocations.store(counted, Ordering::Relaxed);
+    } else {
+        SHARED_BYTES.fetch_add(bytes, Ordering::Relaxed);
+    }
+}
+
+thread_local! {
+    static MINE: Cell<Option<&'static Counter>> = const { Cell::new(None) };
+}
+
+static COUNTERS: [Counter; THREADS_MAX] = [const { Counter::new() }; THREADS_MAX];
+/// How many threads asked for a counter; may exceed `THREADS_MAX`.
+static REGISTERED: AtomicUsize = AtomicUsize::new(0);
+static SHARED_BYTES: AtomicI64 = AtomicI64::new(0);
+
+/// More than there are cores in a machine; 128 KiB that cost nothing until touched.
+const THREADS_MAX: usize = 1024;
+/// Up to here mimalloc (version 3) has classes; what is larger gets whole pages.
+const CLASS_SIZE_MAX: usize = 512 << 10;
+const PAGE_SIZE: usize = 4096;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use mimalloc::MiMalloc;
+    use proptest::prelude::*;
+
+    static ALLOCATOR: Counting<MiMalloc> = Counting(MiMalloc);
+
+    fn layout(size: usize) -> Layout {
+        Layout::from_size_align(size, 8).expect("a small layout")
+    }
+
+    /// Runs in a thread of its own, which no other test counts on.
+    fn on_a_thread(test: impl FnOnce() + Send + 'static) {
+        assert!(std::thread::spawn(test).join().is_ok());
+    }
+
+    #[test]
+    fn what_is_held_is_counted_on_the_thread() {
+        on_a_thread(|| {
+            register_thread();
+            register_thread();
+            // SAFETY: each pointer comes from this allocator with the layout it is given back with.
+            unsafe {
+                let first = ALLOCATOR.alloc(layout(100));
+                assert_eq!((thread_memory(), thread_allocations()), (112, 1));
+                let second = ALLOCATOR.alloc_zeroed(layout(1));
+                assert_eq!((thread_memory(), thread_allocations()), (120, 2));
+                let first = ALLOCATOR.realloc(first, layout(100), 1000);
+                assert_eq!((thread_memory(), thread_allocations()), (8 + 1024, 3));
+                ALLOCATOR.dealloc(second, layout(1));
+                ALLOCATOR.dealloc(first, layout(1000));
+            }
+            assert_eq!((thread_memory(), thread_allocations()), (0, 3));
+        });
+    }
+
+    #[test]
+    fn a_free_counts_where_it_happens() {
+        // SAFETY: the layout is not empty.
+        let address = unsafe { ALLOCATOR.alloc(layout(1 << 20)) }.expose_provenance();
+        on_a_thread(move || {
+            register_thread();
+            let pointer = std::ptr::with_exposed_provenance_mut(address);
+            // SAFETY: allocated above with this layout, and freed only here.
+            unsafe { ALLOCATOR.dealloc(pointer, layout(1 << 20)) };
+            assert_eq!((thread_memory(), thread_allocations()), (-(1 << 20), 0));
+        });
+    }
+
+    #[test]
+    fn the_sum_has_what_any_thread_holds() {
+        const SIZE: usize = 64 << 20;
+        let before = used_memory();
+        // SAFETY: the layout is not empty; the memory is given back with the same layout.
+        unsafe {
+            let held = ALLOCATOR.alloc(layout(SIZE));
+            // Other tests allocate meanwhile, but far less.
+            assert!(used_memory() - before > SIZE - (4 << 20));
+            ALLOCATOR.dealloc(held, layout(SIZE));
+        }
+    }
+
+    #[test]
+    fn threads_without_a_counter_count_nothing_of_their_own() {
+        on_a_thread(|| {
+            // SAFETY: allocated and freed with one layout.
+            unsafe { ALLOCATOR.dealloc(ALLOCATOR.alloc(layout(50)), layout(50)) };
+            assert_eq!((thread_memory(), thread_allocations()), (0, 0));
+        });
+    }
+
+    unsafe extern "C" {
+        /// mimalloc's own word on the size of a class.
+        safe fn mi_good_size(size: usize) -> usize;
+    }
+
+    #[test]
+    fn classes_are_those_of_mimalloc() {
+        assert_eq!(
+            [0, 1, 8, 9, 64, 65, 81, 113, 129].map(class_size),
+            [8, 8, 8, 16, 64, 80, 96, 128, 160]
+        );
+        let around = |size: usize| [size - 1, size, size + 1];
+        let powers = (4..30).flat_map(|power| [4, 5, 6, 7].map(|quarters| quarters << power >> 2));
+        for size in (0..10_000).chain(powers.flat_map(around)) {
+            assert_eq!(class_size(size), mi_good_size(size), "{size}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_class_is_tight_and_closed(size in 1usize..1 << 40) {
+            let class = class_size(size);
+            prop_assert!(class >= size && class_size(class) == class);
+            prop_assert!(class - size <= (size / 4).max(15));
+        }
+    }
+}
