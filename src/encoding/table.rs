@@ -560,7 +560,7 @@ fn next_prefix(prefix: u32, depth: u8) -> Option<u32> {
 
 /// `random` scaled to `0..bound`.
 fn below(random: u64, bound: usize) -> usize {
-    (u128::from(random) * bound as u128 >> 64) as usize
+    ((u128::from(random) * bound as u128) >> 64) as usize
 }
 
 #[inline(always)]
