@@ -98,7 +98,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
         let Some(connection) = self.clients.get(index) else { return };
         self.served += 1;
-        if connection.may_run() && connection.input.is_idle() && !connection.is_ready {
+        // One source a client and turn: what comes behind it must not run before it.
+        let first = connection.staged_turn != self.turns;
+        if first && connection.may_run() && connection.input.is_idle() && !connection.is_ready {
             connection.is_ready = true;
             let source = self.stage.add_source(Source::Lease(lease));
             return self.stage_source(index, source, Some(lease));
@@ -212,8 +214,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Parses one source of a client; what is not a complete command goes to the query buffer.
     fn stage_source(&mut self, index: u32, source: u32, lease: Option<BufferLease>) {
-        let Core { clients, stage, ring, worker, ready, .. } = self;
+        let Core { clients, stage, ring, worker, ready, turns, .. } = self;
         let Some(connection) = clients.get(index) else { return };
+        connection.staged_turn = *turns;
         let limits = Limits {
             authenticated: connection.session.facts.authenticated,
             word_bytes_max: worker.config.proto_max_bulk_len as i64,

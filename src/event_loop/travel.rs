@@ -36,8 +36,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Batch(batch) if batch.home == self.worker.core => self.came_home(batch),
-            Message::Batch(batch) => self.run_batch(batch),
+            Message::Batch(batch) => {
+                self.served += 1;
+                self.run_batch(batch);
+            }
             Message::LoanRequest(request) => {
                 for owner in request.owners.iter() {
                     self.mail.post(owner, Message::Lend(request.id));
@@ -107,40 +109,30 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Sends a batch to the core of its client.
-    pub(super) fn go_home(&mut self, mut batch: Box<Batch>) {
-        if batch.home == self.worker.core {
-            return self.came_home(batch);
-        }
+    pub(super) fn send_home(&mut self, mut batch: Box<Batch>) {
         batch.time = self.worker.now;
         self.worker.stats.totals.hops.add(1);
         self.mail.post(batch.home, Message::Batch(batch));
     }
 
-    /// A batch is home: its replies go to the client, and what is left of it runs on.
-    fn came_home(&mut self, mut batch: Box<Batch>) {
-        self.worker.now = self.worker.now.max(batch.time);
-        loop {
-            if !self.deliver(&mut batch) {
-                return self.keep_spare(batch);
-            }
-            if batch.is_done() {
-                return self.batch_done(batch);
-            }
-            if self.clients.get(batch.client).is_some_and(|connection| connection.must_stall()) {
-                if let Some(connection) = self.clients.get(batch.client) {
-                    connection.away = false;
-                    connection.stalled = Some(batch);
-                }
-                return;
-            }
-            if !self.next_needs_home(&batch) {
-                return self.run_batch(batch);
-            }
-            match self.run_at_home(batch) {
-                Some(same) => batch = same,
-                None => return,
-            }
+    /// A batch is home and needs its client: its replies are delivered, and its next command runs if
+    /// that is one of the session. None if the batch is over or waits.
+    pub(super) fn at_home(&mut self, mut batch: Box<Batch>) -> Option<Box<Batch>> {
+        if !self.deliver(&mut batch) {
+            self.keep_spare(batch);
+            return None;
         }
+        if batch.is_done() {
+            self.batch_done(batch);
+            return None;
+        }
+        let connection = self.clients.get(batch.client)?;
+        if connection.must_stall() {
+            connection.away = false;
+            connection.stalled = Some(batch);
+            return None;
+        }
+        if self.next_needs_home(&batch) { self.run_at_home(batch) } else { Some(batch) }
     }
 
     /// Gives a batch's replies to its client. False if the client has gone.
@@ -288,10 +280,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
         match request {
-            None => self.came_home(batch),
+            None => self.run_batch(batch),
             Some(Request::Shutdown) => {
                 self.control.shut_down();
-                self.came_home(batch);
+                self.run_batch(batch);
             }
             Some(Request::RewriteConfig { config }) => {
                 let ticket = self.next_number();
@@ -309,7 +301,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Ok(()) => reply.ok(),
             Err(error) => reply.error(error),
         }
-        self.came_home(batch);
+        self.run_batch(batch);
     }
 
     /// Batches held by CLIENT PAUSE are tried again.
