@@ -142,6 +142,13 @@ impl Effects {
         }
     }
 
+    /// True if somebody reads the lines given to `propagate`: a line that costs a copy of a large
+    /// value is made only then.
+    #[inline]
+    pub fn wants_lines(&self) -> bool {
+        self.interest.journal
+    }
+
     /// Propagates nothing for this command, though it changed something.
     #[inline]
     pub fn propagate_nothing(&mut self) {

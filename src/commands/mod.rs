@@ -9,4 +9,12 @@ pub mod string;
 use crate::command::Command;
 
 /// Every slice of the table.
-pub const ALL: &[&[Command]] = &[connection::COMMANDS, string::COMMANDS];
+pub const ALL: &[&[Command]] = &[
+    connection::COMMANDS,
+    string::get::COMMANDS,
+    string::lcs::COMMANDS,
+    string::many::COMMANDS,
+    string::numeric::COMMANDS,
+    string::range::COMMANDS,
+    string::set::COMMANDS,
+];
