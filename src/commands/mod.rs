@@ -4,9 +4,20 @@
 //! thread.
 
 pub mod connection;
+pub mod generic;
+pub mod keyspace;
 pub mod string;
 
 use crate::command::Command;
 
 /// Every slice of the table.
-pub const ALL: &[&[Command]] = &[connection::COMMANDS, string::COMMANDS];
+pub const ALL: &[&[Command]] = &[
+    connection::COMMANDS,
+    generic::keys::COMMANDS,
+    generic::transfer::COMMANDS,
+    generic::expire::COMMANDS,
+    generic::scan::COMMANDS,
+    generic::object::COMMANDS,
+    keyspace::COMMANDS,
+    string::COMMANDS,
+];
