@@ -229,7 +229,7 @@ struct Condition {
 impl Condition {
     fn parse(args: Args<'_>, reply: &mut Reply<'_>) -> Result<Condition, CommandError> {
         let mut condition = Condition::default();
-        for word in args.iter_from(3) {
+        for word in args.iter_from(3).map(c_text) {
             let mut lower = [0; 2];
             if word.len() == lower.len() {
                 lower.copy_from_slice(word);
@@ -241,7 +241,7 @@ impl Condition {
                 b"gt" => condition.gt = true,
                 b"lt" => condition.lt = true,
                 _ => {
-                    reply.error([b"ERR Unsupported option ", c_text(word)].concat());
+                    reply.error([b"ERR Unsupported option ", word].concat());
                     return Err(CommandError::Written);
                 }
             }
@@ -265,7 +265,7 @@ impl Condition {
     }
 }
 
-/// What a stock server prints of a word in an error: all before its first zero byte.
+/// What a stock server sees of an option: all before its first zero byte.
 fn c_text(word: &[u8]) -> &[u8] {
     &word[..memchr::memchr(0, word).unwrap_or(word.len())]
 }
