@@ -119,6 +119,15 @@ impl Effects {
         }
     }
 
+    /// Reports a key that changed along with another one whose change is counted: the source of
+    /// RENAME and MOVE.
+    #[inline]
+    pub fn changed_along(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
     /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB).
     #[inline]
     pub fn changed_many(&mut self, count: u64) {

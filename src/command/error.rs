@@ -32,6 +32,15 @@ pub enum CommandError {
     OutOfMemory,
     NoAuth,
     LcsMixedOptions,
+    IntOutOfRange,
+    ExpireNxMixed,
+    ExpireGtAndLt,
+    NoValuesOnlyForHscan,
+    IdleTimeNotTracked,
+    FrequencyNotTracked,
+    MoveInCluster,
+    CopyInCluster,
+    SwapdbInCluster,
 }
 
 impl CommandError {
@@ -62,6 +71,27 @@ impl CommandError {
             Self::LcsMixedOptions => {
                 "ERR If you want both the length and indexes, please just use IDX."
             }
+            Self::IntOutOfRange => {
+                "ERR value is out of range, value must between -2147483648 and 2147483647"
+            }
+            Self::ExpireNxMixed => {
+                "ERR NX and XX, GT or LT options at the same time are not compatible"
+            }
+            Self::ExpireGtAndLt => "ERR GT and LT options at the same time are not compatible",
+            Self::NoValuesOnlyForHscan => "ERR NOVALUES option can only be used in HSCAN",
+            Self::IdleTimeNotTracked => {
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. \
+                 Please note that when switching between policies at \
+                 runtime LRU and LFU data will take some time to adjust."
+            }
+            Self::FrequencyNotTracked => {
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
+                 Please note that when switching between policies at \
+                 runtime LRU and LFU data will take some time to adjust."
+            }
+            Self::MoveInCluster => "ERR MOVE is not allowed in cluster mode",
+            Self::CopyInCluster => "ERR Copying to another database is not allowed in cluster mode",
+            Self::SwapdbInCluster => "ERR SWAPDB is not allowed in cluster mode",
         }
     }
 }

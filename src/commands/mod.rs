@@ -4,6 +4,8 @@
 //! thread.
 
 pub mod connection;
+pub mod generic;
+pub mod keyspace;
 pub mod string;
 
 use crate::command::Command;
@@ -17,4 +19,10 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    generic::keys::COMMANDS,
+    generic::transfer::COMMANDS,
+    generic::expire::COMMANDS,
+    generic::scan::COMMANDS,
+    generic::object::COMMANDS,
+    keyspace::COMMANDS,
 ];
