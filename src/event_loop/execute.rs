@@ -238,7 +238,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let Some(registered) = registered else { return Next::Home };
         if worker.is_paused(registered) {
-            return Next::Waits;
+            // It waits at home, where its client is shown as blocked.
+            return if batch.home == worker.core { Next::Waits } else { Next::Home };
         }
         match place(registered, args, *map) {
             Place::Home | Place::Whole => Next::Home,
@@ -260,6 +261,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(args) = batch.peek() else { return self.go_home(batch) };
         let Some(registered) = self.worker.table.lookup(args) else { return self.go_home(batch) };
         if self.worker.is_paused(registered) {
+            self.show_blocked(&batch, true);
             return self.paused.push(batch);
         }
         match place(registered, args, self.map) {
