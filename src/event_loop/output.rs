@@ -86,7 +86,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let bytes = &self.ring.last_output()[start..start + len];
             connection.output.push(Bytes::copy_from_slice(bytes));
         }
-        if let Some(bytes) = connection.output.next() {
+        if let Some(bytes) = connection.output.begin_send() {
             connection.sending = bytes.clone();
             connection.pending_ops += 1;
             let token = connection.token(Kind::Send, index);

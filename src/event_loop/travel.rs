@@ -71,7 +71,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Serves those who wait for this partition, in the order in which they came.
     pub(super) fn serve_seat(&mut self) {
         for _ in 0..SERVED_PER_TURN_MAX {
-            match self.seat.next() {
+            match self.seat.take_next() {
                 None => return,
                 // Those behind it must not make it wait again.
                 Some(Waiting::Batch(batch)) => self.run_batch_now(batch, true),
