@@ -41,6 +41,29 @@ pub enum CommandError {
     MoveInCluster,
     CopyInCluster,
     SwapdbInCluster,
+    WrongPass,
+    NoPasswordConfigured,
+    InternalConnection,
+    ProtocolVersion,
+    NoProto,
+    HelloNoAuth,
+    PingArity,
+    NotAnInt32,
+    SelectInCluster,
+    ClientName,
+    ClientIdNotPositive,
+    InvalidClientId,
+    MaxAgeNotAnInteger,
+    MaxAgeNotPositive,
+    IdleNotAnInteger,
+    IdleNotPositive,
+    NoSuchClient,
+    NotInImportMode,
+    PauseMode,
+    UnblockReason,
+    TimeoutNotAnInteger,
+    TimeoutNegative,
+    TimeoutOutOfRange,
 }
 
 impl CommandError {
@@ -92,6 +115,39 @@ impl CommandError {
             Self::MoveInCluster => "ERR MOVE is not allowed in cluster mode",
             Self::CopyInCluster => "ERR Copying to another database is not allowed in cluster mode",
             Self::SwapdbInCluster => "ERR SWAPDB is not allowed in cluster mode",
+            Self::WrongPass => "WRONGPASS invalid username-password pair or user is disabled.",
+            Self::NoPasswordConfigured => {
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
+            }
+            Self::InternalConnection => {
+                "ERR Cannot authenticate as an internal connection on non-cluster instances"
+            }
+            Self::ProtocolVersion => "ERR Protocol version is not an integer or out of range",
+            Self::NoProto => "NOPROTO unsupported protocol version",
+            Self::HelloNoAuth => {
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+            }
+            Self::PingArity => "ERR wrong number of arguments for 'ping' command",
+            Self::NotAnInt32 => {
+                "ERR value is out of range, value must between -2147483648 and 2147483647"
+            }
+            Self::SelectInCluster => "ERR SELECT is not allowed in cluster mode",
+            Self::ClientName => {
+                "ERR Client names cannot contain spaces, newlines or special characters."
+            }
+            Self::ClientIdNotPositive => "ERR client-id should be greater than 0",
+            Self::InvalidClientId => "ERR Invalid client ID",
+            Self::MaxAgeNotAnInteger => "ERR maxage is not an integer or out of range",
+            Self::MaxAgeNotPositive => "ERR maxage should be greater than 0",
+            Self::IdleNotAnInteger => "ERR idle is not an integer or out of range",
+            Self::IdleNotPositive => "ERR idle should be greater than 0",
+            Self::NoSuchClient => "ERR No such client",
+            Self::NotInImportMode => "ERR Server is not in import mode",
+            Self::PauseMode => "ERR CLIENT PAUSE mode must be WRITE or ALL",
+            Self::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+            Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
+            Self::TimeoutNegative => "ERR timeout is negative",
+            Self::TimeoutOutOfRange => "ERR timeout is out of range",
         }
     }
 }

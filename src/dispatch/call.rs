@@ -159,7 +159,8 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text.into_bytes());
             return true;
         }
-        if !facts.authenticated && !command.flags.has(Flags::NO_AUTH) {
+        let known = facts.authenticated || self.config.requirepass.is_empty();
+        if !known && !command.flags.has(Flags::NO_AUTH) {
             let text = CommandError::NoAuth.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
@@ -178,10 +179,10 @@ impl Worker {
         match self.switches.pause {
             None => false,
             Some(pause) if pause.until <= self.now => false,
+            // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
             Some(pause) => {
-                let flags = registered.command.flags;
-                pause.all && !flags.has(Flags::NO_AUTH) && registered.full_name != "client|unpause"
-                    || flags.any(Flags::WRITE.with(Flags::MAY_REPLICATE))
+                let writes = Flags::WRITE.with(Flags::MAY_REPLICATE);
+                pause.all || registered.command.flags.any(writes)
             }
         }
     }

@@ -250,7 +250,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let Some(registered) = registered else { return Next::Home };
         if worker.is_paused(registered) {
-            return Next::Waits;
+            // It waits at home, where its client is shown as blocked.
+            return if batch.home == worker.core { Next::Waits } else { Next::Home };
         }
         match place(registered, args, *map) {
             Place::Home | Place::Whole => Next::Home,
@@ -274,6 +275,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             unreachable!("only a batch whose next command cannot run waits");
         };
         if self.worker.is_paused(registered) {
+            self.show_blocked(&batch, true);
             return self.paused.push(batch);
         }
         match place(registered, args, self.map) {

@@ -279,6 +279,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.gather_whole(session, registered, (args, parts), replies);
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
+        // CLIENT KILL of oneself: nothing that was sent behind it runs.
+        if connection.session.close_after_reply {
+            connection.closing = true;
+            batch.abandon();
+        }
         match request {
             None => self.run_batch(batch),
             Some(Request::Shutdown) => {
@@ -307,7 +312,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Batches held by CLIENT PAUSE are tried again.
     pub(super) fn resume_paused(&mut self) {
         for batch in std::mem::take(&mut self.paused) {
+            self.show_blocked(&batch, false);
             self.run_batch(batch);
+        }
+    }
+
+    /// Notes whether the client of a batch waits for the end of a pause.
+    pub(super) fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
+        if let Some(connection) = self.clients.of(batch.client, batch.generation) {
+            connection.session.blocked = blocked;
         }
     }
 

@@ -138,7 +138,6 @@ impl Connection {
             total_bytes: size_of::<Connection>() + input + self.output.bytes(),
             core,
             closing: self.closing,
-            blocked: self.away,
         }
     }
 }
