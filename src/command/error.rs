@@ -32,6 +32,11 @@ pub enum CommandError {
     OutOfMemory,
     NoAuth,
     LcsMixedOptions,
+    InvalidCommandSpecified,
+    NoKeyArguments,
+    InvalidArgumentCount,
+    InvalidArgumentsSpecified,
+    NoConfigFile,
 }
 
 impl CommandError {
@@ -62,6 +67,11 @@ impl CommandError {
             Self::LcsMixedOptions => {
                 "ERR If you want both the length and indexes, please just use IDX."
             }
+            Self::InvalidCommandSpecified => "ERR Invalid command specified",
+            Self::NoKeyArguments => "ERR The command has no key arguments",
+            Self::InvalidArgumentCount => "ERR Invalid number of arguments specified for command",
+            Self::NoConfigFile => "ERR The server is running without a config file",
+            Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }
     }
 }

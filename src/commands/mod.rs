@@ -4,9 +4,16 @@
 //! thread.
 
 pub mod connection;
+pub mod server;
 pub mod string;
 
 use crate::command::Command;
 
 /// Every slice of the table.
-pub const ALL: &[&[Command]] = &[connection::COMMANDS, string::COMMANDS];
+pub const ALL: &[&[Command]] = &[
+    connection::COMMANDS,
+    server::command::COMMANDS,
+    server::config::COMMANDS,
+    server::info::COMMANDS,
+    string::COMMANDS,
+];

@@ -13,6 +13,7 @@ use crate::config::choices::LogLevel;
 use crate::observe::log::Level;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
+use crate::store::db::Db;
 use crate::store::expire::expire_slice;
 
 /// Distance of the rounds of periodic work.
@@ -174,6 +175,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (user, system) = sys::thread_cpu_micros();
         stats.cpu_user_micros.set(user);
         stats.cpu_sys_micros.set(system);
+        if let Some(partition) = self.seat.partition_now() {
+            let bytes = partition.dbs().iter().map(Db::overhead_bytes).sum::<usize>();
+            stats.table_bytes.set(bytes as u64);
+        }
         self.resume_when_due();
         self.look_at_clients();
     }
@@ -222,6 +227,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
         stats.totals.turn_cpu_nanos_max.raise(cpu);
+        self.publish_gauges();
+    }
+
+    /// What this core and its partition hold. A partition that is lent counts as it was when it
+    /// left.
+    pub(super) fn publish_gauges(&mut self) {
+        let stats = &self.worker.stats;
         stats.clients.set(self.clients.len() as u64);
         if let Some(partition) = self.seat.partition_now() {
             for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {

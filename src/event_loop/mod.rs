@@ -104,6 +104,8 @@ pub struct Core<R: Ring, C: Clock> {
     /// Batches held by CLIENT PAUSE.
     paused: Vec<Box<Batch>>,
     wholes: HashMap<u64, OpenWhole>,
+    /// Parts of commands for every core that came with this turn's mail.
+    due_parts: Vec<(WholeId, Job)>,
     tickets: HashMap<u64, Box<Batch>>,
     last_number: u64,
     spare_batches: Vec<Box<Batch>>,
@@ -137,6 +139,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             doomed: Vec::new(),
             paused: Vec::new(),
             wholes: HashMap::new(),
+            due_parts: Vec::new(),
             tickets: HashMap::new(),
             last_number: 0,
             spare_batches: Vec::new(),
@@ -194,8 +197,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The time of this turn; never behind anything that was handled.
     fn read_clock(&mut self) {
-        let wall = self.clock.wall().millis();
-        self.worker.now = self.worker.now.max(wall);
+        let wall = self.clock.wall();
+        self.worker.wall = self.worker.wall.max(wall);
+        self.worker.now = self.worker.now.max(wall.millis());
         self.cron.turn_began(self.clock.monotonic());
         self.worker.start_clock();
     }
