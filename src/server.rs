@@ -135,7 +135,11 @@ fn core_count(config: &Config, processors: usize) -> usize {
 fn random_id() -> String {
     let mut bytes = [0; 20];
     host::random_bytes(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
 fn install_log(handle: &Arc<Handle>, pid: u32) {

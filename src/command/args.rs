@@ -113,6 +113,25 @@ impl<'q> Args<'q> {
         number::parse_i64(self.get(index)).ok_or(CommandError::NotAnInteger)
     }
 
+    /// The same words in one buffer, large ones included; for handlers that want slices. None if
+    /// they do not fit a buffer.
+    pub fn flatten(&self) -> Option<(Vec<u8>, Vec<ArgRange>)> {
+        let mut buffer = Vec::new();
+        let mut ranges = Vec::with_capacity(self.len());
+        for index in 0..self.len() {
+            let start = u32::try_from(buffer.len()).ok()?;
+            match self.value(index) {
+                ArgValue::Bytes(bytes) => buffer.extend_from_slice(bytes),
+                ArgValue::Big(value) => {
+                    value.chunks().iter().for_each(|chunk| buffer.extend_from_slice(chunk));
+                }
+            }
+            let len = u32::try_from(buffer.len()).ok()? - start;
+            ranges.push(ArgRange { start, len });
+        }
+        Some((buffer, ranges))
+    }
+
     /// The large words.
     pub fn big(&self) -> &'q [BigArg] {
         self.big

@@ -76,6 +76,17 @@ pub enum Propagation {
     Rewritten,
 }
 
+/// What was recorded because somebody wants to hear of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a> {
+    /// Keyspace events, in their order.
+    pub events: &'a [Event],
+    /// Changed keys with their databases.
+    pub keys: &'a [(usize, Box<[u8]>)],
+    /// Lines for the journal.
+    pub lines: &'a [Line],
+}
+
 /// What one command did. Reused from command to command.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -155,8 +166,8 @@ impl Effects {
     }
 
     /// The recorded events, changed keys and lines.
-    pub fn recorded(&self) -> (&[Event], &[(usize, Box<[u8]>)], &[Line]) {
-        (&self.events, &self.keys, &self.lines)
+    pub fn recorded(&self) -> Recorded<'_> {
+        Recorded { events: &self.events, keys: &self.keys, lines: &self.lines }
     }
 
     /// Forgets everything, for the next command.

@@ -11,10 +11,12 @@ use crate::base::time::{Clock, Millis, Nanos};
 use crate::command::effects::Effects;
 use crate::config::choices::LogLevel;
 use crate::observe::log::Level;
+use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
 use crate::store::db::Db;
 use crate::store::expire::expire_slice;
+use crate::store::partition::Partition;
 
 /// Distance of the rounds of periodic work.
 const PERIOD_NANOS: u64 = 100_000_000;
@@ -219,35 +221,45 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.stats.clients_bytes.set(bytes as u64);
     }
 
-    /// The last thing of a turn: what others may read of this core.
-    pub(super) fn publish_stats(&mut self) {
+    /// What others may read of this core's data, before anybody can hear of this turn.
+    pub(super) fn publish_gauges(&mut self) {
+        if let Some(partition) = self.seat.partition_now() {
+            publish_partition(&self.worker.stats, partition);
+        }
+    }
+
+    /// What a coordinator has changed in partitions that it gives back.
+    pub(super) fn publish_lent(&self, partitions: &[Box<Partition>]) {
+        for partition in partitions {
+            let owner = self.map.owner(partition.first_slot());
+            publish_partition(&self.worker.server.stats[owner], partition);
+        }
+    }
+
+    /// The last thing of a turn: how long it took.
+    pub(super) fn publish_turn(&mut self) {
         let nanos = self.monotonic().since(self.cron.turn_began);
         let cpu = sys::thread_cpu_nanos().saturating_sub(self.cron.turn_cpu_began);
         let stats = &self.worker.stats;
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
         stats.totals.turn_cpu_nanos_max.raise(cpu);
-        self.publish_gauges();
-    }
-
-    /// What this core and its partition hold. A partition that is lent counts as it was when it
-    /// left.
-    pub(super) fn publish_gauges(&mut self) {
-        let stats = &self.worker.stats;
-        stats.clients.set(self.clients.len() as u64);
-        if let Some(partition) = self.seat.partition_now() {
-            for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
-                gauges.keys.set(db.len() as u64);
-                gauges.expires.set(db.expires() as u64);
-                gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
-            }
-        }
+        stats.clients.set(self.worker.server.clients[self.worker.core].get().max(0) as u64);
     }
 
     /// The configuration was replaced: what depends on it follows.
     pub(super) fn config_changed(&mut self) {
         self.worker.config_changed();
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
+    }
+}
+
+/// The gauges of a partition's owner. Whoever holds the partition is their one writer.
+fn publish_partition(stats: &CoreStats, partition: &Partition) {
+    for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
+        gauges.keys.set(db.len() as u64);
+        gauges.expires.set(db.expires() as u64);
+        gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
     }
 }
 

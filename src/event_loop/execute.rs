@@ -125,6 +125,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         self.end_segment(client);
+        if let Some(connection) = self.clients.get(client)
+            && connection.hung_up
+            && connection.may_run()
+            && !connection.is_ready
+        {
+            self.doomed.push(client);
+        }
     }
 
     /// Runs one staged command at its client's home, if it can run here and now.
@@ -236,12 +243,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !batch.is_alive() {
                 return self.keep_spare(batch);
             }
-            if batch.replies.len() > REPLY_BYTES_MAX {
-                return self.go_home(batch);
-            }
-            match self.step(&mut batch, served) {
+            let next = match batch.replies.len() {
+                ..=REPLY_BYTES_MAX => self.step(&mut batch, served),
+                _ => Next::Home,
+            };
+            match next {
                 Next::Again => {}
-                Next::Home => return self.go_home(batch),
+                Next::Home if batch.home != self.worker.core => return self.send_home(batch),
+                Next::Home => match self.at_home(batch) {
+                    Some(same) => batch = same,
+                    None => return,
+                },
                 Next::Core(core) => {
                     batch.time = self.worker.now;
                     self.worker.stats.totals.hops.add(1);
@@ -282,8 +294,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Puts a batch where it waits: for CLIENT PAUSE, for this partition, or for a loan.
     fn park_batch(&mut self, batch: Box<Batch>) {
-        let Some(args) = batch.peek() else { return self.go_home(batch) };
-        let Some(registered) = self.worker.table.lookup(args) else { return self.go_home(batch) };
+        let found = batch.peek().map(|args| (args, self.worker.table.lookup(args)));
+        let Some((args, Some(registered))) = found else {
+            unreachable!("only a batch whose next command cannot run waits");
+        };
         if self.worker.is_paused(registered) {
             return self.paused.push(batch);
         }
@@ -329,6 +343,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             batch.time = self.worker.now;
             left.push(batch);
         }
+        self.publish_lent(&partitions);
         self.return_partitions(partitions);
         for batch in left {
             self.run_batch(batch);

@@ -39,6 +39,10 @@ use stage::Stage;
 const COMPLETIONS_PER_TURN_MAX: usize = 4096;
 /// Messages of one turn from one core, at most.
 const MESSAGES_PER_TURN_MAX: usize = 256;
+/// A core that serves so few clients and batches polls for the next one before it sleeps.
+const LONE_CLIENTS_MAX: usize = 2;
+/// Shorter waits would cost more than they save.
+const WAIT_MIN: Duration = Duration::from_micros(100);
 /// Used batches that are kept for the next ones.
 const SPARE_BATCHES_MAX: usize = 64;
 
@@ -104,15 +108,15 @@ pub struct Core<R: Ring, C: Clock> {
     /// Batches held by CLIENT PAUSE.
     paused: Vec<Box<Batch>>,
     wholes: HashMap<u64, OpenWhole>,
-    /// Parts of commands for every core that came with this turn's mail.
-    due_parts: Vec<(WholeId, Job)>,
     tickets: HashMap<u64, Box<Batch>>,
     last_number: u64,
     spare_batches: Vec<Box<Batch>>,
     cron: Cron,
     may_spin: bool,
-    /// Clients served in this turn; a lone one is worth polling for.
+    /// Clients and batches served in this turn.
     served: usize,
+    /// Number of this turn.
+    turns: u64,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -139,13 +143,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             doomed: Vec::new(),
             paused: Vec::new(),
             wholes: HashMap::new(),
-            due_parts: Vec::new(),
             tickets: HashMap::new(),
             last_number: 0,
             spare_batches: Vec::new(),
             cron: Cron::new(),
             may_spin: parts.may_spin,
             served: 0,
+            turns: 0,
         }
     }
 
@@ -176,8 +180,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// One turn, from the completions of the last wait to the next wait.
     pub fn turn(&mut self) {
         let wait = self.work();
-        self.ring.submit_and_wait(wait);
-        self.mail.unpark();
+        let Core { ring, mail, .. } = self;
+        // Polling pays for the next request of a lone client; with more, there is always one.
+        let lone = self.may_spin && (1..=LONE_CLIENTS_MAX).contains(&self.served);
+        let found = lone && wait != Wait::No && ring.spin(&mut || mail.has_come());
+        if found || wait == Wait::No || !mail.park() {
+            return ring.submit_and_wait(Wait::No);
+        }
+        ring.submit_and_wait(wait);
+        mail.unpark();
     }
 
     /// Everything of a turn but the wait; how long to wait. The simulator calls this.
@@ -185,6 +196,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.read_clock();
         self.worker.check_memory();
         self.served = 0;
+        self.turns += 1;
         self.reap();
         self.take_mail();
         self.stage_ready();
@@ -211,6 +223,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
         self.request_loan();
+        self.publish_gauges();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
@@ -220,18 +233,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.stats.totals.wakes.add(1);
             self.ring.push(Op::Wake { core });
         }
-        self.publish_stats();
+        self.publish_turn();
     }
 
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
-        if busy || !self.mail.park() {
+        if busy || self.mail.has_come() {
             return Wait::No;
         }
-        let timeout = self.cron.until_next();
-        // Polling pays for the next request of a lone client; with more, the queue is never empty.
-        let spin = self.may_spin && (1..=2).contains(&self.served);
-        Wait::Upto { timeout: timeout.max(Duration::from_micros(100)), spin }
+        Wait::Upto(self.cron.until_next().max(WAIT_MIN))
     }
 
     /// An empty batch for the commands of a client.

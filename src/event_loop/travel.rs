@@ -35,17 +35,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         }
-        for (id, job) in std::mem::take(&mut self.due_parts) {
-            let part = self.run_part(&job);
-            let core = self.worker.core;
-            self.mail.post(id.home, Message::WholeDone(id, core, part));
-        }
     }
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Batch(batch) if batch.home == self.worker.core => self.came_home(batch),
-            Message::Batch(batch) => self.run_batch(batch),
+            Message::Batch(batch) => {
+                self.served += 1;
+                self.run_batch(batch);
+            }
             Message::LoanRequest(request) => {
                 for owner in request.owners.iter() {
                     self.mail.post(owner, Message::Lend(request.id));
@@ -63,14 +60,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
                 self.seat.give_back(partition);
-                self.publish_gauges();
                 self.serve_seat();
             }
             Message::Accepted(accepted) => self.welcome(accepted),
             Message::WholeRequest(id, job) => self.sequence_whole(id, &job),
-            // Behind all mail of this turn: a partition that had been sent back before the command
-            // was given is here again then, and INFO counts what it holds.
-            Message::Whole(id, job) => self.due_parts.push((id, job)),
+            Message::Whole(id, job) => {
+                let part = self.run_part(&job);
+                let core = self.worker.core;
+                self.mail.post(id.home, Message::WholeDone(id, core, part));
+            }
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
         }
     }
@@ -78,7 +76,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Serves those who wait for this partition, in the order in which they came.
     pub(super) fn serve_seat(&mut self) {
         for _ in 0..SERVED_PER_TURN_MAX {
-            match self.seat.next() {
+            match self.seat.take_next() {
                 None => return,
                 // Those behind it must not make it wait again.
                 Some(Waiting::Batch(batch)) => self.run_batch_now(batch, true),
@@ -101,7 +99,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let owner = self.map.owner(partition.first_slot());
             if owner == self.worker.core {
                 self.seat.give_back(partition);
-                self.publish_gauges();
             } else {
                 self.mail.post(owner, Message::Return(partition, self.worker.now));
             }
@@ -116,40 +113,30 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Sends a batch to the core of its client.
-    pub(super) fn go_home(&mut self, mut batch: Box<Batch>) {
-        if batch.home == self.worker.core {
-            return self.came_home(batch);
-        }
+    pub(super) fn send_home(&mut self, mut batch: Box<Batch>) {
         batch.time = self.worker.now;
         self.worker.stats.totals.hops.add(1);
         self.mail.post(batch.home, Message::Batch(batch));
     }
 
-    /// A batch is home: its replies go to the client, and what is left of it runs on.
-    fn came_home(&mut self, mut batch: Box<Batch>) {
-        self.worker.now = self.worker.now.max(batch.time);
-        loop {
-            if !self.deliver(&mut batch) {
-                return self.keep_spare(batch);
-            }
-            if batch.is_done() {
-                return self.batch_done(batch);
-            }
-            if self.clients.get(batch.client).is_some_and(|connection| connection.must_stall()) {
-                if let Some(connection) = self.clients.get(batch.client) {
-                    connection.away = false;
-                    connection.stalled = Some(batch);
-                }
-                return;
-            }
-            if !self.next_needs_home(&batch) {
-                return self.run_batch(batch);
-            }
-            match self.run_at_home(batch) {
-                Some(same) => batch = same,
-                None => return,
-            }
+    /// A batch is home and needs its client: its replies are delivered, and its next command runs if
+    /// that is one of the session. None if the batch is over or waits.
+    pub(super) fn at_home(&mut self, mut batch: Box<Batch>) -> Option<Box<Batch>> {
+        if !self.deliver(&mut batch) {
+            self.keep_spare(batch);
+            return None;
         }
+        if batch.is_done() {
+            self.batch_done(batch);
+            return None;
+        }
+        let connection = self.clients.get(batch.client)?;
+        if connection.must_stall() {
+            connection.away = false;
+            connection.stalled = Some(batch);
+            return None;
+        }
+        if self.next_needs_home(&batch) { self.run_at_home(batch) } else { Some(batch) }
     }
 
     /// Gives a batch's replies to its client. False if the client has gone.
@@ -320,7 +307,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
         if let Some(batch) = self.answer_request(batch, request) {
-            self.came_home(batch);
+            self.run_batch(batch);
         }
     }
 
@@ -337,7 +324,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 reply.error(error);
             }
         }
-        self.came_home(batch);
+        self.run_batch(batch);
     }
 
     /// Batches held by CLIENT PAUSE are tried again.

@@ -149,7 +149,7 @@ fn encodings_are_those_of_redis() {
     check(b"0123", "embstr");
     check(&[b'x'; 44], "embstr");
     check(&[b'x'; 45], "raw");
-    check(&[b'x'; 20_000], "raw");
+    check(&vec![b'x'; 20_000], "raw");
     let mut entry = check(b"12", "int");
     assert_eq!(entry.append(b""), Ok(2));
     assert_eq!(entry.view().encoding(), "int");
