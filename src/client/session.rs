@@ -37,6 +37,8 @@ pub struct SessionFacts {
     pub no_touch: bool,
     /// CLIENT IMPORT-SOURCE (Valkey).
     pub import_source: bool,
+    /// Came over the unix socket or from a loopback address.
+    pub local: bool,
 }
 
 /// The state of one client.
@@ -94,6 +96,7 @@ impl Session {
                 reply_mode: ReplyMode::On,
                 no_touch: false,
                 import_source: false,
+                local: false,
             },
             close_after_reply: false,
             blocked: false,
@@ -116,10 +119,16 @@ impl Session {
         }
     }
 
+    /// True if it came over the unix socket or from a loopback address.
+    pub fn is_local(&self) -> bool {
+        let loopback = ["127.", "::1:", "[::1]:"];
+        self.unix || loopback.iter().any(|prefix| self.addr.starts_with(prefix))
+    }
+
     /// RESET: everything that commands changed, back to the start. Names of libraries stay.
     pub fn reset(&mut self, authenticated: bool) {
         let fresh = Session::new(self.facts.id, self.created, authenticated);
-        self.facts = fresh.facts;
+        self.facts = SessionFacts { local: self.facts.local, ..fresh.facts };
         self.no_evict = false;
         self.name.clear();
     }

@@ -80,6 +80,12 @@ impl<'q> Args<'q> {
         (index < self.ranges.len()).then(|| self.get(index))
     }
 
+    /// The words from `index` on as a request of their own, without large words.
+    #[must_use]
+    pub fn behind(&self, index: usize) -> Args<'q> {
+        Args { ranges: &self.ranges[index.min(self.ranges.len())..], big: &[], ..*self }
+    }
+
     /// Word `index` as a value to store. Only for commands with `takes_chunks`.
     #[inline]
     pub fn value(&self, index: usize) -> ArgValue<'q> {

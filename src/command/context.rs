@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::catalog::CommandTable;
 use super::effects::{Effects, EventClass};
 use super::error::CommandError;
 use super::whole::Switches;
 use crate::base::rng::Rng;
-use crate::base::time::Millis;
+use crate::base::time::{Micros, Millis};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
 use crate::encoding::table::Position;
@@ -340,6 +341,8 @@ pub struct SessionContext<'a> {
     pub connection: ConnectionFacts,
     /// The time.
     pub now: Millis,
+    /// The same, as exact as the clock is.
+    pub wall: Micros,
     /// The configuration.
     pub config: &'a Arc<Config>,
     /// This core's number.
@@ -352,8 +355,20 @@ pub struct SessionContext<'a> {
     pub rng: &'a mut Rng,
     /// This core's switches.
     pub switches: &'a Switches,
+    /// All commands.
+    pub table: &'a dyn CommandTable,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
+    /// The error that `begin` of a whole command answers with, where its text carries arguments.
+    pub refusal: Option<Vec<u8>>,
+}
+
+impl SessionContext<'_> {
+    /// Ends `begin` of a whole command with an error text of its own, code first.
+    pub fn refuse(&mut self, text: Vec<u8>) -> CommandError {
+        self.refusal = Some(text);
+        CommandError::Written
+    }
 }
 
 /// What a session command asks of the event loop.

@@ -48,7 +48,6 @@ pub enum CommandError {
     NoProto,
     HelloNoAuth,
     PingArity,
-    NotAnInt32,
     SelectInCluster,
     ClientName,
     ClientIdNotPositive,
@@ -64,6 +63,11 @@ pub enum CommandError {
     TimeoutNotAnInteger,
     TimeoutNegative,
     TimeoutOutOfRange,
+    InvalidCommandSpecified,
+    NoKeyArguments,
+    InvalidArgumentCount,
+    InvalidArgumentsSpecified,
+    NoConfigFile,
 }
 
 impl CommandError {
@@ -128,9 +132,6 @@ impl CommandError {
                 "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
             }
             Self::PingArity => "ERR wrong number of arguments for 'ping' command",
-            Self::NotAnInt32 => {
-                "ERR value is out of range, value must between -2147483648 and 2147483647"
-            }
             Self::SelectInCluster => "ERR SELECT is not allowed in cluster mode",
             Self::ClientName => {
                 "ERR Client names cannot contain spaces, newlines or special characters."
@@ -148,6 +149,11 @@ impl CommandError {
             Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
             Self::TimeoutNegative => "ERR timeout is negative",
             Self::TimeoutOutOfRange => "ERR timeout is out of range",
+            Self::InvalidCommandSpecified => "ERR Invalid command specified",
+            Self::NoKeyArguments => "ERR The command has no key arguments",
+            Self::InvalidArgumentCount => "ERR Invalid number of arguments specified for command",
+            Self::NoConfigFile => "ERR The server is running without a config file",
+            Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }
     }
 }

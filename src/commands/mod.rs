@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod generic;
 pub mod keyspace;
+pub mod server;
 pub mod string;
 
 use crate::command::Command;
@@ -25,4 +26,7 @@ pub const ALL: &[&[Command]] = &[
     generic::scan::COMMANDS,
     generic::object::COMMANDS,
     keyspace::COMMANDS,
+    server::command::COMMANDS,
+    server::config::COMMANDS,
+    server::info::COMMANDS,
 ];

@@ -173,6 +173,11 @@ impl Config {
         &self.values[index]
     }
 
+    /// The value of a directive as CONFIG GET prints it; for those without a field of their own.
+    pub fn text_of(&self, name: &str) -> String {
+        String::from_utf8_lossy(&value_of(&self.values, name).render()).into_owned()
+    }
+
     /// The same configuration after `dir` was entered: `dir` is what the system calls it.
     #[must_use]
     pub fn with_dir(&self, dir: &[u8]) -> Config {

@@ -15,6 +15,7 @@ use crate::observe::log::Level;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
+use crate::store::db::Db;
 use crate::store::expire::expire_slice;
 use crate::store::partition::Partition;
 
@@ -185,6 +186,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (user, system) = sys::thread_cpu_micros();
         stats.cpu_user_micros.set(user);
         stats.cpu_sys_micros.set(system);
+        if let Some(partition) = self.seat.partition_now() {
+            let bytes = partition.dbs().iter().map(Db::overhead_bytes).sum::<usize>();
+            stats.table_bytes.set(bytes as u64);
+        }
         self.look_at_clients();
     }
 

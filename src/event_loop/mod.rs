@@ -209,8 +209,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The time of this turn; never behind anything that was handled.
     fn read_clock(&mut self) {
-        let wall = self.clock.wall().millis();
-        self.worker.now = self.worker.now.max(wall);
+        let wall = self.clock.wall();
+        self.worker.wall = self.worker.wall.max(wall);
+        self.worker.now = self.worker.now.max(wall.millis());
         self.cron.turn_began(self.clock.monotonic());
         self.worker.start_clock();
     }

@@ -153,6 +153,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let id = self.worker.server.next_client_id();
         let mut session = Session::new(id, self.worker.now, config.requirepass.is_empty());
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
+        session.facts.local = session.is_local();
         let generation = self.clients.next_generation();
         let index = self.clients.insert(Connection::new(session, fd, generation));
         if let Some(refusal) = refusal {

@@ -3,11 +3,14 @@
 //! Invariant: the sequencer (core 0) passes requests on in the order in which they reached it, to
 //! every owner over a queue that keeps order; so all owners see all loans in one order.
 
+use std::sync::Arc;
+
 use super::mail::WholeId;
 use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole};
 use crate::base::time::Clock;
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
+use crate::config::Config;
 use crate::dispatch::table::Way;
 use crate::net::listener::Accepted;
 use crate::resp::reply::Reply;
@@ -84,6 +87,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn lend(&mut self, id: LoanId) {
         self.settle_housekeeping_debt();
+        self.publish_gauges();
         let partition = self.seat.lend();
         self.worker.stats.totals.loans.add(1);
         self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
@@ -227,10 +231,32 @@ impl<R: Ring, C: Clock> Core<R, C> {
             connection.closing = true;
             batch.abandon();
         }
-        if let Some(Request::Shutdown) = request {
-            self.control.shut_down();
+        self.answer_request(batch, request)
+    }
+
+    /// Does what a command asked for. None if the batch waits for it.
+    fn answer_request(
+        &mut self,
+        batch: Box<Batch>,
+        request: Option<Request>,
+    ) -> Option<Box<Batch>> {
+        match request {
+            None => {}
+            Some(Request::Shutdown) => self.control.shut_down(),
+            Some(Request::RewriteConfig { config }) => {
+                self.rewrite_config(batch, config);
+                return None;
+            }
         }
         Some(batch)
+    }
+
+    /// Has the configuration file written; the batch waits for the outcome, which is the reply to
+    /// the command that ran last.
+    pub(super) fn rewrite_config(&mut self, batch: Box<Batch>, config: Arc<Config>) {
+        let ticket = self.next_number();
+        self.tickets.insert(ticket, batch);
+        self.control.rewrite_config(self.worker.core, ticket, config);
     }
 
     fn start_whole(&mut self, batch: Box<Batch>, job: Job) {
@@ -241,6 +267,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn run_part(&mut self, job: &Job) -> Part {
+        self.publish_gauges();
         let before = self.worker.config.clone();
         let worker = &mut self.worker;
         let part = job(&mut CoreView {
@@ -251,7 +278,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             switches: &mut worker.switches,
             now: worker.now,
         });
-        if !std::sync::Arc::ptr_eq(&before, &worker.config) {
+        if !Arc::ptr_eq(&before, &worker.config) {
             self.config_changed();
         }
         self.doomed.append(&mut self.clients.doomed);
@@ -284,17 +311,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             connection.closing = true;
             batch.abandon();
         }
-        match request {
-            None => self.run_batch(batch),
-            Some(Request::Shutdown) => {
-                self.control.shut_down();
-                self.run_batch(batch);
-            }
-            Some(Request::RewriteConfig { config }) => {
-                let ticket = self.next_number();
-                self.tickets.insert(ticket, batch);
-                self.control.rewrite_config(self.worker.core, ticket, config);
-            }
+        if let Some(batch) = self.answer_request(batch, request) {
+            self.run_batch(batch);
         }
     }
 
@@ -304,7 +322,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(()) => reply.ok(),
-            Err(error) => reply.error(error),
+            Err(error) => {
+                let stats = &self.worker.stats;
+                stats.totals.error_replies.add(1);
+                stats.errors.count(error.as_bytes());
+                reply.error(error);
+            }
         }
         self.run_batch(batch);
     }

@@ -198,7 +198,7 @@ fn reset(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) ->
 
 fn select(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let number = args.integer(1)?;
-    let number = i32::try_from(number).map_err(|_| CommandError::NotAnInt32)?;
+    let number = i32::try_from(number).map_err(|_| CommandError::IntOutOfRange)?;
     if cx.config.cluster_enabled && number != 0 {
         return Err(CommandError::SelectInCluster);
     }
