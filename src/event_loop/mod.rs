@@ -172,13 +172,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// One turn, from the completions of the last wait to the next wait.
     pub fn turn(&mut self) {
+        self.mail.unpark();
         let wait = self.work();
         self.ring.submit_and_wait(wait);
-        self.mail.unpark();
     }
 
-    /// Everything of a turn but the wait; how long to wait. The simulator calls this.
-    pub fn work(&mut self) -> Wait {
+    /// Everything of a turn but the wait; how long to wait.
+    fn work(&mut self) -> Wait {
         self.read_clock();
         self.worker.check_memory();
         self.served = 0;
