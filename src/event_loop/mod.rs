@@ -35,12 +35,12 @@ use cron::Cron;
 use mail::WholeId;
 use stage::Stage;
 
-/// Completions of one turn, at most: the rest is seen in the next.
-const COMPLETIONS_PER_TURN_MAX: usize = 4096;
 /// Messages of one turn from one core, at most.
 const MESSAGES_PER_TURN_MAX: usize = 256;
 /// Used batches that are kept for the next ones.
 const SPARE_BATCHES_MAX: usize = 64;
+/// A used batch that grew beyond this is given back.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 /// A command whose parts run on every core.
 struct OpenWhole {
@@ -101,6 +101,8 @@ pub struct Core<R: Ring, C: Clock> {
     rearm: Vec<u32>,
     /// Clients to be closed at the end of the turn.
     doomed: Vec<u32>,
+    /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
+    hung_up: Vec<u32>,
     /// Batches held by CLIENT PAUSE.
     paused: Vec<Box<Batch>>,
     wholes: HashMap<u64, OpenWhole>,
@@ -135,6 +137,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             ready: Vec::new(),
             rearm: Vec::new(),
             doomed: Vec::new(),
+            hung_up: Vec::new(),
             paused: Vec::new(),
             wholes: HashMap::new(),
             tickets: HashMap::new(),
@@ -207,6 +210,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
         self.request_loan();
+        self.end_hung_up();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
@@ -247,7 +251,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn keep_spare(&mut self, batch: Box<Batch>) {
-        if self.spare_batches.len() < SPARE_BATCHES_MAX {
+        if self.spare_batches.len() < SPARE_BATCHES_MAX && batch.held_bytes() <= SPARE_BYTES_MAX {
             self.spare_batches.push(batch);
         }
     }

@@ -106,18 +106,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Sends a batch to the core of its client.
-    pub(super) fn go_home(&mut self, mut batch: Box<Batch>) {
-        if batch.home == self.worker.core {
-            return self.came_home(batch);
-        }
-        batch.time = self.worker.now;
-        self.worker.stats.totals.hops.add(1);
-        self.mail.post(batch.home, Message::Batch(batch));
-    }
-
     /// A batch is home: its replies go to the client, and what is left of it runs on.
-    fn came_home(&mut self, mut batch: Box<Batch>) {
+    pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
         self.worker.now = self.worker.now.max(batch.time);
         loop {
             if !self.deliver(&mut batch) {
@@ -133,10 +123,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 return;
             }
-            if !self.next_needs_home(&batch) {
-                return self.run_batch(batch);
-            }
-            match self.run_at_home(batch) {
+            let same = if self.next_needs_home(&batch) {
+                self.run_at_home(batch)
+            } else {
+                self.run_until_home(batch, false)
+            };
+            match same {
                 Some(same) => batch = same,
                 None => return,
             }
@@ -185,12 +177,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn client_is_free(&mut self, client: u32) {
         self.note_ready(client);
         self.rearm.push(client);
-        if let Some(connection) = self.clients.get(client)
-            && connection.hung_up
-            && !connection.is_ready
-        {
-            self.doomed.push(client);
-        }
+        self.hung_up.push(client);
     }
 
     fn next_needs_home(&self, batch: &Batch) -> bool {
@@ -233,6 +220,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         batch.ran(registered.full_name);
         if connection.session.close_after_reply {
             connection.closing = true;
+            // It closes behind its output, even if it wanted no reply.
+            self.dirty.push(client);
             batch.abandon();
         }
         if let Some(Request::Shutdown) = request {

@@ -67,7 +67,7 @@ impl Client {
             got: 0,
             ending,
             lazy: rng.below(5) == 0,
-            piece_max: pieces[rng.below(pieces.len() as u64) as usize],
+            piece_max: pieces[rng.below(pieces.len() as u64) as usize].max(total as u64 / 1000),
             left: false,
         }
     }
@@ -114,7 +114,8 @@ impl Client {
         if readable == 0 {
             return false;
         }
-        let bytes = net.read(self.end, 1 + rng.below(readable as u64) as usize);
+        let most = readable.min(self.piece_max as usize) as u64;
+        let bytes = net.read(self.end, 1 + rng.below(most) as usize);
         let expected = self.replies.get(self.got..self.got + bytes.len()).unwrap_or_default();
         if bytes != expected {
             let same = bytes.iter().zip(expected).take_while(|(one, two)| one == two).count();
@@ -151,12 +152,13 @@ pub fn programs(seed: u64, cores: usize) {
     let mut rng = Rng::new(seed);
     let faults = if rng.below(4) == 0 { Faults::none() } else { Faults::random(&mut rng) };
     let mailbox = [1, 2, 1024][rng.below(3) as usize];
+    let size = rng.below(3) as usize;
     let slow_io = faults.receive_bytes_max < 4096 || faults.window_bytes_max < 100_000;
     let shape = Shape {
-        commands_max: [5, 50, 300][rng.below(3) as usize],
-        value_bytes_max: if slow_io { 100 } else { [20, 1000, 200_000][rng.below(3) as usize] },
+        commands_max: [3, 20, 300][size],
+        value_bytes_max: if slow_io { 100 } else { [200_000, 20_000, 1000][size] },
         inline: rng.below(2) == 0,
-        key_bytes_max: if slow_io || rng.below(4) != 0 { 0 } else { 100_000 },
+        key_bytes_max: if slow_io || size > 0 { 0 } else { 100_000 },
     };
     let mut server = Server::start(&mut rng, cores, mailbox, faults);
     let clients = 1 + rng.below(8) as usize;
@@ -176,15 +178,16 @@ pub fn programs(seed: u64, cores: usize) {
                 pass_time(&server);
             } else {
                 let waiting: Vec<_> =
-                    clients.iter().filter(|client| !client.is_done(&net)).map(brief).collect();
+                    clients.iter().filter(|client| !client.is_done(&net)).map(|client| brief(client, &net)).collect();
                 panic!("nobody can do anything, but these clients wait: {waiting:#?}");
             }
         }
     }
-    panic!("{STEPS_MAX} steps were not enough");
+    let briefs: Vec<_> = clients.iter().filter(|client| !client.is_done(&net)).map(|client| brief(client, &net)).collect();
+    panic!("{STEPS_MAX} steps were not enough; these clients wait: {briefs:#?}");
 }
 
-fn brief(client: &Client) -> String {
+fn brief(client: &Client, net: &SimNet) -> String {
     format!(
         "{:?} {:?}: sent {} of {}, got {} of {}",
         client.end,
@@ -193,7 +196,7 @@ fn brief(client: &Client) -> String {
         client.requests.len(),
         client.got,
         client.replies.len()
-    )
+    ) + if net.is_at_end(client.end) { ", closed" } else { "" }
 }
 
 /// Everybody leaves; nothing may be left of them.
