@@ -84,7 +84,8 @@ pub struct Partial {
 impl Partial {
     /// True between commands.
     pub fn is_fresh(&self) -> bool {
-        self.words_left == 0
+        // Not only `words_left`: the last word may have been a large one, received elsewhere.
+        self.words_left == 0 && self.words.is_empty()
     }
 
     /// Words that have arrived; the number of the one that is arriving.
