@@ -128,13 +128,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         self.end_segment(client);
-        if let Some(connection) = self.clients.get(client)
-            && connection.hung_up
-            && connection.may_run()
-            && !connection.is_ready
-        {
-            self.doomed.push(client);
-        }
     }
 
     /// Runs one staged command at its client's home, if it can run here and now.
@@ -208,7 +201,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for staged in rest {
             match staged.item {
                 Item::Command { .. } => batch.push(self.stage.args(staged, &self.ring)),
-                Item::Broken(error) => batch.break_with(error),
+                Item::Broken(error) => {
+                    // Nothing that came behind it counts.
+                    batch.break_with(error);
+                    break;
+                }
             }
         }
         Some(batch)
