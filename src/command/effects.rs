@@ -76,6 +76,17 @@ pub enum Propagation {
     Rewritten,
 }
 
+/// What was recorded because somebody wants to hear of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a> {
+    /// Keyspace events, in their order.
+    pub events: &'a [Event],
+    /// Changed keys with their databases.
+    pub keys: &'a [(usize, Box<[u8]>)],
+    /// Lines for the journal.
+    pub lines: &'a [Line],
+}
+
 /// What one command did. Reused from command to command.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -103,6 +114,15 @@ impl Effects {
     #[inline]
     pub fn changed(&mut self, db: usize, key: &[u8]) {
         self.dirty += 1;
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
+    /// Reports a key that changed along with another one whose change is counted: the source of
+    /// RENAME and MOVE.
+    #[inline]
+    pub fn changed_along(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
             self.keys.push((db, key.into()));
         }
@@ -162,8 +182,8 @@ impl Effects {
     }
 
     /// The recorded events, changed keys and lines.
-    pub fn recorded(&self) -> (&[Event], &[(usize, Box<[u8]>)], &[Line]) {
-        (&self.events, &self.keys, &self.lines)
+    pub fn recorded(&self) -> Recorded<'_> {
+        Recorded { events: &self.events, keys: &self.keys, lines: &self.lines }
     }
 
     /// Forgets everything, for the next command.

@@ -4,6 +4,9 @@
 //! thread.
 
 pub mod connection;
+pub mod generic;
+pub mod keyspace;
+pub mod server;
 pub mod string;
 
 use crate::command::Command;
@@ -17,4 +20,13 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    generic::keys::COMMANDS,
+    generic::transfer::COMMANDS,
+    generic::expire::COMMANDS,
+    generic::scan::COMMANDS,
+    generic::object::COMMANDS,
+    keyspace::COMMANDS,
+    server::command::COMMANDS,
+    server::config::COMMANDS,
+    server::info::COMMANDS,
 ];

@@ -3,12 +3,17 @@
 //! Invariant: a client's bytes are parsed in the order in which they came; a receive buffer is
 //! parsed in place only if nothing older of the client waits.
 
-use super::stage::{COMMANDS_PER_CLIENT_MAX, Item, Source};
+use super::stage::{COMMANDS_PER_CLIENT_MAX, Item, Source, Stage};
 use super::{COMPLETIONS_PER_TURN_MAX, Core};
 use crate::base::time::Clock;
+use crate::command::Args;
+use crate::command::args::BigArg;
+use crate::command::keyspec::keys_of;
+use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
 use crate::net::connection::Receiving;
 use crate::observe::log;
+use crate::resp::error::ProtocolError;
 use crate::resp::request::{self, Limits, Step};
 use crate::ring::{BufferLease, Completion, Kind, Op, Ring, Token};
 
@@ -93,7 +98,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
         let Some(connection) = self.clients.get(index) else { return };
         self.served += 1;
-        if connection.may_run() && connection.input.is_idle() && !connection.is_ready {
+        // One source a client and turn: what comes behind it must not run before it.
+        let first = connection.staged_turn != self.turns;
+        if first && connection.may_run() && connection.input.is_idle() && !connection.is_ready {
             connection.is_ready = true;
             let source = self.stage.add_source(Source::Lease(lease));
             return self.stage_source(index, source, Some(lease));
@@ -207,8 +214,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Parses one source of a client; what is not a complete command goes to the query buffer.
     fn stage_source(&mut self, index: u32, source: u32, lease: Option<BufferLease>) {
-        let Core { clients, stage, ring, worker, ready, .. } = self;
+        let Core { clients, stage, ring, worker, ready, turns, .. } = self;
         let Some(connection) = clients.get(index) else { return };
+        connection.staged_turn = *turns;
         let limits = Limits {
             authenticated: connection.session.facts.authenticated,
             word_bytes_max: worker.config.proto_max_bulk_len as i64,
@@ -216,12 +224,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         // Before AUTH each command may change what the next one is allowed.
         let count_max = if limits.authenticated { COMMANDS_PER_CLIENT_MAX } else { 1 };
         let mut owned = Vec::new();
-        let buffer: &[u8] = match lease {
-            Some(lease) => ring.bytes(&{ lease }),
-            None => {
-                owned = stage.take_query(source);
-                &owned
-            }
+        let buffer: &[u8] = if let Some(lease) = &lease {
+            ring.bytes(lease)
+        } else {
+            owned = stage.take_query(source);
+            &owned
         };
         let (mut at, mut count) = (0, 0);
         let mut multibulk = None;
@@ -236,6 +243,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     at = next;
                     count += 1;
                     let big = input.take_finished();
+                    if !big.is_empty() {
+                        stage_big((index, source), (stage, worker), buffer, first, big);
+                        continue;
+                    }
                     let words = stage.ranges[first..].iter();
                     let mut words = words.map(|r| &buffer[r.start as usize..][..r.len as usize]);
                     let name = words.next().unwrap_or_default();
@@ -246,10 +257,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     {
                         registered = worker.table.subcommand(container, second).or(registered);
                     }
-                    let position = match registered.map(|one| one.way) {
-                        Some(Way::OneKey(1)) => second.map(|key| worker.hasher.key(key).position),
-                        _ => None,
-                    };
+                    let has_one_key = registered.is_some_and(|one| one.way == Way::OneKey(1));
+                    let position =
+                        second.filter(|_| has_one_key).map(|key| worker.hasher.key(key).position);
                     let id = registered.map(|one| one.id as u16);
                     stage.add((index, source), first, Item::Command { id, position }, big);
                 }
@@ -305,5 +315,41 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while let Some((ticket, outcome)) = self.control.answer(self.worker.core) {
             self.control_answered(ticket, outcome);
         }
+    }
+}
+
+/// Stages a command with large words: as they are if its handler takes chunks and no key is among
+/// them, else copied into one buffer.
+#[cold]
+fn stage_big(
+    (client, source): (u32, u32),
+    (stage, worker): (&mut Stage, &Worker),
+    buffer: &[u8],
+    first: usize,
+    big: Vec<BigArg>,
+) {
+    let args = Args::new(buffer, &stage.ranges[first..], &big);
+    let registered = worker.table.lookup(args);
+    let id = registered.map(|one| one.id as u16);
+    let item = Item::Command { id, position: None };
+    let takes_chunks = registered.is_some_and(|one| one.command.takes_chunks);
+    let mut is_key = false;
+    if let Some(one) = registered {
+        // Keys that cannot be found are no keys; the handler answers with the error.
+        let _ = keys_of(one.command.keys, args, |index, _| {
+            is_key |= big.iter().any(|word| word.index == index);
+        });
+    }
+    if takes_chunks && !is_key {
+        return stage.add((client, source), first, item, big);
+    }
+    match args.flatten() {
+        Some((copy, ranges)) => {
+            stage.ranges.truncate(first);
+            stage.ranges.extend(ranges);
+            let copied = stage.add_source(Source::Query(copy));
+            stage.add((client, copied), first, item, Vec::new());
+        }
+        None => stage.add((client, source), first, Item::Broken(ProtocolError::BulkLength), big),
     }
 }
