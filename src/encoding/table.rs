@@ -261,6 +261,14 @@ impl Table {
         Cursor { prefix: Position::new(slot, 0).prefix, fingerprint: 0, depth: 0 }.pack()
     }
 
+    /// `cursor`, which `scan` gave, with the slots before `slot` left out. A segment may begin long
+    /// before the slots that its words are in, and the cursor into it does, too.
+    pub fn cursor_not_before(cursor: u64, slot: u16) -> u64 {
+        let cursor = Cursor::unpack(cursor);
+        let prefix = cursor.prefix.max(Position::new(slot, 0).prefix);
+        Cursor { prefix, ..cursor }.pack()
+    }
+
     /// The hash slot that a cursor stands in; the words of the slots before it have been given.
     pub fn slot_of_cursor(cursor: u64) -> u16 {
         (Cursor::unpack(cursor).prefix >> SLOT_SHIFT) as u16
