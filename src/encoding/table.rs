@@ -308,10 +308,12 @@ impl Table {
                 return Some(word & PAYLOAD);
             }
         }
-        // Nearly all segments are empty: the nearest word after a random place.
+        // Nearly all segments are empty: any word of the nearest one after a random place that is not.
         let start = below(random(), self.segments.len());
-        let order = self.segments[start..].iter().chain(&self.segments[..start]);
-        order.flat_map(Segment::words).next().map(|word| word & PAYLOAD)
+        let mut order = self.segments[start..].iter().chain(&self.segments[..start]);
+        let segment = order.find(|segment| segment.count > 0)?;
+        let word = segment.words().nth(below(random(), segment.count as usize))?;
+        Some(word & PAYLOAD)
     }
 
     /// What is known of the segment that holds `prefix` without looking at its words; None if the
