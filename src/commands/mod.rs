@@ -14,6 +14,11 @@ pub const ALL: &[&[Command]] = &[
     connection::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
+    server::debug::COMMANDS,
     server::info::COMMANDS,
+    server::lolwut::COMMANDS,
+    server::memory::COMMANDS,
+    server::module::COMMANDS,
+    server::process::COMMANDS,
     string::COMMANDS,
 ];
