@@ -162,6 +162,12 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text.into_bytes());
             return true;
         }
+        if command.flags.has(Flags::PROTECTED)
+            && let Some(text) = self.protection(registered, facts)
+        {
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
         let known = facts.authenticated || self.config.requirepass.is_empty();
         if !known && !command.flags.has(Flags::NO_AUTH) {
             let text = CommandError::NoAuth.text().as_bytes().to_vec();
@@ -174,6 +180,24 @@ impl Worker {
             return true;
         }
         false
+    }
+
+    /// Why a protected command may not run. None if its directive allows it.
+    #[cold]
+    fn protection(&self, registered: &Registered, facts: &SessionFacts) -> Option<Vec<u8>> {
+        let container = registered.full_name.split('|').next().unwrap_or_default();
+        let action = match container {
+            "debug" => self.config.enable_debug_command,
+            _ => self.config.enable_module_command,
+        };
+        if action.allows(facts.local) {
+            return None;
+        }
+        let name = container.to_ascii_uppercase();
+        let text = format!(
+            "ERR {name} command not allowed. If the enable-{container}-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+        );
+        Some(text.into_bytes())
     }
 
     /// True if CLIENT PAUSE holds the command back now.
