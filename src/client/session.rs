@@ -48,6 +48,8 @@ pub struct Session {
     pub facts: SessionFacts,
     /// Close when everything written so far has been sent.
     pub close_after_reply: bool,
+    /// Its next command waits, and is shown as blocked: CLIENT PAUSE holds it back.
+    pub blocked: bool,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
@@ -97,6 +99,7 @@ impl Session {
                 local: false,
             },
             close_after_reply: false,
+            blocked: false,
             no_evict: false,
             capa_redirect: false,
             name: Vec::new(),
@@ -154,8 +157,6 @@ pub struct ConnectionFacts {
     pub core: usize,
     /// Closing as soon as its output has been sent.
     pub closing: bool,
-    /// Waits in a blocking command or for a transaction on other cores.
-    pub blocked: bool,
 }
 
 /// What is to become of a connection that was looked at.

@@ -132,6 +132,12 @@ impl<'q> Args<'q> {
         Some((buffer, ranges))
     }
 
+    /// Word `index` as an integer of 32 bits, as database numbers are: `NotAnInteger` if it is none,
+    /// `IntOutOfRange` if it is larger.
+    pub fn integer32(&self, index: usize) -> Result<i32, CommandError> {
+        i32::try_from(self.integer(index)?).map_err(|_| CommandError::IntOutOfRange)
+    }
+
     /// The large words.
     pub fn big(&self) -> &'q [BigArg] {
         self.big

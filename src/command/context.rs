@@ -123,9 +123,22 @@ impl Context<'_> {
     #[inline]
     pub fn read(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
         let access = self.moment();
+        self.read_by(key, &access)
+    }
+
+    /// Reads a key as `read` does, but `touch` alone says whether its access clock is touched: TTL
+    /// and TYPE never touch, TOUCH does even for a client with CLIENT NO-TOUCH.
+    #[inline]
+    pub fn read_touching(&mut self, key: &Key<'_>, touch: bool) -> Option<EntryRef<'_>> {
+        let access = Access { touch, ..self.moment() };
+        self.read_by(key, &access)
+    }
+
+    #[inline]
+    fn read_by(&mut self, key: &Key<'_>, access: &Access) -> Option<EntryRef<'_>> {
         let db = self.session.db;
         let Context { keyspace, effects, stats, removed, .. } = self;
-        match keyspace.partition(key.position).db_mut(db).lookup_write(key, &access) {
+        match keyspace.partition(key.position).db_mut(db).lookup_write(key, access) {
             LookupMut::Found(entry) => {
                 stats.totals.keyspace_hits.add(1);
                 return Some(entry.into_view());

@@ -119,6 +119,15 @@ impl Effects {
         }
     }
 
+    /// Reports a key that changed along with another one whose change is counted: the source of
+    /// RENAME and MOVE.
+    #[inline]
+    pub fn changed_along(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
     /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB).
     #[inline]
     pub fn changed_many(&mut self, count: u64) {
@@ -140,6 +149,13 @@ impl Effects {
         if self.interest.journal {
             self.lines.push(Line { db, argv: argv.iter().map(|word| (*word).into()).collect() });
         }
+    }
+
+    /// True if somebody reads the lines given to `propagate`: a line that costs a copy of a large
+    /// value is made only then.
+    #[inline]
+    pub fn wants_lines(&self) -> bool {
+        self.interest.journal
     }
 
     /// Propagates nothing for this command, though it changed something.

@@ -4,6 +4,8 @@
 //! thread.
 
 pub mod connection;
+pub mod generic;
+pub mod keyspace;
 pub mod server;
 pub mod string;
 
@@ -12,6 +14,18 @@ use crate::command::Command;
 /// Every slice of the table.
 pub const ALL: &[&[Command]] = &[
     connection::COMMANDS,
+    string::get::COMMANDS,
+    string::lcs::COMMANDS,
+    string::many::COMMANDS,
+    string::numeric::COMMANDS,
+    string::range::COMMANDS,
+    string::set::COMMANDS,
+    generic::keys::COMMANDS,
+    generic::transfer::COMMANDS,
+    generic::expire::COMMANDS,
+    generic::scan::COMMANDS,
+    generic::object::COMMANDS,
+    keyspace::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,
@@ -20,5 +34,4 @@ pub const ALL: &[&[Command]] = &[
     server::memory::COMMANDS,
     server::module::COMMANDS,
     server::process::COMMANDS,
-    string::COMMANDS,
 ];

@@ -94,6 +94,7 @@ settings! {
     proto_max_bulk_len: u64 = bytes "proto-max-bulk-len",
     /// RESP version of a client before HELLO.
     client_default_resp: u8 = number "client-default-resp",
+    import_mode: bool = yes "import-mode",
     tracking_table_max_keys: u64 = number "tracking-table-max-keys",
     notify_keyspace_events: NotifyFlags = notify "notify-keyspace-events",
     sanitize_dump_payload: SanitizeDumpPayload = sanitize "sanitize-dump-payload",

@@ -9,6 +9,7 @@ use super::Core;
 use crate::base::sys;
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::command::effects::Effects;
+use crate::command::whole::Pause;
 use crate::config::choices::LogLevel;
 use crate::observe::log::Level;
 use crate::observe::stats::CoreStats;
@@ -19,6 +20,7 @@ use crate::store::partition::Partition;
 
 /// Distance of the rounds of periodic work.
 const PERIOD_NANOS: u64 = 100_000_000;
+const NANOS_PER_MILLI: u64 = 1_000_000;
 /// What costs more than a look is done only so often.
 const ROUNDS_PER_SECOND: u64 = 1_000_000_000 / PERIOD_NANOS;
 /// Entries that one slice of expiry or freeing touches: about 200 us.
@@ -56,6 +58,8 @@ pub(super) struct Cron {
     next_round: Nanos,
     last_round: Nanos,
     next_slice: Nanos,
+    /// When CLIENT PAUSE ends, if it is on.
+    resume: Option<Nanos>,
     has_more: bool,
     rounds: u64,
     accept_errors: u32,
@@ -76,6 +80,7 @@ impl Cron {
             next_round: Nanos(0),
             last_round: Nanos(0),
             next_slice: Nanos(0),
+            resume: None,
             has_more: false,
             rounds: 0,
             accept_errors: 0,
@@ -97,6 +102,7 @@ impl Cron {
     /// How long the core may sleep.
     pub(super) fn until_next(&self) -> Duration {
         let next = if self.has_more { self.next_slice } else { self.next_round };
+        let next = self.resume.map_or(next, |resume| resume.min(next));
         Duration::from_nanos(next.since(self.turn_began))
     }
 
@@ -116,6 +122,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the slice of housekeeping that is due.
     pub(super) fn keep_house(&mut self) {
         let now = self.cron.turn_began;
+        self.resume_when_due(now);
         if self.cron.next_round <= now {
             self.periodic(now);
         }
@@ -129,7 +136,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn slice(&mut self, now: Nanos) {
-        let expire = self.worker.switches.active_expire;
+        // Nothing expires in a pause, so that a primary that is about to step down stays as it is.
+        let switches = &self.worker.switches;
+        let expire = switches.active_expire && switches.pause.is_none();
         let wall = self.worker.now;
         let Some(partition) = self.seat.partition_now() else { return };
         let mut budget = Budget::new(SLICE_UNITS);
@@ -189,13 +198,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 gauges.table_bytes.set(db.overhead_bytes() as u64);
             }
         }
-        self.resume_when_due();
         self.look_at_clients();
     }
 
-    fn resume_when_due(&mut self) {
-        if self.worker.switches.pause.is_some_and(|pause| pause.until <= self.worker.now) {
+    /// Ends CLIENT PAUSE when its time is over, and remembers when that will be.
+    fn resume_when_due(&mut self, now: Nanos) {
+        let wall = self.worker.now;
+        let left = |pause: Pause| pause.until.0.saturating_sub(wall.0).max(0) as u64;
+        let left = self.worker.switches.pause.map(left);
+        self.cron.resume = left.map(|left| now.after(left.saturating_mul(NANOS_PER_MILLI)));
+        if left == Some(0) {
             self.worker.switches.pause = None;
+            self.cron.resume = None;
             self.resume_paused();
         }
     }

@@ -35,8 +35,6 @@ use cron::Cron;
 use mail::WholeId;
 use stage::Stage;
 
-/// Completions of one turn, at most: the rest is seen in the next.
-const COMPLETIONS_PER_TURN_MAX: usize = 4096;
 /// Messages of one turn from one core, at most.
 const MESSAGES_PER_TURN_MAX: usize = 256;
 /// A core that serves so few clients and batches polls for the next one before it sleeps.
@@ -45,6 +43,8 @@ const LONE_CLIENTS_MAX: usize = 2;
 const WAIT_MIN: Duration = Duration::from_micros(100);
 /// Used batches that are kept for the next ones.
 const SPARE_BATCHES_MAX: usize = 64;
+/// A used batch that grew beyond this is given back.
+const SPARE_BYTES_MAX: usize = 64 * 1024;
 
 /// A command whose parts run on every core.
 struct OpenWhole {
@@ -105,6 +105,8 @@ pub struct Core<R: Ring, C: Clock> {
     rearm: Vec<u32>,
     /// Clients to be closed at the end of the turn.
     doomed: Vec<u32>,
+    /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
+    hung_up: Vec<u32>,
     /// Batches held by CLIENT PAUSE.
     paused: Vec<Box<Batch>>,
     wholes: HashMap<u64, OpenWhole>,
@@ -115,8 +117,6 @@ pub struct Core<R: Ring, C: Clock> {
     may_spin: bool,
     /// Clients and batches served in this turn.
     served: usize,
-    /// Number of this turn.
-    turns: u64,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -141,6 +141,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             ready: Vec::new(),
             rearm: Vec::new(),
             doomed: Vec::new(),
+            hung_up: Vec::new(),
             paused: Vec::new(),
             wholes: HashMap::new(),
             tickets: HashMap::new(),
@@ -149,7 +150,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             cron: Cron::new(),
             may_spin: parts.may_spin,
             served: 0,
-            turns: 0,
         }
     }
 
@@ -179,6 +179,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// One turn, from the completions of the last wait to the next wait.
     pub fn turn(&mut self) {
+        self.mail.unpark();
         let wait = self.work();
         let Core { ring, mail, .. } = self;
         // Polling pays for the next request of a lone client; with more, there is always one.
@@ -188,15 +189,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return ring.submit_and_wait(Wait::No);
         }
         ring.submit_and_wait(wait);
-        mail.unpark();
     }
 
-    /// Everything of a turn but the wait; how long to wait. The simulator calls this.
-    pub fn work(&mut self) -> Wait {
+    /// Everything of a turn but the wait; how long to wait.
+    fn work(&mut self) -> Wait {
         self.read_clock();
         self.worker.check_memory();
         self.served = 0;
-        self.turns += 1;
         self.reap();
         self.take_mail();
         self.stage_ready();
@@ -233,6 +232,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn before_sleep(&mut self) {
         self.request_loan();
         self.publish_gauges();
+        self.end_hung_up();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
@@ -270,7 +270,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn keep_spare(&mut self, batch: Box<Batch>) {
-        if self.spare_batches.len() < SPARE_BATCHES_MAX {
+        if self.spare_batches.len() < SPARE_BATCHES_MAX && batch.held_bytes() <= SPARE_BYTES_MAX {
             self.spare_batches.push(batch);
         }
     }

@@ -78,7 +78,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stats.net_output_bytes.add(len as u64);
             stats.writes.add(1);
             connection.session.net_output_bytes += len as u64;
-            // Who waits for the end of the send needs its completion.
+            // A send that goes well has no completion: who waits for one sends otherwise.
             let waits = connection.closing || connection.hung_up || connection.stalled.is_some();
             if connection.output.is_idle() && !waits {
                 connection.last_segment = (start, len);
@@ -102,6 +102,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn turn_send_failed(&mut self, completion: Completion) {
         let Completion { token, result, .. } = completion;
         let Some(connection) = self.clients.of_token(token) else { return };
+        if connection.is_dead {
+            return;
+        }
         let sent = match result {
             0.. => result as usize,
             error if matches!(-error, libc::EAGAIN | libc::EINTR | libc::ENOBUFS) => 0,
@@ -199,6 +202,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.ring.push(Op::Accept { listener, token: Token::new(Kind::Accept, 0, index) });
     }
 
+    /// A client whose peer has sent its last byte ends when all that came has run; the replies still
+    /// go out, since the peer may read them.
+    pub(super) fn end_hung_up(&mut self) {
+        for index in std::mem::take(&mut self.hung_up) {
+            if let Some(connection) = self.clients.get(index)
+                && connection.hung_up
+                && connection.may_run()
+                && !connection.is_ready
+            {
+                connection.closing = true;
+                self.dirty.push(index);
+            }
+        }
+    }
+
     /// Closes those who were found to be done for.
     pub(super) fn close_doomed(&mut self) {
         for index in std::mem::take(&mut self.doomed) {
@@ -210,11 +228,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(connection) = self.clients.get(index) else { return };
         if connection.is_dead {
             return;
-        }
-        // Replies that were written before the end still go out, if the peer may read them.
-        if connection.hung_up && !connection.closing && connection.unsent_bytes() > 0 {
-            connection.closing = true;
-            return self.dirty.push(index);
         }
         connection.is_dead = true;
         connection.mark_dead();

@@ -92,6 +92,11 @@ impl Stage {
         self.commands.push(Staged { client, item, source, first: first as u32, words, big });
     }
 
+    /// Whose the last command is.
+    pub(super) fn last_client(&self) -> Option<u32> {
+        self.commands.last().map(|staged| staged.client)
+    }
+
     /// The words of a command.
     #[inline]
     pub(super) fn args<'a, R: Ring>(&'a self, staged: &'a Staged, ring: &'a R) -> Args<'a> {

@@ -201,9 +201,13 @@ impl Ring for KernelRing {
 
     #[inline]
     fn reap(&mut self) -> Option<Completion> {
-        let mut queue = self.ring.completion();
-        let entry: cqueue::Entry = queue.next()?;
-        drop(queue);
+        let mut next = self.ring.completion().next();
+        if next.is_none() && self.ring.submission().cq_overflow() {
+            // What did not fit comes now: a failed SendTurn may be among it.
+            self.enter(0, None);
+            next = self.ring.completion().next();
+        }
+        let entry: cqueue::Entry = next?;
         let Some(token) = Token::from_user_data(entry.user_data()) else {
             panic!("a completion that belongs to no operation of ours");
         };

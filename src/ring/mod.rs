@@ -10,6 +10,7 @@
 
 pub mod buffers;
 pub mod kernel;
+pub mod simulated;
 pub mod token;
 
 use std::time::Duration;

@@ -149,6 +149,11 @@ impl Batch {
         self.next == self.commands.len()
     }
 
+    /// Memory that it keeps for its next use.
+    pub fn held_bytes(&self) -> usize {
+        self.buffer.capacity() + self.replies.bytes.capacity()
+    }
+
     /// Drops the commands that have not run.
     pub fn abandon(&mut self) {
         self.next = self.commands.len();

@@ -1,0 +1,302 @@
+//! Lets a server and its clients take steps in an order that the seed decides, until all is said.
+//!
+//! Invariant: time passes by itself only a little; when nobody can do anything, everybody must have
+//! got what they wait for. So a lost wake or a client that is never served again is found, and is
+//! not hidden by the next timer.
+
+use ironring::base::rng::Rng;
+use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
+
+use crate::program::{Program, Shape};
+use crate::server::Server;
+
+/// Steps of a run, at most: more means that somebody is busy with nothing.
+const STEPS_MAX: usize = 3_000_000;
+
+/// How a client's connection ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Ending {
+    /// It leaves when it has all replies.
+    Polite,
+    /// It sends its last byte early and still gets every reply.
+    HalfClosed,
+    /// It breaks the protocol behind its last command.
+    Broken,
+    /// It closes its socket after so many bytes.
+    ClosedAfter(usize),
+    /// It vanishes after so many bytes.
+    ResetAfter(usize),
+}
+
+/// A client that runs a program.
+#[derive(Debug)]
+pub struct Client {
+    end: ClientEnd,
+    requests: Vec<u8>,
+    sent: usize,
+    replies: Vec<u8>,
+    got: usize,
+    ending: Ending,
+    /// Reads nothing before everybody waits for it.
+    lazy: bool,
+    /// Bytes of one send, at most.
+    piece_max: u64,
+    left: bool,
+}
+
+impl Client {
+    fn random(rng: &mut Rng, net: &SimNet, number: usize, shape: Shape) -> Client {
+        let mut program = Program::random(rng, number, shape);
+        let total = program.requests.len();
+        let ending = match rng.below(8) {
+            0 => Ending::HalfClosed,
+            1 => Ending::Broken,
+            2 => Ending::ClosedAfter(rng.below(total as u64 + 1) as usize),
+            3 => Ending::ResetAfter(rng.below(total as u64 + 1) as usize),
+            _ => Ending::Polite,
+        };
+        if ending == Ending::Broken {
+            program.break_protocol(rng);
+        }
+        let pieces = [1, 10, 1000, 1_000_000];
+        Client {
+            end: net.connect(),
+            requests: program.requests,
+            sent: 0,
+            replies: program.replies,
+            got: 0,
+            ending,
+            lazy: rng.below(5) == 0,
+            piece_max: pieces[rng.below(pieces.len() as u64) as usize].max(total as u64 / 1000),
+            left: false,
+        }
+    }
+
+    /// Sends a piece. False if it has nothing to send.
+    fn send(&mut self, rng: &mut Rng, net: &SimNet) -> bool {
+        let limit = match self.ending {
+            Ending::ClosedAfter(limit) | Ending::ResetAfter(limit) => limit,
+            _ => self.requests.len(),
+        };
+        if self.left || self.sent == limit && !self.leaves_early() {
+            return false;
+        }
+        if self.sent < limit {
+            let most = (limit - self.sent).min(self.piece_max as usize) as u64;
+            let len = 1 + rng.below(most) as usize;
+            net.send(self.end, &self.requests[self.sent..self.sent + len]);
+            self.sent += len;
+        } else {
+            self.leave_early(net);
+        }
+        true
+    }
+
+    fn leaves_early(&self) -> bool {
+        matches!(self.ending, Ending::HalfClosed | Ending::ClosedAfter(_) | Ending::ResetAfter(_))
+    }
+
+    fn leave_early(&mut self, net: &SimNet) {
+        self.left = true;
+        match self.ending {
+            Ending::ClosedAfter(_) => net.close(self.end),
+            Ending::ResetAfter(_) => net.reset(self.end),
+            _ => net.finish_sending(self.end),
+        }
+    }
+
+    /// Reads a piece and compares it. False if there is none.
+    fn read(&mut self, rng: &mut Rng, net: &SimNet) -> bool {
+        let readable = net.readable(self.end);
+        if readable == 0 {
+            return false;
+        }
+        let most = readable.min(self.piece_max as usize) as u64;
+        let bytes = net.read(self.end, 1 + rng.below(most) as usize);
+        let expected = self.replies.get(self.got..self.got + bytes.len()).unwrap_or_default();
+        if bytes != expected {
+            let same = bytes.iter().zip(expected).take_while(|(one, two)| one == two).count();
+            let shown = |bytes: &[u8]| {
+                let from = same.min(bytes.len());
+                bytes[from..(from + 60).min(bytes.len())].escape_ascii().to_string()
+            };
+            panic!(
+                "{:?}, at reply byte {} of {}: got {:?}, expected {:?}",
+                self.end,
+                self.got + same,
+                self.replies.len(),
+                shown(&bytes),
+                shown(self.replies.get(self.got..).unwrap_or_default())
+            );
+        }
+        self.got += bytes.len();
+        true
+    }
+
+    fn is_done(&self, net: &SimNet) -> bool {
+        let has_all = self.sent == self.requests.len() && self.got == self.replies.len();
+        match self.ending {
+            Ending::Polite => has_all,
+            Ending::HalfClosed => has_all && self.left && net.is_at_end(self.end),
+            Ending::Broken => has_all && net.is_at_end(self.end),
+            Ending::ClosedAfter(_) | Ending::ResetAfter(_) => self.left,
+        }
+    }
+}
+
+/// Runs random programs on a server of so many cores.
+pub fn programs(seed: u64, cores: usize) {
+    let mut rng = Rng::new(seed);
+    let faults = if rng.below(4) == 0 { Faults::none() } else { Faults::random(&mut rng) };
+    let mailbox = [1, 2, 1024][rng.below(3) as usize];
+    let size = rng.below(3) as usize;
+    let slow_io = faults.receive_bytes_max < 4096 || faults.window_bytes_max < 100_000;
+    let shape = Shape {
+        commands_max: [3, 20, 300][size],
+        value_bytes_max: if slow_io { 100 } else { [200_000, 20_000, 1000][size] },
+        inline: rng.below(2) == 0,
+        key_bytes_max: if slow_io || size > 0 { 0 } else { 100_000 },
+    };
+    let mut server = Server::start(&mut rng, cores, mailbox, faults);
+    let clients = 1 + rng.below(8) as usize;
+    let net = server.net.clone();
+    let mut clients: Vec<Client> =
+        (0..clients).map(|number| Client::random(&mut rng, &net, number, shape)).collect();
+    let mut drain = false;
+    let mut schedule = Schedule::new(&mut rng, cores);
+    for _ in 0..STEPS_MAX {
+        if !schedule.step(&mut rng, &mut server, &mut clients, drain) {
+            if clients.iter().all(|client| client.is_done(&net)) {
+                return end(&mut rng, server, clients);
+            }
+            if !drain {
+                drain = true;
+            } else if net.has_backlog() {
+                pass_time(&server);
+            } else {
+                let waiting: Vec<_> = clients
+                    .iter()
+                    .filter(|client| !client.is_done(&net))
+                    .map(|client| brief(client, &net))
+                    .collect();
+                panic!("nobody can do anything, but these clients wait: {waiting:#?}");
+            }
+        }
+    }
+    let briefs: Vec<_> = clients
+        .iter()
+        .filter(|client| !client.is_done(&net))
+        .map(|client| brief(client, &net))
+        .collect();
+    panic!("{STEPS_MAX} steps were not enough; these clients wait: {briefs:#?}");
+}
+
+fn brief(client: &Client, net: &SimNet) -> String {
+    format!(
+        "{:?} {:?}: sent {} of {}, got {} of {}",
+        client.end,
+        client.ending,
+        client.sent,
+        client.requests.len(),
+        client.got,
+        client.replies.len()
+    ) + if net.is_at_end(client.end) { ", closed" } else { "" }
+}
+
+/// Everybody leaves; nothing may be left of them.
+fn end(rng: &mut Rng, mut server: Server, mut clients: Vec<Client>) {
+    let net = server.net.clone();
+    clients.iter().filter(|client| !client.left).for_each(|client| net.close(client.end));
+    clients.clear();
+    let mut schedule = Schedule::new(rng, server.cores.len());
+    for _ in 0..STEPS_MAX {
+        if !schedule.step(rng, &mut server, &mut clients, true) {
+            if !net.has_backlog() {
+                net.assert_quiet();
+                assert_eq!(server.clients(), 0, "the server counts clients that are gone");
+                return;
+            }
+            pass_time(&server);
+        }
+    }
+    panic!("the server goes on without clients");
+}
+
+/// Nothing happens until the first timer.
+fn pass_time(server: &Server) {
+    if let Some(next) = server.net.next_timeout() {
+        server.clock.set(next);
+    }
+}
+
+/// Who is how quick in a run.
+struct Schedule {
+    cores: Vec<u64>,
+    network: u64,
+    clients: u64,
+}
+
+impl Schedule {
+    fn new(rng: &mut Rng, cores: usize) -> Schedule {
+        let mut weight = || [1, 10, 100][rng.below(3) as usize];
+        Schedule {
+            cores: (0..cores).map(|_| weight()).collect(),
+            network: weight(),
+            clients: weight(),
+        }
+    }
+
+    /// One step of somebody who can take one. False if nobody can.
+    fn step(
+        &mut self,
+        rng: &mut Rng,
+        server: &mut Server,
+        clients: &mut [Client],
+        drain: bool,
+    ) -> bool {
+        server.clock.advance(rng.below(20_000));
+        let total = self.cores.iter().sum::<u64>() + self.network + self.clients;
+        let mut pick = rng.below(total);
+        for (core, weight) in self.cores.iter().enumerate() {
+            if pick < *weight {
+                return Self::turn(server, core) || Self::anybody(rng, server, clients, drain);
+            }
+            pick -= weight;
+        }
+        let done = if pick < self.network {
+            server.net.step()
+        } else {
+            Self::client(rng, server, clients, drain)
+        };
+        done || Self::anybody(rng, server, clients, drain)
+    }
+
+    fn anybody(rng: &mut Rng, server: &mut Server, clients: &mut [Client], drain: bool) -> bool {
+        server.net.step()
+            || Self::client(rng, server, clients, drain)
+            || (0..server.cores.len()).any(|core| Self::turn(server, core))
+    }
+
+    fn turn(server: &mut Server, core: usize) -> bool {
+        let awake = server.net.is_awake(core);
+        if awake {
+            server.cores[core].turn();
+        }
+        awake
+    }
+
+    fn client(rng: &mut Rng, server: &Server, clients: &mut [Client], drain: bool) -> bool {
+        if clients.is_empty() {
+            return false;
+        }
+        let first = rng.below(clients.len() as u64) as usize;
+        let (behind, from) = clients.split_at_mut(first);
+        from.iter_mut().chain(behind).any(|client| {
+            let reads = drain || !client.lazy;
+            let send_first = rng.below(2) == 0;
+            send_first && client.send(rng, &server.net)
+                || reads && client.read(rng, &server.net)
+                || client.send(rng, &server.net)
+        })
+    }
+}
