@@ -280,10 +280,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !Arc::ptr_eq(&before, &worker.config) {
             self.config_changed();
         }
-        let stall_nanos = std::mem::take(&mut self.worker.switches.stall_nanos);
-        if stall_nanos > 0 {
-            self.clock.sleep(stall_nanos);
-        }
         self.doomed.append(&mut self.clients.doomed);
         self.resume_paused();
         part
