@@ -26,15 +26,13 @@ use crate::dispatch::table;
 use crate::event_loop::{Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
-use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts};
+use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, RESERVED_DESCRIPTORS, ServerFacts};
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
 use crate::txn::cores::{CORES_MAX, SlotMap};
 
-/// Descriptors that are not clients: listeners, rings, files.
-const RESERVED_DESCRIPTORS: u64 = 32;
 /// Signals that end the process.
 const ENDING_SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
 
@@ -73,7 +71,8 @@ fn serve(loaded: Loaded) -> ExitCode {
     let cores = core_count(&config, processors.len());
     let mut clock = SystemClock::new();
     let facts = Arc::new(ServerFacts {
-        run_id: run_id(),
+        run_id: random_id(),
+        replid: random_id(),
         pid: std::process::id(),
         started: clock.wall().millis(),
         executable: std::env::current_exe()
@@ -83,6 +82,7 @@ fn serve(loaded: Loaded) -> ExitCode {
         system_memory: sys::system_memory(),
         startup_memory: AtomicU64::new(0),
         peak_memory: AtomicU64::new(0),
+        resident_memory: AtomicU64::new(0),
         stats: (0..cores)
             .map(|_| Arc::new(CoreStats::new(table::table().all().len(), config.databases)))
             .collect(),
@@ -131,10 +131,15 @@ fn core_count(config: &Config, processors: usize) -> usize {
     cores.clamp(1, CORES_MAX)
 }
 
-fn run_id() -> String {
+/// Forty random hexadecimal digits.
+fn random_id() -> String {
     let mut bytes = [0; 20];
     host::random_bytes(&mut bytes);
-    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+    bytes.iter().flat_map(|byte| [byte >> 4, byte & 15]).map(hex_digit).collect()
+}
+
+fn hex_digit(value: u8) -> char {
+    char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
 fn install_log(handle: &Arc<Handle>, pid: u32) {

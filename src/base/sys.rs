@@ -159,6 +159,17 @@ pub fn raise_open_files(wanted: u64) -> u64 {
     }
 }
 
+/// Enters a directory; its absolute path, or why not in the system's words. Source: chdir(2).
+pub fn enter_dir(path: &[u8]) -> Result<Vec<u8>, String> {
+    use std::os::unix::ffi::{OsStrExt, OsStringExt};
+    let entered = std::env::set_current_dir(std::ffi::OsStr::from_bytes(path));
+    let dir = entered.and_then(|()| std::env::current_dir());
+    dir.map(|dir| dir.into_os_string().into_vec()).map_err(|error| {
+        let text = error.to_string();
+        text.split(" (os error").next().unwrap_or_default().to_owned()
+    })
+}
+
 /// Writes 1 to an eventfd.
 pub fn write_event(fd: std::os::fd::RawFd) {
     let one = 1_u64;
@@ -179,6 +190,12 @@ pub fn uname() -> String {
     };
     let parts: [String; 3] = [text(&name.sysname), text(&name.release), text(&name.machine)];
     parts.join(" ")
+}
+
+/// Bytes of a page.
+pub fn page_bytes() -> u64 {
+    // SAFETY: a plain query.
+    unsafe { libc::sysconf(libc::_SC_PAGESIZE) }.max(0) as u64
 }
 
 /// Physical memory in bytes.

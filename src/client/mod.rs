@@ -2,6 +2,7 @@
 //!
 //! Invariant: nothing here reads or writes a socket; `net/` owns the connection and embeds this.
 
+pub mod info;
 pub mod session;
 
 pub use session::{ConnectionFacts, ConnectionTable, ReplyMode, Session, SessionFacts, Verdict};

@@ -37,6 +37,8 @@ pub struct SessionFacts {
     pub no_touch: bool,
     /// CLIENT IMPORT-SOURCE (Valkey).
     pub import_source: bool,
+    /// Came over the unix socket or from a loopback address.
+    pub local: bool,
 }
 
 /// The state of one client.
@@ -46,6 +48,8 @@ pub struct Session {
     pub facts: SessionFacts,
     /// Close when everything written so far has been sent.
     pub close_after_reply: bool,
+    /// Its next command waits, and is shown as blocked: CLIENT PAUSE holds it back.
+    pub blocked: bool,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
@@ -92,8 +96,10 @@ impl Session {
                 reply_mode: ReplyMode::On,
                 no_touch: false,
                 import_source: false,
+                local: false,
             },
             close_after_reply: false,
+            blocked: false,
             no_evict: false,
             capa_redirect: false,
             name: Vec::new(),
@@ -113,10 +119,16 @@ impl Session {
         }
     }
 
+    /// True if it came over the unix socket or from a loopback address.
+    pub fn is_local(&self) -> bool {
+        let loopback = ["127.", "::1:", "[::1]:"];
+        self.unix || loopback.iter().any(|prefix| self.addr.starts_with(prefix))
+    }
+
     /// RESET: everything that commands changed, back to the start. Names of libraries stay.
     pub fn reset(&mut self, authenticated: bool) {
         let fresh = Session::new(self.facts.id, self.created, authenticated);
-        self.facts = fresh.facts;
+        self.facts = SessionFacts { local: self.facts.local, ..fresh.facts };
         self.no_evict = false;
         self.name.clear();
     }
@@ -145,8 +157,6 @@ pub struct ConnectionFacts {
     pub core: usize,
     /// Closing as soon as its output has been sent.
     pub closing: bool,
-    /// Waits in a blocking command or for a transaction on other cores.
-    pub blocked: bool,
 }
 
 /// What is to become of a connection that was looked at.

@@ -80,6 +80,12 @@ impl<'q> Args<'q> {
         (index < self.ranges.len()).then(|| self.get(index))
     }
 
+    /// The words from `index` on as a request of their own, without large words.
+    #[must_use]
+    pub fn behind(&self, index: usize) -> Args<'q> {
+        Args { ranges: &self.ranges[index.min(self.ranges.len())..], big: &[], ..*self }
+    }
+
     /// Word `index` as a value to store. Only for commands with `takes_chunks`.
     #[inline]
     pub fn value(&self, index: usize) -> ArgValue<'q> {
@@ -105,6 +111,31 @@ impl<'q> Args<'q> {
     #[inline]
     pub fn integer(&self, index: usize) -> Result<i64, CommandError> {
         number::parse_i64(self.get(index)).ok_or(CommandError::NotAnInteger)
+    }
+
+    /// The same words in one buffer, large ones included; for handlers that want slices. None if
+    /// they do not fit a buffer.
+    pub fn flatten(&self) -> Option<(Vec<u8>, Vec<ArgRange>)> {
+        let mut buffer = Vec::new();
+        let mut ranges = Vec::with_capacity(self.len());
+        for index in 0..self.len() {
+            let start = u32::try_from(buffer.len()).ok()?;
+            match self.value(index) {
+                ArgValue::Bytes(bytes) => buffer.extend_from_slice(bytes),
+                ArgValue::Big(value) => {
+                    value.chunks().iter().for_each(|chunk| buffer.extend_from_slice(chunk));
+                }
+            }
+            let len = u32::try_from(buffer.len()).ok()? - start;
+            ranges.push(ArgRange { start, len });
+        }
+        Some((buffer, ranges))
+    }
+
+    /// Word `index` as an integer of 32 bits, as database numbers are: `NotAnInteger` if it is none,
+    /// `IntOutOfRange` if it is larger.
+    pub fn integer32(&self, index: usize) -> Result<i32, CommandError> {
+        i32::try_from(self.integer(index)?).map_err(|_| CommandError::IntOutOfRange)
     }
 
     /// The large words.

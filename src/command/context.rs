@@ -6,11 +6,12 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
+use super::catalog::CommandTable;
 use super::effects::{Effects, EventClass};
 use super::error::CommandError;
 use super::whole::Switches;
 use crate::base::rng::Rng;
-use crate::base::time::Millis;
+use crate::base::time::{Micros, Millis};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
 use crate::encoding::table::Position;
@@ -122,9 +123,22 @@ impl Context<'_> {
     #[inline]
     pub fn read(&mut self, key: &Key<'_>) -> Option<EntryRef<'_>> {
         let access = self.moment();
+        self.read_by(key, &access)
+    }
+
+    /// Reads a key as `read` does, but `touch` alone says whether its access clock is touched: TTL
+    /// and TYPE never touch, TOUCH does even for a client with CLIENT NO-TOUCH.
+    #[inline]
+    pub fn read_touching(&mut self, key: &Key<'_>, touch: bool) -> Option<EntryRef<'_>> {
+        let access = Access { touch, ..self.moment() };
+        self.read_by(key, &access)
+    }
+
+    #[inline]
+    fn read_by(&mut self, key: &Key<'_>, access: &Access) -> Option<EntryRef<'_>> {
         let db = self.session.db;
         let Context { keyspace, effects, stats, removed, .. } = self;
-        match keyspace.partition(key.position).db_mut(db).lookup_write(key, &access) {
+        match keyspace.partition(key.position).db_mut(db).lookup_write(key, access) {
             LookupMut::Found(entry) => {
                 stats.totals.keyspace_hits.add(1);
                 return Some(entry.into_view());
@@ -327,6 +341,8 @@ pub struct SessionContext<'a> {
     pub connection: ConnectionFacts,
     /// The time.
     pub now: Millis,
+    /// The same, as exact as the clock is.
+    pub wall: Micros,
     /// The configuration.
     pub config: &'a Arc<Config>,
     /// This core's number.
@@ -339,8 +355,20 @@ pub struct SessionContext<'a> {
     pub rng: &'a mut Rng,
     /// This core's switches.
     pub switches: &'a Switches,
+    /// All commands.
+    pub table: &'a dyn CommandTable,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
+    /// The error that `begin` of a whole command answers with, where its text carries arguments.
+    pub refusal: Option<Vec<u8>>,
+}
+
+impl SessionContext<'_> {
+    /// Ends `begin` of a whole command with an error text of its own, code first.
+    pub fn refuse(&mut self, text: Vec<u8>) -> CommandError {
+        self.refusal = Some(text);
+        CommandError::Written
+    }
 }
 
 /// What a session command asks of the event loop.

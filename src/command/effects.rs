@@ -76,6 +76,17 @@ pub enum Propagation {
     Rewritten,
 }
 
+/// What was recorded because somebody wants to hear of it.
+#[derive(Clone, Copy, Debug)]
+pub struct Recorded<'a> {
+    /// Keyspace events, in their order.
+    pub events: &'a [Event],
+    /// Changed keys with their databases.
+    pub keys: &'a [(usize, Box<[u8]>)],
+    /// Lines for the journal.
+    pub lines: &'a [Line],
+}
+
 /// What one command did. Reused from command to command.
 #[derive(Debug, Default)]
 pub struct Effects {
@@ -108,6 +119,15 @@ impl Effects {
         }
     }
 
+    /// Reports a key that changed along with another one whose change is counted: the source of
+    /// RENAME and MOVE.
+    #[inline]
+    pub fn changed_along(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
     /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB).
     #[inline]
     pub fn changed_many(&mut self, count: u64) {
@@ -129,6 +149,13 @@ impl Effects {
         if self.interest.journal {
             self.lines.push(Line { db, argv: argv.iter().map(|word| (*word).into()).collect() });
         }
+    }
+
+    /// True if somebody reads the lines given to `propagate`: a line that costs a copy of a large
+    /// value is made only then.
+    #[inline]
+    pub fn wants_lines(&self) -> bool {
+        self.interest.journal
     }
 
     /// Propagates nothing for this command, though it changed something.
@@ -155,8 +182,8 @@ impl Effects {
     }
 
     /// The recorded events, changed keys and lines.
-    pub fn recorded(&self) -> (&[Event], &[(usize, Box<[u8]>)], &[Line]) {
-        (&self.events, &self.keys, &self.lines)
+    pub fn recorded(&self) -> Recorded<'_> {
+        Recorded { events: &self.events, keys: &self.keys, lines: &self.lines }
     }
 
     /// Forgets everything, for the next command.

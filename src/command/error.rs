@@ -32,6 +32,42 @@ pub enum CommandError {
     OutOfMemory,
     NoAuth,
     LcsMixedOptions,
+    IntOutOfRange,
+    ExpireNxMixed,
+    ExpireGtAndLt,
+    NoValuesOnlyForHscan,
+    IdleTimeNotTracked,
+    FrequencyNotTracked,
+    MoveInCluster,
+    CopyInCluster,
+    SwapdbInCluster,
+    WrongPass,
+    NoPasswordConfigured,
+    InternalConnection,
+    ProtocolVersion,
+    NoProto,
+    HelloNoAuth,
+    PingArity,
+    SelectInCluster,
+    ClientName,
+    ClientIdNotPositive,
+    InvalidClientId,
+    MaxAgeNotAnInteger,
+    MaxAgeNotPositive,
+    IdleNotAnInteger,
+    IdleNotPositive,
+    NoSuchClient,
+    NotInImportMode,
+    PauseMode,
+    UnblockReason,
+    TimeoutNotAnInteger,
+    TimeoutNegative,
+    TimeoutOutOfRange,
+    InvalidCommandSpecified,
+    NoKeyArguments,
+    InvalidArgumentCount,
+    InvalidArgumentsSpecified,
+    NoConfigFile,
 }
 
 impl CommandError {
@@ -62,6 +98,62 @@ impl CommandError {
             Self::LcsMixedOptions => {
                 "ERR If you want both the length and indexes, please just use IDX."
             }
+            Self::IntOutOfRange => {
+                "ERR value is out of range, value must between -2147483648 and 2147483647"
+            }
+            Self::ExpireNxMixed => {
+                "ERR NX and XX, GT or LT options at the same time are not compatible"
+            }
+            Self::ExpireGtAndLt => "ERR GT and LT options at the same time are not compatible",
+            Self::NoValuesOnlyForHscan => "ERR NOVALUES option can only be used in HSCAN",
+            Self::IdleTimeNotTracked => {
+                "ERR An LFU maxmemory policy is selected, idle time not tracked. \
+                 Please note that when switching between policies at \
+                 runtime LRU and LFU data will take some time to adjust."
+            }
+            Self::FrequencyNotTracked => {
+                "ERR An LFU maxmemory policy is not selected, access frequency not tracked. \
+                 Please note that when switching between policies at \
+                 runtime LRU and LFU data will take some time to adjust."
+            }
+            Self::MoveInCluster => "ERR MOVE is not allowed in cluster mode",
+            Self::CopyInCluster => "ERR Copying to another database is not allowed in cluster mode",
+            Self::SwapdbInCluster => "ERR SWAPDB is not allowed in cluster mode",
+            Self::WrongPass => "WRONGPASS invalid username-password pair or user is disabled.",
+            Self::NoPasswordConfigured => {
+                "ERR AUTH <password> called without any password configured for the default user. Are you sure your configuration is correct?"
+            }
+            Self::InternalConnection => {
+                "ERR Cannot authenticate as an internal connection on non-cluster instances"
+            }
+            Self::ProtocolVersion => "ERR Protocol version is not an integer or out of range",
+            Self::NoProto => "NOPROTO unsupported protocol version",
+            Self::HelloNoAuth => {
+                "NOAUTH HELLO must be called with the client already authenticated, otherwise the HELLO <proto> AUTH <user> <pass> option can be used to authenticate the client and select the RESP protocol version at the same time"
+            }
+            Self::PingArity => "ERR wrong number of arguments for 'ping' command",
+            Self::SelectInCluster => "ERR SELECT is not allowed in cluster mode",
+            Self::ClientName => {
+                "ERR Client names cannot contain spaces, newlines or special characters."
+            }
+            Self::ClientIdNotPositive => "ERR client-id should be greater than 0",
+            Self::InvalidClientId => "ERR Invalid client ID",
+            Self::MaxAgeNotAnInteger => "ERR maxage is not an integer or out of range",
+            Self::MaxAgeNotPositive => "ERR maxage should be greater than 0",
+            Self::IdleNotAnInteger => "ERR idle is not an integer or out of range",
+            Self::IdleNotPositive => "ERR idle should be greater than 0",
+            Self::NoSuchClient => "ERR No such client",
+            Self::NotInImportMode => "ERR Server is not in import mode",
+            Self::PauseMode => "ERR CLIENT PAUSE mode must be WRITE or ALL",
+            Self::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
+            Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
+            Self::TimeoutNegative => "ERR timeout is negative",
+            Self::TimeoutOutOfRange => "ERR timeout is out of range",
+            Self::InvalidCommandSpecified => "ERR Invalid command specified",
+            Self::NoKeyArguments => "ERR The command has no key arguments",
+            Self::InvalidArgumentCount => "ERR Invalid number of arguments specified for command",
+            Self::NoConfigFile => "ERR The server is running without a config file",
+            Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }
     }
 }

@@ -1,7 +1,7 @@
 //! Command flags: what a command may do and when it may run.
 //!
-//! Invariant: names and meaning are those of COMMAND INFO; the two lower flags that clients never
-//! see (`PROTECTED` gates) are listed last.
+//! Invariant: names, order and meaning are those of COMMAND INFO; the flags that it hides have no name
+//! and are listed last.
 
 /// A set of command flags.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -13,7 +13,7 @@ macro_rules! flags {
             /// No flag.
             pub const NONE: Flags = Flags(0);
             $($(#[$doc])* pub const $name: Flags = Flags(1 << $bit);)*
-            /// Every flag that COMMAND INFO prints, with its name.
+            /// Every flag with the name that COMMAND INFO prints; empty if it hides the flag.
             pub const NAMES: &'static [(Flags, &'static str)] = &[$((Flags::$name, $text)),*];
         }
     };
@@ -48,8 +48,8 @@ flags! {
     FAST = 12, "fast";
     /// Runs before authentication.
     NO_AUTH = 13, "no_auth";
-    /// May be sent to a replica as it may be repeated.
-    MAY_REPLICATE = 14, "may_replicate";
+    /// Takes keys only if it is told so.
+    NO_MANDATORY_KEYS = 14, "no_mandatory_keys";
     /// Not on a replica's asynchronous loading.
     NO_ASYNC_LOADING = 15, "no_async_loading";
     /// Not inside MULTI.
@@ -58,10 +58,12 @@ flags! {
     MOVABLEKEYS = 17, "movablekeys";
     /// Runs while a script is too long on its way.
     ALLOW_BUSY = 18, "allow_busy";
-    /// Takes the keys as the function's own flags allow.
-    NO_MANDATORY_KEYS = 19, "no_mandatory_keys";
+    /// Counts as a write where replicas are concerned, whatever it does.
+    MAY_REPLICATE = 19, "";
+    /// Needs a directive that allows it (DEBUG, MODULE).
+    PROTECTED = 20, "";
     /// Touches every database.
-    ALL_DBS = 20, "all_dbs";
+    ALL_DBS = 21, "";
 }
 
 impl Flags {
@@ -83,8 +85,11 @@ impl Flags {
         self.0 & other.0 != 0
     }
 
-    /// The names of the flags that are set, in the order of their bits.
+    /// The names of the flags that are set and not hidden, in COMMAND INFO's order.
     pub fn names(self) -> impl Iterator<Item = &'static str> {
-        Self::NAMES.iter().filter(move |(flag, _)| self.has(*flag)).map(|(_, name)| *name)
+        Self::NAMES
+            .iter()
+            .filter(move |(flag, name)| self.has(*flag) && !name.is_empty())
+            .map(|(_, name)| *name)
     }
 }

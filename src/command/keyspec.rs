@@ -216,6 +216,52 @@ pub fn keys_of(
     Ok(())
 }
 
+/// What COMMAND prints of keys beside their specs: one range, as clients of old read it.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct KeyRange {
+    /// First key; 0 without any.
+    pub first: i64,
+    /// Last key, from the end if negative.
+    pub last: i64,
+    /// Distance from key to key.
+    pub step: i64,
+    /// The range does not name all keys.
+    pub movable: bool,
+}
+
+impl KeyRange {
+    /// Joins the specs that are ranges at fixed words; any other makes the keys movable. Source: what
+    /// COMMAND INFO prints for the commands of a stock server.
+    pub fn of(specs: &[KeySpec]) -> KeyRange {
+        let mut joined = KeyRange::default();
+        let mut end = 0;
+        for spec in specs {
+            joined.movable |= spec.access.has(Access::INCOMPLETE);
+            let (Begin::Index(index), Find::Range { last, step, .. }) = (spec.begin, spec.find)
+            else {
+                joined.movable = true;
+                continue;
+            };
+            let (first, last) = (i64::from(index), i64::from(last));
+            let last = if last < 0 { last } else { first + last };
+            if specs.len() == 1 {
+                return KeyRange { first, last, step: i64::from(step), ..joined };
+            }
+            if step != 1 || end != 0 && end != first - 1 {
+                joined.movable = true;
+                continue;
+            }
+            if joined.first == 0 {
+                (joined.first, joined.step) = (first, 1);
+            }
+            // As unsigned numbers, what counts from the end is behind all that counts from the begin.
+            end = (end as u64).max(last as u64) as i64;
+            joined.last = end;
+        }
+        joined
+    }
+}
+
 fn keyword(args: Args<'_>, word: &str, from: i16) -> Option<usize> {
     let argc = args.len() as i64;
     if from >= 0 {

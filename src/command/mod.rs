@@ -5,6 +5,7 @@
 //! `dispatch/table.rs` joins them. The words are those of Redis' command JSON.
 
 pub mod args;
+pub mod catalog;
 pub mod categories;
 pub mod context;
 pub mod effects;
@@ -14,6 +15,7 @@ pub mod keyspec;
 pub mod whole;
 
 pub use args::Args;
+pub use catalog::{CommandTable, Listed};
 pub use categories::Acl;
 pub use context::{Context, SessionContext};
 pub use error::CommandError;
@@ -61,6 +63,9 @@ pub struct Command {
     pub handler: Handler,
     /// The handler takes values of chunks (`Args::value`); others get them flattened.
     pub takes_chunks: bool,
+    /// A part of its container that runs elsewhere than the container does: no subcommand to
+    /// clients, and counted with the container (the words behind DEBUG).
+    pub hidden: bool,
 }
 
 impl Command {
@@ -81,7 +86,14 @@ impl Command {
         subcommands: &[],
         handler: Handler::Container,
         takes_chunks: false,
+        hidden: false,
     };
+
+    /// True if its second word names a subcommand, as clients see it.
+    #[inline]
+    pub fn is_container(&self) -> bool {
+        self.subcommands.first().is_some_and(|first| !first.hidden)
+    }
 
     /// True if a request of `argc` words can be this command.
     #[inline]
@@ -200,6 +212,23 @@ pub enum ArgumentKind {
     PureToken,
     OneOf,
     Block,
+}
+
+impl ArgumentKind {
+    /// As COMMAND DOCS prints it.
+    pub const fn name(self) -> &'static str {
+        match self {
+            ArgumentKind::String => "string",
+            ArgumentKind::Integer => "integer",
+            ArgumentKind::Double => "double",
+            ArgumentKind::Key => "key",
+            ArgumentKind::Pattern => "pattern",
+            ArgumentKind::UnixTime => "unix-time",
+            ArgumentKind::PureToken => "pure-token",
+            ArgumentKind::OneOf => "oneof",
+            ArgumentKind::Block => "block",
+        }
+    }
 }
 
 impl Argument {

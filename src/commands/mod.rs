@@ -4,9 +4,29 @@
 //! thread.
 
 pub mod connection;
+pub mod generic;
+pub mod keyspace;
+pub mod server;
 pub mod string;
 
 use crate::command::Command;
 
 /// Every slice of the table.
-pub const ALL: &[&[Command]] = &[connection::COMMANDS, string::COMMANDS];
+pub const ALL: &[&[Command]] = &[
+    connection::COMMANDS,
+    string::get::COMMANDS,
+    string::lcs::COMMANDS,
+    string::many::COMMANDS,
+    string::numeric::COMMANDS,
+    string::range::COMMANDS,
+    string::set::COMMANDS,
+    generic::keys::COMMANDS,
+    generic::transfer::COMMANDS,
+    generic::expire::COMMANDS,
+    generic::scan::COMMANDS,
+    generic::object::COMMANDS,
+    keyspace::COMMANDS,
+    server::command::COMMANDS,
+    server::config::COMMANDS,
+    server::info::COMMANDS,
+];

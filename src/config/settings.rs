@@ -94,6 +94,7 @@ settings! {
     proto_max_bulk_len: u64 = bytes "proto-max-bulk-len",
     /// RESP version of a client before HELLO.
     client_default_resp: u8 = number "client-default-resp",
+    import_mode: bool = yes "import-mode",
     tracking_table_max_keys: u64 = number "tracking-table-max-keys",
     notify_keyspace_events: NotifyFlags = notify "notify-keyspace-events",
     sanitize_dump_payload: SanitizeDumpPayload = sanitize "sanitize-dump-payload",
@@ -170,6 +171,11 @@ impl Config {
     /// The value of the directive at an index of [`directives::all`].
     pub(super) fn value(&self, index: usize) -> &Value {
         &self.values[index]
+    }
+
+    /// The value of a directive as CONFIG GET prints it; for those without a field of their own.
+    pub fn text_of(&self, name: &str) -> String {
+        String::from_utf8_lossy(&value_of(&self.values, name).render()).into_owned()
     }
 
     /// The same configuration after `dir` was entered: `dir` is what the system calls it.

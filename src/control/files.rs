@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 
 use tokio_uring::fs::{File, OpenOptions};
 
+use crate::base::sys;
 use crate::config::{Config, rewrite};
 
 /// Appends lines to the log file, or writes them to standard output.
@@ -44,6 +45,13 @@ pub(super) async fn rewrite_config(path: &Path, config: &Config) -> io::Result<(
         Err(error) => return Err(error),
     };
     replace(path, rewrite(&old, config, &[])).await
+}
+
+/// Resident memory of the process in bytes. Source: proc(5), /proc/self/statm.
+pub(super) async fn resident_memory() -> Option<u64> {
+    let statm = read(Path::new("/proc/self/statm")).await.ok()?;
+    let pages = std::str::from_utf8(&statm).ok()?.split_ascii_whitespace().nth(1)?;
+    Some(pages.parse::<u64>().ok()? * sys::page_bytes())
 }
 
 async fn read(path: &Path) -> io::Result<Vec<u8>> {

@@ -11,10 +11,11 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
+use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::base::sys;
+use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
@@ -69,11 +70,12 @@ impl ControlThread {
             inboxes.push(std::sync::Mutex::new(receiver));
         }
         let config_file = PathBuf::from(&server.config_file);
+        let facts = server.clone();
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
-                crate::base::alloc::register_thread();
-                tokio_uring::start(serve(receiver, desks, config_file, log_file));
+                alloc::register_thread();
+                tokio_uring::start(serve(receiver, desks, config_file, log_file, facts));
             })
             .expect("a thread more than the cores");
         let handle = Handle { tasks, inboxes, event_fds, server, ending: AtomicBool::new(false) };
@@ -129,8 +131,10 @@ async fn serve(
     desks: Vec<Desk>,
     config_file: PathBuf,
     log_file: Option<PathBuf>,
+    server: Arc<ServerFacts>,
 ) {
     let mut log_writer = files::LogWriter::new(log_file);
+    tokio_uring::spawn(watch_memory(server));
     while let Some(task) = tasks.recv().await {
         match task {
             Task::Log(line) => log_writer.write(line).await,
@@ -150,3 +154,18 @@ async fn serve(
         }
     }
 }
+
+/// Publishes what the process holds, round after round.
+async fn watch_memory(server: Arc<ServerFacts>) {
+    let mut rounds = tokio::time::interval(MEMORY_ROUND);
+    loop {
+        rounds.tick().await;
+        if let Some(bytes) = files::resident_memory().await {
+            server.resident_memory.store(bytes, Ordering::Relaxed);
+        }
+        server.peak_memory.fetch_max(alloc::used_memory() as u64, Ordering::Relaxed);
+    }
+}
+
+/// How often memory is looked at; as often as a core's periodic work runs.
+const MEMORY_ROUND: Duration = Duration::from_millis(100);

@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::table::{Registered, Table};
 use crate::base::alloc;
 use crate::base::rng::Rng;
-use crate::base::time::{Millis, TickRate, Ticks};
+use crate::base::time::{Micros, Millis, TickRate, Ticks};
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
 use crate::command::effects::{Effects, Interest};
@@ -49,6 +49,8 @@ pub struct Worker {
     pub rng: Rng,
     /// The time of this turn.
     pub now: Millis,
+    /// The wall clock when this turn began.
+    pub wall: Micros,
     effects: Effects,
     tick_rate: TickRate,
     last_tick: u64,
@@ -89,6 +91,7 @@ impl Worker {
             hasher,
             rng,
             now: Millis(0),
+            wall: Micros(0),
             effects: Effects::new(Interest::default()),
             tick_rate,
             last_tick: Ticks::now(),
@@ -148,9 +151,9 @@ impl Worker {
             return true;
         };
         let command = registered.command;
-        if matches!(command.handler, Handler::Container) && args.len() > 1 {
+        if command.is_container() && args.len() > 1 {
             let text = unknown_subcommand(command.name, args);
-            self.reply_error(Some(registered), facts, buffer, text);
+            self.reply_error(None, facts, buffer, text);
             return true;
         }
         if !command.accepts(args.len()) {
@@ -159,7 +162,8 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text.into_bytes());
             return true;
         }
-        if !facts.authenticated && !command.flags.has(Flags::NO_AUTH) {
+        let known = facts.authenticated || self.config.requirepass.is_empty();
+        if !known && !command.flags.has(Flags::NO_AUTH) {
             let text = CommandError::NoAuth.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
@@ -178,10 +182,10 @@ impl Worker {
         match self.switches.pause {
             None => false,
             Some(pause) if pause.until <= self.now => false,
+            // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
             Some(pause) => {
-                let flags = registered.command.flags;
-                pause.all && !flags.has(Flags::NO_AUTH) && registered.full_name != "client|unpause"
-                    || flags.any(Flags::WRITE.with(Flags::MAY_REPLICATE))
+                let writes = Flags::WRITE.with(Flags::MAY_REPLICATE);
+                pause.all || registered.command.flags.any(writes)
             }
         }
     }
@@ -265,18 +269,7 @@ impl Worker {
         let start = buffer.bytes.len();
         let mut request = None;
         let mut reply = Reply::new(buffer, session.facts.proto);
-        let mut context = SessionContext {
-            session,
-            connection,
-            now: self.now,
-            config: &self.config,
-            core: self.core,
-            stats: &self.stats,
-            server: &self.server,
-            rng: &mut self.rng,
-            switches: &self.switches,
-            request: &mut request,
-        };
+        let mut context = self.session_context(session, connection, &mut request);
         let outcome = handler(&mut context, args, &mut reply);
         let failed = finish(&self.stats, outcome, &mut reply);
         self.count(registered, failed);
@@ -295,11 +288,17 @@ impl Worker {
     ) -> Option<Job> {
         let whole = whole_of(registered);
         let start = buffer.bytes.len();
-        let begun = (whole.begin)(&mut self.session_context(session, connection, &mut None), args);
+        let mut request = None;
+        let mut context = self.session_context(session, connection, &mut request);
+        let begun = (whole.begin)(&mut context, args);
+        let refusal = context.refusal.take();
         match begun {
             Ok(job) => Some(job),
             Err(error) => {
                 let mut reply = Reply::new(buffer, session.facts.proto);
+                if let Some(text) = refusal {
+                    reply.error(text);
+                }
                 let failed = finish(&self.stats, Err(error), &mut reply);
                 self.count(registered, failed);
                 settle_reply_mode(&mut session.facts, buffer, start);
@@ -338,13 +337,16 @@ impl Worker {
             session,
             connection,
             now: self.now,
+            wall: self.wall,
             config: &self.config,
             core: self.core,
             stats: &self.stats,
             server: &self.server,
             rng: &mut self.rng,
             switches: &self.switches,
+            table: self.table,
             request,
+            refusal: None,
         }
     }
 

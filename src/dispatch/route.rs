@@ -31,6 +31,7 @@ pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
             Place::Core(0)
         }
         Way::OneKey(index) => Place::Core(map.owner(Slot::of(args.get(usize::from(index))))),
+        Way::Keys | Way::Keyspace if map.cores() == 1 => Place::Core(0),
         Way::Keys => by_keys(registered, args, map),
         Way::Keyspace => Place::Loan(CoreSet::all(map.cores())),
         Way::Located => match registered.command.handler {

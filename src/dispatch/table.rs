@@ -6,7 +6,7 @@
 use std::sync::LazyLock;
 
 use crate::command::keyspec::{Begin, Find};
-use crate::command::{Args, Command, Handler};
+use crate::command::{Args, Command, CommandTable, Handler, Listed};
 use crate::commands;
 
 /// Slots of the hash; a power of two.
@@ -73,7 +73,11 @@ impl Table {
             let first = top_level + nested.len();
             let name = command.name.to_ascii_lowercase();
             for (at, subcommand) in command.subcommands.iter().enumerate() {
-                let full = format!("{name}|{}", subcommand.name.to_ascii_lowercase());
+                let full = if subcommand.hidden {
+                    name.clone()
+                } else {
+                    format!("{name}|{}", subcommand.name.to_ascii_lowercase())
+                };
                 nested.push(Registered::new(subcommand, first + at, full, 0..0));
             }
             let subcommands = first..top_level + nested.len();
@@ -131,7 +135,26 @@ impl Table {
     }
 }
 
+impl CommandTable for Table {
+    fn commands(&self) -> Vec<Listed> {
+        self.top_level().iter().map(Registered::listed).collect()
+    }
+
+    fn parts(&self, container: Listed) -> Vec<Listed> {
+        let container = &self.registered[container.number];
+        self.subcommands_of(container).iter().map(Registered::listed).collect()
+    }
+
+    fn command(&self, name: &[u8]) -> Option<Listed> {
+        Table::command(self, name).map(Registered::listed)
+    }
+}
+
 impl Registered {
+    fn listed(&self) -> Listed {
+        Listed { command: self.command, number: self.id, full_name: self.full_name }
+    }
+
     fn new(
         command: &'static Command,
         id: usize,

@@ -242,7 +242,6 @@ impl Table {
                 if enough && bucket < segment.buckets.len() {
                     cursor.fingerprint = segment.first_fingerprint(bucket) as u16;
                     cursor.depth = segment.depth;
-                    cursor.prefix = first_prefix(cursor.prefix, segment.depth);
                     return cursor.pack();
                 }
             }
@@ -497,8 +496,8 @@ impl Table {
     }
 }
 
-/// How far a scan has come: all segments before `prefix`, and in the segment that begins there,
-/// when it had `depth` bits, all fingerprints below `fingerprint`.
+/// How far a scan has come: all prefixes before `prefix`, and in the segment of `depth` bits that
+/// held it then, all fingerprints below `fingerprint`.
 #[derive(Clone, Copy)]
 struct Cursor {
     prefix: u32,
@@ -561,7 +560,7 @@ fn next_prefix(prefix: u32, depth: u8) -> Option<u32> {
 
 /// `random` scaled to `0..bound`.
 fn below(random: u64, bound: usize) -> usize {
-    (u128::from(random) * bound as u128 >> 64) as usize
+    ((u128::from(random) * bound as u128) >> 64) as usize
 }
 
 #[inline(always)]

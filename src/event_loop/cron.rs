@@ -9,14 +9,19 @@ use super::Core;
 use crate::base::sys;
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::command::effects::Effects;
+use crate::command::whole::Pause;
 use crate::config::choices::LogLevel;
 use crate::observe::log::Level;
+use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
+use crate::store::db::Db;
 use crate::store::expire::expire_slice;
+use crate::store::partition::Partition;
 
 /// Distance of the rounds of periodic work.
 const PERIOD_NANOS: u64 = 100_000_000;
+const NANOS_PER_MILLI: u64 = 1_000_000;
 /// Entries that one slice of expiry or freeing touches: about 200 us.
 const SLICE_UNITS: usize = 1000;
 /// Housekeeping with work left runs at most so often: a quarter of the time.
@@ -52,6 +57,8 @@ pub(super) struct Cron {
     next_round: Nanos,
     last_round: Nanos,
     next_slice: Nanos,
+    /// When CLIENT PAUSE ends, if it is on.
+    resume: Option<Nanos>,
     has_more: bool,
     rounds: u64,
     accept_errors: u32,
@@ -72,6 +79,7 @@ impl Cron {
             next_round: Nanos(0),
             last_round: Nanos(0),
             next_slice: Nanos(0),
+            resume: None,
             has_more: false,
             rounds: 0,
             accept_errors: 0,
@@ -93,6 +101,7 @@ impl Cron {
     /// How long the core may sleep.
     pub(super) fn until_next(&self) -> Duration {
         let next = if self.has_more { self.next_slice } else { self.next_round };
+        let next = self.resume.map_or(next, |resume| resume.min(next));
         Duration::from_nanos(next.since(self.turn_began))
     }
 
@@ -112,6 +121,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the slice of housekeeping that is due.
     pub(super) fn keep_house(&mut self) {
         let now = self.cron.turn_began;
+        self.resume_when_due(now);
         if self.cron.next_round <= now {
             self.periodic(now);
         }
@@ -121,7 +131,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn slice(&mut self, now: Nanos) {
-        let expire = self.worker.switches.active_expire;
+        // Nothing expires in a pause, so that a primary that is about to step down stays as it is.
+        let switches = &self.worker.switches;
+        let expire = switches.active_expire && switches.pause.is_none();
         let wall = self.worker.now;
         let Some(partition) = self.seat.partition_now() else { return };
         let mut budget = Budget::new(SLICE_UNITS);
@@ -174,13 +186,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (user, system) = sys::thread_cpu_micros();
         stats.cpu_user_micros.set(user);
         stats.cpu_sys_micros.set(system);
-        self.resume_when_due();
+        if let Some(partition) = self.seat.partition_now() {
+            let bytes = partition.dbs().iter().map(Db::overhead_bytes).sum::<usize>();
+            stats.table_bytes.set(bytes as u64);
+        }
         self.look_at_clients();
     }
 
-    fn resume_when_due(&mut self) {
-        if self.worker.switches.pause.is_some_and(|pause| pause.until <= self.worker.now) {
+    /// Ends CLIENT PAUSE when its time is over, and remembers when that will be.
+    fn resume_when_due(&mut self, now: Nanos) {
+        let wall = self.worker.now;
+        let left = |pause: Pause| pause.until.0.saturating_sub(wall.0).max(0) as u64;
+        let left = self.worker.switches.pause.map(left);
+        self.cron.resume = left.map(|left| now.after(left.saturating_mul(NANOS_PER_MILLI)));
+        if left == Some(0) {
             self.worker.switches.pause = None;
+            self.cron.resume = None;
             self.resume_paused();
         }
     }
@@ -214,28 +235,45 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.stats.clients_bytes.set(bytes as u64);
     }
 
-    /// The last thing of a turn: what others may read of this core.
-    pub(super) fn publish_stats(&mut self) {
+    /// What others may read of this core's data, before anybody can hear of this turn.
+    pub(super) fn publish_gauges(&mut self) {
+        if let Some(partition) = self.seat.partition_now() {
+            publish_partition(&self.worker.stats, partition);
+        }
+    }
+
+    /// What a coordinator has changed in partitions that it gives back.
+    pub(super) fn publish_lent(&self, partitions: &[Box<Partition>]) {
+        for partition in partitions {
+            let owner = self.map.owner(partition.first_slot());
+            publish_partition(&self.worker.server.stats[owner], partition);
+        }
+    }
+
+    /// The last thing of a turn: how long it took.
+    pub(super) fn publish_turn(&mut self) {
         let nanos = self.monotonic().since(self.cron.turn_began);
         let cpu = sys::thread_cpu_nanos().saturating_sub(self.cron.turn_cpu_began);
         let stats = &self.worker.stats;
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
         stats.totals.turn_cpu_nanos_max.raise(cpu);
-        stats.clients.set(self.clients.len() as u64);
-        if let Some(partition) = self.seat.partition_now() {
-            for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
-                gauges.keys.set(db.len() as u64);
-                gauges.expires.set(db.expires() as u64);
-                gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
-            }
-        }
+        stats.clients.set(self.worker.server.clients[self.worker.core].get().max(0) as u64);
     }
 
     /// The configuration was replaced: what depends on it follows.
     pub(super) fn config_changed(&mut self) {
         self.worker.config_changed();
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
+    }
+}
+
+/// The gauges of a partition's owner. Whoever holds the partition is their one writer.
+fn publish_partition(stats: &CoreStats, partition: &Partition) {
+    for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
+        gauges.keys.set(db.len() as u64);
+        gauges.expires.set(db.expires() as u64);
+        gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
     }
 }
 

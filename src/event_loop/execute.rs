@@ -3,10 +3,13 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
+use std::sync::Arc;
+
 use super::Core;
 use super::stage::Item;
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
+use crate::config::Config;
 use crate::dispatch::route::{Place, place};
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
@@ -21,6 +24,16 @@ use crate::txn::loan::{Loan, Waiting};
 const COMMANDS_PER_LOAN_MAX: usize = 256;
 /// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
 const PREFETCH_KEYS_MIN: usize = 10_000;
+
+/// What became of a staged command.
+enum Staying {
+    /// It ran, or was refused.
+    Ran,
+    /// It cannot run here and now.
+    Leaves,
+    /// It ran, and the control plane has its reply.
+    Waits(Arc<Config>),
+}
 
 /// Where the next command of a batch leads.
 enum Next {
@@ -98,38 +111,55 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.begin_segment(client);
             }
             let registered = id.map(|id| &self.worker.table.all()[id as usize]);
-            if !self.run_here(client, registered, staged) {
-                self.end_segment(client);
-                self.leave(client, &commands[at..]);
-                return;
+            match self.run_here(client, registered, staged) {
+                Staying::Ran => {}
+                Staying::Leaves => {
+                    self.end_segment(client);
+                    self.leave(client, &commands[at..]);
+                    return;
+                }
+                Staying::Waits(config) => {
+                    self.end_segment(client);
+                    if let Some(batch) = self.pack(client, &commands[at + 1..]) {
+                        self.rewrite_config(batch, config);
+                    }
+                    return;
+                }
             }
         }
         self.end_segment(client);
+        if let Some(connection) = self.clients.get(client)
+            && connection.hung_up
+            && connection.may_run()
+            && !connection.is_ready
+        {
+            self.doomed.push(client);
+        }
     }
 
-    /// Runs one staged command at its client's home. False if it cannot run here and now.
+    /// Runs one staged command at its client's home, if it can run here and now.
     #[inline]
     fn run_here(
         &mut self,
         client: u32,
         registered: Option<&'static Registered>,
         staged: &super::stage::Staged,
-    ) -> bool {
+    ) -> Staying {
         let Core { clients, stage, ring, worker, seat, replies, map, .. } = self;
-        let Some(connection) = clients.get(client) else { return true };
+        let Some(connection) = clients.get(client) else { return Staying::Ran };
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
             guard_against_http(connection, registered, args);
-            return true;
+            return Staying::Ran;
         }
-        let Some(registered) = registered else { return true };
+        let Some(registered) = registered else { return Staying::Ran };
         if worker.is_paused(registered) {
-            return false;
+            return Staying::Leaves;
         }
         match place(registered, args, *map) {
             Place::Core(owner) if owner == worker.core => {
-                let Some(partition) = seat.partition() else { return false };
+                let Some(partition) = seat.partition() else { return Staying::Leaves };
                 let position = match staged.item {
                     Item::Command { position, .. } => position,
                     Item::Broken(_) => None,
@@ -147,13 +177,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let session = &mut connection.session;
                 let request = worker.session(session, held, registered, args, replies);
                 connection.closing |= connection.session.close_after_reply;
-                if let Some(request) = request {
-                    return self.request(client, request, staged);
+                match request {
+                    None => {}
+                    Some(Request::Shutdown) => self.control.shut_down(),
+                    Some(Request::RewriteConfig { config }) => return Staying::Waits(config),
                 }
             }
-            Place::Core(_) | Place::Loan(_) | Place::Whole => return false,
+            Place::Core(_) | Place::Loan(_) | Place::Whole => return Staying::Leaves,
         }
-        true
+        Staying::Ran
     }
 
     /// Puts the rest of a client's commands into a batch and sets it on its way.
@@ -227,18 +259,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.keep_spare(batch);
                 return None;
             }
-            let next = match batch.replies.len() > REPLY_BYTES_MAX {
-                true => Next::Home,
-                false => self.step(&mut batch, served),
+            let next = match batch.replies.len() {
+                ..=REPLY_BYTES_MAX => self.step(&mut batch, served),
+                _ => Next::Home,
             };
-            let core = match next {
-                Next::Again => continue,
-                Next::Home if batch.home == self.worker.core => return Some(batch),
-                Next::Home => batch.home,
-                Next::Core(core) => core,
-                Next::Waits => {
-                    self.park_batch(batch);
-                    return None;
+            match next {
+                Next::Again => {}
+                Next::Home if batch.home != self.worker.core => return self.send_home(batch),
+                Next::Home => match self.at_home(batch) {
+                    Some(same) => batch = same,
+                    None => return,
+                },
+                Next::Core(core) => {
+                    batch.time = self.worker.now;
+                    self.worker.stats.totals.hops.add(1);
+                    return self.mail.post(core, super::Message::Batch(batch));
                 }
             };
             batch.time = self.worker.now;
@@ -259,7 +294,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let Some(registered) = registered else { return Next::Home };
         if worker.is_paused(registered) {
-            return Next::Waits;
+            // It waits at home, where its client is shown as blocked.
+            return if batch.home == worker.core { Next::Waits } else { Next::Home };
         }
         match place(registered, args, *map) {
             Place::Home | Place::Whole => Next::Home,
@@ -278,9 +314,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Puts a batch where it waits: for CLIENT PAUSE, for this partition, or for a loan.
     fn park_batch(&mut self, batch: Box<Batch>) {
-        let args = batch.peek().expect("a command waits, not an empty batch");
-        let registered = self.worker.table.lookup(args).expect("an unknown command never waits");
+        let found = batch.peek().map(|args| (args, self.worker.table.lookup(args)));
+        let Some((args, Some(registered))) = found else {
+            unreachable!("only a batch whose next command cannot run waits");
+        };
         if self.worker.is_paused(registered) {
+            self.show_blocked(&batch, true);
             return self.paused.push(batch);
         }
         match place(registered, args, self.map) {
@@ -325,19 +364,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             batch.time = self.worker.now;
             left.push(batch);
         }
+        self.publish_lent(&partitions);
         self.return_partitions(partitions);
         for batch in left {
             self.run_batch(batch);
         }
-    }
-
-    /// Does what a session command asked for. False if its reply has to wait.
-    fn request(&mut self, _client: u32, request: Request, _staged: &super::stage::Staged) -> bool {
-        match request {
-            Request::Shutdown => self.control.shut_down(),
-            Request::RewriteConfig { .. } => unreachable!("asked for at the gathering of parts"),
-        }
-        true
     }
 }
 

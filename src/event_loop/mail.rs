@@ -113,6 +113,11 @@ impl Mail {
         self.outbox.iter().any(|messages| !messages.is_empty())
     }
 
+    /// True if another core has left a message.
+    pub fn has_come(&self) -> bool {
+        self.receivers.iter().flatten().any(|receiver| !receiver.is_empty())
+    }
+
     /// Tells the others that this core is about to wait. False if a message came meanwhile.
     pub fn park(&mut self) -> bool {
         if self.senders.len() == 1 {

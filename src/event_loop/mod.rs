@@ -37,6 +37,10 @@ use stage::Stage;
 
 /// Messages of one turn from one core, at most.
 const MESSAGES_PER_TURN_MAX: usize = 256;
+/// A core that serves so few clients and batches polls for the next one before it sleeps.
+const LONE_CLIENTS_MAX: usize = 2;
+/// Shorter waits would cost more than they save.
+const WAIT_MIN: Duration = Duration::from_micros(100);
 /// Used batches that are kept for the next ones.
 const SPARE_BATCHES_MAX: usize = 64;
 /// A used batch that grew beyond this is given back.
@@ -111,8 +115,10 @@ pub struct Core<R: Ring, C: Clock> {
     spare_batches: Vec<Box<Batch>>,
     cron: Cron,
     may_spin: bool,
-    /// Clients served in this turn; a lone one is worth polling for.
+    /// Clients and batches served in this turn.
     served: usize,
+    /// Number of this turn.
+    turns: u64,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -146,6 +152,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             cron: Cron::new(),
             may_spin: parts.may_spin,
             served: 0,
+            turns: 0,
         }
     }
 
@@ -177,7 +184,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub fn turn(&mut self) {
         self.mail.unpark();
         let wait = self.work();
-        self.ring.submit_and_wait(wait);
+        let Core { ring, mail, .. } = self;
+        // Polling pays for the next request of a lone client; with more, there is always one.
+        let lone = self.may_spin && (1..=LONE_CLIENTS_MAX).contains(&self.served);
+        let found = lone && wait != Wait::No && ring.spin(&mut || mail.has_come());
+        if found || wait == Wait::No || !mail.park() {
+            return ring.submit_and_wait(Wait::No);
+        }
+        ring.submit_and_wait(wait);
+        mail.unpark();
     }
 
     /// Everything of a turn but the wait; how long to wait.
@@ -185,6 +200,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.read_clock();
         self.worker.check_memory();
         self.served = 0;
+        self.turns += 1;
         self.reap();
         self.take_mail();
         self.stage_ready();
@@ -197,8 +213,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The time of this turn; never behind anything that was handled.
     fn read_clock(&mut self) {
-        let wall = self.clock.wall().millis();
-        self.worker.now = self.worker.now.max(wall);
+        let wall = self.clock.wall();
+        self.worker.wall = self.worker.wall.max(wall);
+        self.worker.now = self.worker.now.max(wall.millis());
         self.cron.turn_began(self.clock.monotonic());
         self.worker.start_clock();
     }
@@ -210,7 +227,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
         self.request_loan();
-        self.end_hung_up();
+        self.publish_gauges();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
@@ -220,18 +237,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.stats.totals.wakes.add(1);
             self.ring.push(Op::Wake { core });
         }
-        self.publish_stats();
+        self.publish_turn();
     }
 
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
-        if busy || !self.mail.park() {
+        if busy || self.mail.has_come() {
             return Wait::No;
         }
-        let timeout = self.cron.until_next();
-        // Polling pays for the next request of a lone client; with more, the queue is never empty.
-        let spin = self.may_spin && (1..=2).contains(&self.served);
-        Wait::Upto { timeout: timeout.max(Duration::from_micros(100)), spin }
+        Wait::Upto(self.cron.until_next().max(WAIT_MIN))
     }
 
     /// An empty batch for the commands of a client.

@@ -78,7 +78,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stats.net_output_bytes.add(len as u64);
             stats.writes.add(1);
             connection.session.net_output_bytes += len as u64;
-            // A send that goes well has no completion: who waits for one sends otherwise.
+            // Who waits for the end of the send needs its completion.
             let waits = connection.closing || connection.hung_up || connection.stalled.is_some();
             if connection.output.is_idle() && !waits {
                 connection.last_segment = (start, len);
@@ -88,7 +88,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let bytes = &self.ring.last_output()[start..start + len];
             connection.output.push(Bytes::copy_from_slice(bytes));
         }
-        if let Some(bytes) = connection.output.next() {
+        if let Some(bytes) = connection.output.begin_send() {
             connection.sending = bytes.clone();
             connection.pending_ops += 1;
             let token = connection.token(Kind::Send, index);
@@ -156,6 +156,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let id = self.worker.server.next_client_id();
         let mut session = Session::new(id, self.worker.now, config.requirepass.is_empty());
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
+        session.facts.local = session.is_local();
         let generation = self.clients.next_generation();
         let index = self.clients.insert(Connection::new(session, fd, generation));
         if let Some(refusal) = refusal {

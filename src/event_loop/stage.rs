@@ -10,11 +10,11 @@ use crate::resp::error::ProtocolError;
 use crate::ring::{BufferLease, Ring};
 
 /// Commands of one client in one turn, at most.
-pub const COMMANDS_PER_CLIENT_MAX: usize = 1024;
+pub(super) const COMMANDS_PER_CLIENT_MAX: usize = 1024;
 
 /// Where staged words stand.
 #[derive(Debug)]
-pub enum Source {
+pub(super) enum Source {
     /// In a buffer that the kernel filled.
     Lease(BufferLease),
     /// In a client's query buffer, taken out for the turn.
@@ -23,7 +23,7 @@ pub enum Source {
 
 /// What was parsed.
 #[derive(Clone, Copy, Debug)]
-pub enum Item {
+pub(super) enum Item {
     /// A command: its number in the table, and where its first key belongs if it has one key.
     Command {
         /// Number of the command; None if nobody knows it.
@@ -37,11 +37,11 @@ pub enum Item {
 
 /// One command or error of a client.
 #[derive(Debug)]
-pub struct Staged {
+pub(super) struct Staged {
     /// The client.
-    pub client: u32,
+    pub(super) client: u32,
     /// What it is.
-    pub item: Item,
+    pub(super) item: Item,
     source: u32,
     first: u32,
     words: u32,
@@ -50,23 +50,23 @@ pub struct Staged {
 
 /// Everything that was parsed in a turn.
 #[derive(Debug, Default)]
-pub struct Stage {
+pub(super) struct Stage {
     /// The commands.
-    pub commands: Vec<Staged>,
+    pub(super) commands: Vec<Staged>,
     /// Their words.
-    pub ranges: Vec<ArgRange>,
+    pub(super) ranges: Vec<ArgRange>,
     sources: Vec<Source>,
 }
 
 impl Stage {
     /// Adds a source; its number.
-    pub fn add_source(&mut self, source: Source) -> u32 {
+    pub(super) fn add_source(&mut self, source: Source) -> u32 {
         self.sources.push(source);
         self.sources.len() as u32 - 1
     }
 
     /// Takes the bytes of a query source out for parsing; they must be put back.
-    pub fn take_query(&mut self, source: u32) -> Vec<u8> {
+    pub(super) fn take_query(&mut self, source: u32) -> Vec<u8> {
         match &mut self.sources[source as usize] {
             Source::Query(query) => std::mem::take(query),
             Source::Lease(_) => Vec::new(),
@@ -74,14 +74,14 @@ impl Stage {
     }
 
     /// Puts the bytes of a query source back. Nothing happens to a lease.
-    pub fn put_back(&mut self, source: u32, bytes: Vec<u8>) {
+    pub(super) fn put_back(&mut self, source: u32, bytes: Vec<u8>) {
         if let Source::Query(query) = &mut self.sources[source as usize] {
             *query = bytes;
         }
     }
 
     /// Adds a command whose words are the ranges from `first` on.
-    pub fn add(
+    pub(super) fn add(
         &mut self,
         (client, source): (u32, u32),
         first: usize,
@@ -99,7 +99,7 @@ impl Stage {
 
     /// The words of a command.
     #[inline]
-    pub fn args<'a, R: Ring>(&'a self, staged: &'a Staged, ring: &'a R) -> Args<'a> {
+    pub(super) fn args<'a, R: Ring>(&'a self, staged: &'a Staged, ring: &'a R) -> Args<'a> {
         let buffer = match &self.sources[staged.source as usize] {
             Source::Lease(lease) => ring.bytes(lease),
             Source::Query(query) => query,
@@ -109,7 +109,7 @@ impl Stage {
     }
 
     /// The turn is over: leases go back.
-    pub fn clear<R: Ring>(&mut self, ring: &mut R) {
+    pub(super) fn clear<R: Ring>(&mut self, ring: &mut R) {
         self.commands.clear();
         self.ranges.clear();
         for source in self.sources.drain(..) {

@@ -3,11 +3,14 @@
 //! Invariant: the sequencer (core 0) passes requests on in the order in which they reached it, to
 //! every owner over a queue that keeps order; so all owners see all loans in one order.
 
+use std::sync::Arc;
+
 use super::mail::WholeId;
 use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole};
 use crate::base::time::Clock;
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
+use crate::config::Config;
 use crate::dispatch::table::Way;
 use crate::net::listener::Accepted;
 use crate::resp::reply::Reply;
@@ -36,8 +39,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Batch(batch) if batch.home == self.worker.core => self.came_home(batch),
-            Message::Batch(batch) => self.run_batch(batch),
+            Message::Batch(batch) => {
+                self.served += 1;
+                self.run_batch(batch);
+            }
             Message::LoanRequest(request) => {
                 for owner in request.owners.iter() {
                     self.mail.post(owner, Message::Lend(request.id));
@@ -71,7 +76,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Serves those who wait for this partition, in the order in which they came.
     pub(super) fn serve_seat(&mut self) {
         for _ in 0..SERVED_PER_TURN_MAX {
-            match self.seat.next() {
+            match self.seat.take_next() {
                 None => return,
                 // Those behind it must not make it wait again.
                 Some(Waiting::Batch(batch)) => self.run_batch_now(batch, true),
@@ -82,6 +87,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn lend(&mut self, id: LoanId) {
         self.settle_housekeeping_debt();
+        self.publish_gauges();
         let partition = self.seat.lend();
         self.worker.stats.totals.loans.add(1);
         self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
@@ -106,33 +112,31 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// A batch is home: its replies go to the client, and what is left of it runs on.
-    pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
-        self.worker.now = self.worker.now.max(batch.time);
-        loop {
-            if !self.deliver(&mut batch) {
-                return self.keep_spare(batch);
-            }
-            if batch.is_done() {
-                return self.batch_done(batch);
-            }
-            if self.clients.get(batch.client).is_some_and(|connection| connection.must_stall()) {
-                if let Some(connection) = self.clients.get(batch.client) {
-                    connection.away = false;
-                    connection.stalled = Some(batch);
-                }
-                return;
-            }
-            let same = if self.next_needs_home(&batch) {
-                self.run_at_home(batch)
-            } else {
-                self.run_until_home(batch, false)
-            };
-            match same {
-                Some(same) => batch = same,
-                None => return,
-            }
+    /// Sends a batch to the core of its client.
+    pub(super) fn send_home(&mut self, mut batch: Box<Batch>) {
+        batch.time = self.worker.now;
+        self.worker.stats.totals.hops.add(1);
+        self.mail.post(batch.home, Message::Batch(batch));
+    }
+
+    /// A batch is home and needs its client: its replies are delivered, and its next command runs if
+    /// that is one of the session. None if the batch is over or waits.
+    pub(super) fn at_home(&mut self, mut batch: Box<Batch>) -> Option<Box<Batch>> {
+        if !self.deliver(&mut batch) {
+            self.keep_spare(batch);
+            return None;
         }
+        if batch.is_done() {
+            self.batch_done(batch);
+            return None;
+        }
+        let connection = self.clients.get(batch.client)?;
+        if connection.must_stall() {
+            connection.away = false;
+            connection.stalled = Some(batch);
+            return None;
+        }
+        if self.next_needs_home(&batch) { self.run_at_home(batch) } else { Some(batch) }
     }
 
     /// Gives a batch's replies to its client. False if the client has gone.
@@ -224,10 +228,32 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.dirty.push(client);
             batch.abandon();
         }
-        if let Some(Request::Shutdown) = request {
-            self.control.shut_down();
+        self.answer_request(batch, request)
+    }
+
+    /// Does what a command asked for. None if the batch waits for it.
+    fn answer_request(
+        &mut self,
+        batch: Box<Batch>,
+        request: Option<Request>,
+    ) -> Option<Box<Batch>> {
+        match request {
+            None => {}
+            Some(Request::Shutdown) => self.control.shut_down(),
+            Some(Request::RewriteConfig { config }) => {
+                self.rewrite_config(batch, config);
+                return None;
+            }
         }
         Some(batch)
+    }
+
+    /// Has the configuration file written; the batch waits for the outcome, which is the reply to
+    /// the command that ran last.
+    pub(super) fn rewrite_config(&mut self, batch: Box<Batch>, config: Arc<Config>) {
+        let ticket = self.next_number();
+        self.tickets.insert(ticket, batch);
+        self.control.rewrite_config(self.worker.core, ticket, config);
     }
 
     fn start_whole(&mut self, batch: Box<Batch>, job: Job) {
@@ -238,6 +264,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn run_part(&mut self, job: &Job) -> Part {
+        self.publish_gauges();
         let before = self.worker.config.clone();
         let worker = &mut self.worker;
         let part = job(&mut CoreView {
@@ -248,7 +275,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             switches: &mut worker.switches,
             now: worker.now,
         });
-        if !std::sync::Arc::ptr_eq(&before, &worker.config) {
+        if !Arc::ptr_eq(&before, &worker.config) {
             self.config_changed();
         }
         self.doomed.append(&mut self.clients.doomed);
@@ -276,17 +303,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.gather_whole(session, registered, (args, parts), replies);
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
-        match request {
-            None => self.came_home(batch),
-            Some(Request::Shutdown) => {
-                self.control.shut_down();
-                self.came_home(batch);
-            }
-            Some(Request::RewriteConfig { config }) => {
-                let ticket = self.next_number();
-                self.tickets.insert(ticket, batch);
-                self.control.rewrite_config(self.worker.core, ticket, config);
-            }
+        // CLIENT KILL of oneself: nothing that was sent behind it runs.
+        if connection.session.close_after_reply {
+            connection.closing = true;
+            batch.abandon();
+        }
+        if let Some(batch) = self.answer_request(batch, request) {
+            self.run_batch(batch);
         }
     }
 
@@ -296,15 +319,28 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(()) => reply.ok(),
-            Err(error) => reply.error(error),
+            Err(error) => {
+                let stats = &self.worker.stats;
+                stats.totals.error_replies.add(1);
+                stats.errors.count(error.as_bytes());
+                reply.error(error);
+            }
         }
-        self.came_home(batch);
+        self.run_batch(batch);
     }
 
     /// Batches held by CLIENT PAUSE are tried again.
     pub(super) fn resume_paused(&mut self) {
         for batch in std::mem::take(&mut self.paused) {
+            self.show_blocked(&batch, false);
             self.run_batch(batch);
+        }
+    }
+
+    /// Notes whether the client of a batch waits for the end of a pause.
+    pub(super) fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
+        if let Some(connection) = self.clients.of(batch.client, batch.generation) {
+            connection.session.blocked = blocked;
         }
     }
 

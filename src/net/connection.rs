@@ -52,8 +52,8 @@ pub struct Connection {
     pub stalled: Option<Box<Batch>>,
     /// It has input that was not looked at for lack of time.
     pub is_ready: bool,
-    /// Commands of it were staged in this turn and have not run.
-    pub is_staged: bool,
+    /// The last turn in which commands of it were staged.
+    pub staged_turn: u64,
     /// Ends when its output has been sent.
     pub closing: bool,
     /// The peer has sent its last byte, or vanished.
@@ -82,7 +82,7 @@ impl Connection {
             away: false,
             stalled: None,
             is_ready: false,
-            is_staged: false,
+            staged_turn: 0,
             closing: false,
             hung_up: false,
             is_dead: false,
@@ -138,7 +138,6 @@ impl Connection {
             total_bytes: size_of::<Connection>() + input + self.output.bytes(),
             core,
             closing: self.closing,
-            blocked: self.away,
         }
     }
 }

@@ -85,7 +85,7 @@ impl Output {
     }
 
     /// The next piece to send, if none is under way; small ones are joined.
-    pub fn next(&mut self) -> Option<Bytes> {
+    pub fn begin_send(&mut self) -> Option<Bytes> {
         if self.sending {
             return None;
         }

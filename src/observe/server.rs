@@ -13,11 +13,16 @@ pub const REDIS_VERSION: &str = "8.0.6";
 /// Our own version.
 pub const IRONRING_VERSION: &str = env!("CARGO_PKG_VERSION");
 
+/// Descriptors that are not clients: listeners, rings, files.
+pub const RESERVED_DESCRIPTORS: u64 = 32;
+
 /// What the process is.
 #[derive(Debug)]
 pub struct ServerFacts {
     /// Forty random hexadecimal digits.
     pub run_id: String,
+    /// The replication id, of the same form.
+    pub replid: String,
     /// Process id.
     pub pid: u32,
     /// When it started.
@@ -34,6 +39,8 @@ pub struct ServerFacts {
     pub startup_memory: AtomicU64,
     /// Highest used_memory that was seen.
     pub peak_memory: AtomicU64,
+    /// Resident memory of the process in bytes; the control plane looks ten times a second.
+    pub resident_memory: AtomicU64,
     /// Counters, by core.
     pub stats: Vec<Arc<CoreStats>>,
     /// Clients, by core; raised where they are accepted, lowered where they lived.

@@ -187,7 +187,7 @@ impl Histogram {
         if nanos < SUB_BUCKETS as u64 {
             return nanos as usize;
         }
-        let exponent = 63 - nanos.leading_zeros();
+        let exponent = nanos.ilog2();
         let octave = (exponent - SUB_BITS + 1) as usize;
         let sub = (nanos >> (exponent - SUB_BITS)) as usize & (SUB_BUCKETS - 1);
         (octave * SUB_BUCKETS + sub).min(OCTAVES * SUB_BUCKETS - 1)

@@ -99,23 +99,6 @@ impl KernelRing {
         }
     }
 
-    /// Polls for a completion; true if there is one, or deferred work that will make one.
-    fn spin(&mut self) -> bool {
-        for _ in 0..SPINS_MAX {
-            let mut queue = self.ring.completion();
-            queue.sync();
-            if !queue.is_empty() {
-                return true;
-            }
-            drop(queue);
-            if self.ring.submission().taskrun() {
-                return false;
-            }
-            std::hint::spin_loop();
-        }
-        false
-    }
-
     fn keep<T>(slots: &mut Vec<Option<T>>, token: Token, value: T) {
         let index = token.index() as usize;
         if slots.len() <= index {
@@ -190,20 +173,30 @@ impl Ring for KernelRing {
     fn submit_and_wait(&mut self, wait: Wait) {
         match wait {
             Wait::No => self.enter(0, None),
-            Wait::Upto { timeout, spin: false } => self.enter(1, Some(timeout)),
-            Wait::Upto { timeout, spin: true } => {
-                if !self.ring.submission().is_empty() {
-                    self.enter(0, None);
-                }
-                if !self.spin() {
-                    self.enter(1, Some(timeout));
-                }
-            }
+            Wait::Upto(timeout) => self.enter(1, Some(timeout)),
         }
         // A failed SendTurn must be reaped before the next turn's output replaces this one.
         while self.ring.submission().cq_overflow() && !self.ring.completion().is_full() {
             self.enter(0, None);
         }
+    }
+
+    fn spin(&mut self, has_work: &mut dyn FnMut() -> bool) -> bool {
+        if !self.ring.submission().is_empty() {
+            self.enter(0, None);
+        }
+        for _ in 0..SPINS_MAX {
+            let mut queue = self.ring.completion();
+            queue.sync();
+            let found = !queue.is_empty();
+            drop(queue);
+            // Deferred work is run by the next enter; then there will be a completion.
+            if found || self.ring.submission().taskrun() || has_work() {
+                return true;
+            }
+            std::hint::spin_loop();
+        }
+        false
     }
 
     #[inline]

@@ -112,14 +112,8 @@ pub struct Completion {
 pub enum Wait {
     /// Not at all: there is work to do.
     No,
-    /// Until a completion, at most so long. `spin`: poll for a moment first, for the next request of
-    /// a lone client.
-    Upto {
-        /// The longest wait.
-        timeout: Duration,
-        /// Poll before sleeping.
-        spin: bool,
-    },
+    /// Until a completion, at most so long.
+    Upto(Duration),
 }
 
 /// One core's way to the kernel.
@@ -135,6 +129,10 @@ pub trait Ring {
 
     /// Submits everything that was pushed and waits as `wait` says.
     fn submit_and_wait(&mut self, wait: Wait);
+
+    /// Submits everything that was pushed and polls for a moment, for the next request of a lone
+    /// client. True as soon as a wait would not wait, or `has_work` says that there is other work.
+    fn spin(&mut self, has_work: &mut dyn FnMut() -> bool) -> bool;
 
     /// The next completion.
     fn reap(&mut self) -> Option<Completion>;

@@ -161,16 +161,12 @@ pub(super) fn check_system() -> ExitCode {
     let fine = overcommit.is_ok_and(|text| text.trim() == "1");
     println!("[overcommit] {}", if fine { "OK" } else { "not needed: snapshots do not fork" });
     let uring = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-    match uring.as_deref().map(str::trim) {
-        Ok("1" | "2") => {
-            println!("[io_uring] disabled by kernel.io_uring_disabled");
-            ExitCode::FAILURE
-        }
-        _ => {
-            println!("[io_uring] OK");
-            ExitCode::SUCCESS
-        }
+    if matches!(uring.as_deref().map(str::trim), Ok("1" | "2")) {
+        println!("[io_uring] disabled by kernel.io_uring_disabled");
+        return ExitCode::FAILURE;
     }
+    println!("[io_uring] OK");
+    ExitCode::SUCCESS
 }
 
 #[cfg(test)]

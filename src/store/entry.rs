@@ -209,13 +209,6 @@ impl Entry {
         entry
     }
 
-    /// A copy of the value and expiry under another key; long values share their chunks with the
-    /// original until either changes. Source: COPY.
-    #[must_use]
-    pub fn copied(&self, key: &[u8], access: u32) -> Self {
-        Self::new(key, self.view().to_new(), self.view().expiry(), access)
-    }
-
     /// Takes the boxed value out and leaves the integer 0: for freeing it later.
     #[inline]
     pub fn take_boxed(&mut self) -> Option<Box<Value>> {
@@ -462,6 +455,13 @@ impl<'a> EntryRef<'a> {
     /// Bytes of the allocation, without a boxed value.
     pub fn bytes_allocated(self) -> usize {
         self.shape().size()
+    }
+
+    /// A copy of the value and expiry under another key; long values share their chunks with the
+    /// original until either changes. Source: COPY.
+    #[must_use]
+    pub fn copied(self, key: &[u8], access: u32) -> Entry {
+        Entry::new(key, self.to_new(), self.expiry(), access)
     }
 
     /// The value for another entry.

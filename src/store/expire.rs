@@ -121,13 +121,12 @@ fn visit_range(
     let range = db.entries.range(prefix);
     let next_expiry = range.map_or(i64::MAX, |range| range.next_expiry);
     round.next_expiry = round.next_expiry.min(next_expiry);
-    match range.and_then(|range| range.next) {
-        Some(prefix) => round.prefix = prefix,
-        None => {
-            let bound = db.entries.next_expiry().0.min(round.next_expiry);
-            db.entries.set_next_expiry(Millis(bound));
-            cursor.round = None;
-        }
+    if let Some(prefix) = range.and_then(|range| range.next) {
+        round.prefix = prefix;
+    } else {
+        let bound = db.entries.next_expiry().0.min(round.next_expiry);
+        db.entries.set_next_expiry(Millis(bound));
+        cursor.round = None;
     }
     keys
 }

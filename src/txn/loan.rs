@@ -78,7 +78,7 @@ impl Seat {
     }
 
     /// The first who waits, if the partition is here.
-    pub fn next(&mut self) -> Option<Waiting> {
+    pub fn take_next(&mut self) -> Option<Waiting> {
         self.partition.as_ref()?;
         self.queue.pop_front()
     }

@@ -250,7 +250,7 @@ mod tests {
 
     #[test]
     fn appends_grow_the_last_chunk_in_place() {
-        let mut string = BigString::from(&[1u8; 20_000][..]);
+        let mut string = BigString::from(&vec![1u8; 20_000][..]);
         let mut moves = 0;
         for _ in 0..40_000 {
             let before = string.chunks()[0].as_ptr();

@@ -41,13 +41,34 @@ impl Bucket {
     const EMPTY: Self = Self([0; LANES]);
 
     /// Bit per lane whose fingerprint is `fp`; empty lanes match a fingerprint of zero.
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    #[allow(unsafe_code)]
     #[inline(always)]
     pub(super) fn matches(&self, fp: u16) -> u32 {
-        let mut mask = 0;
-        for lane in 0..LANES {
-            mask |= u32::from((self.0[lane] >> FINGERPRINT_SHIFT) as u16 == fp) << lane;
+        use std::arch::x86_64::*;
+        let words = std::ptr::from_ref(self).cast::<__m128i>();
+        // The high half of each word, then its high half, narrowed to eight lanes of 16 bits: a
+        // third of the instructions that the compiler makes of the plain loop.
+        // SAFETY: SSE2 is part of every x86-64, and a bucket is four times 16 bytes, aligned to 64.
+        unsafe {
+            let pair = |at: usize| {
+                let one = _mm_castsi128_ps(_mm_load_si128(words.add(at)));
+                let other = _mm_castsi128_ps(_mm_load_si128(words.add(at + 1)));
+                _mm_srai_epi32(_mm_castps_si128(_mm_shuffle_ps(one, other, 0b11_01_11_01)), 16)
+            };
+            let fingerprints = _mm_packs_epi32(pair(0), pair(2));
+            let equal = _mm_cmpeq_epi16(fingerprints, _mm_set1_epi16(fp as i16));
+            _mm_movemask_epi8(_mm_packs_epi16(equal, _mm_setzero_si128())) as u32
         }
-        mask
+    }
+
+    /// Bit per lane whose fingerprint is `fp`; empty lanes match a fingerprint of zero.
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    #[inline(always)]
+    pub(super) fn matches(&self, fp: u16) -> u32 {
+        let lane_bit =
+            |lane: usize| u32::from((self.0[lane] >> FINGERPRINT_SHIFT) as u16 == fp) << lane;
+        (0..LANES).map(lane_bit).sum()
     }
 
     /// The word in `lane` without its flags of the bucket; None if the lane is empty.

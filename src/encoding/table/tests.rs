@@ -264,3 +264,23 @@ fn draining_gives_every_word_once() {
     assert_eq!(seen.len(), 5000);
     assert_eq!(checked.table.bytes(), 0);
 }
+
+#[test]
+fn matches_are_those_of_the_plain_loop() {
+    for seed in 0..1000 {
+        let mut segment = Segment::of(0, i64::MAX, &[]);
+        segment.rebuild(1);
+        let words: Vec<u64> = (0..seed % 9).map(|n| (mix(seed * 9 + n) % 4) << 62 | 8).collect();
+        for &word in &words {
+            segment.place(word);
+        }
+        for fp in [0, 0x4000, 0x8000, 0xc000, 1] {
+            let plain = |lane| u32::from(words.get(lane).is_some_and(|w| (w >> 48) as u16 == fp));
+            let mut expected = (0..LANES).map(|lane| plain(lane) << lane).sum::<u32>();
+            if fp == 0 {
+                expected |= 0xff << words.len() & 0xff;
+            }
+            assert_eq!(segment.buckets[0].matches(fp), expected);
+        }
+    }
+}

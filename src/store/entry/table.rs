@@ -3,6 +3,7 @@
 //! other; that is what the unsafe blocks stand on. A word is volatile exactly if its entry is.
 //! Source: own.
 
+use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
 use super::{Entry, EntryRef, NewValue};
@@ -83,7 +84,7 @@ impl EntryTable {
     }
 
     /// The entry of a key, to be changed.
-    #[inline]
+    #[inline(always)]
     pub fn lookup_mut(&mut self, key: &Key<'_>) -> Option<EntryMut<'_>> {
         let (place, address) = self.find(key)?;
         // SAFETY: the table owns the entry; ManuallyDrop leaves it the owner, and `&mut self` makes
@@ -230,8 +231,8 @@ impl<'a> EntryMut<'a> {
     /// A view for as long as the table is borrowed.
     #[inline]
     pub fn into_view(self) -> EntryRef<'a> {
-        // SAFETY: the table owns the entry, and its borrow passes from `self` to the result.
-        unsafe { EntryRef::from_address(self.table.words.payload(self.place)) }
+        // The table owns the entry, and its borrow passes from `self` to the result.
+        EntryRef(self.entry.0, PhantomData)
     }
 
     /// Takes the entry out of the table.

@@ -85,7 +85,7 @@ proptest! {
             prop_assert_eq!(view.str_len(), Ok(model.1.len() as u64));
             prop_assert_eq!(view.expiry(), model.2.map(Millis));
             prop_assert_eq!((view.access(), view.epoch()), (0x12_3456, 7));
-            prop_assert!(text(entry.copied(b"copy", 1).view()) == model.1);
+            prop_assert!(text(entry.view().copied(b"copy", 1).view()) == model.1);
         }
     }
 
@@ -149,13 +149,13 @@ fn encodings_are_those_of_redis() {
     check(b"0123", "embstr");
     check(&[b'x'; 44], "embstr");
     check(&[b'x'; 45], "raw");
-    check(&[b'x'; 20_000], "raw");
+    check(&vec![b'x'; 20_000], "raw");
     let mut entry = check(b"12", "int");
     assert_eq!(entry.append(b""), Ok(2));
     assert_eq!(entry.view().encoding(), "int");
     assert_eq!(entry.append(b"3"), Ok(3));
     assert_eq!(entry.view().encoding(), "raw");
-    assert_eq!(entry.copied(b"c", 0).view().encoding(), "raw");
+    assert_eq!(entry.view().copied(b"c", 0).view().encoding(), "raw");
 }
 
 #[test]

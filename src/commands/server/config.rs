@@ -1,0 +1,219 @@
+//! CONFIG: reads, changes and writes the configuration.
+//!
+//! Invariant: every core has the new configuration before CONFIG SET is answered, and two of them at
+//! the same time both count: each core makes the new configuration from its own current one, in the
+//! sequencer's order. What is wrong with a request, or cannot be put into effect, is found at home
+//! before any core has changed. Source: CONFIG of Redis 8.0.6.
+
+use std::sync::Arc;
+
+use super::{ALWAYS, BASE, OPERATOR, help};
+use crate::base::sys;
+use crate::command::context::Request;
+use crate::command::whole::{Job, Part};
+use crate::command::{
+    Args, Argument, ArgumentKind, Arity, Command, CommandError, Handler, Outcome, SessionContext,
+    Whole,
+};
+use crate::config::{Config, ConfigError, SetContext};
+use crate::observe::log;
+use crate::observe::server::RESERVED_DESCRIPTORS;
+use crate::resp::reply::Reply;
+
+/// The table's slice.
+pub const COMMANDS: &[Command] = &[Command {
+    name: "CONFIG",
+    summary: "Holds the commands about the configuration.",
+    since: "2.0.0",
+    complexity: "Depends on the subcommand",
+    arity: Arity::AtLeast(2),
+    subcommands: &[
+        Command {
+            name: "GET",
+            summary: "Returns the directives that match, with their values.",
+            since: "2.0.0",
+            complexity: "O(N) where N is the number of directives, for each pattern",
+            arity: Arity::AtLeast(3),
+            flags: OPERATOR,
+            arguments: &[Argument::new("parameter", ArgumentKind::String).multiple()],
+            handler: Handler::Session(get),
+            ..BASE
+        },
+        Command {
+            name: "HELP",
+            summary: "Lists the subcommands.",
+            since: "5.0.0",
+            arity: Arity::Exactly(2),
+            flags: ALWAYS,
+            handler: Handler::Session(config_help),
+            ..BASE
+        },
+        Command {
+            name: "RESETSTAT",
+            summary: "Sets the counters of INFO back.",
+            since: "2.0.0",
+            arity: Arity::Exactly(2),
+            flags: OPERATOR,
+            tips: EVERYWHERE,
+            handler: Handler::Whole(Whole { begin: resetstat, gather: acknowledge }),
+            ..BASE
+        },
+        Command {
+            name: "REWRITE",
+            summary: "Writes the configuration in force into its file.",
+            since: "2.8.0",
+            arity: Arity::Exactly(2),
+            flags: OPERATOR,
+            tips: EVERYWHERE,
+            handler: Handler::Session(rewrite),
+            ..BASE
+        },
+        Command {
+            name: "SET",
+            summary: "Changes directives, all or none.",
+            since: "2.0.0",
+            complexity: "O(N) where N is the number of directives",
+            arity: Arity::AtLeast(4),
+            flags: OPERATOR,
+            tips: EVERYWHERE,
+            arguments: &[Argument::block(
+                "data",
+                &[
+                    Argument::new("parameter", ArgumentKind::String),
+                    Argument::new("value", ArgumentKind::String),
+                ],
+            )
+            .multiple()],
+            handler: Handler::Whole(Whole { begin: set, gather: acknowledge }),
+            ..BASE
+        },
+    ],
+    ..BASE
+}];
+
+const EVERYWHERE: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
+
+/// What would need new sockets; a value that is in force already may be set.
+const FIXED_AT_START: &[&str] = &["port", "bind"];
+
+fn get(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let patterns: Vec<&[u8]> = args.iter_from(2).collect();
+    let answers = cx.config.get_matching(&patterns);
+    reply.map(answers.len());
+    for (name, value) in answers {
+        reply.bulk(name);
+        reply.bulk(&value);
+    }
+    Ok(())
+}
+
+fn config_help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    help(
+        reply,
+        "CONFIG",
+        &[
+            "GET <pattern> [<pattern> ...]",
+            "    Return the directives that match, with their values.",
+            "SET <directive> <value> [<directive> <value> ...]",
+            "    Change directives, all or none.",
+            "RESETSTAT",
+            "    Set the counters of INFO back.",
+            "REWRITE",
+            "    Write the configuration in force into its file.",
+        ],
+    );
+    Ok(())
+}
+
+fn resetstat(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
+    Ok(Arc::new(|view| {
+        view.stats.reset();
+        Part::Done
+    }))
+}
+
+fn rewrite(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
+    if cx.server.config_file.is_empty() {
+        return Err(CommandError::NoConfigFile);
+    }
+    *cx.request = Some(Request::RewriteConfig { config: cx.config.clone() });
+    Ok(())
+}
+
+fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
+    if args.len() % 2 == 1 {
+        return Err(CommandError::Syntax);
+    }
+    let mut words = args.iter_from(2);
+    let mut pairs = Vec::with_capacity(words.len() / 2);
+    while let (Some(name), Some(value)) = (words.next(), words.next()) {
+        pairs.push((name, value));
+    }
+    let context = SetContext { local: cx.session.facts.local, loading: false };
+    let new = cx.config.set(&pairs, context);
+    let new = new.and_then(|new| put_into_effect(cx.config, new));
+    let new = new.map_err(|error| cx.refuse(error.reply()))?;
+    new.notices(cx.config).into_iter().for_each(log::notice);
+    let dir = (new.dir != cx.config.dir).then(|| new.dir.clone());
+    let pairs: Vec<(Vec<u8>, Vec<u8>)> =
+        pairs.into_iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
+    Ok(Arc::new(move |view| {
+        let pairs: Vec<(&[u8], &[u8])> =
+            pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
+        match view.config.set(&pairs, context) {
+            Ok(new) => {
+                *view.config = Arc::new(match &dir {
+                    Some(dir) => new.with_dir(dir),
+                    None => new,
+                });
+                Part::Done
+            }
+            Err(error) => Part::Failed(String::from_utf8_lossy(&error.reply()).into_owned()),
+        }
+    }))
+}
+
+/// Does what a new configuration asks of the system; the configuration as it is then.
+fn put_into_effect(old: &Config, new: Config) -> Result<Config, ConfigError> {
+    for (directive, _) in new.changes(old) {
+        if FIXED_AT_START.contains(&directive.name) {
+            let reason = "it cannot be changed while the server runs, in this version";
+            return Err(ConfigError::failed(directive.name.as_bytes(), reason));
+        }
+    }
+    if new.maxclients > old.maxclients {
+        let granted = sys::raise_open_files(u64::from(new.maxclients) + RESERVED_DESCRIPTORS);
+        let clients = granted.saturating_sub(RESERVED_DESCRIPTORS);
+        if clients < u64::from(new.maxclients) {
+            let reason = format!(
+                "The operating system is not able to handle the specified number of clients, try with {clients}"
+            );
+            return Err(ConfigError::failed(b"maxclients", reason));
+        }
+    }
+    if new.dir != old.dir {
+        // Last, since it cannot be taken back; one path is looked up, as an operator orders it.
+        let entered = sys::enter_dir(&new.dir);
+        let dir = entered.map_err(|reason| ConfigError::failed(b"dir", reason))?;
+        return Ok(new.with_dir(&dir));
+    }
+    Ok(new)
+}
+
+/// Every core has done its part, or says why not.
+fn acknowledge(
+    _cx: &mut SessionContext<'_>,
+    _args: Args<'_>,
+    parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    let failed = parts.into_iter().find_map(|part| match part {
+        Part::Failed(reason) => Some(reason),
+        Part::Done | Part::Count(_) | Part::Text(_) => None,
+    });
+    match failed {
+        Some(reason) => reply.error(reason),
+        None => reply.ok(),
+    }
+    Ok(())
+}

@@ -1,0 +1,213 @@
+//! Sections of INFO about the process: Server, Clients, Memory, Persistence, Replication, CPU.
+//!
+//! Invariant: a field whose feature does not exist yet says what is true without it.
+
+use super::super::memory_figures::MemoryFigures;
+use super::Report;
+use crate::base::sys;
+use crate::command::SessionContext;
+use crate::config::choices::Supervised;
+use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION};
+
+/// Bits of the access clock that INFO shows.
+const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
+const SECONDS_PER_DAY: i64 = 24 * 3600;
+
+pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
+    let (facts, config) = (cx.server, cx.config);
+    let uptime = cx.now.seconds() - facts.started.seconds();
+    report.field("redis_version", REDIS_VERSION);
+    report.field("server_name", "ironring");
+    report.field("ironring_version", IRONRING_VERSION);
+    report.field("redis_git_sha1", "00000000");
+    report.field("redis_git_dirty", 0);
+    report.field("redis_build_id", "0000000000000000");
+    report.field("redis_mode", "standalone");
+    report.field("os", &facts.os);
+    report.field("arch_bits", usize::BITS);
+    report.field("monotonic_clock", "POSIX clock_gettime");
+    report.field("multiplexing_api", "io_uring");
+    report.field("atomicvar_api", "rust-core");
+    report.field("gcc_version", "0.0.0");
+    report.field("process_id", facts.pid);
+    report.field(
+        "process_supervised",
+        match config.supervised {
+            Supervised::No => "no",
+            Supervised::Upstart => "upstart",
+            Supervised::Systemd => "systemd",
+            Supervised::Auto => "unknown",
+        },
+    );
+    report.field("run_id", &facts.run_id);
+    report.field("tcp_port", if config.port == 0 { config.tls_port } else { config.port });
+    report.field("server_time_usec", cx.wall.0);
+    report.field("uptime_in_seconds", uptime);
+    report.field("uptime_in_days", uptime / SECONDS_PER_DAY);
+    report.field("hz", config.hz);
+    report.field("configured_hz", config.hz);
+    report.field("lru_clock", cx.now.seconds() & LRU_CLOCK_MASK);
+    report.field("executable", &facts.executable);
+    report.field("config_file", &facts.config_file);
+    report.field("io_threads_active", 0);
+    listeners(cx, report);
+}
+
+fn listeners(cx: &SessionContext<'_>, report: &mut Report) {
+    let config = cx.config;
+    let mut number = 0;
+    if config.port != 0 {
+        let bind: String = (config.bind.iter())
+            .map(|address| format!(",bind={}", String::from_utf8_lossy(address)))
+            .collect();
+        report.field("listener0", format_args!("name=tcp{bind},port={}", config.port));
+        number += 1;
+    }
+    if !config.unixsocket.is_empty() {
+        let path = String::from_utf8_lossy(&config.unixsocket);
+        report.field(format_args!("listener{number}"), format_args!("name=unix,bind={path}"));
+    }
+}
+
+pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
+    let server = cx.server;
+    let connected: i64 = server.clients.iter().map(|clients| clients.get()).sum();
+    let highest = |buffer: fn(&crate::observe::stats::CoreStats) -> u64| {
+        server.stats.iter().map(|stats| buffer(stats)).max().unwrap_or(0)
+    };
+    report.field("connected_clients", connected);
+    report.field("cluster_connections", 0);
+    report.field("maxclients", cx.config.maxclients);
+    report.field("client_recent_max_input_buffer", highest(|stats| stats.max_input_bytes.get()));
+    report.field("client_recent_max_output_buffer", highest(|stats| stats.max_output_bytes.get()));
+    report.field("blocked_clients", server.sum(|stats| stats.blocked_clients.get()));
+    report.zeros(&[
+        "tracking_clients",
+        "pubsub_clients",
+        "watching_clients",
+        "clients_in_timeout_table",
+        "total_watched_keys",
+        "total_blocking_keys",
+        "total_blocking_keys_on_nokey",
+    ]);
+}
+
+pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
+    let figures = MemoryFigures::take(cx.server);
+    report.size("used_memory", figures.used);
+    report.size("used_memory_rss", figures.resident);
+    report.size("used_memory_peak", figures.peak);
+    report.field("used_memory_peak_perc", format_args!("{:.2}%", figures.peak_percent()));
+    report.field("used_memory_overhead", figures.overhead());
+    report.field("used_memory_startup", figures.startup);
+    report.field("used_memory_dataset", figures.dataset());
+    report.field("used_memory_dataset_perc", format_args!("{:.2}%", figures.dataset_percent()));
+    report.field("allocator_allocated", figures.used);
+    report.field("allocator_active", figures.used);
+    report.field("allocator_resident", figures.resident);
+    report.field("allocator_muzzy", 0);
+    report.size("total_system_memory", cx.server.system_memory);
+    scripts_memory(report);
+    report.field("maxmemory", cx.config.maxmemory);
+    report.human("maxmemory", cx.config.maxmemory);
+    report.field("maxmemory_policy", cx.config.text_of("maxmemory-policy"));
+    report.field("allocator_frag_ratio", "1.00");
+    report.field("allocator_frag_bytes", 0);
+    report.field("allocator_rss_ratio", format_args!("{:.2}", figures.fragmentation()));
+    report.field("allocator_rss_bytes", figures.fragmentation_bytes());
+    report.field("rss_overhead_ratio", "1.00");
+    report.field("rss_overhead_bytes", 0);
+    report.field("mem_fragmentation_ratio", format_args!("{:.2}", figures.fragmentation()));
+    report.field("mem_fragmentation_bytes", figures.fragmentation_bytes());
+    report.zeros(&[
+        "mem_not_counted_for_evict",
+        "mem_replication_backlog",
+        "mem_total_replication_buffers",
+        "mem_replica_full_sync_buffer",
+        "mem_clients_slaves",
+    ]);
+    report.field("mem_clients_normal", figures.clients);
+    report.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    report.field("mem_allocator", "mimalloc");
+    report.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
+    let pending = cx.server.sum(|stats| stats.lazyfree_pending.get());
+    report.field("lazyfree_pending_objects", pending);
+    report.field("lazyfreed_objects", cx.server.sum(|stats| stats.lazyfreed.get()));
+}
+
+/// There are no scripts yet.
+fn scripts_memory(report: &mut Report) {
+    report.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
+    report.human("used_memory_lua", 0);
+    report.zeros(&[
+        "used_memory_scripts_eval",
+        "number_of_cached_scripts",
+        "number_of_functions",
+        "number_of_libraries",
+        "used_memory_vm_functions",
+    ]);
+    report.size("used_memory_vm_total", 0);
+    report.zeros(&["used_memory_functions"]);
+    report.size("used_memory_scripts", 0);
+}
+
+pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
+    report.zeros(&[
+        "loading",
+        "async_loading",
+        "current_cow_peak",
+        "current_cow_size",
+        "current_cow_size_age",
+    ]);
+    report.field("current_fork_perc", "0.00");
+    report.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
+    report.field("rdb_changes_since_last_save", cx.server.sum(|stats| stats.dirty.get()));
+    report.field("rdb_bgsave_in_progress", 0);
+    report.field("rdb_last_save_time", cx.server.started.seconds());
+    report.field("rdb_last_bgsave_status", "ok");
+    report.field("rdb_last_bgsave_time_sec", -1);
+    report.field("rdb_current_bgsave_time_sec", -1);
+    report.zeros(&[
+        "rdb_saves",
+        "rdb_last_cow_size",
+        "rdb_last_load_keys_expired",
+        "rdb_last_load_keys_loaded",
+    ]);
+    report.field("aof_enabled", u8::from(cx.config.appendonly));
+    report.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
+    report.field("aof_last_rewrite_time_sec", -1);
+    report.field("aof_current_rewrite_time_sec", -1);
+    report.field("aof_last_bgrewrite_status", "ok");
+    report.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
+    report.field("aof_last_write_status", "ok");
+    report.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+}
+
+pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {
+    report.field("role", "master");
+    report.field("connected_slaves", 0);
+    report.field("master_failover_state", "no-failover");
+    report.field("master_replid", &cx.server.replid);
+    report.field("master_replid2", "0".repeat(cx.server.replid.len()));
+    report.field("master_repl_offset", 0);
+    report.field("second_repl_offset", -1);
+    report.field("repl_backlog_active", 0);
+    report.field("repl_backlog_size", cx.config.text_of("repl-backlog-size"));
+    report.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+}
+
+pub(super) fn cpu(cx: &SessionContext<'_>, report: &mut Report) {
+    let (user, system) = sys::process_cpu_micros();
+    seconds(report, "used_cpu_sys", system);
+    seconds(report, "used_cpu_user", user);
+    seconds(report, "used_cpu_sys_children", 0);
+    seconds(report, "used_cpu_user_children", 0);
+    // No thread is the main one; the first core stands for it.
+    let first = &cx.server.stats[0];
+    seconds(report, "used_cpu_sys_main_thread", first.cpu_sys_micros.get());
+    seconds(report, "used_cpu_user_main_thread", first.cpu_user_micros.get());
+}
+
+fn seconds(report: &mut Report, name: &str, micros: u64) {
+    report.field(name, format_args!("{}.{:06}", micros / 1_000_000, micros % 1_000_000));
+}

@@ -1,0 +1,30 @@
+//! The server itself: what it can do, how it is configured, how it is.
+//!
+//! Invariant: these commands report what the cores have published and change what is replaced whole;
+//! none of them reads another core's memory.
+
+pub mod command;
+pub mod config;
+pub mod info;
+mod memory_figures;
+
+use crate::command::{Command, Flags, Group};
+use crate::resp::reply::Reply;
+
+/// What most commands of an operator may do and when.
+const OPERATOR: Flags = Flags::ADMIN.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE);
+/// When HELP and its kin may run.
+const ALWAYS: Flags = Flags::LOADING.with(Flags::STALE);
+
+/// What the records of this group share.
+const BASE: Command = Command { group: Group::Server, ..Command::BASE };
+
+/// Answers HELP of `container` with one line for each of `lines`, between those that every HELP has.
+/// An indented line belongs to the one before.
+pub(super) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
+    reply.array(lines.len() + 3);
+    reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
+    lines.iter().for_each(|line| reply.simple(line));
+    reply.simple("HELP");
+    reply.simple("    Print this help.");
+}

@@ -1,0 +1,109 @@
+//! Differential tests: random programs sent to a stock server and to ours, and every reply, then
+//! the whole keyspace, compared byte for byte.
+//!
+//! Invariant: a program is a function of its seed, so a printed seed replays a failure:
+//!
+//! ```text
+//! DIFF_SEED=12345 DIFF_STEPS=1 cargo test --test differential four_cores_resp3
+//! ```
+//!
+//! `ORACLE` is the path of the stock server; without it Debian's `/usr/bin/redis-server` is taken.
+//! `DIFF_STEPS` is how many commands each of the tests sends, at least one program. What Redis 7.0,
+//! the oracle of every day, answers unlike 8.0.6, whose behaviour is ours, stands in
+//! `known_differences.txt` and nowhere else.
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod known;
+mod program;
+mod random;
+mod run;
+
+use std::path::{Path, PathBuf};
+
+use known::KnownDifferences;
+use program::Program;
+use run::{Mismatch, Pair};
+use support::env;
+use support::server;
+
+#[test]
+fn one_core_resp2() {
+    compare(1, 2, 0);
+}
+
+#[test]
+fn one_core_resp3() {
+    compare(1, 3, 1_000_000);
+}
+
+#[test]
+fn four_cores_resp2() {
+    compare(4, 2, 2_000_000);
+}
+
+#[test]
+fn four_cores_resp3() {
+    compare(4, 3, 3_000_000);
+}
+
+/// Runs programs until enough commands were sent; panics at the first difference, made small.
+fn compare(cores: usize, protocol: u8, default_seed: u64) {
+    let Some(oracle) = oracle() else {
+        eprintln!("SKIPPED: no stock server; set ORACLE or install {DEBIAN_ORACLE}");
+        return;
+    };
+    let options = [("enable-debug-command".to_owned(), "yes".to_owned())];
+    let oracle_server = server::Server::start(&server::Program::Stock(oracle.clone()), &options);
+    let ours = server::Server::start(&server::Program::Ours { cores }, &options);
+    let version = oracle_server.info("server", "redis_version").unwrap_or_default();
+    let known = KnownDifferences::of_oracle(&version);
+    let pair = Pair { oracle: &oracle_server, ours: &ours, protocol, known: &known };
+    let first_seed = number("DIFF_SEED").unwrap_or(default_seed);
+    let steps_wanted = number("DIFF_STEPS").unwrap_or(STEPS);
+    println!(
+        "oracle {} ({version}), {cores} cores, RESP{protocol}, {steps_wanted} steps from seed {first_seed}",
+        oracle.display()
+    );
+    let (mut seed, mut steps) = (first_seed, 0);
+    while steps < steps_wanted.max(1) {
+        let program = Program::generate(seed);
+        if let Err(mismatch) = pair.run(&program) {
+            report(&pair, &program, &mismatch, seed, cores);
+        }
+        steps += program.steps.len() as u64;
+        seed += 1;
+    }
+}
+
+/// Panics with the difference, the seed, and the smallest program found that still differs.
+fn report(pair: &Pair<'_>, program: &Program, mismatch: &Mismatch, seed: u64, cores: usize) -> ! {
+    eprintln!("seed {seed} differs: {mismatch}\nmaking the program smaller ...");
+    let (small, small_mismatch) = pair.shrink(program, mismatch);
+    panic!(
+        "seed {seed}, {cores} cores, RESP{}: replies differ.\n{mismatch}\n\n\
+         The smallest program that still differs ({} of {} steps; a blank line ends a pipeline):\n\n\
+         {small}\n{small_mismatch}\n\n\
+         Replay: DIFF_SEED={seed} DIFF_STEPS=1 cargo test --test differential",
+        pair.protocol,
+        small.steps.len(),
+        program.steps.len(),
+    );
+}
+
+fn oracle() -> Option<PathBuf> {
+    if let Some(path) = env("ORACLE") {
+        return Some(PathBuf::from(path));
+    }
+    let debian = Path::new(DEBIAN_ORACLE);
+    debian.exists().then(|| debian.to_owned())
+}
+
+fn number(name: &str) -> Option<u64> {
+    env(name).map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
+}
+
+const DEBIAN_ORACLE: &str = "/usr/bin/redis-server";
+/// For each of the four tests: together well under a minute with a debug build.
+const STEPS: u64 = 12_000;

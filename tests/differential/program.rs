@@ -1,0 +1,468 @@
+//! Random programs: which commands, with which arguments, and how their replies are compared.
+//!
+//! Invariant: the answer to every step is a function of the program: nothing expires while it runs
+//! (times lie in the past or hours ahead), and what chance, clocks or table order decide has a rule
+//! that leaves just that out. To cover another command, add its lines to `COMMANDS`.
+
+use std::fmt;
+
+use super::random::Random;
+use super::support::quote::join;
+use super::support::reply::Rule;
+
+/// A program.
+#[derive(Clone)]
+pub(crate) struct Program {
+    /// What is sent, in order.
+    pub(crate) steps: Vec<Step>,
+}
+
+/// One step of a program.
+#[derive(Clone)]
+pub(crate) struct Step {
+    /// What to do.
+    pub(crate) action: Action,
+    /// Whether the replies are read before the next step is sent.
+    pub(crate) ends_pipeline: bool,
+}
+
+/// What a step does.
+#[derive(Clone)]
+pub(crate) enum Action {
+    /// Send a command, and compare its reply by the rule.
+    Command(Vec<Vec<u8>>, Rule),
+    /// Follow SCAN with these options to its end.
+    Scan(Vec<Vec<u8>>),
+}
+
+impl Step {
+    /// Whether this is a full scan, which cannot be pipelined.
+    pub(crate) fn is_scan(&self) -> bool {
+        matches!(self.action, Action::Scan(_))
+    }
+
+    /// Whether this is AUTH, which begins a pipeline of its own: stock servers since 7.2 answer
+    /// nothing to a wrong password while replies to earlier commands are still to be sent.
+    pub(crate) fn is_auth(&self) -> bool {
+        self.command().is_some_and(|(argv, _)| argv[0].eq_ignore_ascii_case(b"AUTH"))
+    }
+
+    /// The command and its rule.
+    pub(crate) fn command(&self) -> Option<(&Vec<Vec<u8>>, Rule)> {
+        match &self.action {
+            Action::Command(argv, rule) => Some((argv, *rule)),
+            Action::Scan(_) => None,
+        }
+    }
+}
+
+impl Program {
+    /// The program of this seed.
+    pub(crate) fn generate(seed: u64) -> Self {
+        let mut random = Random::new(seed);
+        let leaves_expired = random.one_in(2);
+        let pipeline_max = random.below(PIPELINE_MAX) + 1;
+        let mut generator = Generator { random, leaves_expired, times: 0 };
+        let count = generator.random.below(STEPS_MAX) + 10;
+        let steps = (0..count).map(|_| generator.step(pipeline_max)).collect();
+        Self { steps }
+    }
+}
+
+impl fmt::Display for Program {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for step in &self.steps {
+            match &step.action {
+                Action::Command(argv, _) => writeln!(f, "> {}", join(argv))?,
+                Action::Scan(options) => writeln!(f, "> SCAN 0 {}", join(options))?,
+            }
+            if step.ends_pipeline {
+                writeln!(f)?;
+            }
+        }
+        Ok(())
+    }
+}
+
+struct Generator {
+    random: Random,
+    /// Whether SET may store what has expired already, which DBSIZE counts until it is noticed.
+    leaves_expired: bool,
+    /// How many times to live were given out: none is given twice, so GT and LT never meet a tie
+    /// that the milliseconds between two commands decide.
+    times: u64,
+}
+
+impl Generator {
+    fn step(&mut self, pipeline_max: usize) -> Step {
+        let (_, template, rule) = self.line();
+        let mut argv = Vec::new();
+        for word in template.split(' ') {
+            self.expand(word, &mut argv);
+        }
+        let mut rule = *rule;
+        if argv[0] == b"DBSIZE" && self.leaves_expired {
+            rule = Rule::Type;
+        }
+        let action = if argv[0] == b"SCAN" && argv[1] == b"0" {
+            Action::Scan(argv.split_off(2))
+        } else {
+            if self.random.one_in(MUTATE_ONE_IN) {
+                self.mutate(&mut argv);
+            }
+            Action::Command(argv, rule)
+        };
+        Step { action, ends_pipeline: self.random.one_in(pipeline_max) }
+    }
+
+    /// A line of the table, by weight.
+    fn line(&mut self) -> &'static (usize, &'static str, Rule) {
+        let total: usize = COMMANDS.iter().map(|(weight, _, _)| weight).sum();
+        let mut left = self.random.below(total);
+        for line in COMMANDS {
+            if left < line.0 {
+                return line;
+            }
+            left -= line.0;
+        }
+        unreachable!("the weights add up to {total}")
+    }
+
+    /// Appends the arguments that a word of a template stands for.
+    fn expand(&mut self, word: &str, argv: &mut Vec<Vec<u8>>) {
+        let Some(name) = word.strip_prefix('$') else {
+            argv.push(word.as_bytes().to_vec());
+            return;
+        };
+        match name {
+            "key" => argv.push(self.key()),
+            "keys" => (0..=self.random.below(5)).for_each(|_| argv.push(self.key())),
+            "pairs" => {
+                for _ in 0..=self.random.below(4) {
+                    argv.push(self.key());
+                    argv.push(self.value());
+                }
+            }
+            "value" => argv.push(self.value()),
+            "set_options" => self.set_options(argv),
+            "getex_option" => self.getex_option(argv),
+            "conditions" => self.some_of(&["NX", "XX", "GT", "LT", "nx", "what"], 3, argv),
+            "seconds" => argv.push(self.time_to_live(1)),
+            "millis" => argv.push(self.time_to_live(1000)),
+            "at" => argv.push(self.pick(ABSOLUTE_SECONDS)),
+            "at_millis" => argv.push(self.pick(ABSOLUTE_MILLIS)),
+            "int" => argv.push(self.pick(INTEGERS)),
+            "index" => argv.push(self.pick(INDEXES)),
+            "offset" => argv.push(self.pick(OFFSETS)),
+            "float" => argv.push(self.pick(FLOATS)),
+            "db" => argv.push(self.pick(&DATABASES)),
+            "any_db" => argv.push(self.pick(ANY_DATABASES)),
+            "pattern" => argv.push(self.pick(PATTERNS)),
+            "copy_options" => {
+                self.some_of(&["REPLACE", "DB 1", "DB 2", "DB 0", "DB 16", "DB x", "DB"], 2, argv);
+            }
+            "lcs_options" => {
+                let options = ["LEN", "IDX", "WITHMATCHLEN", "MINMATCHLEN 2", "MINMATCHLEN -1"];
+                self.some_of(&options, 3, argv);
+            }
+            "scan_options" => {
+                let options = ["COUNT 1", "COUNT 1000", "MATCH *a*", "MATCH k?", "TYPE string"];
+                self.some_of(&options, 2, argv);
+            }
+            "garbage" => argv.push(self.pick(GARBAGE)),
+            "name" => argv.push(self.pick(&["n", "client-1", "a b", "", "\n", "tilde~"])),
+            _ => unreachable!("no argument is called {name}"),
+        }
+    }
+
+    fn key(&mut self) -> Vec<u8> {
+        match self.random.below(20) {
+            0 => Vec::new(),
+            1 => b"k\x00\xff\r\n".to_vec(),
+            2 => "long".repeat(40).into_bytes(),
+            _ => self.pick(KEYS),
+        }
+    }
+
+    fn value(&mut self) -> Vec<u8> {
+        match self.random.below(12) {
+            0 => Vec::new(),
+            1..4 => self.pick(INTEGERS),
+            4 => self.pick(FLOATS),
+            5 => (0..self.random.below(300)).map(|_| self.random.below(256) as u8).collect(),
+            6 => "x".repeat(self.random.pick(&[&43, &44, &45, &64, &1000]).to_owned()).into_bytes(),
+            7 => b"\r\n$3\r\n\x00\xff".to_vec(),
+            _ => self.pick(&["a", "abc", "hello world", "ohmytext", "mynewtext", "0", "7"]),
+        }
+    }
+
+    fn set_options(&mut self, argv: &mut Vec<Vec<u8>>) {
+        for _ in 0..self.random.below(4) {
+            match self.random.below(9) {
+                0 => argv.push(b"NX".to_vec()),
+                1 => argv.push(b"xx".to_vec()),
+                2 | 3 => argv.push(b"GET".to_vec()),
+                4 => argv.push(b"KEEPTTL".to_vec()),
+                5 => self.option("EX", "$seconds", argv),
+                6 => self.option("px", "$millis", argv),
+                7 if self.leaves_expired => self.option("PXAT", "$at_millis", argv),
+                7 => argv.extend([b"PXAT".to_vec(), b"33177117420123".to_vec()]),
+                _ if self.leaves_expired => self.option("EXAT", "$at", argv),
+                _ => argv.extend([b"EXAT".to_vec(), b"33177117421".to_vec()]),
+            }
+        }
+    }
+
+    fn getex_option(&mut self, argv: &mut Vec<Vec<u8>>) {
+        match self.random.below(7) {
+            0 => self.option("EX", "$seconds", argv),
+            1 => self.option("PX", "$millis", argv),
+            2 => self.option("EXAT", "$at", argv),
+            3 => self.option("PXAT", "$at_millis", argv),
+            4 => argv.push(b"PERSIST".to_vec()),
+            5 => argv.push(self.pick(GARBAGE)),
+            _ => {}
+        }
+    }
+
+    fn option(&mut self, name: &str, value: &str, argv: &mut Vec<Vec<u8>>) {
+        argv.push(name.as_bytes().to_vec());
+        self.expand(value, argv);
+    }
+
+    /// A time to live that does not end while the program runs, or one that is refused.
+    fn time_to_live(&mut self, unit: u64) -> Vec<u8> {
+        if self.random.one_in(6) {
+            return self.pick(REFUSED_TIMES);
+        }
+        self.times += 1;
+        ((TIME_TO_LIVE_MIN_SECS + self.times * TIME_TO_LIVE_STEP_SECS) * unit).to_string().into()
+    }
+
+    /// Up to `count_max` of the choices, each split at its blanks.
+    fn some_of(&mut self, choices: &[&str], count_max: usize, argv: &mut Vec<Vec<u8>>) {
+        for _ in 0..self.random.below(count_max + 1) {
+            let choice = self.random.pick(choices);
+            argv.extend(choice.split(' ').map(|word| word.as_bytes().to_vec()));
+        }
+    }
+
+    fn pick(&mut self, choices: &[&str]) -> Vec<u8> {
+        self.random.pick(choices).as_bytes().to_vec()
+    }
+
+    /// Damages a command: an argument too few or too many, in other letters, or not what belongs
+    /// there. No small positive number comes in: as a time it would pass while the program runs.
+    fn mutate(&mut self, argv: &mut Vec<Vec<u8>>) {
+        let at = self.random.below(argv.len());
+        match self.random.below(5) {
+            0 => drop(argv.pop()),
+            1 => argv.push(self.pick(GARBAGE)),
+            2 if at > 0 => argv[at] = self.pick(GARBAGE),
+            3 => argv[0].make_ascii_lowercase(),
+            _ => argv.insert(at + 1, self.pick(GARBAGE)),
+        }
+        if argv.is_empty() {
+            argv.push(b"PING".to_vec());
+        }
+    }
+}
+
+/// Weight, template, and the rule for the reply.
+const COMMANDS: &[(usize, &str, Rule)] = &[
+    // strings
+    (12, "SET $key $value", Rule::Exact),
+    (12, "SET $key $value $set_options", Rule::Exact),
+    (8, "GET $key", Rule::Exact),
+    (3, "GETSET $key $value", Rule::Exact),
+    (3, "GETDEL $key", Rule::Exact),
+    (5, "GETEX $key $getex_option", Rule::Exact),
+    (4, "SETEX $key $seconds $value", Rule::Exact),
+    (3, "PSETEX $key $millis $value", Rule::Exact),
+    (3, "SETNX $key $value", Rule::Exact),
+    (5, "APPEND $key $value", Rule::Exact),
+    (3, "STRLEN $key", Rule::Exact),
+    (5, "GETRANGE $key $index $index", Rule::Exact),
+    (1, "SUBSTR $key $index $index", Rule::Exact),
+    (5, "SETRANGE $key $offset $value", Rule::Exact),
+    (4, "INCR $key", Rule::Exact),
+    (3, "DECR $key", Rule::Exact),
+    (4, "INCRBY $key $int", Rule::Exact),
+    (3, "DECRBY $key $int", Rule::Exact),
+    (5, "INCRBYFLOAT $key $float", Rule::Exact),
+    (5, "MGET $keys", Rule::Exact),
+    (5, "MSET $pairs", Rule::Exact),
+    (3, "MSETNX $pairs", Rule::Exact),
+    (4, "LCS $key $key $lcs_options", Rule::Exact),
+    // generic
+    (4, "DEL $keys", Rule::Exact),
+    (2, "UNLINK $keys", Rule::Exact),
+    (3, "EXISTS $keys", Rule::Exact),
+    (2, "TOUCH $keys", Rule::Exact),
+    (2, "TYPE $key", Rule::Exact),
+    (4, "RENAME $key $key", Rule::Exact),
+    (3, "RENAMENX $key $key", Rule::Exact),
+    (5, "COPY $key $key $copy_options", Rule::Exact),
+    (3, "MOVE $key $any_db", Rule::Exact),
+    (4, "EXPIRE $key $seconds $conditions", Rule::Exact),
+    (3, "PEXPIRE $key $millis $conditions", Rule::Exact),
+    (5, "EXPIREAT $key $at $conditions", Rule::Exact),
+    (5, "PEXPIREAT $key $at_millis $conditions", Rule::Exact),
+    (4, "TTL $key", Rule::Near(SECONDS_TOLERANCE)),
+    (3, "PTTL $key", Rule::Near(MILLIS_TOLERANCE)),
+    (3, "EXPIRETIME $key", Rule::Near(SECONDS_TOLERANCE)),
+    (3, "PEXPIRETIME $key", Rule::Near(MILLIS_TOLERANCE)),
+    (4, "PERSIST $key", Rule::Exact),
+    (4, "OBJECT ENCODING $key", Rule::Exact),
+    (1, "OBJECT REFCOUNT $key", Rule::Type),
+    (1, "OBJECT IDLETIME $key", Rule::Near(SECONDS_TOLERANCE)),
+    (1, "OBJECT FREQ $key", Rule::Exact),
+    (1, "OBJECT $garbage $key", Rule::Exact),
+    (3, "KEYS $pattern", Rule::Sorted),
+    (3, "SCAN 0 $scan_options", Rule::Exact),
+    (1, "SCAN abc $scan_options", Rule::Type),
+    (1, "RANDOMKEY", Rule::Type),
+    (2, "DBSIZE", Rule::Exact),
+    (1, "FLUSHDB", Rule::Exact),
+    (1, "FLUSHALL", Rule::Exact),
+    (2, "SWAPDB $any_db $db", Rule::Exact),
+    (3, "SELECT $db", Rule::Exact),
+    (1, "SELECT $any_db", Rule::Exact),
+    // connection and server
+    (1, "PING", Rule::Exact),
+    (1, "PING $value", Rule::Exact),
+    (1, "ECHO $value", Rule::Exact),
+    (1, "HELLO 3", Rule::Type),
+    (1, "HELLO 2", Rule::Type),
+    (1, "HELLO $garbage", Rule::Type),
+    (1, "RESET", Rule::Exact),
+    (1, "AUTH $garbage", Rule::Exact),
+    (1, "AUTH default $garbage", Rule::Exact),
+    (1, "AUTH $garbage $garbage", Rule::Exact),
+    (1, "CLIENT SETNAME $name", Rule::Exact),
+    (1, "CLIENT GETNAME", Rule::Exact),
+    (1, "CLIENT ID", Rule::Type),
+    (1, "CLIENT $garbage", Rule::Exact),
+    (1, "CONFIG GET maxmemory", Rule::Exact),
+    (1, "COMMAND GETKEYS MSET $pairs", Rule::Exact),
+    (1, "TIME", Rule::Shape),
+    (1, "MEMORY USAGE $key", Rule::Type),
+    (1, "$garbage $garbage $value", Rule::Exact),
+];
+
+/// Databases that programs use and that are read back.
+pub(crate) const DATABASES: [&str; 4] = ["0", "1", "2", "15"];
+/// How far apart two servers may be when a program takes its time on a busy machine.
+pub(crate) const MILLIS_TOLERANCE: i64 = 5000;
+const SECONDS_TOLERANCE: i64 = 5;
+
+/// Few, so that commands meet each other's keys; one pair shares a hash slot.
+const KEYS: &[&str] = &["a", "b", "k1", "k2", "k3", "{t}1", "{t}2", "other", "K1"];
+const INTEGERS: &[&str] = &[
+    "0",
+    "1",
+    "-1",
+    "10",
+    "9999",
+    "10000",
+    "-42",
+    "2147483648",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775806",
+    "9223372036854775808",
+    "-9223372036854775809",
+    "+1",
+    "01",
+    "-0",
+    " 1",
+    "1 ",
+    "1.0",
+    "abc",
+    "",
+];
+const INDEXES: &[&str] = &[
+    "0",
+    "1",
+    "3",
+    "-1",
+    "-3",
+    "100",
+    "-100",
+    "9223372036854775807",
+    "-9223372036854775808",
+    "9223372036854775808",
+    "abc",
+];
+/// For SETRANGE: large ones are past the limit, as a value within it would fill the machine.
+const OFFSETS: &[&str] = &["0", "1", "5", "100", "-1", "536870912", "9223372036854775807", "abc"];
+const FLOATS: &[&str] = &[
+    "0",
+    "1",
+    "-1",
+    "0.1",
+    "0.2",
+    "3.14",
+    "-2.5",
+    "1e3",
+    "1e-10",
+    "5.0e3",
+    "1e17",
+    "123456789.125",
+    "0.3333333333333333333",
+    "inf",
+    "-inf",
+    "nan",
+    "abc",
+    "",
+    "1e400",
+    "1e-400",
+    "-0.0",
+];
+const ANY_DATABASES: &[&str] = &["0", "1", "2", "15", "16", "-1", "abc", "9223372036854775808"];
+const PATTERNS: &[&str] =
+    &["*", "k?", "k*", "[ab]", "[^a]*", "\\{t\\}*", "*[1-2]", "nothing", "", "k[", "*\\", "K*"];
+/// Never a small positive number (see `mutate`), and nothing that is an option of its own right.
+const GARBAGE: &[&str] =
+    &["", "what", "-1", "1.5", "9223372036854775808", "a b", "\r\n", "\u{e9}", "'quoted\"", "0x"];
+const REFUSED_TIMES: &[&str] = &[
+    "0",
+    "-1",
+    "abc",
+    "",
+    "1.5",
+    "9223372036854775807",
+    "9223372036854775808",
+    "-9223372036854775808",
+];
+/// The year 3021, the past, and the edges.
+const ABSOLUTE_SECONDS: &[&str] = &[
+    "33177117420",
+    "33177117421",
+    "33177117430",
+    "1",
+    "0",
+    "-1",
+    "9223372036854775",
+    "9223372036854776",
+    "9223372036854775807",
+    "abc",
+];
+const ABSOLUTE_MILLIS: &[&str] = &[
+    "33177117420123",
+    "33177117420124",
+    "33177117430000",
+    "1",
+    "0",
+    "-1",
+    "9223372036854775807",
+    "9223372036854775808",
+    "abc",
+];
+/// Longer than any run of the tests.
+const TIME_TO_LIVE_MIN_SECS: u64 = 100_000;
+/// Wider than the time between two commands.
+const TIME_TO_LIVE_STEP_SECS: u64 = 1000;
+const PIPELINE_MAX: usize = 32;
+const STEPS_MAX: usize = 200;
+const MUTATE_ONE_IN: usize = 12;

@@ -1,0 +1,162 @@
+//! A server as a child process: started on a free port, waited for, killed on drop.
+//!
+//! Invariant: a `Server` that exists has answered PING. Its files live in a temporary directory that
+//! goes with it, and its log is shown when the test that holds it panics.
+
+use std::fs::{self, File};
+use std::net::TcpListener;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use super::client::Client;
+use super::env;
+
+/// Which program to start.
+#[derive(Clone, Debug)]
+pub(crate) enum Program {
+    /// The server under test with this number of cores. `IRONRING_BIN` names another binary, and
+    /// `IRONRING_STOCK=1` says that this binary is a stock server, which has no `--cores`.
+    Ours {
+        /// Value of `--cores`.
+        cores: usize,
+    },
+    /// A stock Redis or Valkey server at this path.
+    Stock(PathBuf),
+}
+
+/// A running server.
+pub(crate) struct Server {
+    child: Child,
+    port: u16,
+    dir: tempfile::TempDir,
+}
+
+impl Server {
+    /// Starts `program` with `options` (pairs of directive and value, without the dashes) behind the
+    /// usual ones, and returns when it answers PING. Panics with the log when it does not.
+    pub(crate) fn start(program: &Program, options: &[(String, String)]) -> Self {
+        for _ in 0..PORT_ATTEMPTS {
+            if let Some(server) = Self::try_start(program, options) {
+                return server;
+            }
+        }
+        panic!("{program:?}: no attempt out of {PORT_ATTEMPTS} could bind its port");
+    }
+
+    /// None when another process took the port between our choosing it and the server's bind.
+    fn try_start(program: &Program, options: &[(String, String)]) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let port = free_port();
+        let log = File::create(dir.path().join(LOG_NAME)).expect("a log file");
+        let mut command = program.command();
+        command.args(["--port", &port.to_string(), "--save", "", "--dir"]).arg(dir.path());
+        for (name, value) in options {
+            command.arg(format!("--{name}"));
+            command.arg(if value == "\"\"" { "" } else { value });
+        }
+        command.stdin(Stdio::null());
+        command.stdout(log.try_clone().expect("the log file again")).stderr(log);
+        let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {program:?}: {e}"));
+        let mut server = Self { child, port, dir };
+        let deadline = Instant::now() + START_DEADLINE;
+        loop {
+            if server.answers_ping() {
+                return Some(server);
+            }
+            let exited = server.child.try_wait().expect("state of the child");
+            if exited.is_some() && server.log().contains("in use") {
+                return None;
+            }
+            assert!(
+                exited.is_none() && Instant::now() < deadline,
+                "{program:?} did not become ready ({exited:?}); its log:\n{}",
+                server.log()
+            );
+            std::thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// Address of the server.
+    pub(crate) fn port(&self) -> u16 {
+        self.port
+    }
+
+    /// A new connection, in RESP2 as every connection begins.
+    pub(crate) fn client(&self) -> Client {
+        Client::connect(self.port).unwrap_or_else(|e| panic!("port {}: {e}", self.port))
+    }
+
+    /// The server's working directory.
+    pub(crate) fn dir(&self) -> &Path {
+        self.dir.path()
+    }
+
+    /// Everything that the server has printed so far.
+    pub(crate) fn log(&self) -> String {
+        let bytes = fs::read(self.dir.path().join(LOG_NAME)).unwrap_or_default();
+        String::from_utf8_lossy(&bytes).into_owned()
+    }
+
+    /// One field of INFO, as text.
+    pub(crate) fn info(&self, section: &str, field: &str) -> Option<String> {
+        let mut client = self.client();
+        let reply = client.call(&["INFO", section]).ok()?;
+        client.quit();
+        let text = String::from_utf8_lossy(&reply);
+        let value = |line: &str| Some(line.strip_prefix(field)?.strip_prefix(':')?.to_owned());
+        text.lines().find_map(value)
+    }
+
+    fn answers_ping(&self) -> bool {
+        // Any reply but LOADING says that commands are served: NOAUTH and DENIED are replies, too.
+        let Ok(mut client) = Client::connect(self.port) else { return false };
+        let ready = client.call(&["PING"]).is_ok_and(|reply| !reply.starts_with(b"-LOADING"));
+        client.quit();
+        ready
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        // The child may be gone already; then there is nothing to do.
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+        if std::thread::panicking() {
+            let log = self.log();
+            let lines: Vec<&str> = log.lines().collect();
+            let tail = &lines[lines.len().saturating_sub(LOG_TAIL_LINES)..];
+            eprintln!("last log lines of the server on port {}:\n{}", self.port, tail.join("\n"));
+        }
+    }
+}
+
+impl Program {
+    fn command(&self) -> Command {
+        match self {
+            Self::Stock(path) => Command::new(path),
+            Self::Ours { cores } => {
+                let built = env!("CARGO_BIN_EXE_ironring").to_owned();
+                let mut command = Command::new(env("IRONRING_BIN").unwrap_or(built));
+                if env("IRONRING_STOCK").is_none() {
+                    command.args(["--cores", &cores.to_string()]);
+                }
+                command
+            }
+        }
+    }
+}
+
+/// A port that was free a moment ago.
+fn free_port() -> u16 {
+    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+    listener.local_addr().expect("its address").port()
+}
+
+const LOG_NAME: &str = "server.log";
+const LOG_TAIL_LINES: usize = 30;
+const PORT_ATTEMPTS: usize = 5;
+/// A debug build on a busy machine with two processors starts in well under a second.
+const START_DEADLINE: Duration = Duration::from_secs(30);
+/// Between two tries to connect: short against a start, long against a connect.
+const POLL_PAUSE: Duration = Duration::from_millis(3);
