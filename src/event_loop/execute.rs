@@ -85,9 +85,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
-        if let Some(connection) = self.clients.get(client) {
-            connection.is_staged = false;
-        }
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
             let Some(connection) = self.clients.get(client) else { return };
@@ -239,25 +236,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The same; `served` is true for a batch whose turn at the partition has come, past those who
     /// wait behind it.
-    pub(super) fn run_batch_now(&mut self, batch: Box<Batch>, served: bool) {
-        if let Some(batch) = self.run_until_home(batch, served) {
-            self.came_home(batch);
-        }
-    }
-
-    /// Runs a batch as far as it gets without its client. Gives it back if it is home and has to go
-    /// on there; None if it is on its way, or waits.
-    pub(super) fn run_until_home(
-        &mut self,
-        mut batch: Box<Batch>,
-        served: bool,
-    ) -> Option<Box<Batch>> {
+    pub(super) fn run_batch_now(&mut self, mut batch: Box<Batch>, served: bool) {
         self.worker.now = self.worker.now.max(batch.time);
         self.worker.start_clock();
         loop {
             if !batch.is_alive() {
-                self.keep_spare(batch);
-                return None;
+                return self.keep_spare(batch);
             }
             let next = match batch.replies.len() {
                 ..=REPLY_BYTES_MAX => self.step(&mut batch, served),
@@ -275,11 +259,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     self.worker.stats.totals.hops.add(1);
                     return self.mail.post(core, super::Message::Batch(batch));
                 }
-            };
-            batch.time = self.worker.now;
-            self.worker.stats.totals.hops.add(1);
-            self.mail.post(core, super::Message::Batch(batch));
-            return None;
+                Next::Waits => return self.park_batch(batch),
+            }
         }
     }
 

@@ -4,7 +4,7 @@
 //! parsed in place only if nothing older of the client waits.
 
 use super::stage::{COMMANDS_PER_CLIENT_MAX, Item, Source, Stage};
-use super::{COMPLETIONS_PER_TURN_MAX, Core};
+use super::Core;
 use crate::base::time::Clock;
 use crate::command::Args;
 use crate::command::args::BigArg;
@@ -14,7 +14,7 @@ use crate::dispatch::table::Way;
 use crate::net::connection::Receiving;
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
-use crate::resp::request::{self, Limits, Step};
+use crate::resp::request::{self, Limits, Partial, Step};
 use crate::ring::{BufferLease, Completion, Kind, Op, Ring, Token};
 
 /// A client that is not executed for, and has sent so much, is not read from.
@@ -96,9 +96,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
         let Some(connection) = self.clients.get(index) else { return };
         self.served += 1;
-        // One source a client and turn: what comes behind it must not run before it.
-        let first = connection.staged_turn != self.turns;
-        if first && connection.may_run() && connection.input.is_idle() && !connection.is_ready {
+        // A client's commands stand together in the stage: what comes behind must not run before.
+        let apart =
+            connection.staged_turn == self.turns && self.stage.last_client() != Some(index);
+        let idle = connection.input.is_idle() && !connection.is_ready;
+        if connection.may_run() && idle && !apart {
             connection.is_ready = true;
             let source = self.stage.add_source(Source::Lease(lease));
             return self.stage_source(index, source, Some(lease));
@@ -205,7 +207,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 continue;
             }
             connection.is_ready = true;
-            if connection.is_staged && self.stage.last_client() != Some(index) {
+            let apart = connection.staged_turn == self.turns;
+            if apart && self.stage.last_client() != Some(index) {
                 self.ready.push(index);
                 continue;
             }
@@ -221,7 +224,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn stage_source(&mut self, index: u32, source: u32, lease: Option<BufferLease>) {
         let Core { clients, stage, ring, worker, ready, turns, .. } = self;
         let Some(connection) = clients.get(index) else { return };
-        connection.staged_turn = *turns;
         let limits = Limits {
             authenticated: connection.session.facts.authenticated,
             word_bytes_max: worker.config.proto_max_bulk_len as i64,
@@ -282,7 +284,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                         let token = connection.token(Kind::Recv, index);
                         self.ring.push(Op::Cancel { token });
                     }
-                    connection.is_staged |= stage.last_client() == Some(index);
+                    if stage.last_client() == Some(index) {
+                        connection.staged_turn = *turns;
+                    }
                     stage.put_back(source, owned);
                     connection.is_ready = false;
                     return;
@@ -294,7 +298,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         };
-        connection.is_staged |= stage.last_client() == Some(index);
+        if stage.last_client() == Some(index) {
+            connection.staged_turn = *turns;
+        }
         // The rest begins the next parse; one that ended for lack of turns is looked at again.
         let query = &mut connection.input.query;
         let rest = &buffer[at..];
@@ -321,6 +327,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control_answered(ticket, outcome);
         }
     }
+}
+
+/// Stages an inline command that had quotes.
+fn stage_quoted(stage: &mut Stage, worker: &Worker, client: u32, multibulk: Vec<u8>) {
+    let first = stage.ranges.len();
+    let limits = Limits { authenticated: true, word_bytes_max: i64::MAX };
+    let step = request::parse(&multibulk, 0, &limits, &mut Partial::default(), &mut stage.ranges);
+    assert_eq!(step, Step::Complete { next: multibulk.len() }, "the parser wrote it");
+    let registered = worker.table.lookup(Args::new(&multibulk, &stage.ranges[first..], &[]));
+    let id = registered.map(|one| one.id as u16);
+    let source = stage.add_source(Source::Query(multibulk));
+    stage.add((client, source), first, Item::Command { id, position: None }, Vec::new());
 }
 
 /// Stages a command with large words: as they are if its handler takes chunks and no key is among

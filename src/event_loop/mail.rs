@@ -56,6 +56,7 @@ pub struct Mail {
     receivers: Vec<Option<Receiver<Message>>>,
     outbox: Vec<VecDeque<Message>>,
     parked: Arc<[Parked]>,
+    is_parked: bool,
 }
 
 impl Mail {
@@ -67,7 +68,7 @@ impl Mail {
         parked: Arc<[Parked]>,
     ) -> Mail {
         let outbox = senders.iter().map(|_| VecDeque::new()).collect();
-        Mail { core, senders, receivers, outbox, parked }
+        Mail { core, senders, receivers, outbox, parked, is_parked: false }
     }
 
     /// Leaves a message for `core`, which may be this one.
@@ -124,6 +125,7 @@ impl Mail {
             return true;
         }
         self.parked[self.core].park();
+        self.is_parked = true;
         let idle = self.receivers.iter().flatten().all(Receiver::is_empty);
         if !idle {
             self.unpark();
@@ -131,9 +133,9 @@ impl Mail {
         idle
     }
 
-    /// This core runs again.
+    /// This core runs, if it waited.
     pub fn unpark(&mut self) {
-        if self.senders.len() > 1 {
+        if std::mem::take(&mut self.is_parked) {
             self.parked[self.core].unpark();
         }
     }

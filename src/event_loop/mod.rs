@@ -192,7 +192,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return ring.submit_and_wait(Wait::No);
         }
         ring.submit_and_wait(wait);
-        mail.unpark();
     }
 
     /// Everything of a turn but the wait; how long to wait.
@@ -228,6 +227,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn before_sleep(&mut self) {
         self.request_loan();
         self.publish_gauges();
+        self.end_hung_up();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);

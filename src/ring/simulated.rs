@@ -704,10 +704,15 @@ impl Ring for SimRing {
         }
         side.waits_until = match wait {
             Wait::No => None,
-            Wait::Upto { timeout, .. } => {
+            Wait::Upto(timeout) => {
                 Some(now.after(u64::try_from(timeout.as_nanos()).unwrap_or(u64::MAX)))
             }
         };
+    }
+
+    fn spin(&mut self, has_work: &mut dyn FnMut() -> bool) -> bool {
+        self.submit();
+        has_work() || !self.world.borrow().cores[self.core].completions.is_empty()
     }
 
     fn reap(&mut self) -> Option<Completion> {
