@@ -8,6 +8,7 @@ use crate::command::{
     Handler, Outcome,
 };
 use crate::resp::reply::Reply;
+use crate::store::db::Db;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
@@ -95,7 +96,7 @@ fn flushall(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outc
     check_flush_type(args)?;
     let mut deleted = 0;
     for partition in cx.keyspace.partitions() {
-        deleted += partition.dbs().iter().map(|db| db.len()).sum::<usize>();
+        deleted += partition.dbs().iter().map(Db::len).sum::<usize>();
         partition.flush_all();
     }
     report_flush(cx, args, deleted);

@@ -421,10 +421,16 @@ fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: 
     }
 }
 
+/// What C prints of a string of at most `len` bytes: it ends at a NUL.
+fn c_string(bytes: &[u8], len: usize) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(len)];
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+}
+
 fn unknown_command(args: Args<'_>) -> Vec<u8> {
     let name = args.get(0);
     let mut text = b"ERR unknown command '".to_vec();
-    text.extend_from_slice(&name[..name.len().min(QUOTED_BYTES_MAX)]);
+    text.extend_from_slice(c_string(name, QUOTED_BYTES_MAX));
     text.extend_from_slice(b"', with args beginning with: ");
     let begin = text.len();
     for arg in args.iter_from(1) {
@@ -433,7 +439,7 @@ fn unknown_command(args: Args<'_>) -> Vec<u8> {
             break;
         }
         text.push(b'\'');
-        text.extend_from_slice(&arg[..arg.len().min(QUOTED_BYTES_MAX - used)]);
+        text.extend_from_slice(c_string(arg, QUOTED_BYTES_MAX - used));
         text.extend_from_slice(b"' ");
     }
     text
@@ -442,7 +448,7 @@ fn unknown_command(args: Args<'_>) -> Vec<u8> {
 fn unknown_subcommand(container: &str, args: Args<'_>) -> Vec<u8> {
     let name = args.get(1);
     let mut text = b"ERR unknown subcommand '".to_vec();
-    text.extend_from_slice(&name[..name.len().min(QUOTED_BYTES_MAX)]);
+    text.extend_from_slice(c_string(name, QUOTED_BYTES_MAX));
     text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
     text
 }

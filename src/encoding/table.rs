@@ -261,6 +261,14 @@ impl Table {
         Cursor { prefix: Position::new(slot, 0).prefix, fingerprint: 0, depth: 0 }.pack()
     }
 
+    /// `cursor`, which `scan` gave, with the slots before `slot` left out. A segment may begin long
+    /// before the slots that its words are in, and the cursor into it does, too.
+    pub fn cursor_not_before(cursor: u64, slot: u16) -> u64 {
+        let cursor = Cursor::unpack(cursor);
+        let prefix = cursor.prefix.max(Position::new(slot, 0).prefix);
+        Cursor { prefix, ..cursor }.pack()
+    }
+
     /// The hash slot that a cursor stands in; the words of the slots before it have been given.
     pub fn slot_of_cursor(cursor: u64) -> u16 {
         (Cursor::unpack(cursor).prefix >> SLOT_SHIFT) as u16
@@ -300,10 +308,12 @@ impl Table {
                 return Some(word & PAYLOAD);
             }
         }
-        // Nearly all segments are empty: the nearest word after a random place.
+        // Nearly all segments are empty: any word of the nearest one after a random place that is not.
         let start = below(random(), self.segments.len());
-        let order = self.segments[start..].iter().chain(&self.segments[..start]);
-        order.flat_map(Segment::words).next().map(|word| word & PAYLOAD)
+        let mut order = self.segments[start..].iter().chain(&self.segments[..start]);
+        let segment = order.find(|segment| segment.count > 0)?;
+        let word = segment.words().nth(below(random(), segment.count as usize))?;
+        Some(word & PAYLOAD)
     }
 
     /// What is known of the segment that holds `prefix` without looking at its words; None if the

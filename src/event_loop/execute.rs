@@ -85,6 +85,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+        if let Some(connection) = self.clients.get(client) {
+            connection.is_staged = false;
+        }
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
             let Some(connection) = self.clients.get(client) else { return };
@@ -125,13 +128,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         self.end_segment(client);
-        if let Some(connection) = self.clients.get(client)
-            && connection.hung_up
-            && connection.may_run()
-            && !connection.is_ready
-        {
-            self.doomed.push(client);
-        }
     }
 
     /// Runs one staged command at its client's home, if it can run here and now.
@@ -205,7 +201,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for staged in rest {
             match staged.item {
                 Item::Command { .. } => batch.push(self.stage.args(staged, &self.ring)),
-                Item::Broken(error) => batch.break_with(error),
+                Item::Broken(error) => {
+                    // Nothing that came behind it counts.
+                    batch.break_with(error);
+                    break;
+                }
             }
         }
         Some(batch)
@@ -236,31 +236,44 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The same; `served` is true for a batch whose turn at the partition has come, past those who
     /// wait behind it.
-    pub(super) fn run_batch_now(&mut self, mut batch: Box<Batch>, served: bool) {
+    pub(super) fn run_batch_now(&mut self, batch: Box<Batch>, served: bool) {
+        if let Some(batch) = self.run_until_home(batch, served) {
+            self.came_home(batch);
+        }
+    }
+
+    /// Runs a batch as far as it gets without its client. Gives it back if it is home and has to go
+    /// on there; None if it is on its way, or waits.
+    pub(super) fn run_until_home(
+        &mut self,
+        mut batch: Box<Batch>,
+        served: bool,
+    ) -> Option<Box<Batch>> {
         self.worker.now = self.worker.now.max(batch.time);
         self.worker.start_clock();
         loop {
             if !batch.is_alive() {
-                return self.keep_spare(batch);
+                self.keep_spare(batch);
+                return None;
             }
-            let next = match batch.replies.len() {
-                ..=REPLY_BYTES_MAX => self.step(&mut batch, served),
-                _ => Next::Home,
+            let next = match batch.replies.len() > REPLY_BYTES_MAX {
+                true => Next::Home,
+                false => self.step(&mut batch, served),
             };
-            match next {
-                Next::Again => {}
-                Next::Home if batch.home != self.worker.core => return self.send_home(batch),
-                Next::Home => match self.at_home(batch) {
-                    Some(same) => batch = same,
-                    None => return,
-                },
-                Next::Core(core) => {
-                    batch.time = self.worker.now;
-                    self.worker.stats.totals.hops.add(1);
-                    return self.mail.post(core, super::Message::Batch(batch));
+            let core = match next {
+                Next::Again => continue,
+                Next::Home if batch.home == self.worker.core => return Some(batch),
+                Next::Home => batch.home,
+                Next::Core(core) => core,
+                Next::Waits => {
+                    self.park_batch(batch);
+                    return None;
                 }
-                Next::Waits => return self.park_batch(batch),
-            }
+            };
+            batch.time = self.worker.now;
+            self.worker.stats.totals.hops.add(1);
+            self.mail.post(core, super::Message::Batch(batch));
+            return None;
         }
     }
 
@@ -295,10 +308,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Puts a batch where it waits: for CLIENT PAUSE, for this partition, or for a loan.
     fn park_batch(&mut self, batch: Box<Batch>) {
-        let found = batch.peek().map(|args| (args, self.worker.table.lookup(args)));
-        let Some((args, Some(registered))) = found else {
-            unreachable!("only a batch whose next command cannot run waits");
-        };
+        let args = batch.peek().expect("a command waits, not an empty batch");
+        let registered = self.worker.table.lookup(args).expect("an unknown command never waits");
         if self.worker.is_paused(registered) {
             self.show_blocked(&batch, true);
             return self.paused.push(batch);

@@ -3,12 +3,11 @@
 //! Invariant: a client's bytes are parsed in the order in which they came; a receive buffer is
 //! parsed in place only if nothing older of the client waits.
 
-use super::stage::{COMMANDS_PER_CLIENT_MAX, Item, Source, Stage};
 use super::Core;
+use super::stage::{COMMANDS_PER_CLIENT_MAX, Item, Source, Stage};
 use crate::base::time::Clock;
-use crate::command::Args;
-use crate::command::args::BigArg;
-use crate::command::keyspec::keys_of;
+use crate::command::args::{ArgRange, Args, BigArg};
+use crate::command::keyspec;
 use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
 use crate::net::connection::Receiving;
@@ -96,9 +95,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
         let Some(connection) = self.clients.get(index) else { return };
         self.served += 1;
-        // A client's commands stand together in the stage: what comes behind must not run before.
-        let apart =
-            connection.staged_turn == self.turns && self.stage.last_client() != Some(index);
+        // The commands of one client stand together in the stage.
+        let apart = connection.is_staged && self.stage.last_client() != Some(index);
         let idle = connection.input.is_idle() && !connection.is_ready;
         if connection.may_run() && idle && !apart {
             connection.is_ready = true;
@@ -207,8 +205,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 continue;
             }
             connection.is_ready = true;
-            let apart = connection.staged_turn == self.turns;
-            if apart && self.stage.last_client() != Some(index) {
+            if connection.is_staged && self.stage.last_client() != Some(index) {
                 self.ready.push(index);
                 continue;
             }
@@ -222,7 +219,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Parses one source of a client; what is not a complete command goes to the query buffer.
     fn stage_source(&mut self, index: u32, source: u32, lease: Option<BufferLease>) {
-        let Core { clients, stage, ring, worker, ready, turns, .. } = self;
+        let Core { clients, stage, ring, worker, ready, .. } = self;
         let Some(connection) = clients.get(index) else { return };
         let limits = Limits {
             authenticated: connection.session.facts.authenticated,
@@ -249,25 +246,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     at = next;
                     count += 1;
                     let big = input.take_finished();
-                    if !big.is_empty() {
-                        stage_big((index, source), (stage, worker), buffer, first, big);
-                        continue;
+                    if big.is_empty() {
+                        let item = look_up(worker, Args::new(buffer, &stage.ranges[first..], &[]));
+                        stage.add((index, source), first, item, big);
+                    } else {
+                        stage_with_big_words(stage, worker, (index, source), buffer, first, big);
                     }
-                    let words = stage.ranges[first..].iter();
-                    let mut words = words.map(|r| &buffer[r.start as usize..][..r.len as usize]);
-                    let name = words.next().unwrap_or_default();
-                    let mut registered = worker.table.command(name);
-                    let second = words.next();
-                    if let (Some(container), Some(second)) = (registered, second)
-                        && !container.subcommands.is_empty()
-                    {
-                        registered = worker.table.subcommand(container, second).or(registered);
-                    }
-                    let has_one_key = registered.is_some_and(|one| one.way == Way::OneKey(1));
-                    let position =
-                        second.filter(|_| has_one_key).map(|key| worker.hasher.key(key).position);
-                    let id = registered.map(|one| one.id as u16);
-                    stage.add((index, source), first, Item::Command { id, position }, big);
                 }
                 Step::Empty { next } => at = next,
                 Step::Quoted { next, multibulk } => {
@@ -284,9 +268,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                         let token = connection.token(Kind::Recv, index);
                         self.ring.push(Op::Cancel { token });
                     }
-                    if stage.last_client() == Some(index) {
-                        connection.staged_turn = *turns;
-                    }
+                    connection.is_staged |= stage.last_client() == Some(index);
                     stage.put_back(source, owned);
                     connection.is_ready = false;
                     return;
@@ -298,9 +280,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         };
-        if stage.last_client() == Some(index) {
-            connection.staged_turn = *turns;
-        }
+        connection.is_staged |= stage.last_client() == Some(index);
         // The rest begins the next parse; one that ended for lack of turns is looked at again.
         let query = &mut connection.input.query;
         let rest = &buffer[at..];
@@ -329,50 +309,71 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 }
 
+/// The command that `args` names, and where its key belongs if it has one.
+#[inline]
+fn look_up(worker: &Worker, args: Args<'_>) -> Item {
+    let registered = worker.table.lookup(args);
+    let position = match registered.map(|one| one.way) {
+        Some(Way::OneKey(1)) => args.opt(1).map(|key| worker.hasher.key(key).position),
+        _ => None,
+    };
+    Item::Command { id: registered.map(|one| one.id as u16), position }
+}
+
 /// Stages an inline command that had quotes.
-fn stage_quoted(stage: &mut Stage, worker: &Worker, client: u32, multibulk: Vec<u8>) {
+fn stage_quoted(stage: &mut Stage, worker: &Worker, index: u32, multibulk: Vec<u8>) {
     let first = stage.ranges.len();
     let limits = Limits { authenticated: true, word_bytes_max: i64::MAX };
     let step = request::parse(&multibulk, 0, &limits, &mut Partial::default(), &mut stage.ranges);
-    assert_eq!(step, Step::Complete { next: multibulk.len() }, "the parser wrote it");
-    let registered = worker.table.lookup(Args::new(&multibulk, &stage.ranges[first..], &[]));
-    let id = registered.map(|one| one.id as u16);
+    assert_eq!(step, Step::Complete { next: multibulk.len() }, "it was written by the parser");
+    let item = look_up(worker, Args::new(&multibulk, &stage.ranges[first..], &[]));
     let source = stage.add_source(Source::Query(multibulk));
-    stage.add((client, source), first, Item::Command { id, position: None }, Vec::new());
+    stage.add((index, source), first, item, Vec::new());
 }
 
-/// Stages a command with large words: as they are if its handler takes chunks and no key is among
-/// them, else copied into one buffer.
+/// Stages a command some of whose words were received beside the query buffer. They stay in their
+/// chunks if the command can store such and none of them is a key; else all words move into one
+/// buffer.
 #[cold]
-fn stage_big(
-    (client, source): (u32, u32),
-    (stage, worker): (&mut Stage, &Worker),
+fn stage_with_big_words(
+    stage: &mut Stage,
+    worker: &Worker,
+    (index, mut source): (u32, u32),
     buffer: &[u8],
     first: usize,
-    big: Vec<BigArg>,
+    mut big: Vec<BigArg>,
 ) {
     let args = Args::new(buffer, &stage.ranges[first..], &big);
-    let registered = worker.table.lookup(args);
-    let id = registered.map(|one| one.id as u16);
-    let item = Item::Command { id, position: None };
-    let takes_chunks = registered.is_some_and(|one| one.command.takes_chunks);
-    let mut is_key = false;
-    if let Some(one) = registered {
-        // Keys that cannot be found are no keys; the handler answers with the error.
-        let _ = keys_of(one.command.keys, args, |index, _| {
-            is_key |= big.iter().any(|word| word.index == index);
-        });
-    }
-    if takes_chunks && !is_key {
-        return stage.add((client, source), first, item, big);
-    }
-    match args.flatten() {
-        Some((copy, ranges)) => {
-            stage.ranges.truncate(first);
-            stage.ranges.extend(ranges);
-            let copied = stage.add_source(Source::Query(copy));
-            stage.add((client, copied), first, item, Vec::new());
+    let mut item = look_up(worker, args);
+    if !stays_in_chunks(worker, args) {
+        let total: u64 = big.iter().map(|one| one.value.len()).sum();
+        if total + buffer.len() as u64 > u64::from(u32::MAX) {
+            let error = Item::Broken(ProtocolError::BulkLength);
+            return stage.add((index, source), first, error, Vec::new());
         }
-        None => stage.add((client, source), first, Item::Broken(ProtocolError::BulkLength), big),
+        let mut flat = Vec::new();
+        for (word, range) in stage.ranges[first..].iter_mut().enumerate() {
+            let start = flat.len();
+            match big.iter().find(|one| one.index == word) {
+                Some(one) => one.value.chunks().iter().for_each(|c| flat.extend_from_slice(c)),
+                None => {
+                    flat.extend_from_slice(&buffer[range.start as usize..][..range.len as usize])
+                }
+            }
+            *range = ArgRange { start: start as u32, len: (flat.len() - start) as u32 };
+        }
+        big.clear();
+        item = look_up(worker, Args::new(&flat, &stage.ranges[first..], &[]));
+        source = stage.add_source(Source::Query(flat));
     }
+    stage.add((index, source), first, item, big);
+}
+
+fn stays_in_chunks(worker: &Worker, args: Args<'_>) -> bool {
+    let Some(registered) = worker.table.lookup(args) else { return false };
+    let mut key_is_big = args.big().iter().any(|big| big.index == 0);
+    let found = keyspec::keys_of(registered.command.keys, args, |index, _| {
+        key_is_big |= args.big().iter().any(|big| big.index == index);
+    });
+    registered.command.takes_chunks && found.is_ok() && !key_is_big
 }

@@ -56,7 +56,6 @@ pub struct Mail {
     receivers: Vec<Option<Receiver<Message>>>,
     outbox: Vec<VecDeque<Message>>,
     parked: Arc<[Parked]>,
-    is_parked: bool,
 }
 
 impl Mail {
@@ -68,7 +67,7 @@ impl Mail {
         parked: Arc<[Parked]>,
     ) -> Mail {
         let outbox = senders.iter().map(|_| VecDeque::new()).collect();
-        Mail { core, senders, receivers, outbox, parked, is_parked: false }
+        Mail { core, senders, receivers, outbox, parked }
     }
 
     /// Leaves a message for `core`, which may be this one.
@@ -125,7 +124,6 @@ impl Mail {
             return true;
         }
         self.parked[self.core].park();
-        self.is_parked = true;
         let idle = self.receivers.iter().flatten().all(Receiver::is_empty);
         if !idle {
             self.unpark();
@@ -133,9 +131,9 @@ impl Mail {
         idle
     }
 
-    /// This core runs, if it waited.
+    /// This core runs again.
     pub fn unpark(&mut self) {
-        if std::mem::take(&mut self.is_parked) {
+        if self.senders.len() > 1 {
             self.parked[self.core].unpark();
         }
     }

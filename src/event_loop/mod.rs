@@ -117,8 +117,6 @@ pub struct Core<R: Ring, C: Clock> {
     may_spin: bool,
     /// Clients and batches served in this turn.
     served: usize,
-    /// Number of this turn.
-    turns: u64,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -152,7 +150,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             cron: Cron::new(),
             may_spin: parts.may_spin,
             served: 0,
-            turns: 0,
         }
     }
 
@@ -199,7 +196,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.read_clock();
         self.worker.check_memory();
         self.served = 0;
-        self.turns += 1;
         self.reap();
         self.take_mail();
         self.stage_ready();

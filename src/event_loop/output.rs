@@ -78,7 +78,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stats.net_output_bytes.add(len as u64);
             stats.writes.add(1);
             connection.session.net_output_bytes += len as u64;
-            // Who waits for the end of the send needs its completion.
+            // A send that goes well has no completion: who waits for one sends otherwise.
             let waits = connection.closing || connection.hung_up || connection.stalled.is_some();
             if connection.output.is_idle() && !waits {
                 connection.last_segment = (start, len);

@@ -93,7 +93,7 @@ impl Stage {
     }
 
     /// Whose the last command is.
-    pub fn last_client(&self) -> Option<u32> {
+    pub(super) fn last_client(&self) -> Option<u32> {
         self.commands.last().map(|staged| staged.client)
     }
 

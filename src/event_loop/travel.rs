@@ -112,31 +112,33 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Sends a batch to the core of its client.
-    pub(super) fn send_home(&mut self, mut batch: Box<Batch>) {
-        batch.time = self.worker.now;
-        self.worker.stats.totals.hops.add(1);
-        self.mail.post(batch.home, Message::Batch(batch));
-    }
-
-    /// A batch is home and needs its client: its replies are delivered, and its next command runs if
-    /// that is one of the session. None if the batch is over or waits.
-    pub(super) fn at_home(&mut self, mut batch: Box<Batch>) -> Option<Box<Batch>> {
-        if !self.deliver(&mut batch) {
-            self.keep_spare(batch);
-            return None;
+    /// A batch is home: its replies go to the client, and what is left of it runs on.
+    pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
+        self.worker.now = self.worker.now.max(batch.time);
+        loop {
+            if !self.deliver(&mut batch) {
+                return self.keep_spare(batch);
+            }
+            if batch.is_done() {
+                return self.batch_done(batch);
+            }
+            if self.clients.get(batch.client).is_some_and(|connection| connection.must_stall()) {
+                if let Some(connection) = self.clients.get(batch.client) {
+                    connection.away = false;
+                    connection.stalled = Some(batch);
+                }
+                return;
+            }
+            let same = if self.next_needs_home(&batch) {
+                self.run_at_home(batch)
+            } else {
+                self.run_until_home(batch, false)
+            };
+            match same {
+                Some(same) => batch = same,
+                None => return,
+            }
         }
-        if batch.is_done() {
-            self.batch_done(batch);
-            return None;
-        }
-        let connection = self.clients.get(batch.client)?;
-        if connection.must_stall() {
-            connection.away = false;
-            connection.stalled = Some(batch);
-            return None;
-        }
-        if self.next_needs_home(&batch) { self.run_at_home(batch) } else { Some(batch) }
     }
 
     /// Gives a batch's replies to its client. False if the client has gone.

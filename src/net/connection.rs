@@ -52,8 +52,8 @@ pub struct Connection {
     pub stalled: Option<Box<Batch>>,
     /// It has input that was not looked at for lack of time.
     pub is_ready: bool,
-    /// The last turn in which commands of it were staged.
-    pub staged_turn: u64,
+    /// Commands of it were staged in this turn and have not run.
+    pub is_staged: bool,
     /// Ends when its output has been sent.
     pub closing: bool,
     /// The peer has sent its last byte, or vanished.
@@ -82,7 +82,7 @@ impl Connection {
             away: false,
             stalled: None,
             is_ready: false,
-            staged_turn: 0,
+            is_staged: false,
             closing: false,
             hung_up: false,
             is_dead: false,

@@ -234,17 +234,24 @@ enum Word {
 
 #[inline]
 fn parse_word(buffer: &[u8], at: usize, limits: &Limits) -> Word {
-    // Redis looks for the line end first and judges the `$` only then.
+    match buffer.get(at) {
+        None => return Word::Incomplete,
+        Some(b'$') => {}
+        // Redis looks for the line end first and judges the `$` only then.
+        Some(other) => {
+            return match parse_long_count(buffer, at) {
+                Line::Incomplete => Word::Incomplete,
+                Line::TooLong => Word::Error(ProtocolError::BulkCountTooBig),
+                _ => Word::Error(ProtocolError::ExpectedDollar(*other)),
+            };
+        }
+    }
     let (len, content) = match parse_count(buffer, at + 1) {
         Line::Number(len, content) => (len, content),
         Line::Incomplete => return Word::Incomplete,
         Line::TooLong => return Word::Error(ProtocolError::BulkCountTooBig),
-        Line::NotANumber if buffer[at] == b'$' => return Word::Error(ProtocolError::BulkLength),
-        Line::NotANumber => return Word::Error(ProtocolError::ExpectedDollar(buffer[at])),
+        Line::NotANumber => return Word::Error(ProtocolError::BulkLength),
     };
-    if buffer[at] != b'$' {
-        return Word::Error(ProtocolError::ExpectedDollar(buffer[at]));
-    }
     if len < 0 || len > limits.word_bytes_max {
         return Word::Error(ProtocolError::BulkLength);
     }

@@ -30,7 +30,8 @@ impl Partition {
         if Table::slot_of_cursor(cursor) <= last {
             let next = self.db(db).entries.scan(cursor, count, emit);
             if next != 0 && Table::slot_of_cursor(next) <= last {
-                return next;
+                // A segment's range may begin in another partition's slots.
+                return Table::cursor_not_before(next, self.first_slot().get());
             }
         }
         if u32::from(last) + 1 < Slot::COUNT { Table::cursor_of_slot(last + 1) } else { 0 }

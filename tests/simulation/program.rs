@@ -181,8 +181,6 @@ fn value(rng: &mut Rng, shape: Shape) -> Vec<u8> {
 fn bulk(value: Option<&Vec<u8>>) -> Vec<u8> {
     match value {
         None => b"$-1\r\n".to_vec(),
-        Some(value) => {
-            [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat()
-        }
+        Some(value) => [format!("${}\r\n", value.len()).as_bytes(), value, b"\r\n"].concat(),
     }
 }

@@ -93,10 +93,7 @@ impl Client {
     }
 
     fn leaves_early(&self) -> bool {
-        matches!(
-            self.ending,
-            Ending::HalfClosed | Ending::ClosedAfter(_) | Ending::ResetAfter(_)
-        )
+        matches!(self.ending, Ending::HalfClosed | Ending::ClosedAfter(_) | Ending::ResetAfter(_))
     }
 
     fn leave_early(&mut self, net: &SimNet) {
@@ -177,13 +174,20 @@ pub fn programs(seed: u64, cores: usize) {
             } else if net.has_backlog() {
                 pass_time(&server);
             } else {
-                let waiting: Vec<_> =
-                    clients.iter().filter(|client| !client.is_done(&net)).map(|client| brief(client, &net)).collect();
+                let waiting: Vec<_> = clients
+                    .iter()
+                    .filter(|client| !client.is_done(&net))
+                    .map(|client| brief(client, &net))
+                    .collect();
                 panic!("nobody can do anything, but these clients wait: {waiting:#?}");
             }
         }
     }
-    let briefs: Vec<_> = clients.iter().filter(|client| !client.is_done(&net)).map(|client| brief(client, &net)).collect();
+    let briefs: Vec<_> = clients
+        .iter()
+        .filter(|client| !client.is_done(&net))
+        .map(|client| brief(client, &net))
+        .collect();
     panic!("{STEPS_MAX} steps were not enough; these clients wait: {briefs:#?}");
 }
 

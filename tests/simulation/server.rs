@@ -82,7 +82,7 @@ impl Server {
                 mail,
                 listeners: if core == 0 { vec![listener()] } else { Vec::new() },
                 control: Arc::new(NoControl),
-                may_spin: rng.below(2) == 0,
+                may_spin: false,
             });
             one.start();
             server.cores.push(one);
@@ -106,7 +106,7 @@ fn facts(cores: usize, databases: usize) -> ServerFacts {
     let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
     ServerFacts {
         run_id: "0".repeat(40),
-        replid: "0".repeat(40),
+        replid: "1".repeat(40),
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
         executable: String::new(),
@@ -114,8 +114,8 @@ fn facts(cores: usize, databases: usize) -> ServerFacts {
         os: String::new(),
         system_memory: 1 << 30,
         startup_memory: AtomicU64::new(0),
-        resident_memory: AtomicU64::new(0),
         peak_memory: AtomicU64::new(0),
+        resident_memory: AtomicU64::new(0),
         stats: (0..cores).map(|_| stats()).collect(),
         clients: (0..cores).map(|_| Gauge::default()).collect(),
         client_ids: AtomicU64::new(0),

@@ -12,6 +12,7 @@ use crate::command::{
     Handler, KeySpec, Outcome,
 };
 use crate::resp::reply::Reply;
+use crate::store::entry::EntryRef;
 use crate::store::key::Key;
 
 /// The table's slice.
@@ -332,7 +333,7 @@ fn tell_expiry(
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let key = cx.key(args.get(1));
-    let told = match cx.read_touching(&key, false).map(|entry| entry.expiry()) {
+    let told = match cx.read_touching(&key, false).map(EntryRef::expiry) {
         None => -2,
         Some(None) => -1,
         Some(Some(expiry)) => {

@@ -93,7 +93,9 @@ fn freq(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome 
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.array(HELP.len());
-    HELP.iter().for_each(|line| reply.simple(line));
+    for line in HELP {
+        reply.simple(line);
+    }
     Ok(())
 }
 
@@ -111,7 +113,7 @@ fn idletime(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outc
 
 fn refcount(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let shares = shares_integers(cx);
-    match inspect(cx, args).map(|entry| entry.value()) {
+    match inspect(cx, args).map(EntryRef::value) {
         None => reply.null(),
         Some(ValueRef::Int(0..SHARED_INTEGERS_END)) if shares => reply.integer(SHARED_REFCOUNT),
         Some(_) => reply.integer(1),

@@ -12,6 +12,7 @@ use crate::command::{
     Handler, KeySpec, Outcome,
 };
 use crate::resp::reply::Reply;
+use crate::store::entry::EntryRef;
 use crate::store::key::Key;
 
 /// The table's slice.
@@ -39,7 +40,7 @@ pub const COMMANDS: &[Command] = &[Command {
 
 fn lcs(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let keys = [cx.key(args.get(1)), cx.key(args.get(2))];
-    let lens = keys.each_ref().map(|key| cx.read(key).map_or(Ok(0), |entry| entry.str_len()));
+    let lens = keys.each_ref().map(|key| cx.read(key).map_or(Ok(0), EntryRef::str_len));
     let [Ok(first_len), Ok(second_len)] = lens else {
         reply.error("ERR The specified keys must contain string values");
         return Err(CommandError::Written);

@@ -89,26 +89,22 @@ fn incrby(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
 #[inline]
 fn add(cx: &mut Context<'_>, args: Args<'_>, increment: i64, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
-    let sum = match cx.write(&key) {
-        Some(mut entry) => {
-            let value = match StringRef::of(entry.view())? {
-                StringRef::Int(value) => Some(value),
-                StringRef::Bytes(bytes) => number::parse_i64(bytes),
-                // No integer has so many digits.
-                StringRef::Big(_) => None,
-            };
-            let value = value.ok_or(CommandError::NotAnInteger)?;
-            let sum = value.checked_add(increment).ok_or(CommandError::Overflow)?;
-            entry.set_value(NewValue::Int(sum));
-            cx.changed(EventClass::String, "incrby", &key);
-            sum
-        }
-        None => {
-            cx.set(&key, NewValue::Int(increment), None);
-            cx.event(EventClass::String, "incrby", &key);
-            increment
-        }
+    let Some(mut entry) = cx.write(&key) else {
+        cx.set(&key, NewValue::Int(increment), None);
+        cx.event(EventClass::String, "incrby", &key);
+        reply.integer(increment);
+        return Ok(());
     };
+    let value = match StringRef::of(entry.view())? {
+        StringRef::Int(value) => Some(value),
+        StringRef::Bytes(bytes) => number::parse_i64(bytes),
+        // No integer has so many digits.
+        StringRef::Big(_) => None,
+    };
+    let value = value.ok_or(CommandError::NotAnInteger)?;
+    let sum = value.checked_add(increment).ok_or(CommandError::Overflow)?;
+    entry.set_value(NewValue::Int(sum));
+    cx.changed(EventClass::String, "incrby", &key);
     reply.integer(sum);
     Ok(())
 }
@@ -116,24 +112,21 @@ fn add(cx: &mut Context<'_>, args: Args<'_>, increment: i64, reply: &mut Reply<'
 fn incrbyfloat(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
     let mut text = Vec::new();
-    match cx.write(&key) {
-        Some(mut entry) => {
-            let value = match StringRef::of(entry.view())? {
-                StringRef::Int(value) => Some(LongDouble::from(value)),
-                StringRef::Bytes(bytes) => LongDouble::parse(bytes),
-                // Longer than any number that Redis reads.
-                StringRef::Big(_) => None,
-            };
-            add_float(value, args, &mut text)?;
-            // Text, also where it spells an integer, as Redis leaves it.
-            entry.set_value(NewValue::Str(&text));
-            cx.changed(EventClass::String, "incrbyfloat", &key);
-        }
-        None => {
-            add_float(Some(LongDouble::from(0)), args, &mut text)?;
-            cx.set(&key, NewValue::Str(&text), None);
-            cx.event(EventClass::String, "incrbyfloat", &key);
-        }
+    if let Some(mut entry) = cx.write(&key) {
+        let value = match StringRef::of(entry.view())? {
+            StringRef::Int(value) => Some(LongDouble::from(value)),
+            StringRef::Bytes(bytes) => LongDouble::parse(bytes),
+            // Longer than any number that Redis reads.
+            StringRef::Big(_) => None,
+        };
+        add_float(value, args, &mut text)?;
+        // Text, also where it spells an integer, as Redis leaves it.
+        entry.set_value(NewValue::Str(&text));
+        cx.changed(EventClass::String, "incrbyfloat", &key);
+    } else {
+        add_float(Some(LongDouble::from(0)), args, &mut text)?;
+        cx.set(&key, NewValue::Str(&text), None);
+        cx.event(EventClass::String, "incrbyfloat", &key);
     }
     // Another machine must not calculate: it may round differently.
     cx.effects.propagate(cx.session.db, &[b"SET", key.bytes, &text, b"KEEPTTL"]);

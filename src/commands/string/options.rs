@@ -18,10 +18,10 @@ pub(super) enum Family {
 
 /// The options of one request.
 pub(super) struct Options<'q> {
-    pub condition: Option<Condition<'q>>,
+    pub(super) condition: Option<Condition<'q>>,
     /// Answer with the old value.
-    pub get: bool,
-    pub ttl: Ttl,
+    pub(super) get: bool,
+    pub(super) ttl: Ttl,
 }
 
 /// What must hold for a key to be set.
@@ -63,17 +63,17 @@ pub(super) enum Unit {
 
 impl Ttl {
     /// True if the expiry, as given, is the time itself in milliseconds.
-    pub fn is_unix_milliseconds(self) -> bool {
+    pub(super) fn is_unix_milliseconds(self) -> bool {
         matches!(self, Ttl::Given(Unit::UnixMilliseconds, _))
     }
 
     /// True if the expiry was given as a time, which may have passed.
-    pub fn is_unix_time(self) -> bool {
+    pub(super) fn is_unix_time(self) -> bool {
         matches!(self, Ttl::Given(Unit::UnixSeconds | Unit::UnixMilliseconds, _))
     }
 
     /// The time that was given, if one was. `command` is named in the error.
-    pub fn expires(
+    pub(super) fn expires(
         self,
         args: Args<'_>,
         now: Millis,
@@ -90,7 +90,7 @@ impl Ttl {
 impl Unit {
     /// The time that word `index` means; not 0 or less, and within 64 bits. `command` is named in
     /// the error.
-    pub fn expires(
+    pub(super) fn expires(
         self,
         args: Args<'_>,
         index: usize,

@@ -243,16 +243,31 @@ fn steady_churn_keeps_chains_short() {
 fn random_words_are_spread_evenly() {
     let mut checked = Checked::new(Skew::None);
     (1..=100).for_each(|key| checked.insert(key, None));
+    let times = times_drawn(&checked.table, 101);
+    assert!(times[1..].iter().all(|&n| (100..320).contains(&n)), "{times:?}");
+}
+
+#[test]
+fn random_words_are_spread_evenly_over_what_is_left() {
+    let mut checked = Checked::new(Skew::None);
+    (1..=50_000).for_each(|key| checked.insert(key, None));
+    (101..=50_000).for_each(|key| checked.remove(key));
+    let times = times_drawn(&checked.table, 101);
+    assert!(times[1..].iter().all(|&n| (100..320).contains(&n)), "{times:?}");
+}
+
+/// How often each key below `keys` came up in 200 draws for each.
+fn times_drawn(table: &Table, keys: usize) -> Vec<u32> {
     let mut state = 7;
-    let mut times = [0u32; 101];
-    for _ in 0..20_000 {
-        let payload = checked.table.random(|| {
+    let mut times = vec![0u32; keys];
+    for _ in 0..(keys - 1) * 200 {
+        let payload = table.random(|| {
             state += 1;
             mix(state)
         });
         times[payload.expect("not empty") as usize / 8] += 1;
     }
-    assert!(times[1..].iter().all(|&n| (100..320).contains(&n)), "{times:?}");
+    times
 }
 
 #[test]
