@@ -710,9 +710,10 @@ impl Ring for SimRing {
         };
     }
 
-    fn spin(&mut self, _has_work: &mut dyn FnMut() -> bool) -> bool {
-        // Nothing happens while one simulated core polls: the others do not run meanwhile.
-        false
+    fn spin(&mut self, has_work: &mut dyn FnMut() -> bool) -> bool {
+        self.submit();
+        // Nothing comes while one simulated core polls: the others do not run meanwhile.
+        has_work() || !self.world.borrow().cores[self.core].completions.is_empty()
     }
 
     fn reap(&mut self) -> Option<Completion> {

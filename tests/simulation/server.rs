@@ -82,7 +82,7 @@ impl Server {
                 mail,
                 listeners: if core == 0 { vec![listener()] } else { Vec::new() },
                 control: Arc::new(NoControl),
-                may_spin: false,
+                may_spin: rng.below(2) == 0,
             });
             one.start();
             server.cores.push(one);
