@@ -59,6 +59,8 @@ pub trait Clock {
     fn wall(&mut self) -> Micros;
     /// The monotonic clock.
     fn monotonic(&mut self) -> Nanos;
+    /// Lets this much time pass: the core stands still (DEBUG SLEEP).
+    fn sleep(&mut self, nanos: u64);
 }
 
 /// The clocks of the kernel (`CLOCK_REALTIME` and `CLOCK_MONOTONIC`).
@@ -91,6 +93,10 @@ impl Clock for SystemClock {
 
     fn monotonic(&mut self) -> Nanos {
         Nanos(nanos_since(self.origin))
+    }
+
+    fn sleep(&mut self, nanos: u64) {
+        std::thread::sleep(Duration::from_nanos(nanos));
     }
 }
 
@@ -128,6 +134,10 @@ impl Clock for SimClock {
 
     fn monotonic(&mut self) -> Nanos {
         self.now.get()
+    }
+
+    fn sleep(&mut self, nanos: u64) {
+        self.advance(nanos);
     }
 }
 

@@ -41,8 +41,19 @@ impl Keyspace<'_> {
             Keyspace::One(partition) => partition,
             Keyspace::Lent(partitions) => partitions
                 .iter_mut()
-                .find(|partition| owns(partition, position))
+                .find(|partition| partition.covers_slot(position.slot()))
                 .expect("a handler touches only keys that its command names"),
+        }
+    }
+
+    /// The partition that owns `slot`, if it is at hand.
+    pub fn holder(&mut self, slot: u16) -> Option<&mut Partition> {
+        match self {
+            Keyspace::One(partition) => partition.covers_slot(slot).then_some(&mut **partition),
+            Keyspace::Lent(partitions) => {
+                let found = partitions.iter_mut().find(|one| one.covers_slot(slot));
+                found.map(|partition| &mut **partition)
+            }
         }
     }
 
@@ -212,6 +223,7 @@ impl Context<'_> {
             Replaced::Expired(old) => {
                 stats.totals.expired_keys.add(1);
                 effects.expired(db, key.bytes);
+                effects.event(EventClass::New, "new", db, key.bytes);
                 replaced.extend(old);
             }
         }
@@ -270,11 +282,6 @@ impl Context<'_> {
             .filter(|db| *db < self.config.databases)
             .ok_or(CommandError::DbIndexOutOfRange)
     }
-}
-
-fn owns(partition: &Partition, position: Position) -> bool {
-    let slot = position.slot();
-    (partition.first_slot().get()..=partition.last_slot().get()).contains(&slot)
 }
 
 /// An access met an entry whose time had passed.

@@ -68,6 +68,12 @@ pub enum CommandError {
     InvalidArgumentCount,
     InvalidArgumentsSpecified,
     NoConfigFile,
+    NoShutdownInProgress,
+    ModuleNotLoaded,
+    ModuleNotFound,
+    PackedThreshold,
+    NoMemoryForTable,
+    OutOfRangeDatabase,
 }
 
 impl CommandError {
@@ -152,6 +158,16 @@ impl CommandError {
             Self::InvalidCommandSpecified => "ERR Invalid command specified",
             Self::NoKeyArguments => "ERR The command has no key arguments",
             Self::InvalidArgumentCount => "ERR Invalid number of arguments specified for command",
+            Self::NoShutdownInProgress => "ERR No shutdown in progress.",
+            Self::ModuleNotLoaded => {
+                "ERR Error loading the extension. Please check the server logs."
+            }
+            Self::ModuleNotFound => "ERR Error unloading module: no such module with that name",
+            Self::PackedThreshold => {
+                "ERR argument must be a memory value bigger than 1 and smaller than 4gb"
+            }
+            Self::NoMemoryForTable => "ERR OOM in dictTryExpand",
+            Self::OutOfRangeDatabase => "ERR Out of range database",
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

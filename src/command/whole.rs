@@ -66,11 +66,19 @@ pub struct Switches {
     pub pause: Option<Pause>,
     /// SHUTDOWN was ordered.
     pub shutdown: bool,
+    /// DEBUG SLEEP: the core stops for this long, once.
+    pub stall_nanos: u64,
 }
 
 impl Default for Switches {
     fn default() -> Self {
-        Switches { active_expire: true, cron_paused: false, pause: None, shutdown: false }
+        Switches {
+            active_expire: true,
+            cron_paused: false,
+            pause: None,
+            shutdown: false,
+            stall_nanos: 0,
+        }
     }
 }
 

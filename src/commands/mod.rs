@@ -28,5 +28,10 @@ pub const ALL: &[&[Command]] = &[
     keyspace::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
+    server::debug::COMMANDS,
     server::info::COMMANDS,
+    server::lolwut::COMMANDS,
+    server::memory::COMMANDS,
+    server::module::COMMANDS,
+    server::process::COMMANDS,
 ];

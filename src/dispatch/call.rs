@@ -6,7 +6,8 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::table::{Registered, Table};
+use super::route::{self, Place};
+use super::table::{Registered, Table, Way};
 use crate::base::alloc;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
@@ -24,10 +25,14 @@ use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::{Hasher, Key};
+use crate::txn::cores::{CoreSet, SlotMap};
 use crate::types::Value;
 
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
+
+/// SCAN borrows all partitions of a database with so few keys.
+const SCANNED_AT_ONCE_MAX: u64 = 1000;
 
 /// Everything of a core that commands may reach, without its sockets and its partition.
 pub struct Worker {
@@ -162,6 +167,12 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text.into_bytes());
             return true;
         }
+        if command.flags.has(Flags::PROTECTED)
+            && let Some(text) = self.protection(registered, facts)
+        {
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
         let known = facts.authenticated || self.config.requirepass.is_empty();
         if !known && !command.flags.has(Flags::NO_AUTH) {
             let text = CommandError::NoAuth.text().as_bytes().to_vec();
@@ -174,6 +185,43 @@ impl Worker {
             return true;
         }
         false
+    }
+
+    /// Why a protected command may not run. None if its directive allows it.
+    #[cold]
+    fn protection(&self, registered: &Registered, facts: &SessionFacts) -> Option<Vec<u8>> {
+        let container = registered.full_name.split('|').next().unwrap_or_default();
+        let action = match container {
+            "debug" => self.config.enable_debug_command,
+            _ => self.config.enable_module_command,
+        };
+        if action.allows(facts.local) {
+            return None;
+        }
+        let name = container.to_ascii_uppercase();
+        let text = format!(
+            "ERR {name} command not allowed. If the enable-{container}-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+        );
+        Some(text.into_bytes())
+    }
+
+    /// Where a command runs. SCAN takes a small database in one step, wherever its keys are: scripts
+    /// rely on that.
+    #[inline]
+    pub fn place(
+        &self,
+        registered: &Registered,
+        args: Args<'_>,
+        facts: &SessionFacts,
+        map: SlotMap,
+    ) -> Place {
+        if registered.way == Way::Located && map.cores() > 1 {
+            let keys = self.server.sum(|stats| stats.dbs[facts.db].keys.get());
+            if keys <= SCANNED_AT_ONCE_MAX {
+                return Place::Loan(CoreSet::all(map.cores()));
+            }
+        }
+        route::place(registered, args, map)
     }
 
     /// True if CLIENT PAUSE holds the command back now.

@@ -15,13 +15,14 @@ use crate::observe::log::Level;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
-use crate::store::db::Db;
 use crate::store::expire::expire_slice;
 use crate::store::partition::Partition;
 
 /// Distance of the rounds of periodic work.
 const PERIOD_NANOS: u64 = 100_000_000;
 const NANOS_PER_MILLI: u64 = 1_000_000;
+/// What costs more than a look is done only so often.
+const ROUNDS_PER_SECOND: u64 = 1_000_000_000 / PERIOD_NANOS;
 /// Entries that one slice of expiry or freeing touches: about 200 us.
 const SLICE_UNITS: usize = 1000;
 /// Housekeeping with work left runs at most so often: a quarter of the time.
@@ -125,6 +126,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.cron.next_round <= now {
             self.periodic(now);
         }
+        if self.worker.switches.cron_paused {
+            self.cron.has_more = false;
+            return;
+        }
         if self.cron.next_slice <= now {
             self.slice(now);
         }
@@ -186,9 +191,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (user, system) = sys::thread_cpu_micros();
         stats.cpu_user_micros.set(user);
         stats.cpu_sys_micros.set(system);
-        if let Some(partition) = self.seat.partition_now() {
-            let bytes = partition.dbs().iter().map(Db::overhead_bytes).sum::<usize>();
-            stats.table_bytes.set(bytes as u64);
+        if self.cron.rounds % ROUNDS_PER_SECOND == 0
+            && let Some(partition) = self.seat.partition_now()
+        {
+            for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
+                gauges.table_bytes.set(db.overhead_bytes() as u64);
+            }
         }
         self.look_at_clients();
     }

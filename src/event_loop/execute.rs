@@ -10,7 +10,7 @@ use super::stage::Item;
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
 use crate::config::Config;
-use crate::dispatch::route::{Place, place};
+use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
@@ -18,6 +18,7 @@ use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::key::Key;
 use crate::txn::batch::{Batch, REPLY_BYTES_MAX};
+use crate::txn::cores::CoreSet;
 use crate::txn::loan::{Loan, Waiting};
 
 /// Commands of one batch that run under one loan, at most: other cores wait for their partitions.
@@ -35,6 +36,9 @@ enum Staying {
     Waits(Arc<Config>),
 }
 
+/// What the log says of an HTTP request, in the words that operators look for.
+const HTTP_WARNING: &str = "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.";
+
 /// Where the next command of a batch leads.
 enum Next {
     /// It ran; look at the one behind it.
@@ -43,8 +47,12 @@ enum Next {
     Home,
     /// To another core.
     Core(usize),
-    /// The batch waits somewhere on this core.
-    Waits,
+    /// CLIENT PAUSE holds the next command back.
+    Paused,
+    /// The next command waits for this core's partition.
+    Seat,
+    /// The next command waits for a loan of these partitions.
+    Loan(CoreSet),
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -143,14 +151,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
-            guard_against_http(connection, registered, args);
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
         if worker.is_paused(registered) {
             return Staying::Leaves;
         }
-        match place(registered, args, *map) {
+        match worker.place(registered, args, facts, *map) {
             Place::Core(owner) if owner == worker.core => {
                 let Some(partition) = seat.partition() else { return Staying::Leaves };
                 let position = match staged.item {
@@ -214,6 +221,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Answers a broken protocol and lets the connection end.
     pub(super) fn broken(&mut self, client: u32, error: ProtocolError) {
         let Some(connection) = self.clients.get(client) else { return };
+        if error == ProtocolError::Http {
+            log::warning(HTTP_WARNING);
+            connection.closing = true;
+            return;
+        }
         let text = format!("ERR Protocol error: {error}");
         let session = &connection.session;
         log::write(log::Level::Verbose, || {
@@ -265,8 +277,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Next::Home if batch.home == self.worker.core => return Some(batch),
                 Next::Home => batch.home,
                 Next::Core(core) => core,
-                Next::Waits => {
-                    self.park_batch(batch);
+                Next::Paused => {
+                    self.show_blocked(&batch, true);
+                    self.paused.push(batch);
+                    return None;
+                }
+                Next::Seat => {
+                    self.seat.wait(Waiting::Batch(batch));
+                    return None;
+                }
+                Next::Loan(owners) => {
+                    self.coordinator.want(owners, batch);
                     return None;
                 }
             };
@@ -289,34 +310,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(registered) = registered else { return Next::Home };
         if worker.is_paused(registered) {
             // It waits at home, where its client is shown as blocked.
-            return if batch.home == worker.core { Next::Waits } else { Next::Home };
+            return if batch.home == worker.core { Next::Paused } else { Next::Home };
         }
-        match place(registered, args, *map) {
+        match worker.place(registered, args, facts, *map) {
             Place::Home | Place::Whole => Next::Home,
-            Place::Loan(_) => Next::Waits,
+            Place::Loan(owners) => Next::Loan(owners),
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
                 let seated = if served { seat.partition_now() } else { seat.partition() };
-                let Some(partition) = seated else { return Next::Waits };
+                let Some(partition) = seated else { return Next::Seat };
                 worker.hint(None);
                 worker.keyed(Keyspace::One(partition), facts, registered, args, replies);
                 batch.ran(registered.full_name);
                 Next::Again
             }
-        }
-    }
-
-    /// Puts a batch where it waits: for CLIENT PAUSE, for this partition, or for a loan.
-    fn park_batch(&mut self, batch: Box<Batch>) {
-        let args = batch.peek().expect("a command waits, not an empty batch");
-        let registered = self.worker.table.lookup(args).expect("an unknown command never waits");
-        if self.worker.is_paused(registered) {
-            self.show_blocked(&batch, true);
-            return self.paused.push(batch);
-        }
-        match place(registered, args, self.map) {
-            Place::Loan(owners) => self.coordinator.want(owners, batch),
-            _ => self.seat.wait(Waiting::Batch(batch)),
         }
     }
 
@@ -340,7 +347,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     continue;
                 }
                 let Some(registered) = registered else { break };
-                let covered = match place(registered, args, self.map) {
+                let covered = match worker.place(registered, args, facts, self.map) {
                     Place::Core(owner) => owners.contains(owner),
                     Place::Loan(needed) => owners.covers(needed),
                     Place::Home | Place::Whole => false,
@@ -361,22 +368,5 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for batch in left {
             self.run_batch(batch);
         }
-    }
-}
-
-/// A web page that makes a browser send commands is cut off at its first HTTP line.
-fn guard_against_http(
-    connection: &mut crate::net::connection::Connection,
-    registered: Option<&Registered>,
-    args: crate::command::Args<'_>,
-) {
-    let name = args.get(0);
-    if registered.is_none()
-        && (name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:"))
-    {
-        log::warning(
-            "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.",
-        );
-        connection.closing = true;
     }
 }

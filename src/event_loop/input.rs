@@ -317,7 +317,15 @@ fn look_up(worker: &Worker, args: Args<'_>) -> Item {
         Some(Way::OneKey(1)) => args.opt(1).map(|key| worker.hasher.key(key).position),
         _ => None,
     };
+    if registered.is_none() && is_http(args.get(0)) {
+        return Item::Broken(ProtocolError::Http);
+    }
     Item::Command { id: registered.map(|one| one.id as u16), position }
+}
+
+/// The first word of an HTTP request's line or header.
+fn is_http(name: &[u8]) -> bool {
+    name.eq_ignore_ascii_case(b"post") || name.eq_ignore_ascii_case(b"host:")
 }
 
 /// Stages an inline command that had quotes.

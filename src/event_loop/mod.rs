@@ -203,7 +203,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.serve_seat();
         self.keep_house();
         self.before_sleep();
+        self.stand_still();
         self.next_wait()
+    }
+
+    /// DEBUG SLEEP: the core stands still, after its mail has left, so that all cores do it at once.
+    fn stand_still(&mut self) {
+        let nanos = std::mem::take(&mut self.worker.switches.stall_nanos);
+        if nanos > 0 {
+            self.clock.sleep(nanos);
+        }
     }
 
     /// The time of this turn; never behind anything that was handled.

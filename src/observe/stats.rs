@@ -247,6 +247,8 @@ pub struct DbGauges {
     pub expires: Counter,
     /// Mean time to live in milliseconds.
     pub avg_ttl: Counter,
+    /// Bytes of the table, without the entries; looked at once a second.
+    pub table_bytes: Counter,
 }
 
 /// Rates, as the sums of sixteen samples a tenth of a second apart.
@@ -284,8 +286,6 @@ pub struct CoreStats {
     pub max_output_bytes: Counter,
     /// Bytes in client buffers.
     pub clients_bytes: Counter,
-    /// Bytes of the tables, without the entries.
-    pub table_bytes: Counter,
     /// Values that wait to be freed.
     pub lazyfree_pending: Counter,
     /// Values that were freed in slices.
@@ -316,7 +316,6 @@ impl CoreStats {
             max_input_bytes: Counter::default(),
             max_output_bytes: Counter::default(),
             clients_bytes: Counter::default(),
-            table_bytes: Counter::default(),
             lazyfree_pending: Counter::default(),
             lazyfreed: Counter::default(),
             cpu_user_micros: Counter::default(),

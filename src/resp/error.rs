@@ -24,6 +24,8 @@ pub enum ProtocolError {
     ExpectedDollar(u8),
     /// The length behind `$` is no number or out of range.
     BulkLength,
+    /// An HTTP request: a web page makes a browser send commands. Closed without an answer.
+    Http,
     /// A longer argument than a client may send before it has authenticated.
     UnauthenticatedBulkLength,
 }
@@ -43,6 +45,7 @@ impl fmt::Display for ProtocolError {
             }
             Self::ExpectedDollar(_) => f.write_str("expected '$', got ' '"),
             Self::BulkLength => f.write_str("invalid bulk length"),
+            Self::Http => f.write_str("HTTP request"),
             Self::UnauthenticatedBulkLength => f.write_str("unauthenticated bulk length"),
         }
     }

@@ -51,6 +51,11 @@ impl Partition {
         (self.first_slot.get()..=self.last_slot.get()).contains(&slot.get())
     }
 
+    /// Whether a slot belongs to the partition.
+    pub fn covers_slot(&self, slot: u16) -> bool {
+        (self.first_slot.get()..=self.last_slot.get()).contains(&slot)
+    }
+
     /// The hasher of all its keys.
     pub fn hasher(&self) -> &Hasher {
         &self.hasher

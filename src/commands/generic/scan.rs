@@ -10,7 +10,6 @@ use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Handler,
     Outcome,
 };
-use crate::encoding::table::Position;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::store::entry::EntryRef;
 use crate::store::partition::Partition;
@@ -100,30 +99,41 @@ fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome 
     let cursor = parse_cursor(args.get(1)).ok_or(CommandError::InvalidCursor)?;
     let options = ScanOptions::parse(args)?;
     let (db, now, proto) = (cx.db_index(), cx.now, reply.proto());
-    let partition = cx.keyspace.partition(Position::new(Partition::slot_of_cursor(cursor), 0));
     // The cursor precedes the keys and is known only behind them.
     let mut page = ReplyBuffer::default();
     let mut found = 0;
     let mut expired = Vec::new();
     let mut looked_up = 0;
-    let next = walk(partition, db, cursor, options.count, |entry| {
-        let key = entry.key();
-        if !options.pattern.matches(key) {
-            return;
-        }
-        if entry.is_expired(now) {
-            expired.push(key.to_vec());
-            return;
-        }
-        if let Some(name) = options.type_name {
-            looked_up += 1;
-            if !name.eq_ignore_ascii_case(entry.type_name().as_bytes()) {
+    let (mut next, mut seen) = (cursor, 0);
+    // Of a small database all partitions are at hand, and one call goes through them all.
+    while let Some(partition) = cx.keyspace.holder(Partition::slot_of_cursor(next)) {
+        next = walk(partition, db, next, options.count - seen, |entry| {
+            seen += 1;
+            let key = entry.key();
+            if !options.pattern.matches(key) {
                 return;
             }
+            if entry.is_expired(now) {
+                expired.push(key.to_vec());
+                return;
+            }
+            if let Some(name) = options.type_name {
+                looked_up += 1;
+                if !name.eq_ignore_ascii_case(entry.type_name().as_bytes()) {
+                    return;
+                }
+            }
+            Reply::new(&mut page, proto).bulk(key);
+            found += 1;
+        });
+        if next == 0 || seen >= options.count {
+            break;
         }
-        Reply::new(&mut page, proto).bulk(key);
-        found += 1;
-    });
+        let covered = Partition::slot_of_cursor(next);
+        if partition.covers_slot(covered) {
+            break;
+        }
+    }
     if options.type_name.is_some() {
         cx.stats.totals.keyspace_hits.add(looked_up);
         cx.stats.totals.keyspace_misses.add(expired.len() as u64);

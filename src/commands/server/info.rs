@@ -9,14 +9,11 @@ mod figures;
 mod process;
 
 use std::fmt::Display;
-use std::sync::Arc;
 
-use super::{ALWAYS, BASE};
-use crate::command::whole::Job;
+use super::{ALWAYS, BASE, publish};
 use crate::command::whole::Part;
 use crate::command::{
-    Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Handler, Outcome,
-    SessionContext, Whole,
+    Acl, Args, Argument, ArgumentKind, Arity, Command, Handler, Outcome, SessionContext, Whole,
 };
 use crate::resp::reply::Reply;
 
@@ -33,11 +30,6 @@ pub const COMMANDS: &[Command] = &[Command {
     handler: Handler::Whole(Whole { begin: publish, gather: info }),
     ..BASE
 }];
-
-/// A part publishes what its core holds before it runs; there is nothing more to do.
-fn publish(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
-    Ok(Arc::new(|_| Part::Done))
-}
 
 fn info(
     cx: &mut SessionContext<'_>,

@@ -34,7 +34,7 @@ impl MemoryFigures {
             peak: server.peak_memory.fetch_max(used, Relaxed).max(used),
             resident: server.resident_memory.load(Relaxed),
             startup: server.startup_memory.load(Relaxed),
-            tables: server.sum(|stats| stats.table_bytes.get()),
+            tables: server.sum(|stats| stats.dbs.iter().map(|db| db.table_bytes.get()).sum()),
             clients: server.sum(|stats| stats.clients_bytes.get()),
         }
     }

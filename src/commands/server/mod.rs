@@ -5,10 +5,18 @@
 
 pub mod command;
 pub mod config;
+pub mod debug;
 pub mod info;
+pub mod lolwut;
+pub mod memory;
 mod memory_figures;
+pub mod module;
+pub mod process;
 
-use crate::command::{Command, Flags, Group};
+use std::sync::Arc;
+
+use crate::command::whole::{Job, Part};
+use crate::command::{Args, Command, CommandError, Flags, Group, SessionContext};
 use crate::resp::reply::Reply;
 
 /// What most commands of an operator may do and when.
@@ -18,6 +26,12 @@ const ALWAYS: Flags = Flags::LOADING.with(Flags::STALE);
 
 /// What the records of this group share.
 const BASE: Command = Command { group: Group::Server, ..Command::BASE };
+
+/// Begins a command that reports what all cores hold: a core publishes that before it runs a part, so
+/// the part itself has nothing to do.
+fn publish(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
+    Ok(Arc::new(|_| Part::Done))
+}
 
 /// Answers HELP of `container` with one line for each of `lines`, between those that every HELP has.
 /// An indented line belongs to the one before.

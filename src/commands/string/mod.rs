@@ -14,10 +14,10 @@ pub mod range;
 pub mod set;
 
 use crate::base::time::Millis;
+use crate::command::Context;
 use crate::command::args::ArgValue;
 use crate::command::context::StringRef;
 use crate::command::effects::EventClass;
-use crate::command::{CommandError, Context};
 use crate::store::entry::NewValue;
 use crate::store::key::Key;
 use crate::types::Value;
@@ -76,14 +76,6 @@ fn equals(stored: StringRef<'_>, value: ArgValue<'_>) -> bool {
             bytes.len() as u64 == big.len()
                 && bytes.chunks(CHUNK_BYTES).eq(big.chunks().iter().map(|chunk| &chunk[..]))
         }
-    }
-}
-
-/// Refuses a string of `len + added` bytes above proto-max-bulk-len.
-fn check_length(cx: &Context<'_>, len: u64, added: u64) -> Result<(), CommandError> {
-    match len.checked_add(added) {
-        Some(total) if total <= cx.config.proto_max_bulk_len => Ok(()),
-        _ => Err(CommandError::StringTooLong),
     }
 }
 

@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::{check_length, new_value};
+use super::new_value;
 use crate::command::args::ArgValue;
 use crate::command::context::StringRef;
 use crate::command::effects::EventClass;
@@ -88,19 +88,17 @@ const RANGE_ARGUMENTS: &[Argument] = &[
 fn append(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
     let added = args.value(2);
-    let Some(entry) = cx.write(&key) else {
+    let max = cx.config.proto_max_bulk_len;
+    let Some(mut entry) = cx.write(&key) else {
         cx.set(&key, new_value(added), None);
         cx.event(EventClass::String, "append", &key);
         reply.count(added.len());
         return Ok(());
     };
-    let len = entry.view().str_len()?;
-    check_length(cx, len, added.len())?;
-    if let Some(mut entry) = cx.write(&key) {
-        append_value(&mut entry, added)?;
-    }
+    let len = checked_len(entry.view().str_len()?, added.len(), max)?;
+    append_value(&mut entry, added)?;
     cx.changed(EventClass::String, "append", &key);
-    reply.count(len + added.len());
+    reply.count(len);
     Ok(())
 }
 
@@ -175,26 +173,31 @@ fn setrange(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outc
     let offset = u64::try_from(args.integer(2)?).map_err(|_| CommandError::OffsetOutOfRange)?;
     let key = cx.key(args.get(1));
     let value = args.get(3);
-    let len = match cx.write(&key) {
-        Some(entry) => Some(entry.view().str_len()?),
-        None => None,
-    };
+    let max = cx.config.proto_max_bulk_len;
+    let entry = cx.write(&key);
+    let old_len = entry.as_ref().map_or(Ok(0), |entry| entry.view().str_len())?;
     if value.is_empty() {
-        reply.count(len.unwrap_or(0));
+        reply.count(old_len);
         return Ok(());
     }
-    check_length(cx, offset, value.len() as u64)?;
-    if len.is_none() {
-        cx.set(&key, NewValue::Raw(b""), None);
-    } else {
-        cx.effects.changed(cx.session.db, key.bytes);
-    }
-    if let Some(mut entry) = cx.write(&key) {
+    let end = checked_len(offset, value.len() as u64, max)?;
+    if let Some(mut entry) = entry {
         entry.write_at(offset, value)?;
+        cx.changed(EventClass::String, "setrange", &key);
+    } else {
+        cx.set(&key, NewValue::Raw(b""), None);
+        if let Some(mut entry) = cx.write(&key) {
+            entry.write_at(offset, value)?;
+        }
+        cx.event(EventClass::String, "setrange", &key);
     }
-    cx.event(EventClass::String, "setrange", &key);
-    reply.count(len.unwrap_or(0).max(offset + value.len() as u64));
+    reply.count(old_len.max(end));
     Ok(())
+}
+
+/// The sum of two lengths, if a string may be so long: `max` is proto-max-bulk-len.
+fn checked_len(len: u64, added: u64, max: u64) -> Result<u64, CommandError> {
+    len.checked_add(added).filter(|total| *total <= max).ok_or(CommandError::StringTooLong)
 }
 
 #[cfg(test)]

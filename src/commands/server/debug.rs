@@ -1,0 +1,316 @@
+//! DEBUG: what tests and the curious need.
+//!
+//! Invariant: runs only where `enable-debug-command` allows it. To clients DEBUG is one command; what
+//! runs where the keys are, or on every core, is a hidden part of it. Source: DEBUG of Redis 8.0.6;
+//! what concerns persistence, replication or the insides of a stock server is not there.
+
+mod digest;
+mod protocol;
+
+use std::sync::Arc;
+
+use super::{BASE, OPERATOR, help};
+use crate::base::number::{parse_f64, parse_memory, write_i64};
+use crate::base::words::c_integer;
+use crate::command::context::StringRef;
+use crate::command::whole::{CoreView, Job, Part};
+use crate::command::{
+    Access, Args, Arity, Command, CommandError, Context, Flags, Handler, KeySpec, Outcome,
+    SessionContext, Whole,
+};
+use crate::observe::log;
+use crate::resp::reply::Reply;
+use crate::store::access::idle_seconds;
+use crate::store::entry::{EntryRef, NewValue, ValueRef};
+
+/// The table's slice.
+pub const COMMANDS: &[Command] = &[Command {
+    name: "DEBUG",
+    summary: "Holds the commands for tests of servers and clients.",
+    since: "1.0.0",
+    complexity: "Depends on the subcommand",
+    arity: Arity::AtLeast(2),
+    subcommands: &[
+        Command { name: "DIGEST", handler: Handler::Keyspace(digest::digest), ..PART },
+        Command {
+            name: "DIGEST-VALUE",
+            keys: &[KeySpec::range(2, -1, 1, Access::RO)],
+            handler: Handler::Keyed(digest::digest_value),
+            ..PART
+        },
+        Command { name: "HTSTATS", handler: Handler::Keyspace(htstats), ..PART },
+        Command {
+            name: "OBJECT",
+            keys: &[KeySpec::one(2, Access::RO)],
+            handler: Handler::Keyed(object),
+            ..PART
+        },
+        Command { name: "PAUSE-CRON", handler: on_every_core(pause_cron), ..PART },
+        Command { name: "POPULATE", handler: Handler::Keyspace(populate), ..PART },
+        Command { name: "SET-ACTIVE-EXPIRE", handler: on_every_core(set_active_expire), ..PART },
+        Command { name: "SLEEP", handler: on_every_core(sleep), ..PART },
+    ],
+    handler: Handler::Session(debug),
+    hidden: false,
+    ..PART
+}];
+
+const PART: Command = Command {
+    arity: Arity::AtLeast(2),
+    flags: OPERATOR.with(Flags::PROTECTED),
+    hidden: true,
+    ..BASE
+};
+
+/// More keys than this are refused, as by a stock server that has no memory for their table.
+const POPULATE_KEYS_MAX: u64 = 1 << 32;
+/// Largest threshold that DEBUG QUICKLIST-PACKED-THRESHOLD takes: a little below 4 GiB.
+const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
+const NANOS_PER_SECOND: f64 = 1e9;
+/// Nanoseconds of a longer sleep would not fit an i64.
+const SLEEP_SECONDS_MAX: f64 = 9.2e9;
+/// Entries of one step through a table.
+const SCAN_COUNT: usize = 1000;
+
+const fn on_every_core(
+    begin: fn(&mut SessionContext<'_>, Args<'_>) -> Result<Job, CommandError>,
+) -> Handler {
+    Handler::Whole(Whole { begin, gather: all_done })
+}
+
+/// The words that need neither a key nor another core.
+fn debug(_cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let word = args.get(1).to_ascii_uppercase();
+    match (word.as_slice(), args.len()) {
+        (b"HELP", 2) => help(reply, "DEBUG", HELP),
+        (b"PROTOCOL", 3) => protocol::protocol(args.get(2), reply),
+        (b"ERROR", 3) => reply.error(args.get(2)),
+        (b"LOG", 3) => {
+            log::warning(format!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2))));
+            reply.ok();
+        }
+        (b"QUICKLIST-PACKED-THRESHOLD", 3) => {
+            let bytes = parse_memory(args.get(2)).filter(|bytes| *bytes <= PACKED_THRESHOLD_MAX);
+            bytes.ok_or(CommandError::PackedThreshold)?;
+            reply.ok();
+        }
+        // These turn off what there is not.
+        (b"DICT-RESIZING" | b"SET-SKIP-CHECKSUM-VALIDATION", 3) => reply.ok(),
+        (b"REPLYBUFFER", 4) if args.is(2, "RESIZING") => reply.ok(),
+        (b"REPLYBUFFER", 4) if args.is(2, "PEAK-RESET-TIME") => {
+            if !args.is(3, "NEVER") && !args.is(3, "RESET") {
+                args.integer(3)?;
+            }
+            reply.ok();
+        }
+        _ => reply.error(unknown(args)),
+    }
+    Ok(())
+}
+
+const HELP: &[&str] = &[
+    "DICT-RESIZING <0|1>",
+    "    Accepted; tables grow and shrink in slices in any case.",
+    "DIGEST",
+    "    Return a digest of all data: the same for the same data, wherever it is.",
+    "DIGEST-VALUE <key> [<key> ...]",
+    "    Return a digest of each key's value.",
+    "ERROR <text>",
+    "    Reply with this error.",
+    "HTSTATS <database>",
+    "    Return what the table of a database holds and takes.",
+    "LOG <text>",
+    "    Write a line to the log.",
+    "OBJECT <key>",
+    "    Return how a key's value is stored.",
+    "PAUSE-CRON <0|1>",
+    "    Stop periodic work, or let it go on.",
+    "POPULATE <count> [<prefix>] [<size>]",
+    "    Create keys named <prefix>:<number>, with values of this many bytes.",
+    "PROTOCOL <type>",
+    "    Reply with a value of a type of the protocol: string, integer, double,",
+    "    bignum, null, array, set, map, attrib, push, verbatim, true or false.",
+    "QUICKLIST-PACKED-THRESHOLD <size>",
+    "    Accepted; lists have no such threshold.",
+    "REPLYBUFFER <PEAK-RESET-TIME <NEVER|RESET|milliseconds>|RESIZING <0|1>>",
+    "    Accepted; reply buffers have no such peak.",
+    "SET-ACTIVE-EXPIRE <0|1>",
+    "    Stop deleting expired keys that nobody asks for, or go on with it.",
+    "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
+    "    Accepted.",
+    "SLEEP <seconds>",
+    "    Stop every core for this time.",
+];
+
+fn htstats(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if args.len() < 3 {
+        reply.error(unknown(args));
+        return Ok(());
+    }
+    let number = args.integer(2)?;
+    let db = usize::try_from(number).ok().filter(|db| *db < cx.config.databases);
+    let db = db.ok_or(CommandError::OutOfRangeDatabase)?;
+    let (mut keys, mut expires, mut bytes) = (0, 0, 0);
+    for partition in cx.keyspace.partitions() {
+        let db = partition.db(db);
+        keys += db.len();
+        expires += db.expires();
+        bytes += db.overhead_bytes();
+    }
+    let text = format!(
+        "[Dictionary HT]\nnumber of elements: {keys}\nbytes of the tables: {bytes}\n\
+         [Expires HT]\nnumber of elements: {expires}\n"
+    );
+    reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if args.len() != 3 {
+        reply.error(unknown(args));
+        return Ok(());
+    }
+    let (key, now) = (cx.key(args.get(2)), cx.now);
+    let entry = cx.peek(&key).ok_or(CommandError::NoSuchKey)?;
+    reply.simple(&format!(
+        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
+        entry.key().as_ptr(),
+        entry.encoding(),
+        serialized_len(entry),
+        entry.access(),
+        idle_seconds(entry.access(), now),
+    ));
+    Ok(())
+}
+
+/// Bytes of the value in an RDB file without compression. Source: the string encodings of RDB.
+fn serialized_len(entry: EntryRef<'_>) -> u64 {
+    match entry.value() {
+        ValueRef::Int(value) => match value {
+            -0x80..=0x7f => 2,
+            -0x8000..=0x7fff => 3,
+            -0x8000_0000..=0x7fff_ffff => 5,
+            _ => {
+                let mut digits = Vec::new();
+                write_i64(&mut digits, value);
+                1 + digits.len() as u64
+            }
+        },
+        ValueRef::Str(bytes) => length_len(bytes.len() as u64) + bytes.len() as u64,
+        ValueRef::Boxed(_) => match StringRef::of(entry) {
+            Ok(StringRef::Big(string)) => length_len(string.len()) + string.len(),
+            _ => entry.bytes_allocated() as u64,
+        },
+    }
+}
+
+/// Bytes of a length in front of a string.
+fn length_len(len: u64) -> u64 {
+    match len {
+        0..=0x3f => 1,
+        0x40..=0x3fff => 2,
+        0x4000..=0xffff_ffff => 5,
+        _ => 9,
+    }
+}
+
+fn pause_cron(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
+    set_switch(cx, args, |view, on| view.switches.cron_paused = on)
+}
+
+fn populate(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if !(3..=5).contains(&args.len()) {
+        reply.error(unknown(args));
+        return Ok(());
+    }
+    let positive = |index: usize| {
+        let number = args.integer(index).ok().and_then(|number| u64::try_from(number).ok());
+        number.ok_or(CommandError::NotPositive)
+    };
+    let count = positive(2)?;
+    if count > POPULATE_KEYS_MAX {
+        return Err(CommandError::NoMemoryForTable);
+    }
+    let size = if args.len() == 5 { positive(4)? } else { 0 };
+    if size > cx.config.proto_max_bulk_len {
+        return Err(CommandError::StringTooLong);
+    }
+    let prefix = args.opt(3).unwrap_or(b"key");
+    let (mut name, mut value) = (Vec::new(), Vec::new());
+    for number in 0..count as i64 {
+        name.clear();
+        name.extend_from_slice(prefix);
+        name.push(b':');
+        write_i64(&mut name, number);
+        let key = cx.key(&name);
+        if cx.peek(&key).is_some() {
+            continue;
+        }
+        value.clear();
+        value.extend_from_slice(b"value:");
+        write_i64(&mut value, number);
+        if size > 0 {
+            value.resize(size as usize, 0);
+        }
+        cx.set(&key, NewValue::string(&value), None);
+    }
+    cx.effects.propagate_nothing();
+    reply.ok();
+    Ok(())
+}
+
+fn set_active_expire(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
+    set_switch(cx, args, |view, on| view.switches.active_expire = on)
+}
+
+fn sleep(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
+    if args.len() != 3 {
+        return Err(cx.refuse(unknown(args)));
+    }
+    // A time that no clock can tell is none, as in Redis.
+    let seconds =
+        parse_f64(args.get(2)).filter(|seconds| (0.0..SLEEP_SECONDS_MAX).contains(seconds));
+    let nanos = (seconds.unwrap_or(0.0) * NANOS_PER_SECOND) as u64;
+    Ok(Arc::new(move |view| {
+        view.switches.stall_nanos = nanos;
+        Part::Done
+    }))
+}
+
+fn set_switch(
+    cx: &mut SessionContext<'_>,
+    args: Args<'_>,
+    set: fn(&mut CoreView<'_>, bool),
+) -> Result<Job, CommandError> {
+    if args.len() != 3 {
+        return Err(cx.refuse(unknown(args)));
+    }
+    let on = c_integer(args.get(2)).is_some_and(|number| number != 0);
+    Ok(Arc::new(move |view| {
+        set(view, on);
+        Part::Done
+    }))
+}
+
+fn all_done(
+    _cx: &mut SessionContext<'_>,
+    _args: Args<'_>,
+    _parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    reply.ok();
+    Ok(())
+}
+
+/// The error for a word that DEBUG does not know, or with too many or too few words behind it.
+fn unknown(args: Args<'_>) -> Vec<u8> {
+    const QUOTED_BYTES_MAX: usize = 128;
+    let word = args.get(1);
+    let quoted = &word[..word.len().min(QUOTED_BYTES_MAX)];
+    [
+        b"ERR unknown subcommand or wrong number of arguments for '".as_slice(),
+        quoted,
+        b"'. Try DEBUG HELP.",
+    ]
+    .concat()
+}

@@ -1,0 +1,114 @@
+//! DEBUG DIGEST and DIGEST-VALUE: a fingerprint of data that does not depend on where it is stored.
+//!
+//! Invariant: the same data gives the digest that a stock server gives. Definition, with `+` for
+//! exclusive or: `add(d, x) = d + sha1(x)`, `mix(d, x) = sha1(add(d, x))`. Numbers are 32 bits,
+//! big-endian. Source: replies of Redis 8.0.6.
+//!
+//! ```text
+//! value  = mix(type), then mix(string); add("!!expire!!") if it expires
+//! key    = mix(name), then value
+//! server = for each database with keys: mix(number of the database), then add(key) for each key
+//! ```
+
+use sha1::{Digest as _, Sha1};
+
+use super::{SCAN_COUNT, unknown};
+use crate::command::context::StringRef;
+use crate::command::{Args, Context, Outcome};
+use crate::resp::reply::Reply;
+use crate::store::entry::EntryRef;
+
+/// The number of the type string.
+const TYPE_STRING: u32 = 0;
+const EXPIRES: &[u8] = b"!!expire!!";
+
+pub(super) fn digest(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if args.len() != 2 {
+        reply.error(unknown(args));
+        return Ok(());
+    }
+    let mut whole = Fingerprint::default();
+    for db in 0..cx.config.databases {
+        let partitions = cx.keyspace.partitions();
+        if partitions.iter().all(|partition| partition.db(db).is_empty()) {
+            continue;
+        }
+        whole.mix(&(db as u32).to_be_bytes());
+        for partition in partitions {
+            let mut cursor = 0;
+            loop {
+                cursor = partition.db(db).scan(cursor, SCAN_COUNT, |entry| {
+                    let mut of_key = Fingerprint::default();
+                    of_key.mix(entry.key());
+                    of_key.mix_value(entry);
+                    whole.add(&of_key.0);
+                });
+                if cursor == 0 {
+                    break;
+                }
+            }
+        }
+    }
+    reply.simple(&whole.hex());
+    Ok(())
+}
+
+pub(super) fn digest_value(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.array(args.len() - 2);
+    for name in args.iter_from(2) {
+        let mut of_value = Fingerprint::default();
+        let key = cx.key(name);
+        if let Some(entry) = cx.peek(&key) {
+            of_value.mix_value(entry);
+        }
+        reply.simple(&of_value.hex());
+    }
+    Ok(())
+}
+
+#[derive(Default)]
+struct Fingerprint([u8; 20]);
+
+impl Fingerprint {
+    fn add(&mut self, bytes: &[u8]) {
+        self.add_hash(Sha1::digest(bytes).into());
+    }
+
+    fn mix(&mut self, bytes: &[u8]) {
+        self.add(bytes);
+        self.0 = Sha1::digest(self.0).into();
+    }
+
+    fn add_hash(&mut self, hash: [u8; 20]) {
+        for (byte, other) in self.0.iter_mut().zip(hash) {
+            *byte ^= other;
+        }
+    }
+
+    fn mix_value(&mut self, entry: EntryRef<'_>) {
+        if let Ok(string) = StringRef::of(entry) {
+            self.mix(&TYPE_STRING.to_be_bytes());
+            self.mix_string(string);
+        }
+        if entry.expiry().is_some() {
+            self.add(EXPIRES);
+        }
+    }
+
+    fn mix_string(&mut self, string: StringRef<'_>) {
+        match string {
+            StringRef::Int(value) => self.mix(itoa::Buffer::new().format(value).as_bytes()),
+            StringRef::Bytes(bytes) => self.mix(bytes),
+            StringRef::Big(big) => {
+                let mut hash = Sha1::new();
+                big.chunks().iter().for_each(|chunk| hash.update(chunk));
+                self.add_hash(hash.finalize().into());
+                self.0 = Sha1::digest(self.0).into();
+            }
+        }
+    }
+
+    fn hex(&self) -> String {
+        self.0.iter().map(|byte| format!("{byte:02x}")).collect()
+    }
+}

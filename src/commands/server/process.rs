@@ -1,0 +1,114 @@
+//! LASTSAVE, ROLE, SHUTDOWN, TIME: the process and its role.
+//!
+//! Invariant: nothing here is persistent or replicated yet, and the replies say so in the form that
+//! a server without saves and replicas has. Source: these commands of Redis 8.0.6.
+
+use super::{ALWAYS, BASE, OPERATOR};
+use crate::command::context::Request;
+use crate::command::{
+    Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
+};
+use crate::resp::reply::Reply;
+
+/// The table's slice.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "LASTSAVE",
+        summary: "Returns the Unix time of the last save that succeeded.",
+        since: "1.0.0",
+        arity: Arity::Exactly(1),
+        flags: ALWAYS.with(Flags::FAST),
+        acl: Acl::ADMIN.with(Acl::DANGEROUS),
+        tips: &["nondeterministic_output"],
+        handler: Handler::Session(lastsave),
+        ..BASE
+    },
+    Command {
+        name: "ROLE",
+        summary: "Tells whether the server is a primary or a replica, and of whom.",
+        since: "2.8.12",
+        arity: Arity::Exactly(1),
+        flags: ALWAYS.with(Flags::FAST).with(Flags::NOSCRIPT),
+        acl: Acl::ADMIN.with(Acl::DANGEROUS),
+        handler: Handler::Session(role),
+        ..BASE
+    },
+    Command {
+        name: "SHUTDOWN",
+        summary: "Ends the server.",
+        since: "1.0.0",
+        complexity: "O(N) to save, where N is the number of keys in all databases; O(1) otherwise",
+        arity: Arity::AtLeast(1),
+        flags: OPERATOR.with(Flags::NO_MULTI).with(Flags::ALLOW_BUSY),
+        arguments: &[
+            Argument::one_of(
+                "save-selector",
+                &[Argument::token("nosave", "NOSAVE"), Argument::token("save", "SAVE")],
+            )
+            .optional(),
+            Argument::token("now", "NOW").since("7.0.0").optional(),
+            Argument::token("force", "FORCE").since("7.0.0").optional(),
+            Argument::token("abort", "ABORT").since("7.0.0").optional(),
+        ],
+        handler: Handler::Session(shutdown),
+        ..BASE
+    },
+    Command {
+        name: "TIME",
+        summary: "Returns the Unix time in seconds and microseconds.",
+        since: "2.6.0",
+        arity: Arity::Exactly(1),
+        flags: ALWAYS.with(Flags::FAST),
+        tips: &["nondeterministic_output"],
+        handler: Handler::Session(time),
+        ..BASE
+    },
+];
+
+fn lastsave(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    // As long as nothing was saved, it is the start.
+    reply.integer(cx.server.started.seconds());
+    Ok(())
+}
+
+fn role(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    reply.array(3);
+    reply.bulk(b"master");
+    reply.integer(0);
+    reply.array(0);
+    Ok(())
+}
+
+/// There is nothing to save and no replica to wait for, so all ways to end are one.
+fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
+    let (mut save, mut nosave, mut abort, mut others) = (false, false, false, false);
+    for index in 1..args.len() {
+        if args.is(index, "SAVE") {
+            save = true;
+        } else if args.is(index, "NOSAVE") {
+            nosave = true;
+        } else if args.is(index, "NOW") || args.is(index, "FORCE") {
+            others = true;
+        } else if args.is(index, "ABORT") {
+            abort = true;
+        } else {
+            return Err(CommandError::Syntax);
+        }
+    }
+    if save && nosave || abort && (save || nosave || others) {
+        return Err(CommandError::Syntax);
+    }
+    if abort {
+        return Err(CommandError::NoShutdownInProgress);
+    }
+    *cx.request = Some(Request::Shutdown);
+    Ok(())
+}
+
+fn time(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    const MICROS_PER_SECOND: i64 = 1_000_000;
+    reply.array(2);
+    reply.bulk_integer(cx.wall.0.div_euclid(MICROS_PER_SECOND));
+    reply.bulk_integer(cx.wall.0.rem_euclid(MICROS_PER_SECOND));
+    Ok(())
+}
