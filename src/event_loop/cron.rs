@@ -25,8 +25,8 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 const ROUNDS_PER_SECOND: u64 = 1_000_000_000 / PERIOD_NANOS;
 /// Entries that one slice of expiry or freeing touches: about 200 us.
 const SLICE_UNITS: usize = 1000;
-/// Housekeeping with work left runs at most so often: a quarter of the time.
-const SLICE_PAUSE_NANOS: u64 = 600_000;
+/// Housekeeping with work left rests so long between two slices.
+const SLICE_PAUSE_NANOS: u64 = 300_000;
 /// Samples that a rate is the mean of.
 const SAMPLES: usize = 16;
 /// Idle clients that one round looks at.
