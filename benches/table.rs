@@ -7,6 +7,7 @@ use std::hint::black_box;
 use std::time::Duration;
 
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use ironring::base::alloc::{Counting, Mimalloc};
 use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::time::Millis;
@@ -16,7 +17,7 @@ use ironring::store::entry::NewValue;
 use ironring::store::key::Hasher;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting<Mimalloc> = Counting(Mimalloc);
 
 const ACCESS: Access =
     Access { now: Millis(1_700_000_000_000), policy: AccessPolicy::Lru, touch: true, chance: 0 };
