@@ -127,11 +127,11 @@ pub(super) struct Segment {
     pub(super) depth: u8,
     /// The first `page_count` are there.
     pages: [Option<Box<Page>>; PAGES_MAX],
-    /// Pages past `PAGES_MAX`; None where there is no such page, which is nearly everywhere.
-    further: Option<Box<Vec<Box<Page>>>>,
+    /// Pages past `PAGES_MAX`; there are none nearly everywhere.
+    further: Vec<Box<Page>>,
 }
 
-const _: () = assert!(size_of::<Segment>() <= 152, "a fifth of a byte a word");
+const _: () = assert!(size_of::<Segment>() <= 168, "a quarter of a byte a word");
 
 impl Segment {
     pub(super) fn new(depth: u8) -> Self {
@@ -141,7 +141,7 @@ impl Segment {
             page_count: 0,
             depth,
             pages: Default::default(),
-            further: None,
+            further: Vec::new(),
         }
     }
 
@@ -178,7 +178,7 @@ impl Segment {
 
     #[cold]
     fn further_bucket(&self, at: usize) -> Option<&Bucket> {
-        let page = self.further.as_ref()?.get(at / PAGE_BUCKETS - PAGES_MAX)?;
+        let page = self.further.get(at / PAGE_BUCKETS - PAGES_MAX)?;
         Some(&page[at % PAGE_BUCKETS])
     }
 
@@ -194,8 +194,7 @@ impl Segment {
 
     /// All buckets in order.
     pub(super) fn iter(&self) -> impl Iterator<Item = &Bucket> {
-        let further = self.further.iter().flat_map(|pages| pages.iter());
-        self.pages.iter().flatten().chain(further).flat_map(|page| page.iter())
+        self.pages.iter().flatten().chain(&self.further).flat_map(|page| page.iter())
     }
 
     /// Adds or drops pages; what they hold is the caller's matter.
@@ -207,11 +206,8 @@ impl Segment {
                 _ => {}
             }
         }
-        self.further = (pages > PAGES_MAX).then(|| {
-            let mut further = self.further.take().unwrap_or_default();
-            further.resize_with(pages - PAGES_MAX, || Box::new([Bucket::EMPTY; PAGE_BUCKETS]));
-            further
-        });
+        let further = pages.saturating_sub(PAGES_MAX);
+        self.further.resize_with(further, || Box::new([Bucket::EMPTY; PAGE_BUCKETS]));
         // 65535 pages of words would have to share all 32 bits of a prefix.
         self.page_count = u16::try_from(pages).expect("fewer pages than a machine has memory for");
     }
@@ -328,14 +324,13 @@ impl Segment {
 
     /// Bytes of all pages.
     pub(super) fn bytes(&self) -> usize {
-        let further = self.further.as_ref().map_or(0, |pages| pages.capacity());
-        self.pages() * size_of::<Page>() + further * size_of::<Box<Page>>()
+        self.pages() * size_of::<Page>() + self.further.capacity() * size_of::<Box<Page>>()
     }
 }
 
 #[cold]
-fn further_page(pages: &mut Option<Box<Vec<Box<Page>>>>, at: usize) -> Option<&mut Box<Page>> {
-    pages.as_mut()?.get_mut(at)
+fn further_page(pages: &mut [Box<Page>], at: usize) -> Option<&mut Box<Page>> {
+    pages.get_mut(at)
 }
 
 /// The smallest number of pages that holds `words` below the highest load.
