@@ -215,6 +215,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         }
+        self.sabotage_batch(&mut batch);
         Some(batch)
     }
 

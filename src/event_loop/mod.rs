@@ -10,6 +10,7 @@ mod execute;
 mod input;
 mod mail;
 mod output;
+mod sabotage;
 mod stage;
 mod travel;
 
@@ -19,6 +20,8 @@ use std::time::Duration;
 
 pub use clients::Clients;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
+#[doc(hidden)]
+pub use sabotage::Sabotage;
 
 use crate::base::time::{Clock, Nanos};
 use crate::command::whole::{Job, Part};
@@ -115,6 +118,7 @@ pub struct Core<R: Ring, C: Clock> {
     spare_batches: Vec<Box<Batch>>,
     cron: Cron,
     may_spin: bool,
+    sabotage: Sabotage,
     /// Clients and batches served in this turn.
     served: usize,
 }
@@ -149,6 +153,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             spare_batches: Vec::new(),
             cron: Cron::new(),
             may_spin: parts.may_spin,
+            sabotage: Sabotage::None,
             served: 0,
         }
     }

@@ -52,6 +52,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.seat.wait(Waiting::Loan(id));
                 self.serve_seat();
             }
+            Message::Lent(id, partition, time) if self.splits(id) => {
+                self.lent_alone(id, partition, time);
+            }
             Message::Lent(id, partition, time) => {
                 if let Some(loan) = self.coordinator.arrive(id, partition, time) {
                     self.run_loan(loan);

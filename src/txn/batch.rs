@@ -108,9 +108,7 @@ impl Batch {
 
     /// The words of the next command. None when all have run.
     pub fn peek(&self) -> Option<Args<'_>> {
-        let command = self.commands.get(self.next)?;
-        let ranges = &self.ranges[command.first..command.first + command.words];
-        Some(Args::new(&self.buffer, ranges, &command.big))
+        (self.next < self.commands.len()).then(|| self.args(self.next))
     }
 
     /// The words of the next command, with what a handler may change meanwhile.
@@ -119,6 +117,26 @@ impl Batch {
         let ranges = &self.ranges[command.first..command.first + command.words];
         let args = Args::new(&self.buffer, ranges, &command.big);
         Some((args, &mut self.facts, &mut self.replies))
+    }
+
+    /// Exchanges commands that follow each other, where `may` says so: what must never happen but in
+    /// a test of the tests.
+    #[doc(hidden)]
+    pub fn swap_pairs(&mut self, may: impl Fn(Args<'_>, Args<'_>) -> bool) {
+        let mut at = self.next;
+        while at + 1 < self.commands.len() {
+            if may(self.args(at), self.args(at + 1)) {
+                self.commands.swap(at, at + 1);
+                at += 1;
+            }
+            at += 1;
+        }
+    }
+
+    fn args(&self, at: usize) -> Args<'_> {
+        let command = &self.commands[at];
+        let ranges = &self.ranges[command.first..command.first + command.words];
+        Args::new(&self.buffer, ranges, &command.big)
     }
 
     /// Behind its commands the client broke the protocol.

@@ -161,6 +161,12 @@ impl Coordinator {
         if self.open[at].arrive(partition, time) { self.open.remove(at) } else { None }
     }
 
+    /// A loan that was asked for and is not complete.
+    pub fn open(&mut self, id: LoanId) -> &mut Loan {
+        let found = self.open.iter_mut().find(|loan| loan.id == id);
+        found.expect("only what was asked for")
+    }
+
     /// True if nothing is asked for.
     pub fn is_idle(&self) -> bool {
         self.gathering.is_none() && self.open.is_empty()

@@ -4,10 +4,19 @@
 //! `SIM_SEEDS=<n>` that many. Source: FoundationDB's deterministic simulation (Zhou et al.,
 //! "FoundationDB", SIGMOD 2021).
 
+#[path = "../history/checker.rs"]
+mod checker;
+mod histories;
+#[path = "../history/model.rs"]
+mod model;
 mod program;
 mod run;
+mod schedule;
 mod server;
+#[path = "../support/mod.rs"]
+mod support;
 
+use ironring::event_loop::Sabotage;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 
 /// Seeds of an ordinary test run.
@@ -36,4 +45,36 @@ fn one_core_answers_as_its_model() {
 #[test]
 fn four_cores_answer_as_their_model() {
     for_each_seed("four_cores_answer_as_their_model", |seed| run::programs(seed, 4));
+}
+
+#[test]
+fn one_core_is_strictly_serialisable() {
+    for_each_seed("one_core_is_strictly_serialisable", |seed| {
+        histories::history(seed, 1, Sabotage::None).unwrap_or_else(|anomaly| panic!("{anomaly}"));
+    });
+}
+
+#[test]
+fn four_cores_are_strictly_serialisable() {
+    for_each_seed("four_cores_are_strictly_serialisable", |seed| {
+        histories::history(seed, 4, Sabotage::None).unwrap_or_else(|anomaly| panic!("{anomaly}"));
+    });
+}
+
+/// Seeds among which a broken server must show an anomaly.
+const SABOTAGE_SEEDS: u64 = 200;
+
+fn finds(sabotage: Sabotage) {
+    let found = (0..SABOTAGE_SEEDS).find(|seed| histories::history(*seed, 4, sabotage).is_err());
+    assert!(found.is_some(), "{sabotage:?} was not noticed in {SABOTAGE_SEEDS} seeds");
+}
+
+#[test]
+fn a_command_that_runs_without_all_its_partitions_is_noticed() {
+    finds(Sabotage::SplitLoan);
+}
+
+#[test]
+fn a_batch_that_runs_out_of_order_is_noticed() {
+    finds(Sabotage::ReorderBatch);
 }

@@ -11,35 +11,35 @@ use ironring::resp::request;
 
 /// Which sizes and forms a program may have; the seed decides for a whole run.
 #[derive(Clone, Copy, Debug)]
-pub struct Shape {
+pub(crate) struct Shape {
     /// Commands, at most.
-    pub commands_max: u64,
+    pub(crate) commands_max: u64,
     /// Bytes of a value, at most.
-    pub value_bytes_max: u64,
+    pub(crate) value_bytes_max: u64,
     /// Inline commands are sent, too.
-    pub inline: bool,
+    pub(crate) inline: bool,
     /// Longer keys than a server wants.
-    pub key_bytes_max: u64,
+    pub(crate) key_bytes_max: u64,
 }
 
 /// A client's whole conversation.
 #[derive(Debug, Default)]
-pub struct Program {
+pub(crate) struct Program {
     /// What it sends.
-    pub requests: Vec<u8>,
+    pub(crate) requests: Vec<u8>,
     /// What it must get.
-    pub replies: Vec<u8>,
+    pub(crate) replies: Vec<u8>,
     strings: BTreeMap<Vec<u8>, Vec<u8>>,
 }
 
 /// True if this build has the command.
-pub fn has(name: &str) -> bool {
+pub(crate) fn has(name: &str) -> bool {
     table::table().command(name.as_bytes()).is_some()
 }
 
 impl Program {
     /// A program by chance, on keys of its own.
-    pub fn random(rng: &mut Rng, number: usize, shape: Shape) -> Program {
+    pub(crate) fn random(rng: &mut Rng, number: usize, shape: Shape) -> Program {
         let mut program = Program::default();
         for _ in 0..1 + rng.below(shape.commands_max) {
             let key = key(rng, number, shape);
@@ -70,7 +70,7 @@ impl Program {
     }
 
     /// The client breaks the protocol: it is told so, and the connection ends.
-    pub fn break_protocol(&mut self, rng: &mut Rng) {
+    pub(crate) fn break_protocol(&mut self, rng: &mut Rng) {
         let (bytes, error): (&[u8], &[u8]) = match rng.below(3) {
             0 => (b"*1\r\n!", b"-ERR Protocol error: expected '$', got '!'\r\n"),
             1 => (b"*x\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),

@@ -8,14 +8,15 @@ use ironring::base::rng::Rng;
 use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
 
 use crate::program::{Program, Shape};
+use crate::schedule::{Actor, Schedule, pass_time};
 use crate::server::Server;
 
 /// Steps of a run, at most: more means that somebody is busy with nothing.
-const STEPS_MAX: usize = 3_000_000;
+pub(crate) const STEPS_MAX: usize = 3_000_000;
 
 /// How a client's connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Ending {
+pub(crate) enum Ending {
     /// It leaves when it has all replies.
     Polite,
     /// It sends its last byte early and still gets every reply.
@@ -30,7 +31,7 @@ pub enum Ending {
 
 /// A client that runs a program.
 #[derive(Debug)]
-pub struct Client {
+pub(crate) struct Client {
     end: ClientEnd,
     requests: Vec<u8>,
     sent: usize,
@@ -133,6 +134,7 @@ impl Client {
         true
     }
 
+    /// True if nothing is missing.
     fn is_done(&self, net: &SimNet) -> bool {
         let has_all = self.sent == self.requests.len() && self.got == self.replies.len();
         match self.ending {
@@ -144,8 +146,16 @@ impl Client {
     }
 }
 
+impl Actor for Client {
+    fn act(&mut self, rng: &mut Rng, net: &SimNet, _step: u64, drain: bool) -> bool {
+        let reads = drain || !self.lazy;
+        let send_first = rng.below(2) == 0;
+        send_first && self.send(rng, net) || reads && self.read(rng, net) || self.send(rng, net)
+    }
+}
+
 /// Runs random programs on a server of so many cores.
-pub fn programs(seed: u64, cores: usize) {
+pub(crate) fn programs(seed: u64, cores: usize) {
     let mut rng = Rng::new(seed);
     let faults = if rng.below(4) == 0 { Faults::none() } else { Faults::random(&mut rng) };
     let mailbox = [1, 2, 1024][rng.below(3) as usize];
@@ -167,7 +177,8 @@ pub fn programs(seed: u64, cores: usize) {
     for _ in 0..STEPS_MAX {
         if !schedule.step(&mut rng, &mut server, &mut clients, drain) {
             if clients.iter().all(|client| client.is_done(&net)) {
-                return end(&mut rng, server, clients);
+                clients.iter().filter(|one| !one.left).for_each(|one| net.close(one.end));
+                return end(&mut rng, server);
             }
             if !drain {
                 drain = true;
@@ -204,13 +215,11 @@ fn brief(client: &Client, net: &SimNet) -> String {
 }
 
 /// Everybody leaves; nothing may be left of them.
-fn end(rng: &mut Rng, mut server: Server, mut clients: Vec<Client>) {
+pub(crate) fn end(rng: &mut Rng, mut server: Server) {
     let net = server.net.clone();
-    clients.iter().filter(|client| !client.left).for_each(|client| net.close(client.end));
-    clients.clear();
     let mut schedule = Schedule::new(rng, server.cores.len());
     for _ in 0..STEPS_MAX {
-        if !schedule.step(rng, &mut server, &mut clients, true) {
+        if !schedule.step::<Client>(rng, &mut server, &mut [], true) {
             if !net.has_backlog() {
                 net.assert_quiet();
                 assert_eq!(server.clients(), 0, "the server counts clients that are gone");
@@ -220,83 +229,4 @@ fn end(rng: &mut Rng, mut server: Server, mut clients: Vec<Client>) {
         }
     }
     panic!("the server goes on without clients");
-}
-
-/// Nothing happens until the first timer.
-fn pass_time(server: &Server) {
-    if let Some(next) = server.net.next_timeout() {
-        server.clock.set(next);
-    }
-}
-
-/// Who is how quick in a run.
-struct Schedule {
-    cores: Vec<u64>,
-    network: u64,
-    clients: u64,
-}
-
-impl Schedule {
-    fn new(rng: &mut Rng, cores: usize) -> Schedule {
-        let mut weight = || [1, 10, 100][rng.below(3) as usize];
-        Schedule {
-            cores: (0..cores).map(|_| weight()).collect(),
-            network: weight(),
-            clients: weight(),
-        }
-    }
-
-    /// One step of somebody who can take one. False if nobody can.
-    fn step(
-        &mut self,
-        rng: &mut Rng,
-        server: &mut Server,
-        clients: &mut [Client],
-        drain: bool,
-    ) -> bool {
-        server.clock.advance(rng.below(20_000));
-        let total = self.cores.iter().sum::<u64>() + self.network + self.clients;
-        let mut pick = rng.below(total);
-        for (core, weight) in self.cores.iter().enumerate() {
-            if pick < *weight {
-                return Self::turn(server, core) || Self::anybody(rng, server, clients, drain);
-            }
-            pick -= weight;
-        }
-        let done = if pick < self.network {
-            server.net.step()
-        } else {
-            Self::client(rng, server, clients, drain)
-        };
-        done || Self::anybody(rng, server, clients, drain)
-    }
-
-    fn anybody(rng: &mut Rng, server: &mut Server, clients: &mut [Client], drain: bool) -> bool {
-        server.net.step()
-            || Self::client(rng, server, clients, drain)
-            || (0..server.cores.len()).any(|core| Self::turn(server, core))
-    }
-
-    fn turn(server: &mut Server, core: usize) -> bool {
-        let awake = server.net.is_awake(core);
-        if awake {
-            server.cores[core].turn();
-        }
-        awake
-    }
-
-    fn client(rng: &mut Rng, server: &Server, clients: &mut [Client], drain: bool) -> bool {
-        if clients.is_empty() {
-            return false;
-        }
-        let first = rng.below(clients.len() as u64) as usize;
-        let (behind, from) = clients.split_at_mut(first);
-        from.iter_mut().chain(behind).any(|client| {
-            let reads = drain || !client.lazy;
-            let send_first = rng.below(2) == 0;
-            send_first && client.send(rng, &server.net)
-                || reads && client.read(rng, &server.net)
-                || client.send(rng, &server.net)
-        })
-    }
 }

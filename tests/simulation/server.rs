@@ -41,16 +41,16 @@ impl Control for NoControl {
 }
 
 /// A server and the network that its clients are in.
-pub struct Server {
-    pub net: SimNet,
-    pub clock: SimClock,
-    pub facts: Arc<ServerFacts>,
-    pub cores: Vec<Core<SimRing, SimClock>>,
+pub(crate) struct Server {
+    pub(crate) net: SimNet,
+    pub(crate) clock: SimClock,
+    pub(crate) facts: Arc<ServerFacts>,
+    pub(crate) cores: Vec<Core<SimRing, SimClock>>,
 }
 
 impl Server {
     /// A server of so many cores, whose queues between cores hold `mailbox` messages.
-    pub fn start(rng: &mut Rng, cores: usize, mailbox: usize, faults: Faults) -> Server {
+    pub(crate) fn start(rng: &mut Rng, cores: usize, mailbox: usize, faults: Faults) -> Server {
         let clock = SimClock::new(WALL_AT_START);
         let net = SimNet::new(rng.next_u64(), cores, faults, clock.clone());
         let mut config = Config::default();
@@ -91,7 +91,7 @@ impl Server {
     }
 
     /// Clients that the server believes to have.
-    pub fn clients(&self) -> i64 {
+    pub(crate) fn clients(&self) -> i64 {
         self.facts.clients.iter().map(Gauge::get).sum()
     }
 }

@@ -1,0 +1,166 @@
+//! Concurrent clients on shared keys; the checker says whether one thread could have served them.
+//!
+//! Invariant: the keys lie on different partitions, so that commands on several of them need loans
+//! and pipelines travel. Time is counted in steps of the schedule.
+
+use ironring::base::rng::Rng;
+use ironring::base::slot::Slot;
+use ironring::event_loop::Sabotage;
+use ironring::resp::request;
+use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
+use ironring::txn::cores::SlotMap;
+
+use crate::checker::{self, Operation};
+use crate::model::Command;
+use crate::run::{STEPS_MAX, end};
+use crate::schedule::{Actor, Schedule, pass_time};
+use crate::server::Server;
+use crate::support::reply;
+
+/// A client that records what it asked and what it got.
+struct Recorder {
+    end: ClientEnd,
+    operations: Vec<Operation>,
+    /// Its commands, one behind the other, and where each begins.
+    requests: Vec<u8>,
+    begins: Vec<usize>,
+    sent: usize,
+    answered: usize,
+    received: Vec<u8>,
+    /// Commands under way, at most.
+    depth: usize,
+    piece_max: u64,
+    /// It vanishes when it has sent so many bytes.
+    vanishes_after: Option<usize>,
+    left: bool,
+}
+
+impl Recorder {
+    fn random(rng: &mut Rng, net: &SimNet, number: usize, names: &[Vec<u8>]) -> Recorder {
+        let count = 4 + rng.below(12) as usize;
+        let (mut operations, mut requests, mut begins) = (Vec::new(), Vec::new(), Vec::new());
+        for at in 0..count {
+            let unique = (number * 100 + at) as u64 + 1;
+            let command = Command::random(rng, names.len(), unique);
+            begins.push(requests.len());
+            requests.extend(request::encode(&command.words(names)));
+            operations.push(Operation { command, invoked: 0, returned: None });
+        }
+        let total = requests.len() as u64;
+        Recorder {
+            end: net.connect(),
+            operations,
+            requests,
+            begins,
+            sent: 0,
+            answered: 0,
+            received: Vec::new(),
+            depth: [1, 3, 100][rng.below(3) as usize],
+            piece_max: [20, 100, 10_000][rng.below(3) as usize],
+            vanishes_after: (rng.below(8) == 0).then(|| rng.below(total + 1) as usize),
+            left: false,
+        }
+    }
+
+    /// Sends a piece of the next commands. False if enough are under way.
+    fn send(&mut self, rng: &mut Rng, net: &SimNet, step: u64) -> bool {
+        if self.left {
+            return false;
+        }
+        if self.vanishes_after.is_some_and(|limit| limit <= self.sent) {
+            self.left = true;
+            net.reset(self.end);
+            return true;
+        }
+        let limit = self.begins.get(self.answered + self.depth).copied();
+        let limit = limit.unwrap_or(self.requests.len()).max(self.sent);
+        if limit == self.sent {
+            return false;
+        }
+        let most = (limit - self.sent).min(self.piece_max as usize) as u64;
+        let next = self.sent + 1 + rng.below(most) as usize;
+        for (operation, begin) in self.operations.iter_mut().zip(&self.begins) {
+            if (self.sent..next).contains(begin) {
+                operation.invoked = step;
+            }
+        }
+        net.send(self.end, &self.requests[self.sent..next]);
+        self.sent = next;
+        true
+    }
+
+    /// Reads everything that is there. False if that is nothing.
+    fn read(&mut self, net: &SimNet, step: u64) -> bool {
+        let bytes = net.read(self.end, usize::MAX);
+        self.received.extend_from_slice(&bytes);
+        while let Ok(Some(length)) = reply::complete_length(&self.received) {
+            let rest = self.received.split_off(length);
+            let reply = std::mem::replace(&mut self.received, rest);
+            self.operations[self.answered].returned = Some((step, reply));
+            self.answered += 1;
+        }
+        !bytes.is_empty()
+    }
+
+    /// What it did until it left.
+    fn history(self) -> Vec<Operation> {
+        let begun = self.begins.iter().filter(|begin| **begin < self.sent).count();
+        self.operations.into_iter().take(begun).collect()
+    }
+}
+
+impl Actor for Recorder {
+    fn act(&mut self, rng: &mut Rng, net: &SimNet, step: u64, _drain: bool) -> bool {
+        if rng.below(2) == 0 {
+            self.read(net, step) || self.send(rng, net, step)
+        } else {
+            self.send(rng, net, step) || self.read(net, step)
+        }
+    }
+}
+
+/// Records a random history on a server of so many cores, broken on purpose or not, and checks it.
+pub(crate) fn history(seed: u64, cores: usize, sabotage: Sabotage) -> Result<(), String> {
+    let mut rng = Rng::new(seed);
+    let mut faults = if rng.below(2) == 0 { Faults::none() } else { Faults::random(&mut rng) };
+    // A pipeline that arrives in crumbs does not travel.
+    faults.receive_bytes_max = faults.receive_bytes_max.max(100);
+    let mailbox = [1, 2, 1024][rng.below(3) as usize];
+    let mut server = Server::start(&mut rng, cores, mailbox, faults);
+    server.cores.iter_mut().for_each(|core| core.sabotage(sabotage));
+    let keys = 2 + rng.below(3) as usize;
+    let names = names(keys, cores);
+    let net = server.net.clone();
+    let mut clients: Vec<Recorder> = (0..2 + rng.below(4) as usize)
+        .map(|number| Recorder::random(&mut rng, &net, number, &names))
+        .collect();
+    let mut schedule = Schedule::new(&mut rng, cores);
+    while schedule.step(&mut rng, &mut server, &mut clients, true) || net.has_backlog() {
+        assert!(schedule.steps < STEPS_MAX as u64, "{STEPS_MAX} steps were not enough");
+        let done = |client: &Recorder| client.left || client.answered == client.operations.len();
+        if clients.iter().all(done) {
+            break;
+        }
+        if net.has_backlog() && !(0..cores).any(|core| net.is_awake(core)) {
+            pass_time(&server);
+        }
+    }
+    for client in &clients {
+        let all = client.left || client.answered == client.operations.len();
+        assert!(all, "{:?} waits for reply {} forever", client.end, client.answered);
+        net.close(client.end);
+    }
+    end(&mut rng, server);
+    let histories: Vec<_> = clients.into_iter().map(Recorder::history).collect();
+    checker::check(&histories, keys)
+}
+
+/// Names of keys that lie on different partitions, as far as there are so many.
+fn names(keys: usize, cores: usize) -> Vec<Vec<u8>> {
+    let map = SlotMap::new(cores);
+    let mut candidates = (0..).map(|number| format!("key{number}").into_bytes());
+    let mut name = |owner: usize| {
+        candidates.find(|name| map.owner(Slot::of(name)) == owner).expect("numbers do not end")
+    };
+    (0..keys).map(|key| name(key % cores)).collect()
+}
