@@ -56,7 +56,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.now = self.worker.now.max(time);
         let owner = self.map.owner(partition.first_slot());
         let others = self.coordinator.open(id).owners.iter().filter(|other| *other != owner);
-        let mut lent: Vec<Box<Partition>> = others.map(|other| self.empty_partition(other)).collect();
+        let mut lent: Vec<Box<Partition>> =
+            others.map(|other| self.empty_partition(other)).collect();
         lent.push(partition);
         lent.sort_by_key(|one| one.first_slot());
         for batch in &mut self.coordinator.open(id).batches {

@@ -160,7 +160,8 @@ mod tests {
 
     #[test]
     fn what_was_not_answered_may_have_happened_or_not() {
-        let lost = Operation { command: Command::Set(0, b"1".to_vec()), invoked: 1, returned: None };
+        let lost =
+            Operation { command: Command::Set(0, b"1".to_vec()), invoked: 1, returned: None };
         for seen in [None, Some("1")] {
             let history = [vec![lost.clone()], vec![get(0, seen, (5, 6))]];
             assert_eq!(check(&history, 1), Ok(()));

@@ -113,7 +113,8 @@ impl Command {
             }
             Command::Incr(key) => {
                 let old = state[*key].as_deref().unwrap_or(b"0");
-                let number = std::str::from_utf8(old).ok().and_then(|text| text.parse::<i64>().ok());
+                let number =
+                    std::str::from_utf8(old).ok().and_then(|text| text.parse::<i64>().ok());
                 match number.and_then(|number| number.checked_add(1)) {
                     None if number.is_some() => {
                         b"-ERR increment or decrement would overflow\r\n".to_vec()

@@ -76,13 +76,7 @@ impl Schedule {
         awake
     }
 
-    fn act<A: Actor>(
-        &self,
-        rng: &mut Rng,
-        server: &Server,
-        actors: &mut [A],
-        drain: bool,
-    ) -> bool {
+    fn act<A: Actor>(&self, rng: &mut Rng, server: &Server, actors: &mut [A], drain: bool) -> bool {
         if actors.is_empty() {
             return false;
         }
