@@ -45,7 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "net",
         &[
             "dispatch", "ring", "resp", "client", "command", "config", "observe", "base", "store",
-            "txn", "pubsub",
+            "types", "txn", "pubsub",
         ],
     ),
     (
@@ -69,6 +69,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "src/encoding/",
     "src/script/",
     "src/store/entry.rs",
+    "src/store/entry/",
     "src/base/alloc.rs",
     "src/base/bytestr.rs",
     "src/base/mailbox.rs",

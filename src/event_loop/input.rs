@@ -85,11 +85,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// The peer has closed its side: what it sent before is still answered.
+    /// The peer has closed its side: what it sent before is still answered, unless a pause holds it.
     fn peer_finished(&mut self, index: u32) {
         let Some(connection) = self.clients.get(index) else { return };
         connection.hung_up = true;
-        self.hung_up.push(index);
+        // Whom CLIENT PAUSE holds back does not wait for its end.
+        let list = if connection.session.blocked { &mut self.doomed } else { &mut self.hung_up };
+        list.push(index);
     }
 
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {

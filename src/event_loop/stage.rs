@@ -5,9 +5,9 @@
 //! until the turn is over.
 
 use crate::command::args::{ArgRange, Args, BigArg};
-use crate::encoding::table::Position;
 use crate::resp::error::ProtocolError;
 use crate::ring::{BufferLease, Ring};
+use crate::store::key::Position;
 
 /// Commands of one client in one turn, at most.
 pub(super) const COMMANDS_PER_CLIENT_MAX: usize = 1024;

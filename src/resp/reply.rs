@@ -115,17 +115,27 @@ impl<'b> Reply<'b> {
         self.line(b'+', text.as_bytes());
     }
 
-    /// An error, `text` with its code first (`ERR ...`). Line ends become spaces, as in Redis.
+    /// An error, `text` with its code first (`ERR ...`). As in Redis, line
+    /// ends are cut off at both ends and become spaces between.
     pub fn error(&mut self, text: impl AsRef<[u8]>) {
         if self.error_at.is_none() {
             self.error_at = Some(self.buffer.bytes.len());
         }
         let out = &mut self.buffer.bytes;
         out.push(b'-');
-        let text = text.as_ref();
-        out.extend(
-            text.iter().map(|byte| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte }),
-        );
+        let line_end = |byte: &u8| matches!(byte, b'\r' | b'\n');
+        let mut text = text.as_ref();
+        while let [first, rest @ ..] = text
+            && line_end(first)
+        {
+            text = rest;
+        }
+        while let [rest @ .., last] = text
+            && line_end(last)
+        {
+            text = rest;
+        }
+        out.extend(text.iter().map(|byte| if line_end(byte) { b' ' } else { *byte }));
         out.extend_from_slice(b"\r\n");
     }
 

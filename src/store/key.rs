@@ -4,7 +4,7 @@
 
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::encoding::table::Position;
+pub use crate::encoding::table::Position;
 
 /// A key's bytes and where they belong.
 #[derive(Clone, Copy, Debug)]
