@@ -367,7 +367,7 @@ fn stage_with_big_words(
             match big.iter().find(|one| one.index == word) {
                 Some(one) => one.value.chunks().iter().for_each(|c| flat.extend_from_slice(c)),
                 None => {
-                    flat.extend_from_slice(&buffer[range.start as usize..][..range.len as usize])
+                    flat.extend_from_slice(&buffer[range.start as usize..][..range.len as usize]);
                 }
             }
             *range = ArgRange { start: start as u32, len: (flat.len() - start) as u32 };

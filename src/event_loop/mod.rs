@@ -226,7 +226,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.wall = self.worker.wall.max(wall);
         self.worker.now = self.worker.now.max(wall.millis());
         self.cron.turn_began(self.clock.monotonic());
-        self.worker.start_clock();
+        self.worker.start_turn();
     }
 
     fn monotonic(&mut self) -> Nanos {

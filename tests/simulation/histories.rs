@@ -13,7 +13,7 @@ use ironring::txn::cores::SlotMap;
 use crate::checker::{self, Operation};
 use crate::model::Command;
 use crate::run::{STEPS_MAX, end};
-use crate::schedule::{Actor, Schedule, pass_time};
+use crate::schedule::{Schedule, any_of, pass_time};
 use crate::server::Server;
 use crate::support::reply;
 
@@ -102,20 +102,24 @@ impl Recorder {
         !bytes.is_empty()
     }
 
-    /// What it did until it left.
-    fn history(self) -> Vec<Operation> {
-        let begun = self.begins.iter().filter(|begin| **begin < self.sent).count();
-        self.operations.into_iter().take(begun).collect()
-    }
-}
-
-impl Actor for Recorder {
-    fn act(&mut self, rng: &mut Rng, net: &SimNet, step: u64, _drain: bool) -> bool {
+    /// Takes a step. False if it has none to take.
+    fn act(&mut self, rng: &mut Rng, net: &SimNet, step: u64) -> bool {
         if rng.below(2) == 0 {
             self.read(net, step) || self.send(rng, net, step)
         } else {
             self.send(rng, net, step) || self.read(net, step)
         }
+    }
+
+    /// True if it waits for nothing.
+    fn is_done(&self) -> bool {
+        self.left || self.answered == self.operations.len()
+    }
+
+    /// What it did until it left.
+    fn history(self) -> Vec<Operation> {
+        let begun = self.begins.iter().filter(|begin| **begin < self.sent).count();
+        self.operations.into_iter().take(begun).collect()
     }
 }
 
@@ -135,21 +139,17 @@ pub(crate) fn history(seed: u64, cores: usize, sabotage: Sabotage) -> Result<(),
         .map(|number| Recorder::random(&mut rng, &net, number, &names))
         .collect();
     let mut schedule = Schedule::new(&mut rng, cores);
-    while schedule.step(&mut rng, &mut server, &mut clients, true) || net.has_backlog() {
+    while !clients.iter().all(Recorder::is_done) {
         assert!(schedule.steps < STEPS_MAX as u64, "{STEPS_MAX} steps were not enough");
-        let done = |client: &Recorder| client.left || client.answered == client.operations.len();
-        if clients.iter().all(done) {
-            break;
-        }
-        if net.has_backlog() && !(0..cores).any(|core| net.is_awake(core)) {
+        let moved = schedule.step(&mut rng, &mut server, |rng, net, step| {
+            any_of(rng, &mut clients, |client, rng| client.act(rng, net, step))
+        });
+        if !moved {
+            assert!(net.has_backlog(), "nobody can do anything, but a client waits");
             pass_time(&server);
         }
     }
-    for client in &clients {
-        let all = client.left || client.answered == client.operations.len();
-        assert!(all, "{:?} waits for reply {} forever", client.end, client.answered);
-        net.close(client.end);
-    }
+    clients.iter().filter(|client| !client.left).for_each(|client| net.close(client.end));
     end(&mut rng, server);
     let histories: Vec<_> = clients.into_iter().map(Recorder::history).collect();
     checker::check(&histories, keys)

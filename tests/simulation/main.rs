@@ -6,6 +6,7 @@
 
 #[path = "../history/checker.rs"]
 mod checker;
+mod disturber;
 mod histories;
 #[path = "../history/model.rs"]
 mod model;

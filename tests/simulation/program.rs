@@ -29,7 +29,8 @@ pub(crate) struct Program {
     pub(crate) requests: Vec<u8>,
     /// What it must get.
     pub(crate) replies: Vec<u8>,
-    strings: BTreeMap<Vec<u8>, Vec<u8>>,
+    db: u8,
+    strings: BTreeMap<(u8, Vec<u8>), Vec<u8>>,
 }
 
 /// True if this build has the command.
@@ -43,7 +44,7 @@ impl Program {
         let mut program = Program::default();
         for _ in 0..1 + rng.below(shape.commands_max) {
             let key = key(rng, number, shape);
-            match rng.below(20) {
+            match rng.below(22) {
                 0..7 => program.set(rng, key, shape),
                 7..13 => program.get(rng, &key, shape),
                 13 => program.command(rng, shape, &[b"PING"], b"+PONG\r\n"),
@@ -63,35 +64,37 @@ impl Program {
                 17 if has("mset") && has("mget") => program.many(rng, number, shape),
                 18 if has("append") => program.append(rng, key, shape),
                 19 if has("del") => program.delete(rng, &key, shape),
+                20 if has("select") => program.select(rng, shape),
+                21 if has("client") => program.skip(rng, &key, shape),
                 _ => program.get(rng, &key, shape),
             }
         }
         program
     }
 
-    /// The client breaks the protocol: it is told so, and the connection ends.
-    pub(crate) fn break_protocol(&mut self, rng: &mut Rng) {
-        let (bytes, error): (&[u8], &[u8]) = match rng.below(3) {
+    /// The client makes the server end the connection: by QUIT, or by a broken protocol. What it sends
+    /// behind that is not looked at.
+    pub(crate) fn end(&mut self, rng: &mut Rng) {
+        let (bytes, reply): (&[u8], &[u8]) = match rng.below(4) {
             0 => (b"*1\r\n!", b"-ERR Protocol error: expected '$', got '!'\r\n"),
             1 => (b"*x\r\n", b"-ERR Protocol error: invalid multibulk length\r\n"),
+            2 if has("quit") => (b"QUIT\r\n", b"+OK\r\n"),
             _ => (b"get \"a\r\n", b"-ERR Protocol error: unbalanced quotes in request\r\n"),
         };
         self.requests.extend_from_slice(bytes);
-        if bytes[0] == b'*' {
-            // The error shows with the end of the line at the latest.
-            self.requests.extend_from_slice(b"\r\nPING\r\n");
-        }
-        self.replies.extend_from_slice(error);
+        // The error shows with the end of the line at the latest.
+        self.requests.extend_from_slice(b"\r\nPING\r\n");
+        self.replies.extend_from_slice(reply);
     }
 
     fn set(&mut self, rng: &mut Rng, key: Vec<u8>, shape: Shape) {
         let value = value(rng, shape);
         self.command(rng, shape, &[b"SET", &key, &value], b"+OK\r\n");
-        self.strings.insert(key, value);
+        self.strings.insert((self.db, key), value);
     }
 
     fn get(&mut self, rng: &mut Rng, key: &[u8], shape: Shape) {
-        let reply = bulk(self.strings.get(key));
+        let reply = bulk(self.strings.get(&(self.db, key.to_vec())));
         self.command(rng, shape, &[b"GET", key], &reply);
     }
 
@@ -105,11 +108,12 @@ impl Program {
                 words.extend([key.as_slice(), value.as_slice()]);
             }
             self.command(rng, shape, &words, b"+OK\r\n");
-            self.strings.extend(keys.into_iter().zip(values));
+            let keys = keys.into_iter().map(|key| (self.db, key));
+            self.strings.extend(keys.zip(values));
         } else {
             let mut reply = format!("*{}\r\n", keys.len()).into_bytes();
             for key in &keys {
-                reply.extend(bulk(self.strings.get(key)));
+                reply.extend(bulk(self.strings.get(&(self.db, key.clone()))));
             }
             let mut words: Vec<&[u8]> = vec![b"MGET"];
             words.extend(keys.iter().map(Vec::as_slice));
@@ -119,19 +123,28 @@ impl Program {
 
     fn append(&mut self, rng: &mut Rng, key: Vec<u8>, shape: Shape) {
         let more = value(rng, shape);
-        let string = self.strings.entry(key.clone()).or_default();
+        let string = self.strings.entry((self.db, key.clone())).or_default();
         string.extend_from_slice(&more);
         let reply = format!(":{}\r\n", string.len());
-        if string.is_empty() {
-            // Appending nothing to a missing key makes an empty string.
-            self.strings.insert(key.clone(), Vec::new());
-        }
         self.command(rng, shape, &[b"APPEND", &key, &more], reply.as_bytes());
     }
 
     fn delete(&mut self, rng: &mut Rng, key: &[u8], shape: Shape) {
-        let reply = format!(":{}\r\n", u8::from(self.strings.remove(key).is_some()));
+        let reply =
+            format!(":{}\r\n", u8::from(self.strings.remove(&(self.db, key.to_vec())).is_some()));
         self.command(rng, shape, &[b"DEL", key], reply.as_bytes());
+    }
+
+    fn select(&mut self, rng: &mut Rng, shape: Shape) {
+        self.db = rng.below(3) as u8;
+        let number = self.db.to_string();
+        self.command(rng, shape, &[b"SELECT", number.as_bytes()], b"+OK\r\n");
+    }
+
+    /// A read whose reply the client does not want.
+    fn skip(&mut self, rng: &mut Rng, key: &[u8], shape: Shape) {
+        self.command(rng, shape, &[b"CLIENT", b"REPLY", b"SKIP"], b"");
+        self.command(rng, shape, &[b"GET", key], b"");
     }
 
     /// Adds a command in one of its forms, with its reply.

@@ -7,12 +7,16 @@
 use ironring::base::rng::Rng;
 use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
 
+use crate::disturber::Disturber;
 use crate::program::{Program, Shape};
-use crate::schedule::{Actor, Schedule, pass_time};
+use crate::schedule::{Schedule, any_of, pass_time};
 use crate::server::Server;
 
 /// Steps of a run, at most: more means that somebody is busy with nothing.
 pub(crate) const STEPS_MAX: usize = 3_000_000;
+
+/// Timers that may have to run out before CLIENT PAUSE lets everybody go on.
+const PAUSES_MAX: usize = 1000;
 
 /// How a client's connection ends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,8 +25,8 @@ pub(crate) enum Ending {
     Polite,
     /// It sends its last byte early and still gets every reply.
     HalfClosed,
-    /// It breaks the protocol behind its last command.
-    Broken,
+    /// It quits or breaks the protocol behind its last command.
+    Ended,
     /// It closes its socket after so many bytes.
     ClosedAfter(usize),
     /// It vanishes after so many bytes.
@@ -51,13 +55,13 @@ impl Client {
         let total = program.requests.len();
         let ending = match rng.below(8) {
             0 => Ending::HalfClosed,
-            1 => Ending::Broken,
+            1 => Ending::Ended,
             2 => Ending::ClosedAfter(rng.below(total as u64 + 1) as usize),
             3 => Ending::ResetAfter(rng.below(total as u64 + 1) as usize),
             _ => Ending::Polite,
         };
-        if ending == Ending::Broken {
-            program.break_protocol(rng);
+        if ending == Ending::Ended {
+            program.end(rng);
         }
         let pieces = [1, 10, 1000, 1_000_000];
         Client {
@@ -134,23 +138,23 @@ impl Client {
         true
     }
 
+    /// Takes a step. False if it has none to take; `drain` is true when everybody waits for those who
+    /// only read when they must.
+    fn act(&mut self, rng: &mut Rng, net: &SimNet, drain: bool) -> bool {
+        let reads = drain || !self.lazy;
+        let send_first = rng.below(2) == 0;
+        send_first && self.send(rng, net) || reads && self.read(rng, net) || self.send(rng, net)
+    }
+
     /// True if nothing is missing.
     fn is_done(&self, net: &SimNet) -> bool {
         let has_all = self.sent == self.requests.len() && self.got == self.replies.len();
         match self.ending {
             Ending::Polite => has_all,
             Ending::HalfClosed => has_all && self.left && net.is_at_end(self.end),
-            Ending::Broken => has_all && net.is_at_end(self.end),
+            Ending::Ended => has_all && net.is_at_end(self.end),
             Ending::ClosedAfter(_) | Ending::ResetAfter(_) => self.left,
         }
-    }
-}
-
-impl Actor for Client {
-    fn act(&mut self, rng: &mut Rng, net: &SimNet, _step: u64, drain: bool) -> bool {
-        let reads = drain || !self.lazy;
-        let send_first = rng.below(2) == 0;
-        send_first && self.send(rng, net) || reads && self.read(rng, net) || self.send(rng, net)
     }
 }
 
@@ -172,34 +176,46 @@ pub(crate) fn programs(seed: u64, cores: usize) {
     let net = server.net.clone();
     let mut clients: Vec<Client> =
         (0..clients).map(|number| Client::random(&mut rng, &net, number, shape)).collect();
-    let mut drain = false;
+    let mut disturber = (rng.below(3) == 0).then(|| Disturber::random(&mut rng, &net));
+    if disturber.is_some() {
+        // A pause drops whom it holds back when they hang up.
+        let half = clients.iter_mut().filter(|client| client.ending == Ending::HalfClosed);
+        half.for_each(|client| client.ending = Ending::Polite);
+    }
+    let (mut drain, mut pauses) = (false, 0);
     let mut schedule = Schedule::new(&mut rng, cores);
     for _ in 0..STEPS_MAX {
-        if !schedule.step(&mut rng, &mut server, &mut clients, drain) {
-            if clients.iter().all(|client| client.is_done(&net)) {
-                clients.iter().filter(|one| !one.left).for_each(|one| net.close(one.end));
-                return end(&mut rng, server);
-            }
-            if !drain {
-                drain = true;
-            } else if net.has_backlog() {
-                pass_time(&server);
-            } else {
-                let waiting: Vec<_> = clients
-                    .iter()
-                    .filter(|client| !client.is_done(&net))
-                    .map(|client| brief(client, &net))
-                    .collect();
-                panic!("nobody can do anything, but these clients wait: {waiting:#?}");
-            }
+        let moved = schedule.step(&mut rng, &mut server, |rng, net, _| {
+            disturber.as_mut().is_some_and(|one| rng.below(4) == 0 && one.act(rng, net))
+                || any_of(rng, &mut clients, |client, rng| client.act(rng, net, drain))
+                || disturber.as_mut().is_some_and(|one| one.act(rng, net))
+        });
+        if moved {
+            continue;
+        }
+        let undisturbed = disturber.as_ref().is_none_or(Disturber::is_done);
+        if undisturbed && clients.iter().all(|client| client.is_done(&net)) {
+            clients.iter().filter(|one| !one.left).for_each(|one| net.close(one.end));
+            disturber.iter().for_each(|one| one.leave(&net));
+            return end(&mut rng, server);
+        }
+        if !drain {
+            drain = true;
+        } else if net.has_backlog() {
+            pass_time(&server);
+        } else if disturber.is_some() && pauses < PAUSES_MAX {
+            pauses += 1;
+            pass_time(&server);
+        } else {
+            break;
         }
     }
-    let briefs: Vec<_> = clients
+    let waiting: Vec<String> = clients
         .iter()
         .filter(|client| !client.is_done(&net))
         .map(|client| brief(client, &net))
         .collect();
-    panic!("{STEPS_MAX} steps were not enough; these clients wait: {briefs:#?}");
+    panic!("after {} steps nobody does anything for {disturber:?} {waiting:#?}", schedule.steps);
 }
 
 fn brief(client: &Client, net: &SimNet) -> String {
@@ -219,7 +235,7 @@ pub(crate) fn end(rng: &mut Rng, mut server: Server) {
     let net = server.net.clone();
     let mut schedule = Schedule::new(rng, server.cores.len());
     for _ in 0..STEPS_MAX {
-        if !schedule.step::<Client>(rng, &mut server, &mut [], true) {
+        if !schedule.step(rng, &mut server, |_, _, _| false) {
             if !net.has_backlog() {
                 net.assert_quiet();
                 assert_eq!(server.clients(), 0, "the server counts clients that are gone");

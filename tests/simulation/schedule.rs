@@ -7,11 +7,18 @@ use ironring::ring::simulated::SimNet;
 
 use crate::server::Server;
 
-/// Somebody outside of the server.
-pub(crate) trait Actor {
-    /// Takes a step at time `step`, by chance which one. False if there is none to take. `drain` is
-    /// true when everybody waits for those who only read when they must.
-    fn act(&mut self, rng: &mut Rng, net: &SimNet, step: u64, drain: bool) -> bool;
+/// Lets one of `all` take a step, the first who can from a random one on. False if nobody can.
+pub(crate) fn any_of<A>(
+    rng: &mut Rng,
+    all: &mut [A],
+    mut act: impl FnMut(&mut A, &mut Rng) -> bool,
+) -> bool {
+    if all.is_empty() {
+        return false;
+    }
+    let first = rng.below(all.len() as u64) as usize;
+    let (behind, from) = all.split_at_mut(first);
+    from.iter_mut().chain(behind).any(|one| act(one, rng))
 }
 
 /// Nothing happens until the first timer.
@@ -41,13 +48,13 @@ impl Schedule {
         }
     }
 
-    /// One step of somebody who can take one. False if nobody can.
-    pub(crate) fn step<A: Actor>(
+    /// One step of somebody who can take one; `clients` lets a client take one, at the time that it
+    /// is given. False if nobody can.
+    pub(crate) fn step(
         &mut self,
         rng: &mut Rng,
         server: &mut Server,
-        actors: &mut [A],
-        drain: bool,
+        mut clients: impl FnMut(&mut Rng, &SimNet, u64) -> bool,
     ) -> bool {
         self.steps += 1;
         server.clock.advance(rng.below(STEP_NANOS_MAX));
@@ -61,10 +68,10 @@ impl Schedule {
         let done = match picked {
             Some(core) => Self::turn(server, core),
             None if pick < self.network => server.net.step(),
-            None => self.act(rng, server, actors, drain),
+            None => clients(rng, &server.net, self.steps),
         };
         done || server.net.step()
-            || self.act(rng, server, actors, drain)
+            || clients(rng, &server.net, self.steps)
             || (0..server.cores.len()).any(|core| Self::turn(server, core))
     }
 
@@ -74,16 +81,6 @@ impl Schedule {
             server.cores[core].turn();
         }
         awake
-    }
-
-    fn act<A: Actor>(&self, rng: &mut Rng, server: &Server, actors: &mut [A], drain: bool) -> bool {
-        if actors.is_empty() {
-            return false;
-        }
-        let first = rng.below(actors.len() as u64) as usize;
-        let (behind, from) = actors.split_at_mut(first);
-        let mut in_turn = from.iter_mut().chain(behind);
-        in_turn.any(|actor| actor.act(rng, &server.net, self.steps, drain))
     }
 }
 
