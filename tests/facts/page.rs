@@ -51,9 +51,10 @@ fn write_argument(form: &mut String, argument: &Argument) {
         ArgumentKind::PureToken => {}
         ArgumentKind::OneOf => {
             let choices: Vec<String> = argument.arguments.iter().map(alone).collect();
-            let _ = match argument.optional || argument.token.is_none() {
-                true => write!(inner, "{}", choices.join("|")),
-                false => write!(inner, "<{}>", choices.join("|")),
+            let _ = if argument.optional || argument.token.is_none() {
+                write!(inner, "{}", choices.join("|"))
+            } else {
+                write!(inner, "<{}>", choices.join("|"))
             };
         }
         ArgumentKind::Block => {
@@ -71,10 +72,8 @@ fn write_argument(form: &mut String, argument: &Argument) {
         (true, false) => format!("{once} [{inner} ...]"),
         (false, _) => once,
     };
-    let _ = match argument.optional {
-        true => write!(form, " [{repeated}]"),
-        false => write!(form, " {repeated}"),
-    };
+    let _ =
+        if argument.optional { write!(form, " [{repeated}]") } else { write!(form, " {repeated}") };
 }
 
 fn alone(argument: &Argument) -> String {

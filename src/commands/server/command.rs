@@ -124,7 +124,9 @@ const REQUEST: &[Argument] = &[
 fn command(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let commands = cx.table.commands();
     reply.array(commands.len());
-    commands.into_iter().for_each(|one| describe(cx, one, reply));
+    for one in commands {
+        describe(cx, one, reply);
+    }
     Ok(())
 }
 
@@ -150,7 +152,9 @@ fn getkeys(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -
     let request = args.behind(2);
     let keys = keys_of_request(cx, request)?;
     reply.array(keys.len());
-    keys.iter().for_each(|(index, _)| reply.bulk(request.get(*index)));
+    for (index, _) in keys {
+        reply.bulk(request.get(index));
+    }
     Ok(())
 }
 
@@ -298,10 +302,7 @@ fn keys_of_request(
 fn describe(cx: &SessionContext<'_>, one: Listed, reply: &mut Reply<'_>) {
     let command = one.command;
     let range = KeyRange::of(command.keys);
-    let flags = match range.movable {
-        true => command.flags.with(Flags::MOVABLEKEYS),
-        false => command.flags,
-    };
+    let flags = if range.movable { command.flags.with(Flags::MOVABLEKEYS) } else { command.flags };
     reply.array(10);
     reply.bulk(one.full_name.as_bytes());
     reply.integer(command.arity.number());
@@ -322,7 +323,9 @@ fn describe(cx: &SessionContext<'_>, one: Listed, reply: &mut Reply<'_>) {
         0 => reply.set(0),
         len => reply.array(len),
     }
-    subcommands.into_iter().for_each(|part| describe(cx, part, reply));
+    for part in subcommands {
+        describe(cx, part, reply);
+    }
 }
 
 fn describe_keys(spec: &KeySpec, reply: &mut Reply<'_>) {
@@ -366,7 +369,9 @@ fn rule(reply: &mut Reply<'_>, kind: &str, numbers: &[(&str, i64)]) {
     text(reply, "type", kind);
     reply.bulk(b"spec");
     reply.map(numbers.len());
-    numbers.iter().for_each(|(name, value)| number(reply, name, *value));
+    for (name, value) in numbers {
+        number(reply, name, *value);
+    }
 }
 
 /// One entry of COMMAND DOCS. Subcommands have none, so this goes two levels deep.

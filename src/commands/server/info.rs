@@ -118,7 +118,9 @@ impl Report {
 
     /// Each name with 0: what nothing here counts.
     fn zeros(&mut self, names: &[&str]) {
-        names.iter().for_each(|name| self.field(name, 0));
+        for name in names {
+            self.field(name, 0);
+        }
     }
 
     /// A size for programs, and the same for people.

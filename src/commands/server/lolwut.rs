@@ -61,7 +61,7 @@ fn shade(cx: &mut SessionContext<'_>, light: f64, column: i32, row: i32) -> u8 {
     }
     // The middle of the rim faces the viewer, its edges fall away.
     let across = (radius - INNER) / (OUTER - INNER) * 2.0 - 1.0;
-    let bright = (1.0 + (y.atan2(x) - light).cos()) / 2.0 * (1.0 - across * across / 2.0);
+    let bright = f64::midpoint(1.0, (y.atan2(x) - light).cos()) * (1.0 - across * across / 2.0);
     let level = bright * (SHADES.len() - 1) as f64 + (cx.rng.f64() - 0.5) * GRAIN;
     SHADES[level.round().clamp(0.0, (SHADES.len() - 1) as f64) as usize]
 }

@@ -104,7 +104,7 @@ fn doctor(
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let figures = MemoryFigures::take(cx.server);
-    let clients: i64 = cx.server.clients.iter().map(|clients| clients.get()).sum();
+    let clients: i64 = cx.server.clients.iter().map(crate::observe::stats::Gauge::get).sum();
     let mut advice = String::new();
     if figures.used < JUDGED_BYTES_MIN {
         advice.push_str("There is hardly any data yet: too little to judge by.\n");

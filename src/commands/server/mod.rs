@@ -38,7 +38,9 @@ fn publish(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, Command
 pub(super) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
     reply.array(lines.len() + 3);
     reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
-    lines.iter().for_each(|line| reply.simple(line));
+    for line in lines {
+        reply.simple(line);
+    }
     reply.simple("HELP");
     reply.simple("    Print this help.");
 }

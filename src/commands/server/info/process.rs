@@ -57,9 +57,11 @@ fn listeners(cx: &SessionContext<'_>, report: &mut Report) {
     let config = cx.config;
     let mut number = 0;
     if config.port != 0 {
-        let bind: String = (config.bind.iter())
-            .map(|address| format!(",bind={}", String::from_utf8_lossy(address)))
-            .collect();
+        let mut bind = String::new();
+        for address in &config.bind {
+            bind.push_str(",bind=");
+            bind.push_str(&String::from_utf8_lossy(address));
+        }
         report.field("listener0", format_args!("name=tcp{bind},port={}", config.port));
         number += 1;
     }
@@ -71,7 +73,7 @@ fn listeners(cx: &SessionContext<'_>, report: &mut Report) {
 
 pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
     let server = cx.server;
-    let connected: i64 = server.clients.iter().map(|clients| clients.get()).sum();
+    let connected: i64 = server.clients.iter().map(crate::observe::stats::Gauge::get).sum();
     let highest = |buffer: fn(&crate::observe::stats::CoreStats) -> u64| {
         server.stats.iter().map(|stats| buffer(stats)).max().unwrap_or(0)
     };
