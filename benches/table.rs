@@ -1,14 +1,17 @@
 //! The keyspace's hot paths: lookup, overwrite, insert, delete, at a size that the cache holds and at
 //! one that it does not. Keys of 16 bytes, values of 32, in random order.
 //!
-//! `cargo bench --bench table`; ten million keys take about a gigabyte.
+//! `cargo bench --bench table`; ten million keys take about 700 megabytes. With `GROWTH_KEYS` in the
+//! environment it measures instead what single inserts cost while a database grows to so many keys.
 
 use std::hint::black_box;
 use std::time::Duration;
 
-use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
+use criterion::{BatchSize, Criterion, criterion_group};
+use ironring::base::alloc::{Counting, Mimalloc};
 use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
+use ironring::base::sys::thread_cpu_nanos;
 use ironring::base::time::Millis;
 use ironring::store::access::{Access, AccessPolicy};
 use ironring::store::db::{Db, Lookup};
@@ -16,7 +19,7 @@ use ironring::store::entry::NewValue;
 use ironring::store::key::Hasher;
 
 #[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+static ALLOCATOR: Counting<Mimalloc> = Counting(Mimalloc);
 
 const ACCESS: Access =
     Access { now: Millis(1_700_000_000_000), policy: AccessPolicy::Lru, touch: true, chance: 0 };
@@ -103,5 +106,51 @@ fn growth(criterion: &mut Criterion) {
     group.finish();
 }
 
-criterion_group!(benches, keyspace, growth);
-criterion_main!(benches);
+fn hashing(criterion: &mut Criterion) {
+    let hasher = Hasher::new(HashKey { k0: 1, k1: 2 });
+    for len in [8, 16, 32] {
+        let bytes = vec![b'k'; len];
+        criterion.bench_function(&format!("hash_key_{len}"), |bench| {
+            bench.iter(|| hasher.key(black_box(&bytes)).position);
+        });
+    }
+}
+
+/// CPU time of every insert from an empty database to `keys`: how many took how long, by powers of
+/// two, and the longest ones with the number of keys and what the table grew by in them.
+fn longest_inserts(keys: u64) {
+    let mut db = Db::new(Hasher::new(HashKey { k0: 1, k1: 2 }));
+    let mut histogram = [0u64; 64];
+    let mut longest = Vec::new();
+    for number in 0..keys {
+        let name = name(number);
+        let key = db.key(&name);
+        let before = thread_cpu_nanos();
+        db.set(&key, NewValue::Str(&VALUE), None, &ACCESS);
+        let nanos = thread_cpu_nanos() - before;
+        histogram[nanos.max(1).ilog2() as usize] += 1;
+        if nanos > LONG_NANOS {
+            longest.push((nanos, number));
+        }
+    }
+    for (power, count) in histogram.iter().enumerate().filter(|(_, count)| **count > 0) {
+        println!("{:>10} ns and more: {count}", 1u64 << power);
+    }
+    longest.sort_unstable_by(|a, b| b.cmp(a));
+    for (nanos, number) in longest.iter().take(20) {
+        println!("{nanos} ns for key {number}");
+    }
+}
+
+/// Inserts that take longer are named.
+const LONG_NANOS: u64 = 150_000;
+
+criterion_group!(benches, hashing, keyspace, growth);
+
+fn main() {
+    if let Some(keys) = std::env::var("GROWTH_KEYS").ok().and_then(|keys| keys.parse().ok()) {
+        return longest_inserts(keys);
+    }
+    benches();
+    Criterion::default().configure_from_args().final_summary();
+}

@@ -1,6 +1,6 @@
-//! Extendible hash table of words: a 16-bit fingerprint and a 45-bit payload each, about ten bytes
-//! a key. Knows nothing of keys: comparing and rehashing are arguments.
-//! Invariant: no step is larger than one segment (about 900 words) plus, while a table is young,
+//! Extendible hash table of words: a 16-bit fingerprint and a 45-bit payload each, about nine and
+//! a half bytes a key. Knows nothing of keys: comparing and rehashing are arguments.
+//! Invariant: no step is larger than one segment (about 950 words) plus, while a table is young,
 //! one doubling of a small directory; an empty table has no allocation.
 //! Source: extendible hashing (Fagin and others, 1979) over buckets of a cache line; see
 //! `segment.rs` for the layout of words and `directory.rs` for the way to a segment.
@@ -17,14 +17,17 @@
 //! merged segment is read again. So a word that is in the table during a whole scan is returned at
 //! least once, whatever else comes and goes; without merges no word is returned twice.
 
+mod chunked;
 mod directory;
 mod segment;
 #[cfg(test)]
 mod tests;
 
+use chunked::Chunked;
 use directory::{Directory, PREFIX_BITS};
 use segment::{
-    Bucket, FINGERPRINT_SHIFT, LANES, LOAD_MAX, PAYLOAD, STEP_MAX, Segment, VOLATILE, buckets_for,
+    BUCKETS_MAX, Bucket, FINGERPRINT_SHIFT, LANES, PAGE_WORDS, PAGES_MAX, PAYLOAD, Segment,
+    VOLATILE, pages_for,
 };
 
 /// Where a key belongs, from its hash slot and its hash.
@@ -83,7 +86,7 @@ pub struct Range {
 #[derive(Default)]
 pub struct Table {
     directory: Directory,
-    segments: Vec<Segment>,
+    segments: Chunked<Segment>,
     /// Indexes in `segments` that hold no segment.
     free: Vec<u32>,
     len: usize,
@@ -114,7 +117,7 @@ impl Table {
         let home = segment.home(position.fingerprint);
         let mut at = home;
         loop {
-            let bucket = segment.buckets.get(at)?;
+            let bucket = segment.bucket(at)?;
             let mut matches = bucket.matches(position.fingerprint);
             while matches != 0 {
                 let lane = matches.trailing_zeros() as usize % LANES;
@@ -139,7 +142,7 @@ impl Table {
     pub fn prefetch_bucket(&self, position: Position) {
         if let Some(index) = self.directory.lookup(position.prefix) {
             let segment = &self.segments[index];
-            if let Some(bucket) = segment.buckets.get(segment.home(position.fingerprint)) {
+            if let Some(bucket) = segment.bucket(segment.home(position.fingerprint)) {
                 prefetch(bucket.as_ptr());
             }
         }
@@ -149,7 +152,7 @@ impl Table {
     #[inline]
     pub fn candidate(&self, position: Position) -> Option<u64> {
         let segment = &self.segments[self.directory.lookup(position.prefix)?];
-        let bucket = segment.buckets.get(segment.home(position.fingerprint))?;
+        let bucket = segment.bucket(segment.home(position.fingerprint))?;
         let matches = bucket.matches(position.fingerprint);
         let word = bucket.word(matches.trailing_zeros() as usize % LANES)?;
         (matches != 0).then_some(word & PAYLOAD)
@@ -226,7 +229,7 @@ impl Table {
     pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(u64)) -> u64 {
         let mut cursor = Cursor::unpack(cursor);
         let mut emitted = 0;
-        let mut buckets_left = STEP_MAX;
+        let mut buckets_left = BUCKETS_MAX;
         loop {
             let Some(index) = self.directory.lookup(cursor.prefix) else { return 0 };
             let segment = &self.segments[index];
@@ -234,12 +237,12 @@ impl Table {
                 cursor.fingerprint = 0;
             }
             let mut bucket = segment.home(cursor.fingerprint);
-            while bucket < segment.buckets.len() {
+            while bucket < segment.buckets() {
                 emitted += scan_home(segment, bucket, cursor.fingerprint, &mut emit);
                 bucket += 1;
                 buckets_left = buckets_left.saturating_sub(1);
                 let enough = emitted >= count || buckets_left == 0;
-                if enough && bucket < segment.buckets.len() {
+                if enough && bucket < segment.buckets() {
                     cursor.fingerprint = segment.first_fingerprint(bucket) as u16;
                     cursor.depth = segment.depth;
                     return cursor.pack();
@@ -298,19 +301,19 @@ impl Table {
         if self.is_empty() {
             return None;
         }
-        let widest = if self.segments.len() == 1 { self.segments[0].buckets.len() } else { 0 };
+        let widest = if self.segments.len() == 1 { self.segments[0].buckets() } else { 0 };
         for _ in 0..RANDOM_TRIES {
             let segment = &self.segments[below(random(), self.segments.len())];
-            let lanes = if widest > 0 { widest } else { segment.buckets.len().max(STEP_MAX) };
+            let lanes = if widest > 0 { widest } else { segment.buckets().max(BUCKETS_MAX) };
             let lane = below(random(), lanes * LANES);
-            let bucket = segment.buckets.get(lane / LANES);
+            let bucket = segment.bucket(lane / LANES);
             if let Some(word) = bucket.and_then(|bucket| bucket.word(lane % LANES)) {
                 return Some(word & PAYLOAD);
             }
         }
         // Nearly all segments are empty: any word of the nearest one after a random place that is not.
         let start = below(random(), self.segments.len());
-        let mut order = self.segments[start..].iter().chain(&self.segments[..start]);
+        let mut order = self.segments.iter_from(start).chain(self.segments.iter());
         let segment = order.find(|segment| segment.count > 0)?;
         let word = segment.words().nth(below(random(), segment.count as usize))?;
         Some(word & PAYLOAD)
@@ -343,8 +346,8 @@ impl Table {
         let mut visited = 0;
         // Removals move words about, so they wait until every word has been seen.
         let mut doomed = Vec::new();
-        for (at, bucket) in segment.buckets.iter().enumerate() {
-            prefetch_payloads(segment.buckets.get(at + 1));
+        for (at, bucket) in segment.iter().enumerate() {
+            prefetch_payloads(segment.bucket(at + 1));
             for (_, word) in bucket.words().filter(|(_, word)| word & VOLATILE != 0) {
                 visited += 1;
                 match judge(word & PAYLOAD) {
@@ -379,22 +382,21 @@ impl Table {
 
     /// Bytes allocated for words, segments and directory.
     pub fn bytes(&self) -> usize {
-        let buckets: usize = self.segments.iter().map(|segment| segment.buckets.len()).sum();
-        buckets * size_of::<Bucket>()
-            + self.segments.capacity() * size_of::<Segment>()
+        self.segments.iter().map(Segment::bytes).sum::<usize>()
+            + self.segments.bytes()
             + self.free.capacity() * size_of::<u32>()
             + self.directory.bytes()
     }
 
     #[inline(always)]
     fn word(&self, place: Place) -> u64 {
-        let bucket = &self.segments[place.segment as usize].buckets[place.bucket as usize];
-        bucket.word(place.lane as usize % LANES).unwrap_or(0)
+        let bucket = self.segments[place.segment as usize].bucket(place.bucket as usize);
+        bucket.and_then(|bucket| bucket.word(place.lane as usize % LANES)).unwrap_or(0)
     }
 
     #[inline(always)]
     fn set_word(&mut self, place: Place, word: u64) {
-        let bucket = &mut self.segments[place.segment as usize].buckets[place.bucket as usize];
+        let bucket = self.segments[place.segment as usize].bucket_mut(place.bucket as usize);
         bucket.set(place.lane as usize % LANES, word);
     }
 
@@ -416,8 +418,10 @@ impl Table {
     #[cold]
     fn make_room(&mut self, prefix: u32, index: usize, rehash: &impl Fn(u64) -> Position) {
         let segment = &mut self.segments[index];
-        if segment.buckets.len() < STEP_MAX || u32::from(segment.depth) == PREFIX_BITS {
-            segment.rebuild(buckets_for(segment.count as usize + 1));
+        if segment.pages() < PAGES_MAX {
+            segment.rebuild(segment.pages() + 1);
+        } else if u32::from(segment.depth) == PREFIX_BITS {
+            segment.rebuild(segment.pages() + segment.pages() / 8);
         } else {
             self.split(prefix, index, rehash);
         }
@@ -429,6 +433,9 @@ impl Table {
         let bit = PREFIX_BITS - u32::from(depth);
         let old = std::mem::replace(&mut self.segments[index], Segment::new(depth));
         let words: Vec<u64> = old.words().collect();
+        let next_expiry = old.next_expiry;
+        // The halves take its pages.
+        drop(old);
         let mut low = Vec::with_capacity(words.len());
         let mut high = Vec::with_capacity(words.len());
         for (at, &word) in words.iter().enumerate() {
@@ -438,8 +445,8 @@ impl Table {
             let side = rehash(word & PAYLOAD).prefix >> bit & 1;
             if side == 0 { &mut low } else { &mut high }.push(word);
         }
-        self.segments[index] = Segment::of(depth, old.next_expiry, &low);
-        let new = self.add_segment(Segment::of(depth, old.next_expiry, &high));
+        self.segments[index] = Segment::of(depth, next_expiry, &low);
+        let new = self.add_segment(Segment::of(depth, next_expiry, &high));
         let live = self.segments.len() - self.free.len();
         self.directory.assign(prefix | 1 << bit, u32::from(depth), new, live);
     }
@@ -448,8 +455,7 @@ impl Table {
     #[inline]
     fn shrink(&mut self, prefix: u32, index: usize) {
         let segment = &self.segments[index];
-        let count = segment.count as usize;
-        if count * 4 < segment.buckets.len() * LOAD_MAX || count.is_multiple_of(MERGE_CHECK_EACH) {
+        if is_sparse(segment) || segment.count.is_multiple_of(MERGE_CHECK_EACH) {
             self.shrink_now(prefix, index);
         }
     }
@@ -464,10 +470,10 @@ impl Table {
             index = self.merge(prefix, index, buddy);
         }
         let segment = &mut self.segments[index];
-        let count = segment.count as usize;
-        let buckets = buckets_for(count * 2);
-        if count * 4 < segment.buckets.len() * LOAD_MAX && buckets < segment.buckets.len() {
-            segment.rebuild(buckets);
+        // Some room, so that the next insert does not undo it.
+        let pages = pages_for(segment.count as usize * 6 / 5);
+        if is_sparse(segment) && pages < segment.pages() {
+            segment.rebuild(pages);
         }
     }
 
@@ -540,20 +546,26 @@ impl Cursor {
 fn scan_home(segment: &Segment, bucket: usize, from: u16, emit: &mut impl FnMut(u64)) -> usize {
     let mut emitted = 0;
     let mut at = bucket;
-    loop {
-        for (_, word) in segment.buckets[at].words() {
+    while let Some(bucket_at) = segment.bucket(at) {
+        for (_, word) in bucket_at.words() {
             let fingerprint = (word >> FINGERPRINT_SHIFT) as u16;
             if segment.home(fingerprint) == bucket && fingerprint >= from {
                 emit(word & PAYLOAD);
                 emitted += 1;
             }
         }
-        let overflowed = segment.buckets[at].overflowed();
         at = segment.next(at);
-        if !overflowed || at == bucket {
-            return emitted;
+        if !bucket_at.overflowed() || at == bucket {
+            break;
         }
     }
+    emitted
+}
+
+/// True if the segment has more than 8 pages for every 5 that its words fill.
+#[inline]
+fn is_sparse(segment: &Segment) -> bool {
+    segment.count as usize * 8 < segment.pages() * PAGE_WORDS * 5 && segment.pages() > 1
 }
 
 /// The first prefix of the range of `depth` bits that holds `prefix`.
@@ -611,9 +623,9 @@ const SLOT_BITS: u32 = 14;
 /// Bits of the hash in a prefix.
 const SLOT_SHIFT: u32 = PREFIX_BITS - SLOT_BITS;
 /// Two segments merge when they hold no more than this: a quarter of what makes one split.
-const MERGE_MAX: usize = STEP_MAX * LOAD_MAX / 4;
+const MERGE_MAX: usize = PAGES_MAX * PAGE_WORDS / 4;
 /// A segment that is emptied looks at its buddy each time it has lost this many words.
-const MERGE_CHECK_EACH: usize = 16;
+const MERGE_CHECK_EACH: u32 = 16;
 /// Words ahead that a split fetches: a miss of memory divided by the cost of one rehash.
 const PREFETCH_DISTANCE: usize = 8;
 /// Tries before `random` settles for a word near by; each succeeds in two cases of three.

@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use super::Core;
-use crate::base::sys;
 use crate::base::time::{Clock, Millis, Nanos};
+use crate::base::{alloc, sys};
 use crate::command::effects::Effects;
 use crate::command::whole::Pause;
 use crate::config::choices::LogLevel;
@@ -25,10 +25,12 @@ const NANOS_PER_MILLI: u64 = 1_000_000;
 const ROUNDS_PER_SECOND: u64 = 1_000_000_000 / PERIOD_NANOS;
 /// Entries that one slice of expiry or freeing touches: about 200 us.
 const SLICE_UNITS: usize = 1000;
-/// Housekeeping with work left runs at most so often: a quarter of the time.
-const SLICE_PAUSE_NANOS: u64 = 600_000;
+/// Housekeeping with work left rests so long between two slices.
+const SLICE_PAUSE_NANOS: u64 = 300_000;
 /// Samples that a rate is the mean of.
 const SAMPLES: usize = 16;
+/// A round with fewer commands is a quiet one.
+const IDLE_COMMANDS_MAX: u64 = 100;
 /// Idle clients that one round looks at.
 const CLIENTS_PER_ROUND: usize = 1000;
 
@@ -65,6 +67,10 @@ pub(super) struct Cron {
     accept_errors: u32,
     accepts: Vec<u32>,
     next_client: usize,
+    /// Commands at the round before.
+    commands_seen: u64,
+    /// Memory may be given back when it is quiet again.
+    was_busy: bool,
     commands: Rate,
     input: Rate,
     output: Rate,
@@ -86,6 +92,8 @@ impl Cron {
             accept_errors: 0,
             accepts: Vec::new(),
             next_client: 0,
+            commands_seen: 0,
+            was_busy: false,
             commands: Rate::default(),
             input: Rate::default(),
             output: Rate::default(),
@@ -191,7 +199,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (user, system) = sys::thread_cpu_micros();
         stats.cpu_user_micros.set(user);
         stats.cpu_sys_micros.set(system);
-        if self.cron.rounds % ROUNDS_PER_SECOND == 0
+        if self.cron.rounds.is_multiple_of(ROUNDS_PER_SECOND)
             && let Some(partition) = self.seat.partition_now()
         {
             for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
@@ -199,6 +207,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         self.look_at_clients();
+        self.give_back_memory();
+    }
+
+    /// Once after a busy time: what buffers and deleted keys left behind goes back to the system.
+    fn give_back_memory(&mut self) {
+        let ran = self.worker.stats.totals.commands.get();
+        let idle = ran.saturating_sub(std::mem::replace(&mut self.cron.commands_seen, ran))
+            < IDLE_COMMANDS_MAX;
+        if !idle {
+            self.cron.was_busy = true;
+        } else if std::mem::take(&mut self.cron.was_busy) {
+            alloc::give_back();
+        }
     }
 
     /// Ends CLIENT PAUSE when its time is over, and remembers when that will be.

@@ -16,6 +16,8 @@ pub(crate) struct Shape {
     pub(crate) commands_max: u64,
     /// Bytes of a value, at most.
     pub(crate) value_bytes_max: u64,
+    /// What AUTH needs; empty without a password.
+    pub(crate) password: &'static str,
     /// Inline commands are sent, too.
     pub(crate) inline: bool,
     /// Longer keys than a server wants.
@@ -42,6 +44,10 @@ impl Program {
     /// A program by chance, on keys of its own.
     pub(crate) fn random(rng: &mut Rng, number: usize, shape: Shape) -> Program {
         let mut program = Program::default();
+        if !shape.password.is_empty() {
+            program.command(rng, shape, &[b"GET", b"a"], NO_AUTH);
+            program.command(rng, shape, &[b"AUTH", shape.password.as_bytes()], b"+OK\r\n");
+        }
         for _ in 0..1 + rng.below(shape.commands_max) {
             let key = key(rng, number, shape);
             match rng.below(22) {
@@ -171,6 +177,8 @@ impl Program {
         self.replies.extend_from_slice(reply);
     }
 }
+
+const NO_AUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 
 fn key(rng: &mut Rng, number: usize, shape: Shape) -> Vec<u8> {
     let mut key = format!("client{number}key{}", rng.below(8)).into_bytes();

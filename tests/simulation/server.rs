@@ -49,13 +49,21 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server of so many cores, whose queues between cores hold `mailbox` messages.
-    pub(crate) fn start(rng: &mut Rng, cores: usize, mailbox: usize, faults: Faults) -> Server {
+    /// A server of so many cores, whose queues between cores hold `mailbox` messages. Without a
+    /// `password` everybody may come in.
+    pub(crate) fn start(
+        rng: &mut Rng,
+        cores: usize,
+        mailbox: usize,
+        faults: Faults,
+        password: &str,
+    ) -> Server {
         let clock = SimClock::new(WALL_AT_START);
         let net = SimNet::new(rng.next_u64(), cores, faults, clock.clone());
         let mut config = Config::default();
         // Simulated peers have no address that could be told from a stranger's.
         config.protected_mode = false;
+        config.requirepass = password.into();
         let config = Arc::new(config);
         let facts = Arc::new(facts(cores, config.databases));
         let hasher = Hasher::new(HashKey { k0: rng.next_u64(), k1: rng.next_u64() });

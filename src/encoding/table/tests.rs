@@ -233,9 +233,9 @@ fn steady_churn_keeps_chains_short() {
         checked.remove(key);
         checked.insert(key + 3000, None);
     }
-    let flags = |segment: &Segment| segment.buckets.iter().filter(|b| b.overflowed()).count();
+    let flags = |segment: &Segment| segment.iter().filter(|b| b.overflowed()).count();
     let flagged: usize = checked.table.segments.iter().map(flags).sum();
-    let buckets: usize = checked.table.segments.iter().map(|s| s.buckets.len()).sum();
+    let buckets: usize = checked.table.segments.iter().map(Segment::buckets).sum();
     assert!(flagged * 100 < buckets * 70, "{flagged} of {buckets} flags are set");
 }
 
@@ -281,13 +281,33 @@ fn draining_gives_every_word_once() {
 }
 
 #[test]
+fn lookups_read_little_more_than_one_line() {
+    let mut lines = 0;
+    let mut words = 0;
+    let mut pages = 0;
+    for count in (480..=960).step_by(20) {
+        let table: Vec<u64> = (1..=count).map(|n| mix(n) << 48 | n * 8).collect();
+        let segment = Segment::of(0, i64::MAX, &table);
+        for (at, bucket) in segment.iter().enumerate() {
+            for (_, word) in bucket.words() {
+                let home = segment.home((word >> 48) as u16);
+                lines += 1 + (at + segment.buckets() - home) % segment.buckets();
+            }
+        }
+        words += count as usize;
+        pages += segment.pages();
+    }
+    assert!(words * 100 > pages * 64 * 86, "{words} words in {pages} pages");
+    assert!(lines * 100 < words * 145, "{lines} lines for {words} words");
+}
+
+#[test]
 fn matches_are_those_of_the_plain_loop() {
     for seed in 0..1000 {
-        let mut segment = Segment::of(0, i64::MAX, &[]);
-        segment.rebuild(1);
+        let mut bucket = Bucket::EMPTY;
         let words: Vec<u64> = (0..seed % 9).map(|n| (mix(seed * 9 + n) % 4) << 62 | 8).collect();
-        for &word in &words {
-            segment.place(word);
+        for (lane, &word) in words.iter().enumerate() {
+            bucket.set(lane, word);
         }
         for fp in [0, 0x4000, 0x8000, 0xc000, 1] {
             let plain = |lane| u32::from(words.get(lane).is_some_and(|w| (w >> 48) as u16 == fp));
@@ -295,7 +315,7 @@ fn matches_are_those_of_the_plain_loop() {
             if fp == 0 {
                 expected |= 0xff << words.len() & 0xff;
             }
-            assert_eq!(segment.buckets[0].matches(fp), expected);
+            assert_eq!(bucket.matches(fp), expected);
         }
     }
 }
