@@ -12,7 +12,7 @@ use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
 use ironring::base::time::{Micros, Millis, SimClock, TickRate, TickSample};
-use ironring::config::Config;
+use ironring::config::{Config, SetContext};
 use ironring::dispatch::call::Identity;
 use ironring::dispatch::table;
 use ironring::event_loop::{Control, Core, Mail, Parts};
@@ -60,10 +60,11 @@ impl Server {
     ) -> Server {
         let clock = SimClock::new(WALL_AT_START);
         let net = SimNet::new(rng.next_u64(), cores, faults, clock.clone());
-        let mut config = Config::default();
         // Simulated peers have no address that could be told from a stranger's.
-        config.protected_mode = false;
-        config.requirepass = password.into();
+        let settings: [(&[u8], &[u8]); 2] =
+            [(b"protected-mode", b"no"), (b"requirepass", password.as_bytes())];
+        let config = Config::default().set(&settings, SetContext::default());
+        let config = config.expect("both may be set");
         let config = Arc::new(config);
         let facts = Arc::new(facts(cores, config.databases));
         let hasher = Hasher::new(HashKey { k0: rng.next_u64(), k1: rng.next_u64() });
