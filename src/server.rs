@@ -98,13 +98,18 @@ fn serve(loaded: Loaded) -> ExitCode {
     let control = ControlThread::start(facts.clone(), event_fds.clone(), log_file);
     install_log(&control.handle(), facts.pid);
     log::set_level(host::log_level(config.loglevel));
-    announce(&config, &facts, &notices, cores);
-    let started =
-        start_cores(&Arc::new(config), &facts, &control.handle(), &event_fds, &processors);
+    let unix_socket = config.unixsocket.clone();
+    announce(&facts);
+    let config = fit_open_files(config);
+    let started = config.and_then(|config| {
+        announce_place(&config, &facts, &notices, cores);
+        start_cores(&Arc::new(config), &facts, &control.handle(), &event_fds, &processors)
+    });
     let code = match started {
         Ok(threads) => {
             wait_for_the_end(&control.handle());
             let orderly = threads.into_iter().all(|thread| thread.join().is_ok());
+            remove_socket_file(&unix_socket);
             log::warning("Ironring is now ready to exit, bye bye...");
             if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
@@ -150,8 +155,8 @@ fn install_log(handle: &Arc<Handle>, pid: u32) {
     }));
 }
 
-/// The lines of the start, worded as scripts expect them.
-fn announce(config: &Config, facts: &ServerFacts, notices: &[String], cores: usize) {
+/// The first lines of the start, worded as scripts expect them.
+fn announce(facts: &ServerFacts) {
     log::notice("oO0OoO0OoO0Oo Ironring is starting oO0OoO0OoO0Oo");
     log::notice(format!(
         "Ironring version={IRONRING_VERSION}, Redis version={REDIS_VERSION}, bits=64, pid={}, just started",
@@ -164,20 +169,40 @@ fn announce(config: &Config, facts: &ServerFacts, notices: &[String], cores: usi
     } else {
         log::notice("Configuration loaded");
     }
-    let wanted = u64::from(config.maxclients) + RESERVED_DESCRIPTORS;
-    let granted = sys::raise_open_files(wanted);
-    if granted < wanted {
-        log::warning(format!(
-            "You requested maxclients of {} requiring at least {wanted} max file descriptors, but only {granted} are allowed.",
-            config.maxclients
-        ));
-    }
+}
+
+/// The last lines before the sockets: where the server is to be found.
+fn announce_place(config: &Config, facts: &ServerFacts, notices: &[String], cores: usize) {
     log::notice(format!("Running mode=standalone, port={}, cores={cores}.", config.port));
     // Scripts look for the process id in a line of this form.
     log::notice(format!("Server started on port {}, PID: {}", config.port, facts.pid));
     for notice in notices {
         log::notice(notice.clone());
     }
+}
+
+/// Raises the limit of open files to what `maxclients` needs; where the system does not allow it,
+/// there is room for fewer clients, and for none of them the server does not start.
+fn fit_open_files(config: Config) -> Result<Config, String> {
+    let wanted = u64::from(config.maxclients) + RESERVED_DESCRIPTORS;
+    let granted = sys::raise_open_files(wanted);
+    if granted >= wanted {
+        return Ok(config);
+    }
+    if granted <= RESERVED_DESCRIPTORS {
+        return Err(format!(
+            "Your current 'ulimit -n' of {granted} is not enough for the server to start. Please increase your open file limit to at least {wanted}. Exiting."
+        ));
+    }
+    let clients = granted - RESERVED_DESCRIPTORS;
+    log::warning(format!(
+        "You requested maxclients of {} requiring at least {wanted} max file descriptors.",
+        config.maxclients
+    ));
+    log::warning(format!(
+        "Current maximum open files is {granted}. maxclients has been reduced to {clients} to compensate for low ulimit. If you need higher maxclients increase 'ulimit -n'."
+    ));
+    Ok(config.with_maxclients(clients as u32))
 }
 
 /// Binds all listeners; an address with `-` before it may be missing.
@@ -196,8 +221,9 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
                     Err(error) if optional && host::is_missing_address(&error) => {}
                     Err(error) => {
                         log::warning(format!(
-                            "Warning: Could not create server TCP listening socket {name}:{}: bind: {error}",
-                            config.port
+                            "Warning: Could not create server TCP listening socket {name}:{}: bind: {}",
+                            config.port,
+                            host::reason(&error)
                         ));
                         return Err("Failed listening on port, aborting."
                             .replace("port", &format!("port {} (tcp)", config.port)));
@@ -213,7 +239,9 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
         let path = String::from_utf8_lossy(&config.unixsocket).into_owned();
         match Listener::unix(&path, config.unixsocketperm, config.tcp_backlog) {
             Ok(listener) => listeners.push(listener),
-            Err(error) => return Err(format!("Failed opening Unix socket: bind: {error}")),
+            Err(error) => {
+                return Err(format!("Failed opening Unix socket: bind: {}", host::reason(&error)));
+            }
         }
     }
     if listeners.is_empty() {
@@ -319,6 +347,14 @@ fn start_cores(
         log::notice("Ready to accept connections unix");
     }
     Ok(threads)
+}
+
+/// The end: nobody can connect any more.
+fn remove_socket_file(unix_socket: &[u8]) {
+    if !unix_socket.is_empty() {
+        log::notice("Removing the unix socket file.");
+        host::remove_file(unix_socket);
+    }
 }
 
 fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {

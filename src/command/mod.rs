@@ -51,6 +51,9 @@ pub struct Command {
     pub acl: Acl,
     /// Where its keys stand.
     pub keys: &'static [KeySpec],
+    /// What a request does with its keys, where that depends on the request; None where the specs say
+    /// it all.
+    pub key_access: Option<fn(Args<'_>) -> Access>,
     /// Command tips: `nondeterministic_output`, `request_policy:...`, `response_policy:...`.
     pub tips: &'static [&'static str],
     /// The syntax, as COMMAND DOCS prints it.
@@ -80,6 +83,7 @@ impl Command {
         flags: Flags::NONE,
         acl: Acl::NONE,
         keys: &[],
+        key_access: None,
         tips: &[],
         arguments: &[],
         deprecated: None,

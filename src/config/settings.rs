@@ -186,6 +186,15 @@ impl Config {
         values[found.index] = Value::Text(dir.into());
         Config::from_values(values)
     }
+
+    /// The same configuration with room for fewer clients: as many as the system has descriptors for.
+    #[must_use]
+    pub fn with_maxclients(&self, maxclients: u32) -> Config {
+        let mut values = self.values.clone();
+        let found = directives::find(b"maxclients").expect("maxclients is a directive");
+        values[found.index] = Value::Int(maxclients.into());
+        Config::from_values(values)
+    }
 }
 
 impl Default for Config {

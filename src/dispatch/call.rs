@@ -31,6 +31,10 @@ use crate::types::Value;
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
 
+/// A command that takes longer counts against its turn.
+const LONG_COMMAND_NANOS: u64 = 20_000;
+/// What long commands may take of one turn, so that it stays well below a millisecond.
+const LONG_NANOS_PER_TURN_MAX: u64 = 400_000;
 /// SCAN borrows all partitions of a database with so few keys.
 const SCANNED_AT_ONCE_MAX: u64 = 1000;
 
@@ -61,6 +65,7 @@ pub struct Worker {
     last_tick: u64,
     memory_full: bool,
     hint: Option<Position>,
+    long_nanos: u64,
     access: AccessPolicy,
     removed: Vec<Entry>,
     replaced: Vec<Box<Value>>,
@@ -102,13 +107,14 @@ impl Worker {
             last_tick: Ticks::now(),
             memory_full: false,
             hint: None,
+            long_nanos: 0,
             access: AccessPolicy::Lru,
             removed: Vec::new(),
             replaced: Vec::new(),
         }
     }
 
-    /// A turn begins, or commands run again after other work: the next command is timed from here.
+    /// Commands run again after other work: the next one is timed from here.
     #[inline]
     pub fn start_clock(&mut self) {
         self.last_tick = Ticks::now();
@@ -410,6 +416,22 @@ impl Worker {
         }
         self.stats.totals.commands.add(1);
         self.stats.totals.turn_command_nanos.add(nanos);
+        if nanos > LONG_COMMAND_NANOS {
+            self.long_nanos += nanos;
+        }
+    }
+
+    /// True if long commands (a table that grows under them, much data) have used up this turn; what
+    /// is left runs in the next one. Many short commands never do.
+    #[inline]
+    pub fn is_exhausted(&self) -> bool {
+        self.long_nanos > LONG_NANOS_PER_TURN_MAX
+    }
+
+    /// A turn begins.
+    pub fn start_turn(&mut self) {
+        self.long_nanos = 0;
+        self.start_clock();
     }
 
     /// True if the process is to end.

@@ -98,6 +98,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
+            if self.worker.is_exhausted() {
+                self.end_segment(client);
+                return self.put_off(client, &commands[at..]);
+            }
             let Some(connection) = self.clients.get(client) else { return };
             if connection.closing || connection.is_dead {
                 break;
@@ -195,6 +199,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
+    /// The turn has lasted long enough: the rest of a client's commands runs in the next one.
+    fn put_off(&mut self, client: u32, rest: &[super::stage::Staged]) {
+        if let Some(batch) = self.pack(client, rest) {
+            self.mail.post(self.worker.core, super::Message::Batch(batch));
+        }
+    }
+
     fn stall(&mut self, client: u32, rest: &[super::stage::Staged]) {
         let batch = self.pack(client, rest);
         if let Some(connection) = self.clients.get(client) {
@@ -267,6 +278,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         loop {
             if !batch.is_alive() {
                 self.keep_spare(batch);
+                return None;
+            }
+            if self.worker.is_exhausted() {
+                self.mail.post(self.worker.core, super::Message::Batch(batch));
                 return None;
             }
             let next = if batch.replies.len() > REPLY_BYTES_MAX {

@@ -83,6 +83,12 @@ impl Mail {
         }
     }
 
+    /// Messages from a core that may be taken now: all but what this core leaves for itself from
+    /// now on.
+    pub fn waiting(&self, from: usize) -> usize {
+        if from == self.core { self.outbox[from].len() } else { usize::MAX }
+    }
+
     /// Cores.
     pub fn cores(&self) -> usize {
         self.senders.len()

@@ -47,7 +47,7 @@ const WAIT_MIN: Duration = Duration::from_micros(100);
 /// Used batches that are kept for the next ones.
 const SPARE_BATCHES_MAX: usize = 64;
 /// A used batch that grew beyond this is given back.
-const SPARE_BYTES_MAX: usize = 64 * 1024;
+const SPARE_BYTES_MAX: usize = 128 * 1024;
 
 /// A command whose parts run on every core.
 struct OpenWhole {
@@ -226,7 +226,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.wall = self.worker.wall.max(wall);
         self.worker.now = self.worker.now.max(wall.millis());
         self.cron.turn_began(self.clock.monotonic());
-        self.worker.start_clock();
+        self.worker.start_turn();
     }
 
     fn monotonic(&mut self) -> Nanos {
@@ -274,7 +274,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         })
     }
 
-    fn keep_spare(&mut self, batch: Box<Batch>) {
+    fn keep_spare(&mut self, mut batch: Box<Batch>) {
+        batch.clear();
         if self.spare_batches.len() < SPARE_BATCHES_MAX && batch.held_bytes() <= SPARE_BYTES_MAX {
             self.spare_batches.push(batch);
         }

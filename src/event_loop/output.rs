@@ -136,7 +136,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             _ => return self.doomed.push(index),
         };
         let piece = std::mem::take(&mut connection.sending);
+        let was_held_up = connection.is_held_up();
         connection.output.sent(&piece, sent);
+        let goes_on = was_held_up && connection.may_run();
         connection.session.net_output_bytes += sent as u64;
         self.worker.stats.totals.net_output_bytes.add(sent as u64);
         self.worker.stats.totals.writes.add(1);
@@ -146,6 +148,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         {
             connection.away = true;
             self.mail.post(self.worker.core, Message::Batch(batch));
+        } else if goes_on {
+            self.client_is_free(index);
         }
     }
 

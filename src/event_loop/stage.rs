@@ -12,6 +12,9 @@ use crate::store::key::Position;
 /// Commands of one client in one turn, at most.
 pub(super) const COMMANDS_PER_CLIENT_MAX: usize = 1024;
 
+/// Memory for more words than this is given back when the turn is over.
+const RANGES_KEPT_MAX: usize = 64 * 1024;
+
 /// Where staged words stand.
 #[derive(Debug)]
 pub(super) enum Source {
@@ -112,6 +115,7 @@ impl Stage {
     pub(super) fn clear<R: Ring>(&mut self, ring: &mut R) {
         self.commands.clear();
         self.ranges.clear();
+        self.ranges.shrink_to(RANGES_KEPT_MAX);
         for source in self.sources.drain(..) {
             if let Source::Lease(lease) = source {
                 ring.release(lease);

@@ -28,7 +28,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Handles what the other cores, and this one, have posted here.
     pub(super) fn take_mail(&mut self) {
         for from in 0..self.mail.cores() {
-            for _ in 0..MESSAGES_PER_TURN_MAX {
+            // What this core leaves for itself meanwhile is for the next turn.
+            for _ in 0..self.mail.waiting(from).min(MESSAGES_PER_TURN_MAX) {
                 match self.mail.take(from) {
                     Some(message) => self.handle(message),
                     None => break,

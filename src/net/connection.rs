@@ -118,10 +118,18 @@ impl Connection {
         self.unsent_bytes() > STALL_BYTES
     }
 
+    /// Earlier output piles up. Whoever waits for the end of that hears of it when a send of the
+    /// queue completes.
+    #[inline]
+    pub fn is_held_up(&self) -> bool {
+        self.output.bytes() > STALL_BYTES
+    }
+
     /// Whether its commands may run now.
     #[inline]
     pub fn may_run(&self) -> bool {
-        !self.away && !self.closing && !self.is_dead && self.stalled.is_none()
+        let is_free = !self.away && self.stalled.is_none() && !self.is_held_up();
+        is_free && !self.closing && !self.is_dead
     }
 
     /// What CLIENT LIST shows of the connection.

@@ -109,13 +109,6 @@ impl Listener {
         Accepted { fd, addr: shown(peer), laddr: shown(local), unix, refusal }
     }
 
-    /// Removes the socket file of a unix listener.
-    pub fn remove_file(&self) {
-        if let Some(path) = &self.unix {
-            let _ = std::fs::remove_file(path);
-        }
-    }
-
     /// Gives the descriptor away.
     pub fn into_fd(self) -> Fd {
         self.socket.into_raw_fd()

@@ -20,6 +20,9 @@ pub const UNAUTHENTICATED_WORD_BYTES_MAX: i64 = 16 * 1024;
 /// A word from this size on that has not arrived yet is received into memory of its own.
 pub const BIG_WORD_BYTES_MIN: i64 = 64 * 1024;
 
+/// Memory for so many words stays with a client between its commands.
+const WORDS_KEPT_MAX: usize = 64;
+
 /// Where a word stands in its buffer.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArgRange {
@@ -111,7 +114,9 @@ impl Partial {
         ranges.extend(
             self.words.drain(..).map(|word| ArgRange { start: word.start + start as u32, ..word }),
         );
-        *self = Partial { words: std::mem::take(&mut self.words), ..Partial::default() };
+        let mut words = std::mem::take(&mut self.words);
+        words.shrink_to(WORDS_KEPT_MAX);
+        *self = Partial { words, ..Partial::default() };
     }
 }
 

@@ -69,7 +69,7 @@ impl Host for SystemHost {
 }
 
 /// An error in the system's words, without Rust's number behind them.
-fn reason(error: &io::Error) -> String {
+pub(super) fn reason(error: &io::Error) -> String {
     let text = error.to_string();
     text.split(" (os error").next().unwrap_or_default().to_owned()
 }
@@ -77,6 +77,11 @@ fn reason(error: &io::Error) -> String {
 /// Bytes as a path.
 pub(super) fn path(bytes: &[u8]) -> PathBuf {
     PathBuf::from(OsStr::from_bytes(bytes))
+}
+
+/// Removes a file that may be gone already.
+pub(super) fn remove_file(bytes: &[u8]) {
+    let _ = std::fs::remove_file(path(bytes));
 }
 
 /// The addresses of a `bind` name.

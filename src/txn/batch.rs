@@ -83,14 +83,21 @@ impl Batch {
         facts: SessionFacts,
         alive: Arc<AtomicBool>,
     ) {
-        self.replies.clear();
-        self.buffer.clear();
-        self.ranges.clear();
-        self.commands.clear();
+        self.clear();
         (self.home, self.client, self.generation) = (home, client, generation);
         (self.facts, self.alive) = (facts, alive);
         (self.ran_count, self.last_command, self.next) = (0, "", 0);
         self.broken = None;
+    }
+
+    /// Lets go of commands and replies, and so of the large words and values that they share; plain
+    /// memory is kept.
+    pub fn clear(&mut self) {
+        self.replies.clear();
+        self.buffer.clear();
+        self.ranges.clear();
+        self.commands.clear();
+        self.next = 0;
     }
 
     /// Appends a command; its words are copied, large ones are shared.
@@ -169,7 +176,9 @@ impl Batch {
 
     /// Memory that it keeps for its next use.
     pub fn held_bytes(&self) -> usize {
-        self.buffer.capacity() + self.replies.bytes.capacity()
+        let words = self.ranges.capacity() * size_of::<ArgRange>();
+        let commands = self.commands.capacity() * size_of::<BatchCommand>();
+        self.buffer.capacity() + self.replies.bytes.capacity() + words + commands
     }
 
     /// Drops the commands that have not run.

@@ -281,7 +281,10 @@ fn keys_of_request(
         return Err(CommandError::InvalidArgumentCount);
     }
     let mut keys = Vec::new();
-    let found = keys_of(command.keys, request, |index, access| keys.push((index, access)));
+    let of_request = command.key_access.map(|access_of| access_of(request));
+    let found = keys_of(command.keys, request, |index, access| {
+        keys.push((index, of_request.unwrap_or(access)));
+    });
     if found.is_err() || keys.is_empty() {
         if command.flags.has(Flags::NO_MANDATORY_KEYS) {
             return Ok(Vec::new());
@@ -314,7 +317,11 @@ fn describe(cx: &SessionContext<'_>, one: Listed, reply: &mut Reply<'_>) {
     reply.set(command.keys.len());
     command.keys.iter().for_each(|spec| describe_keys(spec, reply));
     let subcommands = cx.table.subcommands(one);
-    reply.array(subcommands.len());
+    // An empty set, but an array of subcommands: so does a stock server.
+    match subcommands.len() {
+        0 => reply.set(0),
+        len => reply.array(len),
+    }
     subcommands.into_iter().for_each(|part| describe(cx, part, reply));
 }
 

@@ -63,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
             Access::RW.with(Access::ACCESS).with(Access::UPDATE).with(Access::VARIABLE_FLAGS),
         )
         .notes("RW and ACCESS due to the optional `GET` argument")],
+        key_access: Some(access_of_set),
         arguments: &[
             Argument::key("key", 0),
             Argument::new("value", ArgumentKind::String),
@@ -137,6 +138,15 @@ pub const COMMANDS: &[Command] = &[
         ..Command::BASE
     },
 ];
+
+/// SET overwrites blindly, unless it answers with the old value.
+fn access_of_set(args: Args<'_>) -> Access {
+    if (3..args.len()).any(|index| args.is(index, "GET")) {
+        Access::RW.with(Access::ACCESS).with(Access::UPDATE)
+    } else {
+        Access::OW.with(Access::UPDATE)
+    }
+}
 
 fn getset(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
