@@ -50,7 +50,7 @@ impl Program {
         }
         for _ in 0..1 + rng.below(shape.commands_max) {
             let key = key(rng, number, shape);
-            match rng.below(22) {
+            match rng.below(23) {
                 0..7 => program.set(rng, key, shape),
                 7..13 => program.get(rng, &key, shape),
                 13 => program.command(rng, shape, &[b"PING"], b"+PONG\r\n"),
@@ -72,6 +72,7 @@ impl Program {
                 19 if has("del") => program.delete(rng, &key, shape),
                 20 if has("select") => program.select(rng, shape),
                 21 if has("client") => program.skip(rng, &key, shape),
+                22 if shape.value_bytes_max == READS_BYTES => program.reads(rng, key, shape),
                 _ => program.get(rng, &key, shape),
             }
         }
@@ -147,6 +148,16 @@ impl Program {
         self.command(rng, shape, &[b"SELECT", number.as_bytes()], b"+OK\r\n");
     }
 
+    /// Reads of so much that a server stops until the client has caught up.
+    fn reads(&mut self, rng: &mut Rng, key: Vec<u8>, shape: Shape) {
+        let value = vec![b'v'; READS_BYTES as usize / 2];
+        self.command(rng, shape, &[b"SET", &key, &value], b"+OK\r\n");
+        self.strings.insert((self.db, key.clone()), value);
+        for _ in 0..40 {
+            self.get(rng, &key, shape);
+        }
+    }
+
     /// A read whose reply the client does not want.
     fn skip(&mut self, rng: &mut Rng, key: &[u8], shape: Shape) {
         self.command(rng, shape, &[b"CLIENT", b"REPLY", b"SKIP"], b"");
@@ -177,6 +188,9 @@ impl Program {
         self.replies.extend_from_slice(reply);
     }
 }
+
+/// Runs with values up to this size read some of them many times.
+pub(crate) const READS_BYTES: u64 = 20_000;
 
 const NO_AUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 

@@ -8,7 +8,7 @@ use ironring::base::rng::Rng;
 use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
 
 use crate::disturber::Disturber;
-use crate::program::{Program, Shape};
+use crate::program::{Program, READS_BYTES, Shape};
 use crate::schedule::{Schedule, any_of, pass_time};
 use crate::server::Server;
 
@@ -167,7 +167,7 @@ pub(crate) fn programs(seed: u64, cores: usize) {
     let slow_io = faults.receive_bytes_max < 4096 || faults.window_bytes_max < 100_000;
     let shape = Shape {
         commands_max: [3, 20, 300][size],
-        value_bytes_max: if slow_io { 100 } else { [200_000, 20_000, 1000][size] },
+        value_bytes_max: if slow_io { 100 } else { [200_000, READS_BYTES, 1000][size] },
         inline: rng.below(2) == 0,
         password: if rng.below(4) == 0 { "secret" } else { "" },
         key_bytes_max: if slow_io || size > 0 { 0 } else { 100_000 },

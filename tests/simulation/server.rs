@@ -11,7 +11,7 @@ use ironring::base::mailbox::{self, Parked};
 use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
-use ironring::base::time::{Micros, Millis, SimClock, TickRate, TickSample};
+use ironring::base::time::{Micros, Millis, SimClock, TickRate};
 use ironring::config::{Config, SetContext};
 use ironring::dispatch::call::Identity;
 use ironring::dispatch::table;
@@ -67,6 +67,8 @@ impl Server {
         let config = config.expect("both may be set");
         let config = Arc::new(config);
         let facts = Arc::new(facts(cores, config.databases));
+        // Long commands end a turn early.
+        let command_nanos = [0, 1000, 50_000][rng.below(3) as usize];
         let hasher = Hasher::new(HashKey { k0: rng.next_u64(), k1: rng.next_u64() });
         let map = SlotMap::new(cores);
         let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
@@ -75,7 +77,6 @@ impl Server {
             let slot = |number: u16| Slot::from_number(number.into()).expect("a slot of the map");
             let (first, last) = map.range(core);
             let partition = Partition::new(slot(first), slot(last), config.databases, hasher);
-            let sample = TickSample::take();
             let mut one = Core::new(Parts {
                 ring: server.net.ring(core),
                 clock: server.clock.clone(),
@@ -85,7 +86,7 @@ impl Server {
                     server: server.facts.clone(),
                     hasher,
                     rng: Rng::new(rng.next_u64()),
-                    tick_rate: TickRate::between(sample, sample),
+                    tick_rate: TickRate::constant(command_nanos),
                 },
                 partition: Box::new(partition),
                 mail,
