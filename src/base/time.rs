@@ -162,6 +162,8 @@ impl Ticks {
 pub struct TickRate {
     /// Nanoseconds per tick, times 2^32.
     nanos_per_tick: u64,
+    /// Added to every difference: what a simulation wants things to take.
+    nanos_each: u64,
 }
 
 impl TickRate {
@@ -185,14 +187,20 @@ impl TickRate {
         let scaled = (nanos << RATE_SHIFT).checked_div(ticks);
         // Two samples of one moment tell nothing: a tick is taken for a nanosecond then.
         let nanos_per_tick = scaled.filter(|&rate| rate > 0).unwrap_or(1 << RATE_SHIFT);
-        Self { nanos_per_tick: u64::try_from(nanos_per_tick).unwrap_or(u64::MAX) }
+        Self { nanos_per_tick: u64::try_from(nanos_per_tick).unwrap_or(u64::MAX), nanos_each: 0 }
+    }
+
+    /// A rate at which every difference is `nanos`, for simulations: no real clock decides.
+    pub fn constant(nanos: u64) -> Self {
+        Self { nanos_per_tick: 0, nanos_each: nanos }
     }
 
     /// A difference of ticks in nanoseconds, rounded down.
     #[inline]
     pub fn nanos(self, ticks_delta: u64) -> u64 {
         let scaled = u128::from(ticks_delta) * u128::from(self.nanos_per_tick);
-        u64::try_from(scaled >> RATE_SHIFT).unwrap_or(u64::MAX)
+        let nanos = u64::try_from(scaled >> RATE_SHIFT).unwrap_or(u64::MAX);
+        nanos.saturating_add(self.nanos_each)
     }
 }
 
@@ -303,5 +311,6 @@ mod tests {
         assert_eq!(half.nanos(u64::MAX), u64::MAX / 2);
         assert_eq!(TickRate::between(at(5, 5), at(5, 5)).nanos(9), 9);
         assert_eq!(TickRate::between(at(9, 9), at(5, 5)).nanos(9), 9);
+        assert_eq!(TickRate::constant(7).nanos(u64::MAX), 7);
     }
 }

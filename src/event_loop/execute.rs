@@ -98,13 +98,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
-            if self.worker.is_exhausted() {
-                self.end_segment(client);
-                return self.put_off(client, &commands[at..]);
-            }
             let Some(connection) = self.clients.get(client) else { return };
             if connection.closing || connection.is_dead {
                 break;
+            }
+            if self.worker.is_exhausted() {
+                self.end_segment(client);
+                return self.put_off(client, &commands[at..]);
             }
             let id = match staged.item {
                 Item::Broken(error) => {

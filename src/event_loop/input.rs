@@ -95,12 +95,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
-        let Some(connection) = self.clients.get(index) else { return };
         self.served += 1;
-        // The commands of one client stand together in the stage.
-        let apart = connection.is_staged && self.stage.last_client() != Some(index);
+        let together = self.may_stage(index);
+        let Some(connection) = self.clients.get(index) else { return };
         let idle = connection.input.is_idle() && !connection.is_ready;
-        if connection.may_run() && idle && !apart {
+        if connection.may_run() && idle && together {
             connection.is_ready = true;
             let source = self.stage.add_source(Source::Lease(lease));
             return self.stage_source(index, source, Some(lease));
@@ -109,6 +108,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.ring.release(lease);
         self.check_query_buffer(index);
         self.note_ready(index);
+    }
+
+    /// The commands of one client stand together in the stage, so that all run or leave as one; and
+    /// before AUTH has run, the next command cannot be judged.
+    fn may_stage(&mut self, index: u32) -> bool {
+        let Some(connection) = self.clients.get(index) else { return false };
+        !connection.is_staged
+            || connection.session.facts.authenticated && self.stage.last_client() == Some(index)
     }
 
     /// Puts a client with unparsed input on the list, if it may run.
@@ -207,10 +214,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 continue;
             }
             connection.is_ready = true;
-            if connection.is_staged && self.stage.last_client() != Some(index) {
+            if !self.may_stage(index) {
                 self.ready.push(index);
                 continue;
             }
+            let Some(connection) = self.clients.get(index) else { continue };
             let query = std::mem::take(&mut connection.input.query);
             let source = self.stage.add_source(Source::Query(query));
             self.stage_source(index, source, None);

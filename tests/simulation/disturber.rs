@@ -38,18 +38,19 @@ pub(crate) struct Disturber {
 
 impl Disturber {
     /// One with random commands; it selects its own database first, which FLUSHDB then empties.
-    pub(crate) fn random(rng: &mut Rng, net: &SimNet) -> Disturber {
+    pub(crate) fn random(rng: &mut Rng, net: &SimNet, password: &str) -> Disturber {
         let known: Vec<Vec<&str>> = COMMANDS
             .iter()
             .map(|line| line.split(' ').collect::<Vec<_>>())
             .filter(|words| has(words[0]))
             .collect();
-        let mut requests = request::encode(&["SELECT", "9"]);
+        let mut requests = request::encode(&["AUTH", password]);
+        requests.extend(request::encode(&["SELECT", "9"]));
         let count = rng.below(20) as usize;
         for _ in 0..count {
             requests.extend(request::encode(&known[rng.below(known.len() as u64) as usize]));
         }
-        let unanswered = count + 1;
+        let unanswered = count + 2;
         Disturber { end: net.connect(), requests, sent: 0, received: Vec::new(), unanswered }
     }
 

@@ -16,6 +16,8 @@ pub(crate) struct Shape {
     pub(crate) commands_max: u64,
     /// Bytes of a value, at most.
     pub(crate) value_bytes_max: u64,
+    /// What AUTH needs; empty without a password.
+    pub(crate) password: &'static str,
     /// Inline commands are sent, too.
     pub(crate) inline: bool,
     /// Longer keys than a server wants.
@@ -42,9 +44,13 @@ impl Program {
     /// A program by chance, on keys of its own.
     pub(crate) fn random(rng: &mut Rng, number: usize, shape: Shape) -> Program {
         let mut program = Program::default();
+        if !shape.password.is_empty() {
+            program.command(rng, shape, &[b"GET", b"a"], NO_AUTH);
+            program.command(rng, shape, &[b"AUTH", shape.password.as_bytes()], b"+OK\r\n");
+        }
         for _ in 0..1 + rng.below(shape.commands_max) {
             let key = key(rng, number, shape);
-            match rng.below(22) {
+            match rng.below(23) {
                 0..7 => program.set(rng, key, shape),
                 7..13 => program.get(rng, &key, shape),
                 13 => program.command(rng, shape, &[b"PING"], b"+PONG\r\n"),
@@ -66,6 +72,7 @@ impl Program {
                 19 if has("del") => program.delete(rng, &key, shape),
                 20 if has("select") => program.select(rng, shape),
                 21 if has("client") => program.skip(rng, &key, shape),
+                22 if shape.value_bytes_max == READS_BYTES => program.reads(rng, key, shape),
                 _ => program.get(rng, &key, shape),
             }
         }
@@ -141,6 +148,16 @@ impl Program {
         self.command(rng, shape, &[b"SELECT", number.as_bytes()], b"+OK\r\n");
     }
 
+    /// Reads of so much that a server stops until the client has caught up.
+    fn reads(&mut self, rng: &mut Rng, key: Vec<u8>, shape: Shape) {
+        let value = vec![b'v'; READS_BYTES as usize / 2];
+        self.command(rng, shape, &[b"SET", &key, &value], b"+OK\r\n");
+        self.strings.insert((self.db, key.clone()), value);
+        for _ in 0..40 {
+            self.get(rng, &key, shape);
+        }
+    }
+
     /// A read whose reply the client does not want.
     fn skip(&mut self, rng: &mut Rng, key: &[u8], shape: Shape) {
         self.command(rng, shape, &[b"CLIENT", b"REPLY", b"SKIP"], b"");
@@ -171,6 +188,11 @@ impl Program {
         self.replies.extend_from_slice(reply);
     }
 }
+
+/// Runs with values up to this size read some of them many times.
+pub(crate) const READS_BYTES: u64 = 20_000;
+
+const NO_AUTH: &[u8] = b"-NOAUTH Authentication required.\r\n";
 
 fn key(rng: &mut Rng, number: usize, shape: Shape) -> Vec<u8> {
     let mut key = format!("client{number}key{}", rng.below(8)).into_bytes();

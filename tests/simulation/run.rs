@@ -8,7 +8,7 @@ use ironring::base::rng::Rng;
 use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
 
 use crate::disturber::Disturber;
-use crate::program::{Program, Shape};
+use crate::program::{Program, READS_BYTES, Shape};
 use crate::schedule::{Schedule, any_of, pass_time};
 use crate::server::Server;
 
@@ -167,16 +167,18 @@ pub(crate) fn programs(seed: u64, cores: usize) {
     let slow_io = faults.receive_bytes_max < 4096 || faults.window_bytes_max < 100_000;
     let shape = Shape {
         commands_max: [3, 20, 300][size],
-        value_bytes_max: if slow_io { 100 } else { [200_000, 20_000, 1000][size] },
+        value_bytes_max: if slow_io { 100 } else { [200_000, READS_BYTES, 1000][size] },
         inline: rng.below(2) == 0,
+        password: if rng.below(4) == 0 { "secret" } else { "" },
         key_bytes_max: if slow_io || size > 0 { 0 } else { 100_000 },
     };
-    let mut server = Server::start(&mut rng, cores, mailbox, faults);
+    let mut server = Server::start(&mut rng, cores, mailbox, faults, shape.password);
     let clients = 1 + rng.below(8) as usize;
     let net = server.net.clone();
     let mut clients: Vec<Client> =
         (0..clients).map(|number| Client::random(&mut rng, &net, number, shape)).collect();
-    let mut disturber = (rng.below(3) == 0).then(|| Disturber::random(&mut rng, &net));
+    let mut disturber =
+        (rng.below(3) == 0).then(|| Disturber::random(&mut rng, &net, shape.password));
     if disturber.is_some() {
         // A pause drops whom it holds back when they hang up.
         let half = clients.iter_mut().filter(|client| client.ending == Ending::HalfClosed);

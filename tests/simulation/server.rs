@@ -11,8 +11,8 @@ use ironring::base::mailbox::{self, Parked};
 use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
-use ironring::base::time::{Micros, Millis, SimClock, TickRate, TickSample};
-use ironring::config::Config;
+use ironring::base::time::{Micros, Millis, SimClock, TickRate};
+use ironring::config::{Config, SetContext};
 use ironring::dispatch::call::Identity;
 use ironring::dispatch::table;
 use ironring::event_loop::{Control, Core, Mail, Parts};
@@ -49,15 +49,26 @@ pub(crate) struct Server {
 }
 
 impl Server {
-    /// A server of so many cores, whose queues between cores hold `mailbox` messages.
-    pub(crate) fn start(rng: &mut Rng, cores: usize, mailbox: usize, faults: Faults) -> Server {
+    /// A server of so many cores, whose queues between cores hold `mailbox` messages. Without a
+    /// `password` everybody may come in.
+    pub(crate) fn start(
+        rng: &mut Rng,
+        cores: usize,
+        mailbox: usize,
+        faults: Faults,
+        password: &str,
+    ) -> Server {
         let clock = SimClock::new(WALL_AT_START);
         let net = SimNet::new(rng.next_u64(), cores, faults, clock.clone());
-        let mut config = Config::default();
         // Simulated peers have no address that could be told from a stranger's.
-        config.protected_mode = false;
+        let settings: [(&[u8], &[u8]); 2] =
+            [(b"protected-mode", b"no"), (b"requirepass", password.as_bytes())];
+        let config = Config::default().set(&settings, SetContext::default());
+        let config = config.expect("both may be set");
         let config = Arc::new(config);
         let facts = Arc::new(facts(cores, config.databases));
+        // Long commands end a turn early.
+        let command_nanos = [0, 1000, 50_000][rng.below(3) as usize];
         let hasher = Hasher::new(HashKey { k0: rng.next_u64(), k1: rng.next_u64() });
         let map = SlotMap::new(cores);
         let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
@@ -66,7 +77,6 @@ impl Server {
             let slot = |number: u16| Slot::from_number(number.into()).expect("a slot of the map");
             let (first, last) = map.range(core);
             let partition = Partition::new(slot(first), slot(last), config.databases, hasher);
-            let sample = TickSample::take();
             let mut one = Core::new(Parts {
                 ring: server.net.ring(core),
                 clock: server.clock.clone(),
@@ -76,7 +86,7 @@ impl Server {
                     server: server.facts.clone(),
                     hasher,
                     rng: Rng::new(rng.next_u64()),
-                    tick_rate: TickRate::between(sample, sample),
+                    tick_rate: TickRate::constant(command_nanos),
                 },
                 partition: Box::new(partition),
                 mail,
