@@ -26,7 +26,7 @@ use crate::dispatch::table;
 use crate::event_loop::{Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
-use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, RESERVED_DESCRIPTORS, ServerFacts};
+use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -90,6 +90,10 @@ fn serve(loaded: Loaded) -> ExitCode {
         client_ids: AtomicU64::new(0),
         shutdown: AtomicBool::new(false),
     });
+    // The control thread cannot start without it, either.
+    if let Err(error) = kernel::probe() {
+        return refuse(&kernel::explain_refusal(&error));
+    }
     let event_fds: Vec<_> = match (0..cores).map(|_| kernel::event_fd()).collect() {
         Ok(fds) => fds,
         Err(error) => return refuse(&format!("Cannot make an eventfd: {error}")),
@@ -100,7 +104,7 @@ fn serve(loaded: Loaded) -> ExitCode {
     log::set_level(host::log_level(config.loglevel));
     let unix_socket = config.unixsocket.clone();
     announce(&facts);
-    let config = fit_open_files(config);
+    let config = fit_open_files(config, cores);
     let started = config.and_then(|config| {
         announce_place(&config, &facts, &notices, cores);
         start_cores(&Arc::new(config), &facts, &control.handle(), &event_fds, &processors)
@@ -183,18 +187,19 @@ fn announce_place(config: &Config, facts: &ServerFacts, notices: &[String], core
 
 /// Raises the limit of open files to what `maxclients` needs; where the system does not allow it,
 /// there is room for fewer clients, and for none of them the server does not start.
-fn fit_open_files(config: Config) -> Result<Config, String> {
-    let wanted = u64::from(config.maxclients) + RESERVED_DESCRIPTORS;
+fn fit_open_files(config: Config, cores: usize) -> Result<Config, String> {
+    let reserved = reserved_descriptors(cores);
+    let wanted = u64::from(config.maxclients) + reserved;
     let granted = sys::raise_open_files(wanted);
     if granted >= wanted {
         return Ok(config);
     }
-    if granted <= RESERVED_DESCRIPTORS {
+    if granted <= reserved {
         return Err(format!(
             "Your current 'ulimit -n' of {granted} is not enough for the server to start. Please increase your open file limit to at least {wanted}. Exiting."
         ));
     }
-    let clients = granted - RESERVED_DESCRIPTORS;
+    let clients = granted - reserved;
     log::warning(format!(
         "You requested maxclients of {} requiring at least {wanted} max file descriptors.",
         config.maxclients

@@ -133,6 +133,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(connection) = self.clients.get(index) else { return };
         let waiting = connection.input.waiting_bytes();
         if waiting > limit {
+            // More of it may come in this turn: one line and one count are enough.
+            if std::mem::replace(&mut connection.closing, true) {
+                return self.doomed.push(index);
+            }
             let line = format!(
                 "Closing client that reached max query buffer length: id={} addr={}",
                 connection.session.facts.id, connection.session.addr

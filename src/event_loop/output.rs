@@ -191,8 +191,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             clients[core].add(1);
             self.mail.post(core, Message::Accepted(accepted));
         } else if -result != libc::ECANCELED && self.cron.may_log_accept_error() {
-            let error = std::io::Error::from_raw_os_error(-result);
-            log::warning(format!("Error accepting a client connection: {error}"));
+            let error = std::io::Error::from_raw_os_error(-result).to_string();
+            // In the system's words, without Rust's number behind them.
+            let reason = error.split(" (os error").next().unwrap_or_default();
+            log::warning(format!("Error accepting a client connection: {reason}"));
         }
         if !more {
             // Out of descriptors: another try at once would fail at once.

@@ -13,10 +13,14 @@ use crate::types::string::{BigString, CHUNK_BYTES};
 /// `\r\n` behind a word.
 const LINE_END_BYTES: usize = 2;
 
+/// Memory for a large word of which nothing has come yet.
+const FIRST_ROOM_BYTES: usize = 4 * 1024;
+
 /// A large word under way.
 #[derive(Debug)]
 struct BigWord {
     missing: usize,
+    received: usize,
     chunks: Vec<Bytes>,
     tail: Vec<u8>,
 }
@@ -27,6 +31,7 @@ impl BigWord {
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.tail.len()));
             self.tail.extend_from_slice(now);
             self.missing -= now.len();
+            self.received += now.len();
             self.seal_full_chunk();
             bytes = later;
         }
@@ -75,7 +80,7 @@ impl Input {
     /// buffer.
     pub fn begin_big_word(&mut self, len: usize, content: &[u8]) {
         let (content, rest) = content.split_at(content.len().min(len));
-        let mut big = BigWord { missing: len, chunks: Vec::new(), tail: Vec::new() };
+        let mut big = BigWord { missing: len, received: 0, chunks: Vec::new(), tail: Vec::new() };
         big.feed(content);
         self.big = Some(Box::new(big));
         self.finish_big_word();
@@ -103,7 +108,9 @@ impl Input {
     /// None without a word under way.
     pub fn big_word_buffer(&mut self) -> Option<(Vec<u8>, usize)> {
         let big = self.big.as_mut()?;
-        let room = big.missing.min(CHUNK_BYTES - big.tail.len());
+        // Memory follows what has come, so that an announcement alone costs next to nothing.
+        let trusted = big.received.max(FIRST_ROOM_BYTES);
+        let room = big.missing.min(CHUNK_BYTES - big.tail.len()).min(trusted);
         let mut buffer = std::mem::take(&mut big.tail);
         buffer.reserve_exact(room);
         Some((buffer, room))
@@ -114,6 +121,7 @@ impl Input {
         if let Some(big) = &mut self.big {
             big.tail = buffer;
             big.missing -= received;
+            big.received += received;
             big.seal_full_chunk();
             self.finish_big_word();
         }

@@ -13,8 +13,17 @@ pub const REDIS_VERSION: &str = "8.0.6";
 /// Our own version.
 pub const IRONRING_VERSION: &str = env!("CARGO_PKG_VERSION");
 
-/// Descriptors that are not clients: listeners, rings, files.
-pub const RESERVED_DESCRIPTORS: u64 = 32;
+/// Descriptors that are not clients, as stock counts them: listeners, files, connections of its own.
+const RESERVED_DESCRIPTORS_MIN: u64 = 32;
+/// Descriptors of the process that no core has.
+const SHARED_DESCRIPTORS: u64 = 16;
+/// Descriptors of each core: its ring and its eventfd.
+const CORE_DESCRIPTORS: u64 = 2;
+
+/// Descriptors that `maxclients` leaves to the rest of a server with so many cores.
+pub fn reserved_descriptors(cores: usize) -> u64 {
+    (SHARED_DESCRIPTORS + CORE_DESCRIPTORS * cores as u64).max(RESERVED_DESCRIPTORS_MIN)
+}
 
 /// What the process is.
 #[derive(Debug)]

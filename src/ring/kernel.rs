@@ -276,6 +276,11 @@ fn build() -> io::Result<IoUring> {
     })
 }
 
+/// Whether this process gets a ring at all.
+pub fn probe() -> io::Result<()> {
+    build().map(drop)
+}
+
 /// Says in one line why io_uring is refused, and what to do.
 pub fn explain_refusal(error: &io::Error) -> String {
     let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use super::client::Client;
@@ -73,6 +73,22 @@ impl Server {
                 "{program:?} did not become ready ({exited:?}); its log:\n{}",
                 server.log()
             );
+            std::thread::sleep(POLL_PAUSE);
+        }
+    }
+
+    /// The process.
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Waits for the process to end of its own accord. None if it has not until `deadline`.
+    pub(crate) fn exit_status(&mut self, deadline: Instant) -> Option<ExitStatus> {
+        loop {
+            let exited = self.child.try_wait().expect("state of the child");
+            if exited.is_some() || Instant::now() > deadline {
+                return exited;
+            }
             std::thread::sleep(POLL_PAUSE);
         }
     }

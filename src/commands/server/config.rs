@@ -17,7 +17,7 @@ use crate::command::{
 };
 use crate::config::{Config, ConfigError, SetContext};
 use crate::observe::log;
-use crate::observe::server::RESERVED_DESCRIPTORS;
+use crate::observe::server::reserved_descriptors;
 use crate::resp::reply::Reply;
 
 /// The table's slice.
@@ -150,8 +150,9 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
         pairs.push((name, value));
     }
     let context = SetContext { local: cx.session.facts.local, loading: false };
+    let cores = cx.server.stats.len();
     let new = cx.config.set(&pairs, context);
-    let new = new.and_then(|new| put_into_effect(cx.config, new));
+    let new = new.and_then(|new| put_into_effect(cx.config, new, cores));
     let new = new.map_err(|error| cx.refuse(error.reply()))?;
     new.notices(cx.config).into_iter().for_each(log::notice);
     let dir = (new.dir != cx.config.dir).then(|| new.dir.clone());
@@ -174,7 +175,7 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
 }
 
 /// Does what a new configuration asks of the system; the configuration as it is then.
-fn put_into_effect(old: &Config, new: Config) -> Result<Config, ConfigError> {
+fn put_into_effect(old: &Config, new: Config, cores: usize) -> Result<Config, ConfigError> {
     for (directive, _) in new.changes(old) {
         if FIXED_AT_START.contains(&directive.name) {
             let reason = "it cannot be changed while the server runs, in this version";
@@ -182,8 +183,9 @@ fn put_into_effect(old: &Config, new: Config) -> Result<Config, ConfigError> {
         }
     }
     if new.maxclients > old.maxclients {
-        let granted = sys::raise_open_files(u64::from(new.maxclients) + RESERVED_DESCRIPTORS);
-        let clients = granted.saturating_sub(RESERVED_DESCRIPTORS);
+        let reserved = reserved_descriptors(cores);
+        let granted = sys::raise_open_files(u64::from(new.maxclients) + reserved);
+        let clients = granted.saturating_sub(reserved);
         if clients < u64::from(new.maxclients) {
             let reason = format!(
                 "The operating system is not able to handle the specified number of clients, try with {clients}"
