@@ -300,7 +300,7 @@ mod tests {
     }
 }
 
-/// Run with `RUSTFLAGS="--cfg loom"`; every test is repeated for every interleaving.
+/// Run by `ci/loom.sh` (in tests/loom); every test is repeated for every interleaving.
 #[cfg(all(test, loom))]
 mod tests {
     use super::*;

@@ -32,9 +32,9 @@ use crate::types::Value;
 const QUOTED_BYTES_MAX: usize = 128;
 
 /// A command that takes longer counts against its turn.
-const LONG_COMMAND_NANOS: u64 = 20_000;
+const LONG_COMMAND_NANOS: u64 = 3_000;
 /// What long commands may take of one turn, so that it stays well below a millisecond.
-const LONG_NANOS_PER_TURN_MAX: u64 = 400_000;
+const LONG_NANOS_PER_TURN_MAX: u64 = 350_000;
 /// SCAN borrows all partitions of a database with so few keys.
 const SCANNED_AT_ONCE_MAX: u64 = 1000;
 

@@ -3,42 +3,24 @@
 //! Invariant: a core turns only when the simulated kernel would let it; mailboxes, partitions and
 //! flags between cores are those of the real server.
 
-use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use ironring::base::mailbox::{self, Parked};
 use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
-use ironring::base::time::{Micros, Millis, SimClock, TickRate};
+use ironring::base::time::{SimClock, TickRate};
 use ironring::config::{Config, SetContext};
 use ironring::dispatch::call::Identity;
-use ironring::dispatch::table;
-use ironring::event_loop::{Control, Core, Mail, Parts};
-use ironring::net::listener::Listener;
+use ironring::event_loop::{Core, Mail, Parts};
 use ironring::observe::server::ServerFacts;
-use ironring::observe::stats::{CoreStats, Gauge};
+use ironring::observe::stats::Gauge;
 use ironring::ring::simulated::{Faults, SimNet, SimRing};
 use ironring::store::key::Hasher;
 use ironring::store::partition::Partition;
 use ironring::txn::cores::SlotMap;
 
-/// 2026-01-01, when every simulation begins.
-const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
-
-/// The control plane of a server that is asked for nothing slow.
-struct NoControl;
-
-impl Control for NoControl {
-    fn rewrite_config(&self, _core: usize, _ticket: u64, _config: Arc<Config>) {}
-
-    fn answer(&self, _core: usize) -> Option<(u64, Result<(), String>)> {
-        None
-    }
-
-    fn shut_down(&self) {}
-}
+use crate::support::parts;
 
 /// A server and the network that its clients are in.
 pub(crate) struct Server {
@@ -58,7 +40,7 @@ impl Server {
         faults: Faults,
         password: &str,
     ) -> Server {
-        let clock = SimClock::new(WALL_AT_START);
+        let clock = SimClock::new(parts::WALL_AT_START);
         let net = SimNet::new(rng.next_u64(), cores, faults, clock.clone());
         // Simulated peers have no address that could be told from a stranger's.
         let settings: [(&[u8], &[u8]); 2] =
@@ -66,7 +48,7 @@ impl Server {
         let config = Config::default().set(&settings, SetContext::default());
         let config = config.expect("both may be set");
         let config = Arc::new(config);
-        let facts = Arc::new(facts(cores, config.databases));
+        let facts = Arc::new(parts::facts(cores, config.databases));
         // Long commands end a turn early.
         let command_nanos = [0, 1000, 50_000][rng.below(3) as usize];
         let hasher = Hasher::new(HashKey { k0: rng.next_u64(), k1: rng.next_u64() });
@@ -90,8 +72,8 @@ impl Server {
                 },
                 partition: Box::new(partition),
                 mail,
-                listeners: if core == 0 { vec![listener()] } else { Vec::new() },
-                control: Arc::new(NoControl),
+                listeners: if core == 0 { vec![parts::listener()] } else { Vec::new() },
+                control: Arc::new(parts::NoControl),
                 may_spin: rng.below(2) == 0,
             });
             one.start();
@@ -103,33 +85,6 @@ impl Server {
     /// Clients that the server believes to have.
     pub(crate) fn clients(&self) -> i64 {
         self.facts.clients.iter().map(Gauge::get).sum()
-    }
-}
-
-/// A socket that only gives accepted clients an address; nobody connects to it.
-fn listener() -> Listener {
-    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Listener::tcp(address, 1).expect("a loopback address")
-}
-
-fn facts(cores: usize, databases: usize) -> ServerFacts {
-    let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
-    ServerFacts {
-        run_id: "0".repeat(40),
-        replid: "1".repeat(40),
-        pid: 1,
-        started: Millis(WALL_AT_START.0 / 1000),
-        executable: String::new(),
-        config_file: String::new(),
-        os: String::new(),
-        system_memory: 1 << 30,
-        startup_memory: AtomicU64::new(0),
-        peak_memory: AtomicU64::new(0),
-        resident_memory: AtomicU64::new(0),
-        stats: (0..cores).map(|_| stats()).collect(),
-        clients: (0..cores).map(|_| Gauge::default()).collect(),
-        client_ids: AtomicU64::new(0),
-        shutdown: AtomicBool::new(false),
     }
 }
 

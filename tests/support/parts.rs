@@ -1,0 +1,67 @@
+//! What a core is built of where no process stands around it: facts, a listener, a control plane.
+//!
+//! Invariant: nothing here depends on the machine or on the hour; a core that is built of it behaves
+//! the same in every run.
+
+use std::net::{Ipv4Addr, SocketAddr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64};
+
+use ironring::base::time::{Micros, Millis};
+use ironring::config::Config;
+use ironring::dispatch::table;
+use ironring::event_loop::Control;
+use ironring::net::listener::Listener;
+use ironring::observe::server::ServerFacts;
+use ironring::observe::stats::{CoreStats, Gauge};
+
+/// 2026-01-01, when every such core begins.
+pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
+
+/// The control plane of a server that is asked for nothing slow.
+pub(crate) struct NoControl;
+
+impl Control for NoControl {
+    fn rewrite_config(&self, _core: usize, _ticket: u64, _config: Arc<Config>) {}
+
+    fn answer(&self, _core: usize) -> Option<(u64, Result<(), String>)> {
+        None
+    }
+
+    fn shut_down(&self) {}
+}
+
+/// The stock configuration, for peers whose address could not be told from a stranger's.
+pub(crate) fn config() -> Arc<Config> {
+    let mut config = Config::default();
+    config.protected_mode = false;
+    Arc::new(config)
+}
+
+/// A socket that only gives accepted clients an address; nobody connects to it.
+pub(crate) fn listener() -> Listener {
+    let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
+    Listener::tcp(address, 1).expect("a loopback address")
+}
+
+/// The facts of a process of so many cores.
+pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
+    let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
+    ServerFacts {
+        run_id: "0".repeat(40),
+        replid: "1".repeat(40),
+        pid: 1,
+        started: Millis(WALL_AT_START.0 / 1000),
+        executable: String::new(),
+        config_file: String::new(),
+        os: String::new(),
+        system_memory: 1 << 30,
+        startup_memory: AtomicU64::new(0),
+        peak_memory: AtomicU64::new(0),
+        resident_memory: AtomicU64::new(0),
+        stats: (0..cores).map(|_| stats()).collect(),
+        clients: (0..cores).map(|_| Gauge::default()).collect(),
+        client_ids: AtomicU64::new(0),
+        shutdown: AtomicBool::new(false),
+    }
+}
