@@ -118,10 +118,16 @@ impl Connection {
         self.unsent_bytes() > STALL_BYTES
     }
 
+    /// Whether anything of it runs any more.
+    #[inline]
+    pub fn goes_on(&self) -> bool {
+        !self.closing && !self.is_dead
+    }
+
     /// Whether its commands may run now.
     #[inline]
     pub fn may_run(&self) -> bool {
-        !self.away && !self.closing && !self.is_dead && self.stalled.is_none()
+        !self.away && self.goes_on() && self.stalled.is_none()
     }
 
     /// What CLIENT LIST shows of the connection.
