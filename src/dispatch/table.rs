@@ -47,6 +47,8 @@ pub struct Registered {
     pub way: Way,
     /// Numbers of its subcommands.
     pub subcommands: std::ops::Range<usize>,
+    /// Its folded name, where that is all of it.
+    folded: Option<Folded>,
 }
 
 /// All commands and subcommands.
@@ -96,9 +98,14 @@ impl Table {
         if name.len() > NAME_BYTES_MAX {
             return None;
         }
-        let number = self.slots[slot_of(name, self.seed)] as usize;
+        let folded = Folded::of(name);
+        let number = self.slots[folded.slot(self.seed)] as usize;
         let found = self.registered.get(number)?;
-        found.command.name.as_bytes().eq_ignore_ascii_case(name).then_some(found)
+        let same = match &found.folded {
+            Some(whole) => *whole == folded,
+            None => found.command.name.as_bytes().eq_ignore_ascii_case(name),
+        };
+        same.then_some(found)
     }
 
     /// The subcommand of `container` with this name, in any case.
@@ -163,7 +170,8 @@ impl Registered {
     ) -> Registered {
         // Names live as long as the process: sessions point to them.
         let full_name = Box::leak(full_name.into_boxed_str());
-        Registered { command, id, full_name, way: way_of(command), subcommands }
+        let folded = Folded::whole(command.name.as_bytes());
+        Registered { command, id, full_name, way: way_of(command), subcommands, folded }
     }
 }
 
@@ -189,7 +197,7 @@ fn perfect_hash(names: &[&[u8]]) -> (u64, Box<[u16; SLOTS]>) {
     loop {
         let mut slots = Box::new([u16::MAX; SLOTS]);
         let free = names.iter().enumerate().all(|(number, name)| {
-            let slot = &mut slots[slot_of(name, seed)];
+            let slot = &mut slots[Folded::of(name).slot(seed)];
             std::mem::replace(slot, number as u16) == u16::MAX
         });
         if free {
@@ -199,21 +207,46 @@ fn perfect_hash(names: &[&[u8]]) -> (u64, Box<[u16; SLOTS]>) {
     }
 }
 
-/// Folds case, mixes the first and last bytes with the length, takes the high bits of a product.
-#[inline]
-fn slot_of(name: &[u8], seed: u64) -> usize {
-    let (first, last) = match *name {
-        [] => (0, 0),
-        [a] => (u64::from(a), 0),
-        [a, b] => (u64::from(a), u64::from(b)),
-        [a, b, c] => (u64::from(a) | u64::from(b) << 8, u64::from(c)),
-        _ if name.len() < 8 => (word32(&name[..4]), word32(&name[name.len() - 4..])),
-        _ => (word64(&name[..8]), word64(&name[name.len() - 8..])),
-    };
-    let fold = 0xdfdf_dfdf_dfdf_dfdf;
-    let mixed = (first & fold).wrapping_mul(seed) ^ (last & fold).rotate_left(29);
-    let mixed = (mixed ^ name.len() as u64).wrapping_mul(seed);
-    (mixed >> (64 - SLOT_BITS)) as usize
+/// The first and the last bytes of a name with its case folded, and its length.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Folded {
+    first: u64,
+    last: u64,
+    len: usize,
+}
+
+impl Folded {
+    /// Up to so many bytes are all in the first or the last.
+    const WHOLE_BYTES_MAX: usize = 16;
+
+    #[inline]
+    fn of(name: &[u8]) -> Folded {
+        let (first, last) = match *name {
+            [] => (0, 0),
+            [a] => (u64::from(a), 0),
+            [a, b] => (u64::from(a), u64::from(b)),
+            [a, b, c] => (u64::from(a) | u64::from(b) << 8, u64::from(c)),
+            _ if name.len() < 8 => (word32(&name[..4]), word32(&name[name.len() - 4..])),
+            _ => (word64(&name[..8]), word64(&name[name.len() - 8..])),
+        };
+        let fold = 0xdfdf_dfdf_dfdf_dfdf;
+        Folded { first: first & fold, last: last & fold, len: name.len() }
+    }
+
+    /// A name that no other name of its length folds to but itself in another case: only letters,
+    /// since of those only the two cases become one.
+    fn whole(name: &[u8]) -> Option<Folded> {
+        let letters = name.iter().all(u8::is_ascii_alphabetic);
+        (letters && name.len() <= Folded::WHOLE_BYTES_MAX).then(|| Folded::of(name))
+    }
+
+    /// Mixes all, takes the high bits of a product.
+    #[inline]
+    fn slot(self, seed: u64) -> usize {
+        let mixed = self.first.wrapping_mul(seed) ^ self.last.rotate_left(29);
+        let mixed = (mixed ^ self.len as u64).wrapping_mul(seed);
+        (mixed >> (64 - SLOT_BITS)) as usize
+    }
 }
 
 fn word32(bytes: &[u8]) -> u64 {
@@ -282,6 +315,23 @@ mod tests {
         }
         assert!(table.command(b"nosuchcommand").is_none());
         assert!(table.command(b"").is_none());
+    }
+
+    #[test]
+    fn a_byte_that_folds_to_another_names_no_command() {
+        let table = table();
+        for one in table.top_level() {
+            let name = one.command.name.as_bytes();
+            for at in 0..name.len() {
+                for byte in 0..=u8::MAX {
+                    let mut other = name.to_vec();
+                    other[at] = byte;
+                    let found = table.command(&other).map(|found| found.command.name);
+                    let same = byte.eq_ignore_ascii_case(&name[at]);
+                    assert_eq!(found == Some(one.command.name), same, "{}", other.escape_ascii());
+                }
+            }
+        }
     }
 
     #[test]

@@ -30,6 +30,8 @@ const PREFETCH_KEYS_MIN: usize = 10_000;
 enum Staying {
     /// It ran, or was refused.
     Ran,
+    /// It does not run, nor does what is behind it: the client goes.
+    Ends,
     /// It cannot run here and now.
     Leaves,
     /// It ran, and the control plane has its reply.
@@ -98,17 +100,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
-            let Some(connection) = self.clients.get(client) else { return };
-            if connection.closing || connection.is_dead {
-                break;
-            }
             if self.worker.is_exhausted() {
                 self.end_segment(client);
-                return self.put_off(client, &commands[at..]);
+                if self.clients.get(client).is_some_and(|one| one.goes_on()) {
+                    self.put_off(client, &commands[at..]);
+                }
+                return;
             }
             let id = match staged.item {
                 Item::Broken(error) => {
-                    self.broken(client, error);
+                    if self.clients.get(client).is_some_and(|one| one.goes_on()) {
+                        self.broken(client, error);
+                    }
                     break;
                 }
                 Item::Command { id, .. } => id,
@@ -116,7 +119,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if self.replies.len() > REPLY_BYTES_MAX {
                 self.end_segment(client);
                 let Some(connection) = self.clients.get(client) else { return };
-                if connection.must_stall() {
+                if connection.goes_on() && connection.must_stall() {
                     self.stall(client, &commands[at..]);
                     return;
                 }
@@ -125,6 +128,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let registered = id.map(|id| &self.worker.table.all()[id as usize]);
             match self.run_here(client, registered, staged) {
                 Staying::Ran => {}
+                Staying::Ends => break,
                 Staying::Leaves => {
                     self.end_segment(client);
                     self.leave(client, &commands[at..]);
@@ -151,7 +155,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         staged: &super::stage::Staged,
     ) -> Staying {
         let Core { clients, stage, ring, worker, seat, replies, map, .. } = self;
-        let Some(connection) = clients.get(client) else { return Staying::Ran };
+        let Some(connection) = clients.get(client) else { return Staying::Ends };
+        if !connection.goes_on() {
+            return Staying::Ends;
+        }
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {

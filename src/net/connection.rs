@@ -125,11 +125,17 @@ impl Connection {
         self.output.bytes() > STALL_BYTES
     }
 
+    /// Whether anything of it runs any more.
+    #[inline]
+    pub fn goes_on(&self) -> bool {
+        !self.closing && !self.is_dead
+    }
+
     /// Whether its commands may run now.
     #[inline]
     pub fn may_run(&self) -> bool {
         let is_free = !self.away && self.stalled.is_none() && !self.is_held_up();
-        is_free && !self.closing && !self.is_dead
+        is_free && self.goes_on()
     }
 
     /// What CLIENT LIST shows of the connection.

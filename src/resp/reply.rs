@@ -160,13 +160,18 @@ impl<'b> Reply<'b> {
     pub fn bulk(&mut self, value: &[u8]) {
         let out = &mut self.buffer.bytes;
         out.reserve(value.len() + 32);
-        if value.len() < 10 {
-            out.extend_from_slice(&[b'$', b'0' + value.len() as u8, b'\r', b'\n']);
-        } else {
-            let mut digits = itoa::Buffer::new();
-            out.push(b'$');
-            out.extend_from_slice(digits.format(value.len()).as_bytes());
-            out.extend_from_slice(b"\r\n");
+        let digit = |number: usize| b'0' + number as u8;
+        match value.len() {
+            len @ 0..10 => out.extend_from_slice(&[b'$', digit(len), b'\r', b'\n']),
+            len @ 10..100 => {
+                out.extend_from_slice(&[b'$', digit(len / 10), digit(len % 10), b'\r', b'\n']);
+            }
+            len => {
+                let mut digits = itoa::Buffer::new();
+                out.push(b'$');
+                out.extend_from_slice(digits.format(len).as_bytes());
+                out.extend_from_slice(b"\r\n");
+            }
         }
         out.extend_from_slice(value);
         out.extend_from_slice(b"\r\n");

@@ -237,7 +237,7 @@ enum Word {
     Error(ProtocolError),
 }
 
-#[inline]
+#[inline(always)]
 fn parse_word(buffer: &[u8], at: usize, limits: &Limits) -> Word {
     match buffer.get(at) {
         None => return Word::Incomplete,
@@ -266,7 +266,7 @@ fn parse_word(buffer: &[u8], at: usize, limits: &Limits) -> Word {
     parse_content(buffer, content, len)
 }
 
-#[inline]
+#[inline(always)]
 fn parse_content(buffer: &[u8], content: usize, len: i64) -> Word {
     let end = content + len as usize;
     if end + 2 > buffer.len() {
@@ -283,7 +283,7 @@ enum Line {
 }
 
 /// The number in the line at `at`, and what begins behind the line.
-#[inline]
+#[inline(always)]
 fn parse_count(buffer: &[u8], at: usize) -> Line {
     // Nearly every count has one or two digits.
     if let Some([first @ b'1'..=b'9', rest @ ..]) = buffer.get(at..) {

@@ -306,7 +306,8 @@ impl Segment {
 
     /// Re-places all words in so many pages, from their fingerprints alone.
     pub(super) fn rebuild(&mut self, pages: usize) {
-        let words: Vec<u64> = self.words().collect();
+        let mut words = Vec::with_capacity(self.count as usize);
+        words.extend(self.words());
         for at in 0..self.buckets() {
             *self.bucket_mut(at) = Bucket::EMPTY;
         }

@@ -48,6 +48,22 @@ proptest! {
         prop_assert_eq!(feed(&input, &cuts), Ok(commands));
     }
 
+    /// A cut of what is nearly a command, or of several, changes neither commands nor errors.
+    #[test]
+    fn any_cut_of_garbage_gives_the_same(
+        input in prop::collection::vec(
+            prop_oneof![
+                Just(&b"*2\r\n"[..]), Just(&b"$1\r\na\r\n"[..]), Just(&b"$0\r\n\r\n"[..]), Just(&b"*0\r\n"[..]),
+                Just(&b"$-1\r\n"[..]), Just(&b"ping\r\n"[..]), Just(&b"a \"b\"\n"[..]), Just(&b"\""[..]), Just(&b"$"[..]),
+                Just(&b"*"[..]), Just(&b"1"[..]), Just(&b"\r"[..]), Just(&b"\n"[..]), Just(&b"$70000\r\n"[..]), Just(&b"\0"[..]),
+            ],
+            0..30),
+        cuts in prop::collection::vec(any::<usize>(), 0..8),
+    ) {
+        let input = input.concat();
+        prop_assert_eq!(feed(&input, &cuts), feed(&input, &[]));
+    }
+
     #[test]
     fn garbage_never_panics(
         input in prop::collection::vec(
