@@ -84,6 +84,11 @@ fn pipeline(flood: &Flood) -> (Vec<u8>, Vec<u8>) {
 
 /// Nothing is done for those who do not read, and others are served.
 fn must_be_calm(server: &Server) {
+    wait_until("the end of what can be done", || {
+        let before = number(server, "stats", "total_commands_processed");
+        thread::sleep(Duration::from_millis(100));
+        number(server, "stats", "total_commands_processed") - before < 10
+    });
     wait_until("an idle processor", || {
         let before = cpu_ticks(server);
         thread::sleep(Duration::from_millis(300));
