@@ -12,7 +12,7 @@ use crate::command::args::{ArgRange, Args, BigArg};
 use crate::command::keyspec;
 use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
-use crate::net::connection::Receiving;
+use crate::net::connection::{Connection, Receiving};
 use crate::net::input::Input;
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
@@ -100,8 +100,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
         let Some(connection) = self.clients.get(index) else { return };
         self.served += 1;
-        // The commands of one client stand together in the stage.
-        let apart = connection.is_staged && self.stage.last_client() != Some(index);
+        let apart = must_wait_for_staged(connection, &self.stage, index);
         let idle = connection.input.is_idle() && !connection.is_ready;
         if connection.may_run() && idle && !apart {
             connection.is_ready = true;
@@ -219,7 +218,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 continue;
             }
             connection.is_ready = true;
-            if connection.is_staged && self.stage.last_client() != Some(index) {
+            if must_wait_for_staged(connection, &self.stage, index) {
                 self.ready.push(index);
                 continue;
             }
@@ -327,6 +326,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control_answered(ticket, outcome);
         }
     }
+}
+
+/// True if commands of this client were staged in this turn and no more may be: those of one client
+/// stand together, and of a stranger's the first may be AUTH, with which larger words come in.
+fn must_wait_for_staged(connection: &Connection, stage: &Stage, index: u32) -> bool {
+    let is_stranger = !connection.session.facts.authenticated;
+    connection.is_staged && (is_stranger || stage.last_client() != Some(index))
 }
 
 /// Keeps what was not parsed of a query buffer, of which `parsed` bytes were done with before and

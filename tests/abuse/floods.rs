@@ -62,7 +62,7 @@ fn floods(server: &Server) -> Vec<Flood> {
 /// A connection that takes few bytes before its owner reads them.
 fn connect_with_little_room(server: &Server) -> TcpStream {
     let stream = connect(server);
-    SockRef::from(&stream).set_recv_buffer_size(16 * 1024).expect("a small buffer");
+    SockRef::from(&stream).set_recv_buffer_size(256 * 1024).expect("a small buffer");
     stream
 }
 
