@@ -191,7 +191,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (user, system) = sys::thread_cpu_micros();
         stats.cpu_user_micros.set(user);
         stats.cpu_sys_micros.set(system);
-        if self.cron.rounds % ROUNDS_PER_SECOND == 0
+        if self.cron.rounds.is_multiple_of(ROUNDS_PER_SECOND)
             && let Some(partition) = self.seat.partition_now()
         {
             for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {

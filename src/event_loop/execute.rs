@@ -269,9 +269,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.keep_spare(batch);
                 return None;
             }
-            let next = match batch.replies.len() > REPLY_BYTES_MAX {
-                true => Next::Home,
-                false => self.step(&mut batch, served),
+            let next = if batch.replies.len() > REPLY_BYTES_MAX {
+                Next::Home
+            } else {
+                self.step(&mut batch, served)
             };
             let core = match next {
                 Next::Again => continue,

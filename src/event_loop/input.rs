@@ -243,9 +243,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         // Before AUTH each command may change what the next one is allowed.
         let room = COMMANDS_PER_TURN_MAX.saturating_sub(stage.commands.len());
-        let count_max = match limits.authenticated {
-            true => room.clamp(COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_CLIENT_MAX),
-            false => 1,
+        let count_max = if limits.authenticated {
+            room.clamp(COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_CLIENT_MAX)
+        } else {
+            1
         };
         let mut owned = Vec::new();
         let parsed = std::mem::take(&mut connection.input.parsed);
@@ -412,7 +413,7 @@ fn stage_with_big_words(
             match big.iter().find(|one| one.index == word) {
                 Some(one) => one.value.chunks().iter().for_each(|c| flat.extend_from_slice(c)),
                 None => {
-                    flat.extend_from_slice(&buffer[range.start as usize..][..range.len as usize])
+                    flat.extend_from_slice(&buffer[range.start as usize..][..range.len as usize]);
                 }
             }
             *range = ArgRange { start: start as u32, len: (flat.len() - start) as u32 };

@@ -467,7 +467,8 @@ impl World {
         }
         let Some(number) = self.backlog.pop_front() else { return };
         // The lowest free number, as in a kernel: a stale use of a closed one meets a stranger.
-        let fd = (FIRST_FD..).find(|fd| !self.descriptors.contains_key(fd)).unwrap_or(FIRST_FD);
+        let fd =
+            (FIRST_FD..Fd::MAX).find(|fd| !self.descriptors.contains_key(fd)).unwrap_or(FIRST_FD);
         self.descriptors.insert(fd, number);
         let more = !self.happens(self.faults.multishot_ends);
         if !more {

@@ -46,7 +46,9 @@ fn floods(server: &Server) -> Vec<Flood> {
         count,
     };
     let mut all = [&b"*4\r\n"[..]].concat();
-    values.iter().for_each(|value| all.extend(bulk(value)));
+    for value in &values {
+        all.extend(bulk(value));
+    }
     vec![
         get(0, 30_000),
         get(2, 1_000),
@@ -169,7 +171,7 @@ fn a_hundred_who_do_not_read_are_bounded_and_can_be_killed() {
         assert!(grown < CLIENTS as u64 * (2 << 20), "{grown} bytes for {CLIENTS} clients");
         let mut client = server.client();
         let listed = client.call(&["CLIENT", "LIST"]).expect("a list");
-        let lines = listed.iter().filter(|byte| **byte == b'\n').count();
+        let lines = String::from_utf8_lossy(&listed).lines().count();
         assert!(lines > CLIENTS / 2, "{}", listed.escape_ascii());
         client.call(&["CLIENT", "KILL", "SKIPME", "yes", "TYPE", "normal"]).expect("killed");
         client.quit();
