@@ -4,13 +4,16 @@
 //! parsed in place only if nothing older of the client waits.
 
 use super::Core;
-use super::stage::{COMMANDS_PER_CLIENT_MAX, Item, Source, Stage};
+use super::stage::{
+    COMMANDS_PER_CLIENT_MAX, COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_TURN_MAX, Item, Source, Stage,
+};
 use crate::base::time::Clock;
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::command::keyspec;
 use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
-use crate::net::connection::Receiving;
+use crate::net::connection::{Connection, Receiving};
+use crate::net::input::Input;
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::request::{self, Limits, Partial, Step};
@@ -211,8 +214,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Parses what clients have left over from earlier turns.
     pub(super) fn stage_ready(&mut self) {
+        let mut later = Vec::new();
         for index in std::mem::take(&mut self.ready) {
             let Some(connection) = self.clients.get(index) else { continue };
+            if self.stage.commands.len() >= COMMANDS_PER_TURN_MAX {
+                later.push(index);
+                continue;
+            }
             connection.is_ready = false;
             if !connection.may_run() {
                 continue;
@@ -229,6 +237,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.rearm.push(index);
             self.hung_up.push(index);
         }
+        // Who found no room comes first in the next turn.
+        later.append(&mut self.ready);
+        self.ready = later;
     }
 
     /// Parses one source of a client; what is not a complete command goes to the query buffer.
@@ -240,13 +251,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
             word_bytes_max: worker.config.proto_max_bulk_len as i64,
         };
         // Before AUTH each command may change what the next one is allowed.
-        let count_max = if limits.authenticated { COMMANDS_PER_CLIENT_MAX } else { 1 };
+        let room = COMMANDS_PER_TURN_MAX.saturating_sub(stage.commands.len());
+        let count_max = if limits.authenticated {
+            room.clamp(COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_CLIENT_MAX)
+        } else {
+            1
+        };
         let mut owned = Vec::new();
+        let parsed = std::mem::take(&mut connection.input.parsed);
         let buffer: &[u8] = if let Some(lease) = &lease {
             ring.bytes(lease)
         } else {
             owned = stage.take_query(source);
-            &owned
+            &owned[parsed..]
         };
         let (mut at, mut count) = (0, 0);
         let finished = loop {
@@ -283,7 +300,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                         self.ring.push(Op::Cancel { token });
                     }
                     connection.is_staged |= stage.last_client() == Some(index);
-                    stage.put_back(source, owned);
+                    // The staged words stand in the bytes behind those that were done with.
+                    stage
+                        .put_back(source, if parsed > 0 { owned.split_off(parsed) } else { owned });
                     connection.is_ready = false;
                     return;
                 }
@@ -296,14 +315,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         connection.is_staged |= stage.last_client() == Some(index);
         // The rest begins the next parse; one that ended for lack of turns is looked at again.
-        let query = &mut connection.input.query;
-        let rest = &buffer[at..];
-        if at == 0 && lease.is_none() && query.is_empty() {
-            connection.input.query = owned;
-            stage.put_back(source, Vec::new());
+        if lease.is_some() {
+            connection.input.query.extend_from_slice(&buffer[at..]);
         } else {
-            query.extend_from_slice(rest);
-            stage.put_back(source, owned);
+            stage.put_back(source, keep_rest(&mut connection.input, owned, parsed, at));
         }
         connection.is_ready = false;
         if !finished && !connection.input.query.is_empty() {
@@ -321,6 +336,27 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control_answered(ticket, outcome);
         }
     }
+}
+
+/// Keeps what was not parsed of a query buffer, of which `parsed` bytes were done with before and
+/// `staged` bytes are now; gives back the latter. The smaller part is copied: a long pipeline is not
+/// moved once for each of its pieces.
+fn keep_rest(input: &mut Input, mut query: Vec<u8>, parsed: usize, staged: usize) -> Vec<u8> {
+    let done = parsed + staged;
+    let rest = query.len() - done;
+    if parsed == 0 && rest <= staged {
+        input.query.extend_from_slice(&query[done..]);
+        return query;
+    }
+    let words = query[parsed..done].to_vec();
+    if rest > 0 {
+        // Moved so seldom that each byte moves once on average.
+        let moves = done >= rest;
+        query.drain(..if moves { done } else { 0 });
+        input.parsed = if moves { 0 } else { done };
+        input.query = query;
+    }
+    words
 }
 
 /// The command that `args` names, and where its key belongs if it has one.

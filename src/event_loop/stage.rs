@@ -12,6 +12,12 @@ use crate::store::key::Position;
 /// Commands of one client in one turn, at most.
 pub(super) const COMMANDS_PER_CLIENT_MAX: usize = 1024;
 
+/// Commands of one turn: with more, those who have sent a lot wait for the next one, so that a
+/// request of somebody else is not behind all of theirs.
+pub(super) const COMMANDS_PER_TURN_MAX: usize = 4096;
+/// What a client whose bytes have just come may have staged in any case.
+pub(super) const COMMANDS_PER_CLIENT_MIN: usize = 32;
+
 /// Memory for more words than this is given back when the turn is over.
 const RANGES_KEPT_MAX: usize = 64 * 1024;
 

@@ -1,6 +1,6 @@
 //! What a client has sent and we have not run: its query buffer and the large word under way.
 //!
-//! Invariant: the query buffer begins with the first byte of a command, or of the next one; the
+//! Invariant: the query buffer, behind what is done with, begins with the first byte of a command, or of the next one; the
 //! content of a large word never enters it. What a client only announced is not allocated: chunks
 //! grow as bytes arrive.
 
@@ -47,8 +47,11 @@ impl BigWord {
 /// The input of one client.
 #[derive(Debug, Default)]
 pub struct Input {
-    /// Bytes that are not parsed, or belong to a command that is not complete.
+    /// Bytes that are not parsed, or belong to a command that is not complete; but for the first
+    /// `parsed` ones.
     pub query: Vec<u8>,
+    /// Bytes at the beginning of `query` that are done with. Less than all of them, or 0.
+    pub parsed: usize,
     /// What the parser knows of the command that `query` begins with.
     pub partial: Partial,
     big: Option<Box<BigWord>>,
@@ -142,7 +145,7 @@ impl Input {
 
     /// Bytes that the client has sent and that wait here.
     pub fn waiting_bytes(&self) -> usize {
-        self.query.len()
+        self.query.len() - self.parsed
     }
 }
 

@@ -125,8 +125,9 @@ fn what_is_only_announced_costs_no_memory() {
 /// Keys on each of four cores.
 pub(super) fn keys() -> Vec<String> {
     let map = SlotMap::new(4);
-    let key =
-        |core| (0..).map(|n| format!("key{n}")).find(|k| map.owner(Slot::of(k.as_bytes())) == core);
+    let key = |core| {
+        (0..1_000).map(|n| format!("key{n}")).find(|k| map.owner(Slot::of(k.as_bytes())) == core)
+    };
     (0..4).map(|core| key(core).expect("numbers do not end")).collect()
 }
 
