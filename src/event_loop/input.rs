@@ -12,7 +12,7 @@ use crate::command::args::{ArgRange, Args, BigArg};
 use crate::command::keyspec;
 use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
-use crate::net::connection::{Connection, Receiving};
+use crate::net::connection::Receiving;
 use crate::net::input::Input;
 use crate::observe::log;
 use crate::resp::error::ProtocolError;

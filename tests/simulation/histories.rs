@@ -104,11 +104,10 @@ impl Recorder {
 
     /// Takes a step. False if it has none to take.
     fn act(&mut self, rng: &mut Rng, net: &SimNet, step: u64) -> bool {
-        if rng.below(2) == 0 {
-            self.read(net, step) || self.send(rng, net, step)
-        } else {
-            self.send(rng, net, step) || self.read(net, step)
-        }
+        let reads_first = rng.below(2) == 0;
+        reads_first && self.read(net, step)
+            || self.send(rng, net, step)
+            || !reads_first && self.read(net, step)
     }
 
     /// True if it waits for nothing.
