@@ -23,6 +23,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(connection) = self.clients.get(index) else { return };
         let end = self.replies.bytes.len();
         match connection.segment {
+            // An empty one may stand behind what was cut off since.
+            Some((_, 0)) => connection.segment = Some((end, 0)),
             // Replies of others came between: the earlier ones move behind them.
             Some((start, len)) if start + len != end => {
                 self.replies.bytes.extend_from_within(start..start + len);

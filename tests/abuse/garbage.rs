@@ -1,8 +1,10 @@
 //! What is no request, or only a part of one.
 
-use std::io::Write;
+use std::io::{Read, Write};
 use std::net::Shutdown;
+use std::time::Duration;
 
+use ironring::base::rng::Rng;
 use ironring::base::slot::Slot;
 use ironring::txn::cores::SlotMap;
 
@@ -11,6 +13,9 @@ use super::{
     connect, expect, number, read_to_end, reset, resident, shown, wait_for_nobody, wait_until,
     with_servers,
 };
+
+/// How long a client of a mixture waits for the server.
+const UNREAD: Duration = Duration::from_millis(100);
 
 /// What is sent, and what comes before the server closes the connection.
 const BROKEN: &[(&[u8], &[u8])] = &[
@@ -65,7 +70,7 @@ fn a_broken_request_ends_its_connection() {
 #[test]
 fn random_bytes_harm_nobody() {
     with_servers(&[], |server| {
-        let mut random = ironring::base::rng::Rng::new(7);
+        let mut random = Rng::new(7);
         for round in 0..150 {
             let mut stream = connect(server);
             let alphabet: &[u8] = b"*$\r\n0123456789-PINGSETGET \"'\0\xff";
@@ -179,5 +184,65 @@ fn clients_that_vanish_leave_nothing_behind() {
         wait_until("memory is given back", || {
             number(server, "memory", "used_memory") < used + (2 << 20)
         });
+    });
+}
+
+/// Commands of every way of running: at home, where the key is, with loans, on all cores; among
+/// them such as change sessions, stop writers and kill clients.
+fn random_pipeline(random: &mut Rng) -> Vec<u8> {
+    let keys = keys();
+    let mut bytes = Vec::new();
+    for _ in 0..random.below(150) {
+        let key = &keys[random.below(4) as usize];
+        let value = "x".repeat(random.below(40_000) as usize);
+        let victim = random.below(900).to_string();
+        bytes.extend(match random.below(14) {
+            0 => encode(&["GET", key]),
+            1 => encode(&["SET", key, &value]),
+            2 => encode(&["MGET", &keys[0], &keys[1], &keys[2], &keys[3]]),
+            3 => encode(&["CLIENT", "LIST"]),
+            4 => encode(&["CLIENT", "KILL", "ID", &victim]),
+            5 => encode(&["INFO"]),
+            6 => encode(&["DBSIZE"]),
+            7 => encode(&["CLIENT", "PAUSE", "2", "ALL"]),
+            8 => encode(&["RESET"]),
+            9 => encode(&["HELLO", "3"]),
+            10 => encode(&["CLIENT", "REPLY", ["ON", "OFF", "SKIP"][random.below(3) as usize]]),
+            11 => encode(&["APPEND", key, &value.repeat(5)]),
+            12 => encode(&["FLUSHALL"]),
+            _ => encode(&["PING"]),
+        });
+    }
+    if random.below(2) == 0 {
+        bytes.truncate(random.below(bytes.len() as u64 + 1) as usize);
+    }
+    bytes
+}
+
+#[test]
+fn no_mixture_of_commands_and_vanishing_clients_ends_the_server() {
+    const THREADS: u64 = 8;
+    with_servers(&[], |server| {
+        std::thread::scope(|scope| {
+            for seed in 0..THREADS {
+                scope.spawn(move || {
+                    let mut random = Rng::new(seed);
+                    for _ in 0..40 {
+                        let mut stream = connect(server);
+                        stream.set_write_timeout(Some(UNREAD)).expect("a deadline");
+                        stream.set_read_timeout(Some(UNREAD)).expect("a deadline");
+                        // Nobody reads all of it, and others may kill this client.
+                        let _ = stream.write_all(&random_pipeline(&mut random));
+                        match random.below(4) {
+                            0 => reset(stream),
+                            1 => drop(stream.shutdown(Shutdown::Write)),
+                            2 => while matches!(stream.read(&mut [0; 1 << 16]), Ok(1..)) {},
+                            _ => drop(stream),
+                        }
+                    }
+                });
+            }
+        });
+        wait_for_nobody(server);
     });
 }
