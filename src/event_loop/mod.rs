@@ -14,7 +14,7 @@ mod sabotage;
 mod stage;
 mod travel;
 
-use std::collections::HashMap;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -112,8 +112,8 @@ pub struct Core<R: Ring, C: Clock> {
     hung_up: Vec<u32>,
     /// Batches held by CLIENT PAUSE.
     paused: Vec<Box<Batch>>,
-    wholes: HashMap<u64, OpenWhole>,
-    tickets: HashMap<u64, Box<Batch>>,
+    wholes: BTreeMap<u64, OpenWhole>,
+    tickets: BTreeMap<u64, Box<Batch>>,
     last_number: u64,
     spare_batches: Vec<Box<Batch>>,
     cron: Cron,
@@ -147,8 +147,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             doomed: Vec::new(),
             hung_up: Vec::new(),
             paused: Vec::new(),
-            wholes: HashMap::new(),
-            tickets: HashMap::new(),
+            wholes: BTreeMap::new(),
+            tickets: BTreeMap::new(),
             last_number: 0,
             spare_batches: Vec::new(),
             cron: Cron::new(),
