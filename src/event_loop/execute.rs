@@ -225,7 +225,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut batch = self.new_batch(client)?;
         for staged in rest {
             match staged.item {
-                Item::Command { .. } => batch.push(self.stage.args(staged, &self.ring)),
+                Item::Command { id, .. } => batch.push(self.stage.args(staged, &self.ring), id),
                 Item::Broken(error) => {
                     // Nothing that came behind it counts.
                     batch.break_with(error);
@@ -325,8 +325,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
         let Core { worker, seat, map, .. } = self;
+        let id = batch.next_id();
         let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
-        let registered = worker.table.lookup(args);
+        let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
             batch.advance();
             return Next::Again;

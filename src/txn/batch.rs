@@ -19,6 +19,7 @@ pub const REPLY_BYTES_MAX: usize = 64 * 1024;
 /// One command of a batch.
 #[derive(Debug)]
 pub struct BatchCommand {
+    id: Option<u16>,
     first: usize,
     words: usize,
     big: Vec<BigArg>,
@@ -100,8 +101,8 @@ impl Batch {
         self.next = 0;
     }
 
-    /// Appends a command; its words are copied, large ones are shared.
-    pub fn push(&mut self, args: Args<'_>) {
+    /// Appends a command, which has this number in the table if it is known; its words are copied, large ones are shared.
+    pub fn push(&mut self, args: Args<'_>, id: Option<u16>) {
         let first = self.ranges.len();
         for word in args.iter_from(0) {
             let start = self.buffer.len() as u32;
@@ -110,12 +111,17 @@ impl Batch {
         }
         let share = |big: &BigArg| BigArg { index: big.index, value: big.value.clone() };
         let big = args.big().iter().map(share).collect();
-        self.commands.push(BatchCommand { first, words: args.len(), big });
+        self.commands.push(BatchCommand { id, first, words: args.len(), big });
     }
 
     /// The words of the next command. None when all have run.
     pub fn peek(&self) -> Option<Args<'_>> {
         (self.next < self.commands.len()).then(|| self.args(self.next))
+    }
+
+    /// The number of the next command in the table. None if nobody knows it.
+    pub fn next_id(&self) -> Option<u16> {
+        self.commands.get(self.next)?.id
     }
 
     /// The words of the next command, with what a handler may change meanwhile.
