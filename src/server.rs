@@ -23,7 +23,7 @@ use crate::config::{self, Config, Loaded};
 use crate::control::{ControlThread, Handle};
 use crate::dispatch::call::Identity;
 use crate::dispatch::table;
-use crate::event_loop::{Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
+use crate::event_loop::{self, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
@@ -101,7 +101,7 @@ fn serve(loaded: Loaded) -> ExitCode {
     let log_file = (!config.logfile.is_empty()).then(|| host::path(&config.logfile));
     let control = ControlThread::start(facts.clone(), event_fds.clone(), log_file);
     install_log(&control.handle(), facts.pid);
-    log::set_level(host::log_level(config.loglevel));
+    log::set_level(event_loop::log_level(config.loglevel));
     let unix_socket = config.unixsocket.clone();
     announce(&facts);
     let config = fit_open_files(config, cores);

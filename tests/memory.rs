@@ -126,7 +126,7 @@ fn a_new_key_allocates_its_entry() {
 fn growth_of_the_table_is_amortised() {
     const TURNS: usize = 100;
     /// New keys for each allocation of the table, at least.
-    const KEYS_PER_GROWTH: usize = 10;
+    const KEYS_PER_GROWTH: usize = 16;
     register_thread();
     let requests = (0..TURNS * CLIENTS).map(|at| numbered(&["SET", "key:{}", "value"], at * DEPTH));
     let mut core = Scripted::new(CLIENTS, requests.collect());

@@ -432,7 +432,8 @@ impl Table {
         let depth = self.segments[index].depth + 1;
         let bit = PREFIX_BITS - u32::from(depth);
         let old = std::mem::replace(&mut self.segments[index], Segment::new(depth));
-        let words: Vec<u64> = old.words().collect();
+        let mut words = Vec::with_capacity(old.count as usize);
+        words.extend(old.words());
         let next_expiry = old.next_expiry;
         // The halves take its pages.
         drop(old);

@@ -306,7 +306,8 @@ fn publish_partition(stats: &CoreStats, partition: &Partition) {
     }
 }
 
-fn log_level(configured: LogLevel) -> Level {
+/// The level of the log for a `loglevel`.
+pub fn log_level(configured: LogLevel) -> Level {
     match configured {
         LogLevel::Debug => Level::Debug,
         LogLevel::Verbose => Level::Verbose,

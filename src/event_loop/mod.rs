@@ -19,6 +19,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 pub use clients::Clients;
+pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
 #[doc(hidden)]
 pub use sabotage::Sabotage;
@@ -29,7 +30,7 @@ use crate::config::Config;
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::resp::reply::ReplyBuffer;
-use crate::ring::{Fd, Kind, Op, Ring, Token, Wait};
+use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
@@ -57,7 +58,7 @@ struct OpenWhole {
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.
 pub trait Control {
-    /// Writes the configuration file; `done` is told the outcome on the core that asked.
+    /// Writes the configuration file; `answer` tells the core that asked of the outcome.
     fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>);
     /// The next answer for `core`: the ticket, and what went wrong.
     fn answer(&self, core: usize) -> Option<(u64, Result<(), String>)>;
@@ -295,10 +296,5 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for core in 0..self.mail.cores() {
             self.mail.post(core, Message::Whole(id, job.clone()));
         }
-    }
-
-    /// A descriptor of a listener, for the start's log lines.
-    pub fn listener_fds(&self) -> Vec<Fd> {
-        self.listeners.iter().map(Listener::fd).collect()
     }
 }

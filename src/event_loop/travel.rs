@@ -12,7 +12,6 @@ use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
 use crate::config::Config;
 use crate::dispatch::table::Way;
-use crate::net::listener::Accepted;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
@@ -66,7 +65,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
-            Message::Accepted(accepted) => self.welcome(accepted),
+            Message::Accepted(accepted) => self.add_client(accepted),
             Message::WholeRequest(id, job) => self.sequence_whole(id, &job),
             Message::Whole(id, job) => {
                 let part = self.run_part(&job);
@@ -348,10 +347,5 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             connection.session.blocked = blocked;
         }
-    }
-
-    /// A client that another core has accepted for this one.
-    fn welcome(&mut self, accepted: Accepted) {
-        self.add_client(accepted);
     }
 }

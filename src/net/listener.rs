@@ -4,7 +4,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::{AsRawFd, IntoRawFd};
+use std::os::fd::AsRawFd;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
@@ -107,11 +107,6 @@ impl Listener {
             None
         };
         Accepted { fd, addr: shown(peer), laddr: shown(local), unix, refusal }
-    }
-
-    /// Gives the descriptor away.
-    pub fn into_fd(self) -> Fd {
-        self.socket.into_raw_fd()
     }
 }
 

@@ -11,8 +11,6 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::config::Host;
-use crate::config::choices::LogLevel;
-use crate::observe::log::Level;
 
 /// Months as the log prints them.
 const MONTHS: [&str; 12] =
@@ -118,17 +116,6 @@ pub(super) fn cpu_quota() -> Option<usize> {
 pub(super) fn random_bytes(bytes: &mut [u8]) {
     let mut source = std::fs::File::open("/dev/urandom").expect("/dev/urandom is there");
     source.read_exact(bytes).expect("/dev/urandom never ends");
-}
-
-/// The level of the log.
-pub(super) fn log_level(configured: LogLevel) -> Level {
-    match configured {
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Verbose => Level::Verbose,
-        LogLevel::Notice => Level::Notice,
-        LogLevel::Warning => Level::Warning,
-        LogLevel::Nothing => Level::Nothing,
-    }
 }
 
 /// The time as log lines begin with it: `22 Nov 2026 14:23:05.123`, in UTC.

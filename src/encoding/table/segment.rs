@@ -306,15 +306,24 @@ impl Segment {
 
     /// Re-places all words in so many pages, from their fingerprints alone.
     pub(super) fn rebuild(&mut self, pages: usize) {
-        let mut words = Vec::with_capacity(self.count as usize);
-        words.extend(self.words());
+        // All but the segments that cannot be split any more fit on the stack.
+        let mut near = [0; BUCKETS_MAX * LANES];
+        let mut far = Vec::new();
+        let count = self.count as usize;
+        let words = if count <= near.len() {
+            near.iter_mut().zip(self.words()).for_each(|(kept, word)| *kept = word);
+            &near[..count]
+        } else {
+            far.extend(self.words());
+            &far[..]
+        };
         for at in 0..self.buckets() {
             *self.bucket_mut(at) = Bucket::EMPTY;
         }
         self.set_pages(pages);
         self.count = 0;
         for word in words {
-            self.place(word);
+            self.place(*word);
         }
     }
 
