@@ -8,11 +8,12 @@ pub mod algebra;
 #[cfg(test)]
 mod tests;
 
+use super::WrongType;
 use super::place::{Collection, Place};
 use super::value::{Packing, Value, ValueRef};
-use super::WrongType;
 use crate::base::rng::Rng;
-use crate::encoding::dict::{self, Dict};
+use crate::base::siphash::HashKey;
+use crate::encoding::dict::Dict;
 use crate::encoding::intset::{self, IntSet};
 use crate::encoding::listpack::{self, Element, INT_TEXT_MAX, Listpack};
 
@@ -25,16 +26,11 @@ pub struct Limits {
     pub listpack_entries: usize,
     /// Bytes of the longest member of a listpack.
     pub listpack_value: usize,
+    /// What the members of a table are hashed with.
+    pub hash_key: HashKey,
 }
 
 impl Limits {
-    /// A set keeps its form.
-    const NONE: Limits = Limits {
-        intset_entries: usize::MAX,
-        listpack_entries: usize::MAX,
-        listpack_value: usize::MAX,
-    };
-
     /// How a set of `members` members begins, the first of which is `first`.
     #[inline]
     pub fn packing(&self, first: Element<'_>, members: usize) -> Packing {
@@ -99,14 +95,25 @@ impl<'a> SetRef<'a> {
         }
     }
 
-    /// The members, in no order that means anything but in an intset, where they ascend.
+    /// Shows the members until `show` returns false; in no order that means anything but in an intset,
+    /// where they ascend.
     #[inline]
-    pub fn iter(self) -> Members<'a> {
+    pub fn visit(self, mut show: impl FnMut(Element<'a>) -> bool) {
+        // One loop for each form, so that none asks for it again with each member.
         match self {
-            SetRef::Ints(set) => Members::Ints(set, 0),
-            SetRef::Pack(pack) => Members::Pack(pack.iter()),
-            SetRef::Table(dict) => Members::Table(dict.iter()),
+            SetRef::Ints(set) => drop(set.iter().all(|value| show(Element::Int(value)))),
+            SetRef::Pack(pack) => drop(pack.iter().all(show)),
+            SetRef::Table(dict) => drop(dict.iter().all(|one| show(Element::Str(one.field)))),
         }
+    }
+
+    /// Shows all members, in the same order as `visit`.
+    #[inline]
+    pub fn for_each(self, mut show: impl FnMut(Element<'a>)) {
+        self.visit(|member| {
+            show(member);
+            true
+        });
     }
 
     /// A member, each with the same probability. None without members.
@@ -115,72 +122,33 @@ impl<'a> SetRef<'a> {
             SetRef::Ints(set) => set.random(rng.next_u64()).map(Element::Int),
             SetRef::Pack(pack) if pack.is_empty() => None,
             SetRef::Pack(pack) => pack.at(rng.below(pack.len() as u64) as i64),
-            SetRef::Table(dict) => dict.random(|| rng.next_u64()).map(Element::Str),
+            SetRef::Table(dict) => dict.random(rng).map(|one| Element::Str(one.field)),
         }
     }
 
     /// Gives `count` different members by chance; all, where there are no more.
     pub fn sample(self, count: usize, rng: &mut Rng, mut emit: impl FnMut(Element<'a>)) {
-        let len = self.len();
-        let sparse = match self {
-            SetRef::Table(dict) if count <= len / SPARSE => dict,
-            _ => {
-                return choose(self.iter(), len, count, rng, |member, chosen| {
-                    if chosen {
-                        emit(member);
-                    }
-                });
+        match self {
+            SetRef::Table(dict) => {
+                dict.sample(count, rng).iter().for_each(|one| emit(Element::Str(one.field)));
             }
-        };
-        let mut given = Dict::new();
-        while given.len() < count {
-            let Some(member) = sparse.random(|| rng.next_u64()) else { return };
-            if given.insert(member) {
-                emit(Element::Str(member));
-            }
+            packed => choose(packed, count, rng, |member, chosen| {
+                if chosen {
+                    emit(member);
+                }
+            }),
         }
     }
 
     /// One step of SSCAN: gives at least `count` members where there are so many near; all of a set
     /// that is no table. Returns the next cursor; 0 begins and ends.
-    pub fn scan(self, cursor: u64, count: usize, mut emit: impl FnMut(Element<'a>)) -> u64 {
+    pub fn scan(self, cursor: u64, count: usize, mut emit: impl FnMut(Element<'_>)) -> u64 {
         match self {
-            SetRef::Table(dict) => {
-                dict.scan(cursor, count, |member| emit(Element::Str(member)))
-            }
+            SetRef::Table(dict) => dict.scan(cursor, count, |one| emit(Element::Str(one.field))),
             packed => {
-                packed.iter().for_each(emit);
+                packed.for_each(emit);
                 0
             }
-        }
-    }
-}
-
-/// The members of a set.
-pub enum Members<'a> {
-    /// Of an intset, from an index on.
-    Ints(IntSet<'a>, usize),
-    /// Of a listpack.
-    Pack(listpack::Iter<'a>),
-    /// Of a table.
-    Table(dict::Iter<'a>),
-}
-
-impl<'a> Iterator for Members<'a> {
-    type Item = Element<'a>;
-
-    #[inline]
-    fn next(&mut self) -> Option<Element<'a>> {
-        match self {
-            Members::Ints(set, index) => {
-                if *index == set.len() {
-                    return None;
-                }
-                *index += 1;
-                Some(Element::Int(set.get(*index - 1)))
-            }
-            Members::Pack(members) => members.next(),
-            Members::Table(members) => members.next().map(Element::Str),
         }
     }
 }
@@ -212,7 +180,7 @@ impl<'p, P: Place> SetMut<'p, P> {
             SetRef::Table(_) => return,
         };
         if members > limit {
-            self.make_table();
+            self.make_table(limits.hash_key);
         }
     }
 
@@ -220,18 +188,22 @@ impl<'p, P: Place> SetMut<'p, P> {
     #[inline]
     pub fn add(&mut self, member: Element<'_>, limits: &Limits) -> bool {
         if let Some(Value::Set(dict)) = self.0.boxed_mut() {
-            return dict.insert(member.to_bytes(&mut [0; INT_TEXT_MAX]));
+            return dict.insert_if_absent(member.to_bytes(&mut [0; INT_TEXT_MAX]), &[]);
         }
         match (self.view(), member.to_int()) {
             (SetRef::Ints(_), Some(value)) => {
                 let added = intset::add(self.0, value);
                 if added && IntSet::of(self.0.bytes()).len() > intset_max(limits) {
-                    self.make_table();
+                    self.make_table(limits.hash_key);
                 }
                 added
             }
             (SetRef::Ints(set), None) => {
-                self.leave_intset(holds_strings(set, member, limits));
+                if holds_strings(set, member, limits) {
+                    self.make_listpack();
+                } else {
+                    self.make_table(limits.hash_key);
+                }
                 self.add_new(member, limits);
                 true
             }
@@ -256,7 +228,7 @@ impl<'p, P: Place> SetMut<'p, P> {
             if fits {
                 return listpack::append(self.0, [canonical(member)]);
             }
-            self.make_table();
+            self.make_table(limits.hash_key);
         }
         self.add(member, limits);
     }
@@ -283,7 +255,7 @@ impl<'p, P: Place> SetMut<'p, P> {
     /// Removes a member, each with the same probability, and shows it. Nothing without members.
     pub fn pop(&mut self, rng: &mut Rng, take: impl FnOnce(Element<'_>)) {
         if let Some(Value::Set(dict)) = self.0.boxed_mut() {
-            if let Some(member) = dict.pop_random(|| rng.next_u64()) {
+            if let Some(member) = dict.pop_random(rng) {
                 take(Element::Str(&member));
             }
             return;
@@ -321,36 +293,45 @@ impl<'p, P: Place> SetMut<'p, P> {
         let len = self.view().len();
         assert!(count < len, "taking all is deleting the key");
         let few_left = (len - count).saturating_mul(FEW) <= count;
-        if self.0.boxed_mut().is_some() && !few_left {
-            (0..count).for_each(|_| self.pop(rng, &mut take));
-            return None;
-        }
         if let Some(Value::Set(dict)) = self.0.boxed_mut() {
-            let mut old = std::mem::take(dict);
-            let mut left = Collection::empty(Packing::Set);
-            for _ in count..len {
-                if let Some(member) = old.pop_random(|| rng.next_u64()) {
-                    SetMut(&mut left).add_new(Element::Str(&member), limits);
+            if !few_left {
+                for _ in 0..count {
+                    self.pop(rng, &mut take);
                 }
+                return None;
             }
-            old.iter().for_each(|member| take(Element::Str(member)));
+            let mut old = std::mem::replace(dict, Dict::new(limits.hash_key));
+            let mut left = Collection::empty(Packing::Set);
+            while let Some(member) = (old.len() > count).then(|| old.pop_random(rng)).flatten() {
+                SetMut(&mut left).add_new(Element::Str(&member), limits);
+            }
+            old.iter().for_each(|one| take(Element::Str(one.field)));
             self.0.put(left);
             return Some(Box::new(Value::Set(old)));
         }
-        let limits = if few_left { limits } else { &Limits::NONE };
-        let mut left = match self.view() {
-            SetRef::Ints(_) => Collection::empty(Packing::IntSet),
-            _ => Collection::empty(Packing::Set),
-        };
-        choose(self.view().iter(), len, count, rng, |member, chosen| {
+        let mut left = Collection::empty(match self.view() {
+            SetRef::Ints(_) => Packing::IntSet,
+            _ => Packing::Set,
+        });
+        choose(self.view(), count, rng, |member, chosen| {
             if chosen {
                 take(member);
-            } else {
+            } else if few_left {
                 SetMut(&mut left).add_new(member, limits);
+            } else {
+                SetMut(&mut left).append(member);
             }
         });
         self.0.put(left);
         None
+    }
+
+    /// Adds a member that is known not to be there to a packed set, whatever its limits.
+    fn append(&mut self, member: Element<'_>) {
+        match (self.view(), member) {
+            (SetRef::Ints(_), Element::Int(value)) => drop(intset::add(self.0, value)),
+            _ => listpack::append(self.0, [member]),
+        }
     }
 
     /// Makes a set of integers an intset, if it is no longer than one may be. Every member spells an
@@ -361,29 +342,26 @@ impl<'p, P: Place> SetMut<'p, P> {
             return;
         }
         let mut ints = Packing::IntSet.empty().to_vec();
-        for member in view.iter() {
+        view.for_each(|member| {
             let value = member.to_int().expect("every member spells an integer");
             intset::add(&mut ints, value);
-        }
+        });
         self.0.put(Collection::Packed(Packing::IntSet, ints));
     }
 
-    /// A string is about to be added to an intset, which becomes a listpack, or else a table.
-    fn leave_intset(&mut self, to_listpack: bool) {
-        if !to_listpack {
-            return self.make_table();
-        }
+    /// Turns the set into a listpack.
+    fn make_listpack(&mut self) {
         let mut pack = Packing::Set.empty().to_vec();
-        listpack::extend(&mut pack, self.view().iter());
+        self.view().for_each(|member| listpack::append(&mut pack, [member]));
         self.0.put(Collection::Packed(Packing::Set, pack));
     }
 
     /// Turns the set into a table.
-    fn make_table(&mut self) {
-        let mut dict = Dict::new();
-        for member in self.view().iter() {
-            dict.insert(member.to_bytes(&mut [0; INT_TEXT_MAX]));
-        }
+    fn make_table(&mut self, hash_key: HashKey) {
+        let mut dict = Dict::new(hash_key);
+        self.view().for_each(|member| {
+            dict.insert_if_absent(member.to_bytes(&mut [0; INT_TEXT_MAX]), &[]);
+        });
         self.0.put(Collection::Boxed(Box::new(Value::Set(dict))));
     }
 }
@@ -391,32 +369,30 @@ impl<'p, P: Place> SetMut<'p, P> {
 /// True if a listpack may hold the integers and one string more. Source: a stock server looks only at
 /// the extremes, as no integer between them is longer.
 fn holds_strings(set: IntSet<'_>, member: Element<'_>, limits: &Limits) -> bool {
-    let extremes = [set.min(), set.max()].map(|extreme| extreme.map(Element::Int));
-    let widest = |measure: fn(Element<'_>) -> usize| {
-        extremes.iter().flatten().map(|extreme| measure(*extreme)).max().unwrap_or(0)
-    };
+    let extremes = || [set.min(), set.max()].into_iter().flatten().map(Element::Int);
+    let text_len = extremes().map(Element::text_len).max().unwrap_or(0);
+    let size = extremes().map(Element::size).max().unwrap_or(0);
     let len = member.text_len();
     set.len() < limits.listpack_entries
-        && len.max(widest(Element::text_len)) <= limits.listpack_value
-        && listpack::may_grow(widest(Element::size).saturating_mul(set.len()), len)
+        && len.max(text_len) <= limits.listpack_value
+        && listpack::may_grow(size.saturating_mul(set.len()), len)
 }
 
 /// Shows every member with whether it is one of `count` that chance chose, each choice with the same
 /// probability. Source: Knuth, "Seminumerical Algorithms", 3.4.2, algorithm S.
 fn choose<'a>(
-    members: Members<'a>,
-    len: usize,
+    set: SetRef<'a>,
     count: usize,
     rng: &mut Rng,
     mut show: impl FnMut(Element<'a>, bool),
 ) {
-    let (mut left, mut wanted) = (len as u64, count as u64);
-    for member in members {
+    let (mut left, mut wanted) = (set.len() as u64, count as u64);
+    set.for_each(|member| {
         let chosen = wanted >= left || rng.below(left) < wanted;
         left -= 1;
         wanted -= u64::from(chosen);
         show(member, chosen);
-    }
+    });
 }
 
 /// Where a member is in a listpack.
@@ -445,7 +421,5 @@ fn intset_max(limits: &Limits) -> usize {
     limits.intset_entries.min(intset::MEMBERS_MAX)
 }
 
-/// Where fewer than one in so many members of a table is wanted, drawing is faster than a walk.
-const SPARSE: usize = 3;
 /// Where fewer than one in so many is left behind, moving those is faster than drawing the others.
 const FEW: usize = 5;

@@ -23,11 +23,7 @@ pub fn intersect<'a>(sets: &mut [SetRef<'a>], mut show: impl FnMut(Element<'a>) 
         }
         return;
     }
-    for member in smallest.iter() {
-        if others.iter().all(|set| set.contains(member)) && !show(member) {
-            return;
-        }
-    }
+    smallest.visit(|member| !others.iter().all(|set| set.contains(member)) || show(member));
 }
 
 /// What the ascending members of an intset are looked up in.
@@ -67,8 +63,7 @@ impl Intersection {
             Some(SetRef::Ints(_)) => Packing::IntSet,
             _ => Packing::Set,
         };
-        let mut result =
-            Intersection { members: Collection::empty(packing), only_integers: true };
+        let mut result = Intersection { members: Collection::empty(packing), only_integers: true };
         intersect(sets, |member| {
             result.only_integers = result.only_integers && member.to_int().is_some();
             changing(&mut result.members).add_new(member, limits);
@@ -93,23 +88,23 @@ pub fn union(sets: &[SetRef<'_>], limits: &Limits) -> Collection {
 
 /// All members of all sets, for a reply: in a table, if not all of them are integers in intsets.
 pub fn union_once(sets: &[SetRef<'_>], limits: &Limits) -> Collection {
-    unite(sets, once(sets), limits)
+    unite(sets, once(sets, limits), limits)
 }
 
 fn unite(sets: &[SetRef<'_>], mut result: Collection, limits: &Limits) -> Collection {
     let mut target = changing(&mut result);
     for set in sets {
-        set.iter().for_each(|member| drop(target.add(member, limits)));
+        set.for_each(|member| drop(target.add(member, limits)));
     }
     result
 }
 
 /// Where the members of a result are collected that is not stored.
-fn once(sets: &[SetRef<'_>]) -> Collection {
+fn once(sets: &[SetRef<'_>], limits: &Limits) -> Collection {
     if sets.iter().all(|set| matches!(set, SetRef::Ints(_))) {
         Collection::empty(Packing::IntSet)
     } else {
-        Collection::Boxed(Box::new(Value::Set(Dict::new())))
+        Collection::Boxed(Box::new(Value::Set(Dict::new(limits.hash_key))))
     }
 }
 
@@ -139,19 +134,15 @@ pub fn subtract<'a>(
 ) {
     // Large sets first: a member is most likely to be found there.
     others.sort_by_key(|set| std::cmp::Reverse(set.len()));
-    for member in first.iter() {
+    first.for_each(|member| {
         if !others.iter().any(|set| set.contains(member)) {
             show(member);
         }
-    }
+    });
 }
 
 /// The members of `first` that none of `others` has, in the form in which they are stored.
-pub fn difference(
-    first: SetRef<'_>,
-    others: &mut [SetRef<'_>],
-    limits: &Limits,
-) -> Collection {
+pub fn difference(first: SetRef<'_>, others: &mut [SetRef<'_>], limits: &Limits) -> Collection {
     let mut result = Collection::empty(Packing::IntSet);
     match way(first, others) {
         Way::LookUp => {
@@ -164,12 +155,8 @@ pub fn difference(
 }
 
 /// What is left of `first` without the members of `others`, for a reply.
-pub fn difference_once(
-    first: SetRef<'_>,
-    others: &[SetRef<'_>],
-    limits: &Limits,
-) -> Collection {
-    let start = once(&[&[first], others].concat());
+pub fn difference_once(first: SetRef<'_>, others: &[SetRef<'_>], limits: &Limits) -> Collection {
+    let start = once(&[&[first], others].concat(), limits);
     take_out(first, others, start, limits)
 }
 
@@ -180,13 +167,9 @@ fn take_out(
     limits: &Limits,
 ) -> Collection {
     let mut target = changing(&mut result);
-    for member in first.iter() {
-        target.add_new(member, limits);
-    }
+    first.for_each(|member| target.add_new(member, limits));
     for set in others {
-        for member in set.iter() {
-            target.remove(member);
-        }
+        set.for_each(|member| drop(target.remove(member)));
         if target.view().is_empty() {
             break;
         }
