@@ -1,3 +1,4 @@
 //! How data lies in memory. Invariant: layouts only; no clock, no I/O, no Redis command.
 
+pub mod dict;
 pub mod table;
