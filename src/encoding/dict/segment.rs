@@ -255,9 +255,10 @@ impl Segment {
         let parts = self.parts(start);
         let tag = self.blob[at];
         let content = self.blob[parts.body..parts.end()].to_vec();
-        let head = match parts.outside {
-            true => Head::outside(parts.name, expiry),
-            false => Head::inside(parts.name, parts.value, expiry),
+        let head = if parts.outside {
+            Head::outside(parts.name, expiry)
+        } else {
+            Head::inside(parts.name, parts.value, expiry)
         };
         self.unlink(at);
         self.link(tag, [head.bytes(), &content, b""]);

@@ -160,20 +160,23 @@ fn take_step(dict: &mut Dict, model: &mut Model, step: &Step) {
 }
 
 proptest! {
-    #![proptest_config(Config::with_cases(48))]
+    #![proptest_config(Config::with_cases(24))]
 
     #[test]
     fn it_holds_what_a_map_would(steps in steps()) {
         let mut dict = Dict::new(KEY);
         let mut model = Model::new();
         let mut clones = Vec::new();
-        for step in &steps {
+        for (number, step) in steps.iter().enumerate() {
             take_step(&mut dict, &mut model, step);
-            dict.check();
+            if number % 8 == 0 {
+                dict.check();
+            }
             if matches!(step, Step::Clone) {
                 clones.push((dict.clone(), model.clone()));
             }
         }
+        dict.check();
         prop_assert_eq!(&dict.content(), &model);
         for (n, (value, expiry)) in &model {
             let element = dict.get(n).expect("it is in the model");
@@ -233,33 +236,33 @@ proptest! {
 
 #[test]
 fn elements_that_share_most_of_their_position_do_not_pile_up() {
-    let alike = |n: &u64| position(KEY.hash(&n.to_be_bytes())) >> 36 == 7;
+    let alike = |n: &u64| position(KEY.hash(&n.to_be_bytes())) >> 38 == 7;
     let mut dict = Dict::new(KEY);
-    for n in (0..8_000_000u64).filter(alike) {
+    for n in (0..1_000_000u64).filter(alike) {
         dict.insert(&n.to_be_bytes(), b"", None);
     }
-    assert!(dict.len() > 1500);
+    assert!(dict.len() > 800);
     dict.check();
     assert!(dict.shape().segments >= dict.len() / COUNT_MAX);
 }
 
 #[test]
 fn memory_is_dense_and_comes_back() {
-    let mut dict = dict_of(0..100_000);
+    let mut dict = dict_of(0..30_000);
     // Eight and 16 bytes, three of the index, two of lengths.
     assert!(dict.bytes() < 36 * dict.len(), "{} bytes a field", dict.bytes() / dict.len());
-    for n in 0..99_000u64 {
+    for n in 0..29_000u64 {
         dict.remove(&n.to_be_bytes());
     }
     dict.check();
     assert!(dict.bytes() < 60 * dict.len(), "{} bytes a field", dict.bytes() / dict.len());
 
     let mut set = Dict::new(KEY);
-    for n in 0..100_000u64 {
+    for n in 0..30_000u64 {
         set.insert(format!("member:{n:09}").as_bytes(), b"", None);
     }
     assert!(set.bytes() < 25 * set.len(), "{} bytes a member", set.bytes() / set.len());
-    (0..100_000u64).for_each(|n| assert!(set.remove(format!("member:{n:09}").as_bytes())));
+    (0..30_000u64).for_each(|n| assert!(set.remove(format!("member:{n:09}").as_bytes())));
     assert_eq!(set.bytes() - set.pages.capacity() * 16, 0);
 }
 
