@@ -94,7 +94,9 @@ pub fn union_once(sets: &[SetRef<'_>], limits: &Limits) -> Collection {
 fn unite(sets: &[SetRef<'_>], mut result: Collection, limits: &Limits) -> Collection {
     let mut target = changing(&mut result);
     for set in sets {
-        set.for_each(|member| drop(target.add(member, limits)));
+        set.for_each(|member| {
+            target.add(member, limits);
+        });
     }
     result
 }
@@ -169,7 +171,9 @@ fn take_out(
     let mut target = changing(&mut result);
     first.for_each(|member| target.add_new(member, limits));
     for set in others {
-        set.for_each(|member| drop(target.remove(member)));
+        set.for_each(|member| {
+            target.remove(member);
+        });
         if target.view().is_empty() {
             break;
         }
