@@ -298,6 +298,7 @@ fn start_cores(
     let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
     let ring_fds = Arc::new(Mutex::new(vec![Ok(-1); cores]));
     let barrier = Arc::new(Barrier::new(cores + 1));
+    let users = table::table().first_users(config);
     let mut threads = Threads::new();
     for (core, ends) in mailboxes(cores).into_iter().enumerate() {
         let mail = Mail::new(core, ends.senders, ends.receivers, parked.clone());
@@ -305,6 +306,7 @@ fn start_cores(
         let identity = Identity {
             core,
             config: config.clone(),
+            users: users.clone(),
             server: facts.clone(),
             hasher,
             rng: Rng::new(half(0) ^ half(8) ^ core as u64),

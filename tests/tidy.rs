@@ -60,7 +60,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("control", &["config", "observe", "base", "persist", "replication", "cluster"]),
 ];
 
-const ABOVE_COMMAND: &[&str] = &["command", "client", "store", "resp", "base", "config", "observe"];
+const ABOVE_COMMAND: &[&str] =
+    &["command", "acl", "client", "store", "resp", "base", "config", "observe"];
 
 /// Modules that join everything.
 const JOINING: &[&str] = &["server", "main", "lib"];

@@ -84,6 +84,8 @@ pub struct Denial {
     pub username: Vec<u8>,
     /// When.
     pub time: Millis,
+    /// The full name of the command that was sent.
+    pub command: &'static str,
     /// The client's line in CLIENT LIST; written at its home.
     pub client: Vec<u8>,
 }
@@ -159,6 +161,7 @@ mod tests {
             object: object.to_vec(),
             username: b"alice".to_vec(),
             time: Millis(time),
+            command: "get",
             client: Vec::new(),
         }
     }

@@ -6,11 +6,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::catalog::CommandTable;
+use super::Args;
+use super::catalog::{CommandTable, Listed};
 use super::effects::{Effects, EventClass};
 use super::error::CommandError;
+use super::permission::{self, Asked};
 use super::suspension::Suspension;
 use super::whole::Switches;
+use crate::acl::{Denial, Users};
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
@@ -126,6 +129,10 @@ pub struct Context<'a> {
     pub replaced: &'a mut Vec<Box<Value>>,
     /// What the command waits for, if it has to.
     pub suspension: &'a mut Option<Suspension>,
+    /// The command that runs.
+    pub command: Listed,
+    /// Every user.
+    pub users: &'a Users,
 }
 
 impl Context<'_> {
@@ -138,6 +145,14 @@ impl Context<'_> {
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
     pub fn suspend(&mut self, suspension: Suspension) {
         *self.suspension = Some(suspension);
+    }
+
+    /// True if the client's user may read keys that the request does not name: SORT's BY and GET.
+    pub fn may_read_all_keys(&self, args: Args<'_>) -> bool {
+        let databases = self.config.databases;
+        let asked = Asked { command: self.command, args, db: self.session.db, databases };
+        let named = self.users.get(self.session.user);
+        named.is_some_and(|one| permission::may_read_all_keys(self.users, &one.user, &asked))
     }
 
     /// False for a key whose partition is not here: only where a command that waits for several keys
@@ -436,6 +451,10 @@ pub struct SessionContext<'a> {
     pub switches: &'a Switches,
     /// All commands.
     pub table: &'a dyn CommandTable,
+    /// Every user.
+    pub users: &'a Arc<Users>,
+    /// A login that failed, for the log.
+    pub denial: &'a mut Option<Box<Denial>>,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.

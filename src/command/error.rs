@@ -76,6 +76,11 @@ pub enum CommandError {
     PackedThreshold,
     NoMemoryForTable,
     OutOfRangeDatabase,
+    UsernameBlanks,
+    DefaultUserStays,
+    PasswordBits,
+    NoAclFile,
+    AclNotSaved,
 }
 
 impl CommandError {
@@ -172,6 +177,17 @@ impl CommandError {
             }
             Self::NoMemoryForTable => "ERR OOM in dictTryExpand",
             Self::OutOfRangeDatabase => "ERR Out of range database",
+            Self::UsernameBlanks => "ERR Usernames can't contain spaces or null characters",
+            Self::DefaultUserStays => "ERR The 'default' user cannot be removed",
+            Self::PasswordBits => {
+                "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096"
+            }
+            Self::NoAclFile => {
+                "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration."
+            }
+            Self::AclNotSaved => {
+                "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
+            }
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

@@ -30,6 +30,7 @@ pub const ALL: &[&[Command]] = &[
     generic::scan::COMMANDS,
     generic::object::COMMANDS,
     keyspace::COMMANDS,
+    server::acl::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,

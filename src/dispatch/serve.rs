@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::call::Worker;
 use super::table::Registered;
+use crate::acl::Denial;
 use crate::base::claim::Refused;
 use crate::base::slot::Slot;
 use crate::client::{ReplyMode, SessionFacts};
@@ -31,6 +32,8 @@ pub struct Served {
     pub reply_mode: ReplyMode,
     /// The full name of the command.
     pub full_name: &'static str,
+    /// What its user may do no more, if that is what ended it.
+    pub denial: Option<Box<Denial>>,
     /// When it was served.
     pub time: crate::base::time::Millis,
 }
@@ -179,16 +182,20 @@ impl Worker {
         let mut facts = waiter.facts;
         let mut replies = ReplyBuffer::default();
         self.hint(None);
-        let keyspace = keyspace.reborrow();
-        if self.run(keyspace, &mut facts, registered, args, &mut replies).is_some() {
-            return false;
+        // Its permissions may have changed while it waited.
+        if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
+            let keyspace = keyspace.reborrow();
+            if self.run(keyspace, &mut facts, registered, args, &mut replies).is_some() {
+                return false;
+            }
+            ready.extend(self.effects.take_keys());
         }
-        ready.extend(self.effects.take_keys());
         self.served.push(Served {
             waiter: waiter.clone(),
             replies,
             reply_mode: facts.reply_mode,
             full_name: registered.full_name,
+            denial: self.denial.take(),
             time: self.now,
         });
         true

@@ -176,6 +176,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
+            self.report_denial(client);
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
@@ -217,6 +218,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let session = &mut connection.session;
                 let request = worker.session(session, held, registered, args, replies);
                 connection.closing |= connection.session.close_after_reply;
+                self.report_denial(client);
                 match request {
                     None => {}
                     Some(Request::Shutdown) => self.control.shut_down(),
@@ -369,7 +371,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
         let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
-            batch.advance();
+            batch.refused(worker.denial.take());
             return Next::Again;
         }
         let Some(registered) = registered else { return Next::Home };
@@ -423,7 +425,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let Some((args, facts, replies)) = batch.peek_split() else { break };
                 let registered = worker.table.lookup(args);
                 if worker.refuse(registered, args, facts, replies) {
-                    batch.advance();
+                    batch.refused(worker.denial.take());
                     continue;
                 }
                 let Some(registered) = registered else { break };

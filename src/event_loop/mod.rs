@@ -11,6 +11,7 @@ mod execute;
 mod input;
 mod mail;
 mod output;
+mod refusals;
 mod sabotage;
 mod stage;
 mod travel;
@@ -25,6 +26,7 @@ pub use mail::{MAILBOX_CAPACITY, Mail, Message};
 #[doc(hidden)]
 pub use sabotage::Sabotage;
 
+use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
 use crate::command::whole::{Job, Part};
 use crate::config::Config;
@@ -124,6 +126,8 @@ pub struct Core<R: Ring, C: Clock> {
     spare_replies: ReplyBuffer,
     last_number: u64,
     spare_batches: Vec<Box<Batch>>,
+    /// The log of refusals; that of one core alone is used.
+    acl_log: Log,
     cron: Cron,
     may_spin: bool,
     sabotage: Sabotage,
@@ -162,6 +166,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             spare_replies: ReplyBuffer::default(),
             last_number: 0,
             spare_batches: Vec::new(),
+            acl_log: Log::default(),
             cron: Cron::new(),
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,

@@ -79,6 +79,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
             Message::Served(served) => self.served(served),
             Message::Forget(waiter) => self.forget(waiter),
+            Message::Denied(denial) => self.file_denial(denial),
         }
     }
 
@@ -167,6 +168,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !batch.last_command.is_empty() {
             connection.session.last_command = std::mem::take(&mut batch.last_command);
         }
+        for denial in std::mem::take(&mut batch.denials) {
+            self.report(batch.client, Box::new(denial));
+        }
         if !batch.replies.is_empty() {
             self.begin_segment(batch.client);
             self.replies.append_from(&batch.replies, 0);
@@ -220,6 +224,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if worker.refuse(registered, args, facts, replies) {
             connection.session.facts.reply_mode = facts.reply_mode;
             batch.advance();
+            self.report_denial(client);
             return Some(batch);
         }
         let registered = registered?;
@@ -243,6 +248,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.dirty.push(client);
             batch.abandon();
         }
+        self.report_denial(client);
         self.answer_request(batch, request)
     }
 
@@ -280,17 +286,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn run_part(&mut self, job: &Job) -> Part {
         self.publish_gauges();
-        let before = self.worker.config.clone();
+        let before = (self.worker.config.clone(), self.worker.users.clone());
         let worker = &mut self.worker;
         let part = job(&mut CoreView {
             core: worker.core,
             clients: &mut self.clients,
             config: &mut worker.config,
+            users: &mut worker.users,
+            acl_log: &mut self.acl_log,
             stats: &worker.stats,
             switches: &mut worker.switches,
             now: worker.now,
         });
-        if !Arc::ptr_eq(&before, &worker.config) {
+        if !Arc::ptr_eq(&before.1, &worker.users) {
+            worker.users_changed();
+        }
+        if !Arc::ptr_eq(&before.0, &worker.config) {
             self.config_changed();
         }
         self.doomed.append(&mut self.clients.doomed);

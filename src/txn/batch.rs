@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::acl::Denial;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
 use crate::command::OnTimeout;
@@ -70,6 +71,8 @@ pub struct Batch {
     pub last_command: &'static str,
     /// What its next command waits for.
     pub blocked: Option<Blocked>,
+    /// Commands that its user may not run, to be told to the log from its home.
+    pub denials: Vec<Denial>,
     alive: Arc<AtomicBool>,
     buffer: Vec<u8>,
     ranges: Vec<ArgRange>,
@@ -95,6 +98,7 @@ impl Batch {
             ran_count: 0,
             last_command: "",
             blocked: None,
+            denials: Vec::new(),
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
@@ -116,6 +120,7 @@ impl Batch {
         (self.facts, self.alive) = (facts, alive);
         (self.ran_count, self.last_command, self.next) = (0, "", 0);
         self.blocked = None;
+        self.denials.clear();
         self.broken = None;
     }
 
@@ -199,6 +204,12 @@ impl Batch {
     pub fn ran(&mut self, full_name: &'static str) {
         self.ran_count += 1;
         self.last_command = full_name;
+        self.advance();
+    }
+
+    /// The next command was refused; for want of permissions, if `denial` says so.
+    pub fn refused(&mut self, denial: Option<Box<Denial>>) {
+        self.denials.extend(denial.map(|denial| *denial));
         self.advance();
     }
 
