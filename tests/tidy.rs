@@ -57,7 +57,8 @@ const EDGES: &[(&str, &[&str])] = &[
             "commands", "resp", "config", "observe", "base", "control", "persist",
         ],
     ),
-    ("control", &["config", "observe", "base", "persist", "replication", "cluster"]),
+    // The ACL file is read and judged there.
+    ("control", &["acl", "config", "observe", "base", "persist", "replication", "cluster"]),
 ];
 
 const ABOVE_COMMAND: &[&str] =

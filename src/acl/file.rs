@@ -4,7 +4,7 @@
 //! one line, as a stock server does. Source: ACL LOAD of Redis 8.0.6.
 
 use super::catalogue::Catalogue;
-use super::rules::{Defaults, RuleError, apply, has_blanks, join_selectors};
+use super::rules::{Defaults, RuleError, SetUserError, apply, has_blanks, join_selectors};
 use super::user::User;
 use super::users::Users;
 use crate::base::words::trim_line;
@@ -91,6 +91,77 @@ fn read_line(
         }
     }
     Some((name.to_vec(), user))
+}
+
+/// The users that a configuration file declares, in the order of its lines.
+#[derive(Debug, Default)]
+pub struct Declarations {
+    users: Vec<(Vec<u8>, Vec<Vec<u8>>)>,
+}
+
+impl Declarations {
+    /// True without any.
+    pub fn is_empty(&self) -> bool {
+        self.users.is_empty()
+    }
+
+    /// The names of the users.
+    pub fn names(&self) -> impl Iterator<Item = &[u8]> {
+        self.users.iter().map(|(name, _)| name.as_slice())
+    }
+
+    /// Takes the words behind `user`: a name and its rules. Commands that nobody knows are judged
+    /// when the users are made. An error names the word as a stock server does, which counts from
+    /// the beginning of the line.
+    pub fn declare(&mut self, words: &[&[u8]], catalogue: &Catalogue) -> Result<(), String> {
+        let [name, rules @ ..] = words else { return Ok(()) };
+        let wrong = |word: &[u8], error: &str| {
+            let word = String::from_utf8_lossy(word);
+            format!("Error in user declaration '{word}': {error}")
+        };
+        if self.users.iter().any(|(known, _)| known == name) {
+            return Err(wrong(name, RuleError::DuplicateUser.text()));
+        }
+        let rules = join_selectors(rules).map_err(|word| wrong(word, "Wrong format"))?;
+        let mut user = User::new(catalogue, Defaults::default());
+        for (index, rule) in rules.iter().enumerate() {
+            match apply(&mut user, rule, catalogue, Defaults::default()) {
+                Ok(()) | Err(RuleError::UnknownCommand) => {}
+                Err(error) => {
+                    let word = if index == 0 { b"user" } else { words[index - 1] };
+                    return Err(wrong(word, error.text()));
+                }
+            }
+        }
+        let rules = rules.into_iter().map(std::borrow::Cow::into_owned).collect();
+        self.users.push((name.to_vec(), rules));
+        Ok(())
+    }
+
+    /// The registry with the declared users in it; `default` begins anew if it is declared. An error
+    /// is a line for the log.
+    pub fn make(&self, mut users: Users, defaults: Defaults) -> Result<Users, Vec<u8>> {
+        for (name, rules) in &self.users {
+            if has_blanks(name) {
+                return Err(b"Spaces not allowed in ACL usernames".to_vec());
+            }
+            let rules = rules.iter().map(Vec::as_slice);
+            let rules: Vec<&[u8]> = std::iter::once(&b"reset"[..]).chain(rules).collect();
+            users = users.set_user(name, &rules, defaults).map_err(|error| {
+                let SetUserError::Rule(rule, error) = error else { return error.text() };
+                let parts: [&[u8]; 6] = [
+                    b"Error loading ACL rule '",
+                    &rule,
+                    b"' for the user named '",
+                    name,
+                    b"': ",
+                    error.text().as_bytes(),
+                ];
+                parts.concat()
+            })?;
+        }
+        Ok(users)
+    }
 }
 
 /// The text of an ACL file that makes these users.

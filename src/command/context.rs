@@ -478,5 +478,23 @@ pub enum Request {
     RewriteConfig {
         /// The configuration to write.
         config: Arc<Config>,
+        /// The users to write into it.
+        users: Arc<Users>,
+    },
+    /// Write the ACL file; the reply waits for the result.
+    SaveUsers {
+        /// Says which file.
+        config: Arc<Config>,
+        /// The users to write.
+        users: Arc<Users>,
+    },
+    /// Read the ACL file and have its users take the place of the others.
+    LoadUsers {
+        /// Says which file.
+        config: Arc<Config>,
+        /// The users whose place they take.
+        users: Arc<Users>,
+        /// The client that asks, which gets its reply even if its user is not among them.
+        client: u64,
     },
 }

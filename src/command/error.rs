@@ -80,7 +80,6 @@ pub enum CommandError {
     DefaultUserStays,
     PasswordBits,
     NoAclFile,
-    AclNotSaved,
 }
 
 impl CommandError {
@@ -184,9 +183,6 @@ impl CommandError {
             }
             Self::NoAclFile => {
                 "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration."
-            }
-            Self::AclNotSaved => {
-                "ERR There was an error trying to save the ACLs. Please check the server logs for more information"
             }
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",

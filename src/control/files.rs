@@ -1,4 +1,4 @@
-//! Files of the control plane: the log, the configuration file.
+//! Files of the control plane: the log, the configuration file, the ACL file.
 //!
 //! Invariant: a file that is replaced is whole at any instant: written beside, synced, renamed.
 
@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tokio_uring::fs::{File, OpenOptions};
 
+use crate::acl::file::{self, FileUsers};
+use crate::acl::{Defaults, Users};
 use crate::base::sys;
 use crate::config::{Config, rewrite};
 
@@ -35,7 +37,7 @@ impl LogWriter {
 }
 
 /// Writes the configuration into the file that it came from; comments and order stay.
-pub(super) async fn rewrite_config(path: &Path, config: &Config) -> io::Result<()> {
+pub(super) async fn rewrite_config(path: &Path, config: &Config, users: &Users) -> io::Result<()> {
     if path.as_os_str().is_empty() {
         return Err(io::Error::other("The server is running without a config file"));
     }
@@ -44,7 +46,27 @@ pub(super) async fn rewrite_config(path: &Path, config: &Config) -> io::Result<(
         Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    replace(path, rewrite(&old, config, &[])).await
+    // Where there is an ACL file, users stand in that one alone.
+    let written = users.iter().filter(|_| config.aclfile.is_empty());
+    let lines: Vec<Vec<u8>> =
+        written.map(|named| [&*named.name, b" ", &named.user.text()].concat()).collect();
+    replace(path, rewrite(&old, config, &lines)).await
+}
+
+/// The users in the ACL file at `path`; an error is what ACL LOAD answers.
+pub(super) async fn load_users(
+    path: &Path,
+    users: &Users,
+    defaults: Defaults,
+) -> Result<FileUsers, String> {
+    let name = path.as_os_str().as_encoded_bytes();
+    let text = read(path).await.map_err(|error| {
+        let reason = error.to_string();
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        format!("ERR Error loading ACLs, opening file '{}': {reason}", path.display())
+    })?;
+    let parsed = file::parse(&text, name, users.catalogue(), defaults);
+    parsed.map_err(|report| format!("ERR {}", String::from_utf8_lossy(&report)))
 }
 
 /// Resident memory of the process in bytes. Source: proc(5), /proc/self/statm.
@@ -68,7 +90,8 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-async fn replace(path: &Path, contents: Vec<u8>) -> io::Result<()> {
+/// Gives the file at `path` these contents, as a whole.
+pub(super) async fn replace(path: &Path, contents: Vec<u8>) -> io::Result<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.tmp", std::process::id()));
     let beside = PathBuf::from(beside);

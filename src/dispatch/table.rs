@@ -96,6 +96,11 @@ impl Table {
         Table { registered, top_level, slots, seed, catalogue }
     }
 
+    /// The commands as rules speak of them.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
     /// The users of a server before any rule: only `default`, with the password of `requirepass`.
     pub fn first_users(&'static self, config: &Config) -> Arc<Users> {
         Arc::new(Users::new(&self.catalogue).require_password(&config.requirepass))

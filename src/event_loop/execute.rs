@@ -3,13 +3,10 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
-use std::sync::Arc;
-
 use super::Core;
 use super::stage::Item;
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
-use crate::config::Config;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
@@ -35,7 +32,7 @@ enum Staying {
     /// It cannot run here and now.
     Leaves,
     /// It ran, and the control plane has its reply.
-    Waits(Arc<Config>),
+    Waits(Request),
     /// It found nothing and waits for a key.
     Blocks(Blocked),
 }
@@ -148,10 +145,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     }
                     return;
                 }
-                Staying::Waits(config) => {
+                Staying::Waits(request) => {
                     self.end_segment(client);
                     if let Some(batch) = self.pack(client, &commands[at + 1..]) {
-                        self.rewrite_config(batch, config);
+                        self.ask_control(batch, request);
                     }
                     return;
                 }
@@ -222,7 +219,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 match request {
                     None => {}
                     Some(Request::Shutdown) => self.control.shut_down(),
-                    Some(Request::RewriteConfig { config }) => return Staying::Waits(config),
+                    Some(request) => return Staying::Waits(request),
                 }
             }
             Place::Core(_) | Place::Loan(_) | Place::Whole => return Staying::Leaves,

@@ -28,8 +28,8 @@ pub use sabotage::Sabotage;
 
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
+use crate::command::context::Request;
 use crate::command::whole::{Job, Part};
-use crate::config::Config;
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::resp::reply::ReplyBuffer;
@@ -58,14 +58,24 @@ const SPARE_BYTES_MAX: usize = 128 * 1024;
 struct OpenWhole {
     batch: Box<Batch>,
     parts: Vec<Option<Part>>,
+    /// The command has run already, and this is what it leads to.
+    has_run: bool,
+}
+
+/// What the control plane answers.
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// It was done, and leads to this on every core.
+    Everywhere(Job),
 }
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.
 pub trait Control {
-    /// Writes the configuration file; `answer` tells the core that asked of the outcome.
-    fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>);
+    /// Does what a command asks for; `answer` tells the core that asked of the outcome.
+    fn ask(&self, core: usize, ticket: u64, request: Request);
     /// The next answer for `core`: the ticket, and what went wrong.
-    fn answer(&self, core: usize) -> Option<(u64, Result<(), String>)>;
+    fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }

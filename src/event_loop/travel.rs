@@ -6,11 +6,10 @@
 use std::sync::Arc;
 
 use super::mail::WholeId;
-use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole};
+use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole};
 use crate::base::time::Clock;
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
-use crate::config::Config;
 use crate::dispatch::table::Way;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
@@ -261,26 +260,34 @@ impl<R: Ring, C: Clock> Core<R, C> {
         match request {
             None => {}
             Some(Request::Shutdown) => self.control.shut_down(),
-            Some(Request::RewriteConfig { config }) => {
-                self.rewrite_config(batch, config);
+            Some(request) => {
+                self.ask_control(batch, request);
                 return None;
             }
         }
         Some(batch)
     }
 
-    /// Has the configuration file written; the batch waits for the outcome, which is the reply to
+    /// Has the control plane do something; the batch waits for the outcome, which is the reply to
     /// the command that ran last.
-    pub(super) fn rewrite_config(&mut self, batch: Box<Batch>, config: Arc<Config>) {
+    pub(super) fn ask_control(&mut self, batch: Box<Batch>, request: Request) {
         let ticket = self.next_number();
         self.tickets.insert(ticket, batch);
-        self.control.rewrite_config(self.worker.core, ticket, config);
+        self.control.ask(self.worker.core, ticket, request);
     }
 
     fn start_whole(&mut self, batch: Box<Batch>, job: Job) {
         let id = self.whole_id();
         let parts = (0..self.mail.cores()).map(|_| None).collect();
-        self.wholes.insert(id.number, OpenWhole { batch, parts });
+        self.wholes.insert(id.number, OpenWhole { batch, parts, has_run: false });
+        self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
+    }
+
+    /// Begins what the command that ran last goes on with on every core; its reply is OK.
+    fn finish_everywhere(&mut self, batch: Box<Batch>, job: Job) {
+        let id = self.whole_id();
+        let parts = (0..self.mail.cores()).map(|_| None).collect();
+        self.wholes.insert(id.number, OpenWhole { batch, parts, has_run: true });
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
@@ -316,12 +323,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if open.parts.iter().any(Option::is_none) {
             return;
         }
-        let OpenWhole { mut batch, parts } =
+        let OpenWhole { mut batch, parts, has_run } =
             self.wholes.remove(&id.number).expect("it was there a line ago");
         let parts = parts.into_iter().flatten().collect();
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             return self.keep_spare(batch);
         };
+        if has_run {
+            if connection.session.close_after_reply {
+                connection.closing = true;
+                batch.abandon();
+            }
+            Reply::new(&mut batch.replies, batch.facts.proto).ok();
+            return self.run_batch(batch);
+        }
         let worker = &mut self.worker;
         worker.start_clock();
         let Some((args, _, replies)) = batch.peek_split() else { return };
@@ -341,11 +356,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// The control plane has done what a command waits for.
-    pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<(), String>) {
+    pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<Answer, String>) {
         let Some(mut batch) = self.tickets.remove(&ticket) else { return };
+        if let Ok(Answer::Everywhere(job)) = outcome {
+            return self.finish_everywhere(batch, job);
+        }
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
-            Ok(()) => reply.ok(),
+            Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
             Err(error) => {
                 let stats = &self.worker.stats;
                 stats.totals.error_replies.add(1);

@@ -4,7 +4,7 @@
 //! same registry to the same one; the clients of a user that is deleted go with it. Source: the ACL
 //! pages of Redis 8.0; databases are those of Valkey 9.1.
 
-mod change;
+pub mod change;
 mod log;
 mod show;
 
@@ -12,6 +12,7 @@ use super::{ALWAYS, BASE, OPERATOR, help};
 use crate::acl::Defaults;
 use crate::base::sys;
 use crate::command::catalog::find;
+use crate::command::context::Request;
 use crate::command::permission::{self, Asked};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
@@ -100,6 +101,14 @@ pub const COMMANDS: &[Command] = &[Command {
             ..SUBCOMMAND
         },
         Command {
+            name: "LOAD",
+            summary: "Reads the users from the ACL file.",
+            complexity: "O(N) where N is the number of users and connections",
+            arity: Arity::Exactly(2),
+            handler: Handler::Session(load),
+            ..SUBCOMMAND
+        },
+        Command {
             name: "LOG",
             summary: "Returns who was refused what of late.",
             complexity: "O(N) where N is the number of entries",
@@ -110,6 +119,15 @@ pub const COMMANDS: &[Command] = &[Command {
             )
             .optional()],
             handler: Handler::Whole(Whole { begin: log::begin, gather: log::gather }),
+            ..SUBCOMMAND
+        },
+        Command {
+            name: "SAVE",
+            summary: "Writes the users into the ACL file.",
+            complexity: "O(N) where N is the number of users",
+            arity: Arity::Exactly(2),
+            tips: EVERYWHERE,
+            handler: Handler::Session(save),
             ..SUBCOMMAND
         },
         Command {
@@ -222,8 +240,12 @@ fn acl_help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>
             "    Return the rules of a user.",
             "LIST",
             "    Return every user as a line of an ACL file.",
+            "LOAD",
+            "    Read the users from the ACL file.",
             "LOG [<count>|RESET]",
             "    Return the newest refusals (default: 10), or forget all.",
+            "SAVE",
+            "    Write the users into the ACL file.",
             "SETUSER <username> [<rule> ...]",
             "    Change the rules of a user, or make one.",
             "USERS",
@@ -235,8 +257,26 @@ fn acl_help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>
     Ok(())
 }
 
+fn load(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
+    if cx.config.aclfile.is_empty() {
+        return Err(CommandError::NoAclFile);
+    }
+    let (config, users) = (cx.config.clone(), cx.users.clone());
+    *cx.request = Some(Request::LoadUsers { config, users, client: cx.session.facts.id });
+    Ok(())
+}
+
+fn save(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
+    if cx.config.aclfile.is_empty() {
+        return Err(CommandError::NoAclFile);
+    }
+    let (config, users) = (cx.config.clone(), cx.users.clone());
+    *cx.request = Some(Request::SaveUsers { config, users });
+    Ok(())
+}
+
 /// What the configuration says of permissions that no rule names.
-pub(super) fn defaults(config: &Config) -> Defaults {
+pub fn defaults(config: &Config) -> Defaults {
     Defaults { all_channels: config.acl_pubsub_default == AclPubsubDefault::AllChannels }
 }
 

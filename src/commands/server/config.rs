@@ -136,7 +136,8 @@ fn rewrite(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>)
     if cx.server.config_file.is_empty() {
         return Err(CommandError::NoConfigFile);
     }
-    *cx.request = Some(Request::RewriteConfig { config: cx.config.clone() });
+    *cx.request =
+        Some(Request::RewriteConfig { config: cx.config.clone(), users: cx.users.clone() });
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! ACL SETUSER and DELUSER: a registry takes the place of another on every core.
+//! ACL SETUSER, DELUSER and LOAD: a registry takes the place of another on every core.
 //!
 //! Invariant: cores make such changes in one order, so each starts from the same registry; whoever
 //! is first makes the new one, and the others take it over.
@@ -6,6 +6,7 @@
 use std::sync::{Arc, OnceLock};
 
 use super::defaults;
+use crate::acl::file::FileUsers;
 use crate::acl::rules::has_blanks;
 use crate::acl::users::DEFAULT_NAME;
 use crate::acl::{SetUserError, Users};
@@ -84,6 +85,17 @@ pub(super) fn deluser_gather(
     let deleted = parts.first().map_or(0, |part| if let Part::Count(n) = part { *n } else { 0 });
     reply.count(deleted);
     Ok(())
+}
+
+/// Has the users of an ACL file take the place of all others. `me` is the client that asked.
+pub fn install(loaded: FileUsers, me: u64) -> Job {
+    let made = OnceLock::new();
+    Arc::new(move |view| {
+        let users = take_over(&made, || Arc::new(view.users.replace(loaded.clone())));
+        *view.users = users;
+        close_deleted(view.clients, view.users, me);
+        Part::Done
+    })
 }
 
 /// Closes the clients of this core whose user is no more. The one that asks, `me`, gets its reply
