@@ -11,7 +11,7 @@ use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
 use crate::config::Config;
 use crate::dispatch::route::Place;
-use crate::dispatch::table::{Registered, Way};
+use crate::dispatch::table::Registered;
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
@@ -159,6 +159,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !connection.goes_on() {
             return Staying::Ends;
         }
+        let position = match staged.item {
+            Item::Command { position, .. } => position,
+            Item::Broken(_) => None,
+        };
+        if position.is_some_and(|position| map.owner_of(position) != worker.core) {
+            return Staying::Leaves;
+        }
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
@@ -168,14 +175,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if worker.is_paused(registered) {
             return Staying::Leaves;
         }
-        match worker.place(registered, args, facts, *map) {
+        match worker.place(registered, args, position, facts, *map) {
             Place::Core(owner) if owner == worker.core => {
                 let Some(partition) = seat.partition() else { return Staying::Leaves };
-                let position = match staged.item {
-                    Item::Command { position, .. } => position,
-                    Item::Broken(_) => None,
-                };
-                worker.hint(position.filter(|_| registered.way == Way::OneKey(1)));
+                worker.hint(position);
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;
                 let keyspace = Keyspace::One(partition);
@@ -225,7 +228,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut batch = self.new_batch(client)?;
         for staged in rest {
             match staged.item {
-                Item::Command { id, .. } => batch.push(self.stage.args(staged, &self.ring), id),
+                Item::Command { id, position } => {
+                    batch.push(self.stage.args(staged, &self.ring), id, position);
+                }
                 Item::Broken(error) => {
                     // Nothing that came behind it counts.
                     batch.break_with(error);
@@ -258,6 +263,37 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.stats.errors.count(text.as_bytes());
         Reply::new(&mut self.replies, session.facts.proto).error(text);
         connection.closing = true;
+    }
+
+    /// Runs the batches that have come. What they need is fetched first, for all of them: it was last
+    /// written to on another core.
+    pub(super) fn run_arrived(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.served += arrived.len();
+        self.prefetch_arrived(&arrived);
+        arrived.drain(..).for_each(|batch| self.run_batch(batch));
+        self.arrived = arrived;
+    }
+
+    fn prefetch_arrived(&mut self, arrived: &[Box<Batch>]) {
+        arrived.iter().for_each(|batch| batch.prefetch_next());
+        arrived.iter().for_each(|batch| batch.prefetch_words());
+        let (core, map) = (self.worker.core, self.map);
+        let Some(partition) = self.seat.partition() else { return };
+        if partition.db(0).len() < PREFETCH_KEYS_MIN {
+            return;
+        }
+        let positions = || {
+            arrived.iter().flat_map(|batch| {
+                let own = batch.next_positions().take_while(|one| map.owner_of(*one) == core);
+                own.map(|position| (batch.facts.db, Key { bytes: &[], position }))
+            })
+        };
+        positions().for_each(|(db, key)| partition.db(db).prefetch_bucket(&key));
+        positions().for_each(|(db, key)| partition.db(db).prefetch_entry(&key));
     }
 
     /// Runs a batch as far as it gets here, and sends it on.
@@ -325,7 +361,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
         let Core { worker, seat, map, .. } = self;
-        let id = batch.next_id();
+        let (id, position) = (batch.next_id(), batch.next_position());
+        // Its gates are passed where its key is; but a pause holds it at home.
+        if worker.switches.pause.is_none()
+            && let Some(owner) = position.map(|position| map.owner_of(position))
+            && owner != worker.core
+        {
+            return Next::Core(owner);
+        }
         let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
         let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
@@ -337,14 +380,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // It waits at home, where its client is shown as blocked.
             return if batch.home == worker.core { Next::Paused } else { Next::Home };
         }
-        match worker.place(registered, args, facts, *map) {
+        match worker.place(registered, args, position, facts, *map) {
             Place::Home | Place::Whole => Next::Home,
             Place::Loan(owners) => Next::Loan(owners),
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
                 let seated = if served { seat.partition_now() } else { seat.partition() };
                 let Some(partition) = seated else { return Next::Seat };
-                worker.hint(None);
+                worker.hint(position);
                 worker.keyed(Keyspace::One(partition), facts, registered, args, replies);
                 batch.ran(registered.full_name);
                 Next::Again
@@ -365,14 +408,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if !batch.is_alive() || batch.replies.len() > REPLY_BYTES_MAX {
                     break;
                 }
+                let (id, position) = (batch.next_id(), batch.next_position());
                 let Some((args, facts, replies)) = batch.peek_split() else { break };
-                let registered = worker.table.lookup(args);
+                let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
                 if worker.refuse(registered, args, facts, replies) {
                     batch.advance();
                     continue;
                 }
                 let Some(registered) = registered else { break };
-                let covered = match worker.place(registered, args, facts, self.map) {
+                let covered = match worker.place(registered, args, position, facts, self.map) {
                     Place::Core(owner) => owners.contains(owner),
                     Place::Loan(needed) => owners.covers(needed),
                     Place::Home | Place::Whole => false,
@@ -380,7 +424,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if !covered || worker.is_paused(registered) {
                     break;
                 }
-                worker.hint(None);
+                worker.hint(position);
                 let keyspace = Keyspace::Lent(&mut partitions);
                 worker.keyed(keyspace, facts, registered, args, replies);
                 batch.ran(registered.full_name);

@@ -191,7 +191,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let clients = &self.worker.server.clients;
             let core = (0..clients.len()).min_by_key(|core| clients[*core].get()).unwrap_or(0);
             clients[core].add(1);
-            self.mail.post(core, Message::Accepted(accepted));
+            self.mail.post(core, Message::Accepted(Box::new(accepted)));
         } else if -result != libc::ECANCELED && self.cron.may_log_accept_error() {
             let error = std::io::Error::from_raw_os_error(-result).to_string();
             // In the system's words, without Rust's number behind them.
