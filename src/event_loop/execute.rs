@@ -26,6 +26,9 @@ const COMMANDS_PER_LOAN_MAX: usize = 256;
 /// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
 const PREFETCH_KEYS_MIN: usize = 10_000;
 
+/// Commands whose keys are fetched together: what they touch fits the processor's first cache.
+const PREFETCHED_AT_ONCE: usize = 128;
+
 /// What became of a staged command.
 enum Staying {
     /// It ran, or was refused.
@@ -63,13 +66,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.stage.commands.is_empty() {
             return;
         }
-        self.prefetch();
         self.worker.start_clock();
         let commands = std::mem::take(&mut self.stage.commands);
-        let mut at = 0;
+        let (mut at, mut fetched) = (0, 0);
         while at < commands.len() {
             let client = commands[at].client;
             let count = commands[at..].iter().take_while(|one| one.client == client).count();
+            if at + count > fetched {
+                fetched = commands.len().min(at + count.max(PREFETCHED_AT_ONCE));
+                self.prefetch(&commands[at..fetched]);
+            }
             self.run_client(client, &commands[at..at + count]);
             at += count;
         }
@@ -77,15 +83,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Fetches the buckets of all keys, then the entries, while the memory bus has time.
-    fn prefetch(&mut self) {
+    fn prefetch(&mut self, commands: &[super::stage::Staged]) {
         let Some(partition) = self.seat.partition() else { return };
-        if partition.db(0).len() < PREFETCH_KEYS_MIN || self.stage.commands.len() < 2 {
+        if partition.db(0).len() < PREFETCH_KEYS_MIN || commands.len() < 2 {
             return;
         }
+        // Of a client's commands those run here that come before the first one for another core.
+        let (core, map) = (self.worker.core, self.map);
         let positions = || {
-            self.stage.commands.iter().filter_map(|staged| match staged.item {
-                Item::Command { position, .. } => position,
-                Item::Broken(_) => None,
+            let mut leaves = None;
+            commands.iter().filter_map(move |staged| match staged.item {
+                Item::Command { position: Some(position), .. } => {
+                    if map.owner_of(position) != core {
+                        leaves = Some(staged.client);
+                    }
+                    (leaves != Some(staged.client)).then_some(position)
+                }
+                _ => None,
             })
         };
         let key = |position| Key { bytes: &[], position };
@@ -351,6 +365,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     return None;
                 }
             };
+            if batch.home == self.worker.core {
+                self.take_replies_along(&mut batch);
+            }
             batch.time = self.worker.now;
             self.worker.stats.totals.hops.add(1);
             self.mail.post(core, super::Message::Batch(batch));

@@ -118,11 +118,7 @@ impl Batch {
     pub fn push(&mut self, args: Args<'_>, id: Option<u16>, position: Option<Position>) {
         let (first, first_big) = (self.ranges.len() as u32, self.big.len() as u32);
         let start = self.buffer.len() as u32;
-        for word in args.iter_from(0) {
-            let start = self.buffer.len() as u32;
-            self.buffer.extend_from_slice(word);
-            self.ranges.push(ArgRange { start, len: word.len() as u32 });
-        }
+        args.copy_to(&mut self.buffer, &mut self.ranges);
         let share = |big: &BigArg| BigArg { index: big.index, value: big.value.clone() };
         self.big.extend(args.big().iter().map(share));
         let (words, big) = (args.len() as u32, args.big().len() as u32);
@@ -163,6 +159,7 @@ impl Batch {
     pub fn prefetch_next(&self) {
         sys::prefetch(self.commands.as_ptr().wrapping_add(self.next).cast());
         sys::prefetch(self.replies.bytes.as_ptr_range().end);
+        sys::prefetch(self.alive.as_ptr().cast());
     }
 
     /// Fetches the words of the next command, once the command is there.
