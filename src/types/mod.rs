@@ -1,5 +1,7 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
+pub mod bitmap;
+pub mod hll;
 pub mod string;
 pub mod value;
 
