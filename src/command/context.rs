@@ -23,7 +23,7 @@ use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, ValueRef};
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
 use crate::store::partition::Partition;
-use crate::types::{BigString, Value, WrongType};
+use crate::types::{BigString, Collection, Packing, Value, WrongType};
 
 /// The partitions that a command's keys live in.
 pub enum Keyspace<'a> {
@@ -230,6 +230,26 @@ impl Context<'_> {
         effects.changed(db, key.bytes);
     }
 
+    /// The entry of a key of the selected database, to be changed; a missing one is made with an
+    /// empty packed collection, which the caller fills: nothing may fail from here on.
+    pub fn write_or_make(&mut self, key: &Key<'_>, packing: Packing) -> EntryMut<'_> {
+        let db = self.session.db;
+        if self.write(key).is_none() {
+            let access = self.moment();
+            let empty = NewValue::Packed(packing, Cow::Borrowed(packing.empty()));
+            self.keyspace.partition(key.position).db_mut(db).set(key, empty, None, &access);
+            self.effects.event(EventClass::New, "new", db, key.bytes);
+        }
+        let found = self.keyspace.partition(key.position).db_mut(db).entry(key);
+        found.expect("it was there or has just been made")
+    }
+
+    /// Gives a key of the selected database a collection and an expiry, whatever it had before.
+    /// Reports the change of the key, but no event: that is the command's.
+    pub fn set_collection(&mut self, key: &Key<'_>, new: Collection, expiry: Option<Millis>) {
+        self.set(key, NewValue::from(new), expiry);
+    }
+
     /// Puts an entry under its own key into database `db`, in the place of whatever is there.
     /// Reports the change, but no event.
     pub fn insert_in(&mut self, db: usize, key: &Key<'_>, entry: Entry) {
@@ -317,6 +337,7 @@ impl<'a> StringRef<'a> {
             ValueRef::Int(value) => Ok(StringRef::Int(value)),
             ValueRef::Str(bytes) => Ok(StringRef::Bytes(bytes)),
             ValueRef::Boxed(Value::String(big)) => Ok(StringRef::Big(big)),
+            ValueRef::Packed(..) | ValueRef::Boxed(_) => Err(WrongType),
         }
     }
 

@@ -133,6 +133,12 @@ impl Db {
         LookupMut::Found(entry)
     }
 
+    /// The entry of a key, expired or not, to be changed; leaves no trace of an access.
+    #[inline]
+    pub fn entry(&mut self, key: &Key<'_>) -> Option<EntryMut<'_>> {
+        self.entries.lookup_mut(key)
+    }
+
     /// Gives a key a value and an expiry (or none), whatever it had before. Allocates nothing where
     /// the old entry has room. Source: SET.
     #[inline]

@@ -8,9 +8,9 @@
 //! narrow: | kind 1 | epoch 1 | access 3 | key length 1 | value length 1 |          7 bytes
 //! wide:   | kind 1 | epoch 1 | access 3 | key length 6 | value length 2 |         13 bytes
 //! then:   | expiry 8, if volatile | key | value |       rounded up, see `allocated`
-//! kind:   | wide 1 | volatile 1 | 0 ... | encoding 2 |
-//! value:  int: i64; embstr, raw: the bytes; boxed: a pointer to a `Value`. All little-endian and
-//!         without alignment.
+//! kind:   | wide 1 | volatile 1 | 0 ... | encoding 4 |
+//! value:  int: i64; embstr, raw: the bytes; packed collections: theirs; boxed: a pointer to a
+//!         `Value`. All little-endian and without alignment.
 //! ```
 //! A key of 16 bytes with a value of 32 takes 56 bytes.
 #![allow(unsafe_code)]
@@ -20,6 +20,7 @@ mod table;
 mod tests;
 
 use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
@@ -27,8 +28,11 @@ use std::ptr::{self, NonNull};
 pub use table::{EntryMut, EntryTable, Verdict};
 
 use crate::base::time::Millis;
+use crate::encoding::run::Run;
 use crate::types::string::{STRING_INLINE_MAX, canonical_int};
-use crate::types::{BigString, Value, WrongType};
+use crate::types::{BigString, Collection, Packing, Value, WrongType};
+
+pub use crate::types::ValueRef;
 
 /// A value on its way into an entry.
 #[derive(Debug)]
@@ -39,6 +43,8 @@ pub enum NewValue<'a> {
     Str(&'a [u8]),
     /// A string as APPEND and SETRANGE leave it: "raw" at any length. Up to `STRING_INLINE_MAX`.
     Raw(&'a [u8]),
+    /// A small collection. Up to `PACKED_INLINE_MAX`.
+    Packed(Packing, Cow<'a, [u8]>),
     /// Any other value.
     Boxed(Box<Value>),
 }
@@ -57,15 +63,18 @@ impl<'a> NewValue<'a> {
     }
 }
 
-/// A value as it lies in an entry.
-#[derive(Clone, Copy, Debug)]
-pub enum ValueRef<'a> {
-    /// A string that spells this integer.
-    Int(i64),
-    /// A string inside the entry.
-    Str(&'a [u8]),
-    /// Anything larger.
-    Boxed(&'a Value),
+impl From<Collection> for NewValue<'_> {
+    fn from(collection: Collection) -> Self {
+        match collection {
+            Collection::Packed(packing, bytes) if bytes.len() <= PACKED_INLINE_MAX => {
+                Self::Packed(packing, Cow::Owned(bytes))
+            }
+            Collection::Packed(packing, bytes) => {
+                Self::Boxed(Box::new(Value::Packed(packing, bytes)))
+            }
+            Collection::Boxed(value) => Self::Boxed(value),
+        }
+    }
 }
 
 /// An owned entry. A pointer that is never null and fits a table word.
@@ -149,6 +158,64 @@ impl Entry {
         })
     }
 
+    /// The bytes of a packed collection, to be changed in place; none for anything else.
+    pub fn packed_mut(&mut self) -> &mut [u8] {
+        if self.view().boxed().is_some() {
+            return match self.value_mut() {
+                Some(Value::Packed(_, bytes)) => bytes,
+                _ => &mut [],
+            };
+        }
+        if packing_of(self.view().encoding_bits()).is_none() {
+            return &mut [];
+        }
+        let shape = self.view().shape();
+        // SAFETY: the value lies within the allocation, was written when the entry was, and
+        // `&mut self` is the only way to it for as long as the result lives.
+        unsafe { std::slice::from_raw_parts_mut(self.0.as_ptr().add(shape.value()), shape.vlen) }
+    }
+
+    /// Replaces `removed` bytes at `at` of a packed collection by `pieces`, one behind the other. One
+    /// that grows beyond `PACKED_INLINE_MAX` is boxed.
+    pub fn splice(&mut self, at: usize, removed: usize, pieces: &[&[u8]]) {
+        let Some(packing) = packing_of(self.view().encoding_bits()) else {
+            match self.value_mut() {
+                Some(Value::Packed(_, bytes)) => return Run::splice(bytes, at, removed, pieces),
+                _ => unreachable!("only packed collections are spliced"),
+            }
+        };
+        let old = self.view().shape();
+        let behind = at + removed;
+        assert!(behind <= old.vlen, "what is replaced is there");
+        let inserted = pieces.iter().map(|piece| piece.len()).sum::<usize>();
+        let vlen = old.vlen - removed + inserted;
+        if vlen > PACKED_INLINE_MAX {
+            let mut bytes = self.view().value_bytes().to_vec();
+            Run::splice(&mut bytes, at, removed, pieces);
+            self.set_value(NewValue::Boxed(Box::new(Value::Packed(packing, bytes))));
+            return;
+        }
+        // What stands behind must be moved before a shorter allocation or after a longer one.
+        if inserted < removed {
+            self.move_within(
+                old,
+                old.value() + behind,
+                old.value() + at + inserted,
+                old.vlen - behind,
+            );
+        }
+        let shape = self.reshape(vlen, old.volatile, old.vlen);
+        if inserted > removed {
+            let from = shape.value() + behind;
+            self.move_within(shape, from, from + inserted - removed, old.vlen - behind);
+        }
+        let mut to = shape.value() + at;
+        for piece in pieces {
+            self.put(shape, to, piece);
+            to += piece.len();
+        }
+    }
+
     /// Adds bytes to a string; returns its new length. Source: APPEND.
     pub fn append(&mut self, bytes: &[u8]) -> Result<u64, WrongType> {
         let len = self.view().str_len()?;
@@ -167,6 +234,7 @@ impl Entry {
                 string.write_at(offset, bytes);
                 Ok(string.len())
             }
+            Some(_) => Err(WrongType),
             None => Ok(self.write_inline(offset, bytes)),
         }
     }
@@ -317,6 +385,7 @@ impl Entry {
         match value {
             NewValue::Int(value) => self.put(shape, at, &value.to_le_bytes()),
             NewValue::Str(bytes) | NewValue::Raw(bytes) => self.put(shape, at, bytes),
+            NewValue::Packed(_, bytes) => self.put(shape, at, &bytes),
             NewValue::Boxed(value) => {
                 let address = Box::into_raw(value).expose_provenance() as u64;
                 self.put(shape, at, &address.to_le_bytes());
@@ -347,6 +416,18 @@ impl Entry {
         // `bytes` cannot overlap it: `&mut self` excludes views.
         unsafe {
             ptr::copy_nonoverlapping(bytes.as_ptr(), self.0.as_ptr().add(at), bytes.len());
+        }
+    }
+
+    /// Moves bytes that may overlap. `shape` is this entry's own.
+    #[inline]
+    fn move_within(&mut self, shape: Shape, from: usize, to: usize, len: usize) {
+        assert!(from.max(to) + len <= shape.size(), "within the allocation");
+        // SAFETY: an entry of this shape has `size` bytes, the assert keeps both ranges inside, and
+        // `copy` allows them to overlap; the bytes are plain, written or not.
+        unsafe {
+            let start = self.0.as_ptr();
+            ptr::copy(start.add(from), start.add(to), len);
         }
     }
 
@@ -390,9 +471,12 @@ impl<'a> EntryRef<'a> {
         match self.boxed() {
             // SAFETY: the pointer is a live box that the entry owns, and nobody changes the entry
             // during `'a`.
-            Some(value) => ValueRef::Boxed(unsafe { value.as_ref() }),
+            Some(value) => ValueRef::of(unsafe { value.as_ref() }),
             None if self.encoding_bits() == INT => ValueRef::Int(self.word_of_value() as i64),
-            None => ValueRef::Str(self.value_bytes()),
+            None => match packing_of(self.encoding_bits()) {
+                Some(packing) => ValueRef::Packed(packing, self.value_bytes()),
+                None => ValueRef::Str(self.value_bytes()),
+            },
         }
     }
 
@@ -414,10 +498,7 @@ impl<'a> EntryRef<'a> {
 
     /// The name of the type, as TYPE answers.
     pub fn type_name(self) -> &'static str {
-        match self.value() {
-            ValueRef::Int(_) | ValueRef::Str(_) => "string",
-            ValueRef::Boxed(value) => value.type_name(),
-        }
+        self.value().type_name()
     }
 
     /// The name of the encoding, as OBJECT ENCODING answers.
@@ -426,6 +507,7 @@ impl<'a> EntryRef<'a> {
             ValueRef::Int(_) => "int",
             ValueRef::Str(_) if self.encoding_bits() == EMBSTR => "embstr",
             ValueRef::Str(_) => "raw",
+            ValueRef::Packed(packing, _) => packing.encoding(),
             ValueRef::Boxed(value) => value.encoding(),
         }
     }
@@ -436,6 +518,7 @@ impl<'a> EntryRef<'a> {
             ValueRef::Int(value) => Ok(itoa::Buffer::new().format(value).len() as u64),
             ValueRef::Str(bytes) => Ok(bytes.len() as u64),
             ValueRef::Boxed(Value::String(string)) => Ok(string.len()),
+            ValueRef::Packed(..) | ValueRef::Boxed(_) => Err(WrongType),
         }
     }
 
@@ -470,6 +553,12 @@ impl<'a> EntryRef<'a> {
             ValueRef::Int(value) => NewValue::Int(value),
             ValueRef::Str(bytes) if self.encoding_bits() == EMBSTR => NewValue::Str(bytes),
             ValueRef::Str(bytes) => NewValue::Raw(bytes),
+            ValueRef::Packed(packing, bytes) if bytes.len() <= PACKED_INLINE_MAX => {
+                NewValue::Packed(packing, Cow::Borrowed(bytes))
+            }
+            ValueRef::Packed(packing, bytes) => {
+                NewValue::Boxed(Box::new(Value::Packed(packing, bytes.to_vec())))
+            }
             ValueRef::Boxed(value) => NewValue::Boxed(Box::new(value.clone())),
         }
     }
@@ -590,16 +679,51 @@ fn plan(value: &NewValue<'_>) -> (u8, usize) {
         NewValue::Int(_) => (INT, WORD),
         NewValue::Str(bytes) if bytes.len() <= EMBSTR_LEN_MAX => (EMBSTR, bytes.len()),
         NewValue::Str(bytes) | NewValue::Raw(bytes) => (RAW, bytes.len()),
+        NewValue::Packed(packing, bytes) => (encoding_of(*packing), bytes.len()),
         NewValue::Boxed(_) => (BOXED, WORD),
     }
+}
+
+/// The encoding of a packed collection.
+fn encoding_of(packing: Packing) -> u8 {
+    match packing {
+        Packing::List => LIST,
+        Packing::Set => SET,
+        Packing::IntSet => INTSET,
+        Packing::Hash => HASH,
+        Packing::HashTtl => HASH_TTL,
+        Packing::SortedSet => SORTED_SET,
+    }
+}
+
+/// The packed collection of an encoding. None for strings and boxed values.
+#[inline]
+fn packing_of(encoding: u8) -> Option<Packing> {
+    Some(match encoding {
+        LIST => Packing::List,
+        SET => Packing::Set,
+        INTSET => Packing::IntSet,
+        HASH => Packing::Hash,
+        HASH_TTL => Packing::HashTtl,
+        SORTED_SET => Packing::SortedSet,
+        _ => return None,
+    })
 }
 
 const INT: u8 = 0;
 const EMBSTR: u8 = 1;
 const RAW: u8 = 2;
 const BOXED: u8 = 3;
-/// The bits of the kind byte that hold one of the four above.
-const ENCODING: u8 = 3;
+const LIST: u8 = 4;
+const SET: u8 = 5;
+const INTSET: u8 = 6;
+const HASH: u8 = 7;
+const HASH_TTL: u8 = 8;
+const SORTED_SET: u8 = 9;
+/// The bits of the kind byte that hold one of those above.
+const ENCODING: u8 = 15;
+/// Packed collections up to this long lie in their key's entry; longer ones are boxed.
+pub const PACKED_INLINE_MAX: usize = STRING_INLINE_MAX;
 const VOLATILE: u8 = 1 << 6;
 const IS_WIDE: u8 = 1 << 7;
 

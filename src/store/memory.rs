@@ -3,13 +3,15 @@
 //! the allocator, not its rounding. Source: MEMORY USAGE, MEMORY STATS.
 
 use super::db::Db;
-use super::entry::{EntryRef, ValueRef};
+use super::entry::{EntryRef, PACKED_INLINE_MAX, ValueRef};
 use crate::types::Value;
 
 /// Bytes that a key takes with its value and its share of the table. Source: MEMORY USAGE.
 pub fn entry_bytes(entry: EntryRef<'_>) -> usize {
     let boxed = match entry.value() {
         ValueRef::Int(_) | ValueRef::Str(_) => 0,
+        ValueRef::Packed(_, bytes) if bytes.len() <= PACKED_INLINE_MAX => 0,
+        ValueRef::Packed(_, bytes) => size_of::<Value>() + bytes.len(),
         ValueRef::Boxed(value) => size_of::<Value>() + value.bytes(),
     };
     entry.bytes_allocated() + boxed + TABLE_BYTES_PER_KEY

@@ -1,12 +1,15 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
 pub mod bitmap;
+pub mod geo;
 pub mod hll;
+pub mod place;
 pub mod string;
 pub mod value;
 
+pub use place::{Collection, Place};
 pub use string::BigString;
-pub use value::Value;
+pub use value::{Packing, Value, ValueRef};
 
 /// The value is of another type than the operation works on. Source: WRONGTYPE.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

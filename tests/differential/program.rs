@@ -2,11 +2,14 @@
 //!
 //! Invariant: the answer to every step is a function of the program: nothing expires while it runs
 //! (times lie in the past or hours ahead), and what chance, clocks or table order decide has a rule
-//! that leaves just that out. To cover another command, add its lines to `COMMANDS`.
+//! that leaves just that out. To cover another command, add its lines to its group in `program/`.
+
+mod string;
 
 use std::fmt;
 
 use super::random::Random;
+use super::support::env;
 use super::support::quote::join;
 use super::support::reply::Rule;
 
@@ -35,6 +38,22 @@ pub(crate) enum Action {
     Scan(Vec<Vec<u8>>),
 }
 
+/// Weight, template, and the rule for the reply. `$word` stands for what `expand` makes of it.
+pub(crate) type Line = (usize, &'static str, Rule);
+
+/// The commands of one type.
+pub(crate) struct Group {
+    /// What `DIFF_GROUP` calls it.
+    pub(crate) name: &'static str,
+    /// Its commands.
+    pub(crate) lines: &'static [Line],
+    /// Expands a word of its own; false if it does not know the word.
+    pub(crate) expand: fn(&mut Generator, &str, &mut Vec<Vec<u8>>) -> bool,
+}
+
+/// Every group. A program is about one or two of them.
+const GROUPS: &[&Group] = &[&string::GROUP];
+
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
     pub(crate) fn is_scan(&self) -> bool {
@@ -62,7 +81,8 @@ impl Program {
         let mut random = Random::new(seed);
         let leaves_expired = random.one_in(2);
         let pipeline_max = random.below(PIPELINE_MAX) + 1;
-        let mut generator = Generator { random, leaves_expired, times: 0 };
+        let groups = groups(&mut random);
+        let mut generator = Generator { random, leaves_expired, times: 0, groups };
         let count = generator.random.below(STEPS_MAX) + 10;
         let steps = (0..count).map(|_| generator.step(pipeline_max)).collect();
         Self { steps }
@@ -84,8 +104,20 @@ impl fmt::Display for Program {
     }
 }
 
-struct Generator {
-    random: Random,
+/// The groups that a program is about: one or two of all, or the one that `DIFF_GROUP` names.
+fn groups(random: &mut Random) -> Vec<&'static Group> {
+    if let Some(name) = env("DIFF_GROUP") {
+        let found = GROUPS.iter().find(|group| group.name == name);
+        return vec![found.unwrap_or_else(|| panic!("no group is called {name}"))];
+    }
+    (0..=random.below(2)).map(|_| GROUPS[random.below(GROUPS.len())]).collect()
+}
+
+/// Makes the steps of one program.
+pub(crate) struct Generator {
+    /// Chance.
+    pub(crate) random: Random,
+    groups: Vec<&'static Group>,
     /// Whether SET may store what has expired already, which DBSIZE counts until it is noticed.
     leaves_expired: bool,
     /// How many times to live were given out: none is given twice, so GT and LT never meet a tie
@@ -115,11 +147,13 @@ impl Generator {
         Step { action, ends_pipeline: self.random.one_in(pipeline_max) }
     }
 
-    /// A line of the table, by weight.
-    fn line(&mut self) -> &'static (usize, &'static str, Rule) {
-        let total: usize = COMMANDS.iter().map(|(weight, _, _)| weight).sum();
+    /// A line of one of the program's groups or of those that every program has, by weight.
+    fn line(&mut self) -> &'static Line {
+        let own = !self.random.one_in(OTHERS_ONE_IN);
+        let lines = if own { self.random.pick(&self.groups).lines } else { EVERYWHERE };
+        let total: usize = lines.iter().map(|(weight, _, _)| weight).sum();
         let mut left = self.random.below(total);
-        for line in COMMANDS {
+        for line in lines {
             if left < line.0 {
                 return line;
             }
@@ -129,7 +163,7 @@ impl Generator {
     }
 
     /// Appends the arguments that a word of a template stands for.
-    fn expand(&mut self, word: &str, argv: &mut Vec<Vec<u8>>) {
+    pub(crate) fn expand(&mut self, word: &str, argv: &mut Vec<Vec<u8>>) {
         let Some(name) = word.strip_prefix('$') else {
             argv.push(word.as_bytes().to_vec());
             return;
@@ -144,8 +178,6 @@ impl Generator {
                 }
             }
             "value" => argv.push(self.value()),
-            "set_options" => self.set_options(argv),
-            "getex_option" => self.getex_option(argv),
             "conditions" => self.some_of(&["NX", "XX", "GT", "LT", "nx", "what"], 3, argv),
             "seconds" => argv.push(self.time_to_live(1)),
             "millis" => argv.push(self.time_to_live(1000)),
@@ -153,7 +185,6 @@ impl Generator {
             "at_millis" => argv.push(self.pick(ABSOLUTE_MILLIS)),
             "int" => argv.push(self.pick(INTEGERS)),
             "index" => argv.push(self.pick(INDEXES)),
-            "offset" => argv.push(self.pick(OFFSETS)),
             "float" => argv.push(self.pick(FLOATS)),
             "db" => argv.push(self.pick(&DATABASES)),
             "any_db" => argv.push(self.pick(ANY_DATABASES)),
@@ -161,21 +192,22 @@ impl Generator {
             "copy_options" => {
                 self.some_of(&["REPLACE", "DB 1", "DB 2", "DB 0", "DB 16", "DB x", "DB"], 2, argv);
             }
-            "lcs_options" => {
-                let options = ["LEN", "IDX", "WITHMATCHLEN", "MINMATCHLEN 2", "MINMATCHLEN -1"];
-                self.some_of(&options, 3, argv);
-            }
             "scan_options" => {
                 let options = ["COUNT 1", "COUNT 1000", "MATCH *a*", "MATCH k?", "TYPE string"];
                 self.some_of(&options, 2, argv);
             }
             "garbage" => argv.push(self.pick(GARBAGE)),
             "name" => argv.push(self.pick(&["n", "client-1", "a b", "", "\n", "tilde~"])),
-            _ => unreachable!("no argument is called {name}"),
+            _ => {
+                let groups = self.groups.clone();
+                let known = groups.iter().any(|group| (group.expand)(self, name, argv));
+                assert!(known, "no argument is called {name}");
+            }
         }
     }
 
-    fn key(&mut self) -> Vec<u8> {
+    /// See `expand`.
+    pub(crate) fn key(&mut self) -> Vec<u8> {
         match self.random.below(20) {
             0 => Vec::new(),
             1 => b"k\x00\xff\r\n".to_vec(),
@@ -184,7 +216,8 @@ impl Generator {
         }
     }
 
-    fn value(&mut self) -> Vec<u8> {
+    /// See `expand`.
+    pub(crate) fn value(&mut self) -> Vec<u8> {
         match self.random.below(12) {
             0 => Vec::new(),
             1..4 => self.pick(INTEGERS),
@@ -196,36 +229,7 @@ impl Generator {
         }
     }
 
-    fn set_options(&mut self, argv: &mut Vec<Vec<u8>>) {
-        for _ in 0..self.random.below(4) {
-            match self.random.below(9) {
-                0 => argv.push(b"NX".to_vec()),
-                1 => argv.push(b"xx".to_vec()),
-                2 | 3 => argv.push(b"GET".to_vec()),
-                4 => argv.push(b"KEEPTTL".to_vec()),
-                5 => self.option("EX", "$seconds", argv),
-                6 => self.option("px", "$millis", argv),
-                7 if self.leaves_expired => self.option("PXAT", "$at_millis", argv),
-                7 => argv.extend([b"PXAT".to_vec(), b"33177117420123".to_vec()]),
-                _ if self.leaves_expired => self.option("EXAT", "$at", argv),
-                _ => argv.extend([b"EXAT".to_vec(), b"33177117421".to_vec()]),
-            }
-        }
-    }
-
-    fn getex_option(&mut self, argv: &mut Vec<Vec<u8>>) {
-        match self.random.below(7) {
-            0 => self.option("EX", "$seconds", argv),
-            1 => self.option("PX", "$millis", argv),
-            2 => self.option("EXAT", "$at", argv),
-            3 => self.option("PXAT", "$at_millis", argv),
-            4 => argv.push(b"PERSIST".to_vec()),
-            5 => argv.push(self.pick(GARBAGE)),
-            _ => {}
-        }
-    }
-
-    fn option(&mut self, name: &str, value: &str, argv: &mut Vec<Vec<u8>>) {
+    pub(crate) fn option(&mut self, name: &str, value: &str, argv: &mut Vec<Vec<u8>>) {
         argv.push(name.as_bytes().to_vec());
         self.expand(value, argv);
     }
@@ -240,14 +244,14 @@ impl Generator {
     }
 
     /// Up to `count_max` of the choices, each split at its blanks.
-    fn some_of(&mut self, choices: &[&str], count_max: usize, argv: &mut Vec<Vec<u8>>) {
+    pub(crate) fn some_of(&mut self, choices: &[&str], count_max: usize, argv: &mut Vec<Vec<u8>>) {
         for _ in 0..self.random.below(count_max + 1) {
             let choice = self.random.pick(choices);
             argv.extend(choice.split(' ').map(|word| word.as_bytes().to_vec()));
         }
     }
 
-    fn pick(&mut self, choices: &[&str]) -> Vec<u8> {
+    pub(crate) fn pick(&mut self, choices: &[&str]) -> Vec<u8> {
         self.random.pick(choices).as_bytes().to_vec()
     }
 
@@ -268,32 +272,8 @@ impl Generator {
     }
 }
 
-/// Weight, template, and the rule for the reply.
-const COMMANDS: &[(usize, &str, Rule)] = &[
-    // strings
-    (12, "SET $key $value", Rule::Exact),
-    (12, "SET $key $value $set_options", Rule::Exact),
-    (8, "GET $key", Rule::Exact),
-    (3, "GETSET $key $value", Rule::Exact),
-    (3, "GETDEL $key", Rule::Exact),
-    (5, "GETEX $key $getex_option", Rule::Exact),
-    (4, "SETEX $key $seconds $value", Rule::Exact),
-    (3, "PSETEX $key $millis $value", Rule::Exact),
-    (3, "SETNX $key $value", Rule::Exact),
-    (5, "APPEND $key $value", Rule::Exact),
-    (3, "STRLEN $key", Rule::Exact),
-    (5, "GETRANGE $key $index $index", Rule::Exact),
-    (1, "SUBSTR $key $index $index", Rule::Exact),
-    (5, "SETRANGE $key $offset $value", Rule::Exact),
-    (4, "INCR $key", Rule::Exact),
-    (3, "DECR $key", Rule::Exact),
-    (4, "INCRBY $key $int", Rule::Exact),
-    (3, "DECRBY $key $int", Rule::Exact),
-    (5, "INCRBYFLOAT $key $float", Rule::Exact),
-    (5, "MGET $keys", Rule::Exact),
-    (5, "MSET $pairs", Rule::Exact),
-    (3, "MSETNX $pairs", Rule::Exact),
-    (4, "LCS $key $key $lcs_options", Rule::Exact),
+/// What every program has beside its groups.
+const EVERYWHERE: &[Line] = &[
     // generic
     (4, "DEL $keys", Rule::Exact),
     (2, "UNLINK $keys", Rule::Exact),
@@ -394,8 +374,6 @@ const INDEXES: &[&str] = &[
     "9223372036854775808",
     "abc",
 ];
-/// For SETRANGE: large ones are past the limit, as a value within it would fill the machine.
-const OFFSETS: &[&str] = &["0", "1", "5", "100", "-1", "536870912", "9223372036854775807", "abc"];
 const FLOATS: &[&str] = &[
     "0",
     "1",
@@ -465,4 +443,6 @@ const TIME_TO_LIVE_MIN_SECS: u64 = 100_000;
 const TIME_TO_LIVE_STEP_SECS: u64 = 1000;
 const PIPELINE_MAX: usize = 32;
 const STEPS_MAX: usize = 200;
+/// One in so many commands is none of the program's groups.
+const OTHERS_ONE_IN: usize = 3;
 const MUTATE_ONE_IN: usize = 12;

@@ -197,6 +197,7 @@ fn serialized_len(entry: EntryRef<'_>) -> u64 {
             }
         },
         ValueRef::Str(bytes) => length_len(bytes.len() as u64) + bytes.len() as u64,
+        ValueRef::Packed(_, bytes) => length_len(bytes.len() as u64) + bytes.len() as u64,
         ValueRef::Boxed(_) => match StringRef::of(entry) {
             Ok(StringRef::Big(string)) => length_len(string.len()) + string.len(),
             _ => entry.bytes_allocated() as u64,

@@ -84,7 +84,7 @@ fn apply(db: &mut Db, model: &mut Model, step: &Step, number: u16, access: &Acce
                 match entry.value() {
                     ValueRef::Int(number) => assert_eq!(number.to_string().as_bytes(), value),
                     ValueRef::Str(bytes) => assert_eq!(bytes, value),
-                    ValueRef::Boxed(_) => unreachable!("values are short"),
+                    ValueRef::Packed(..) | ValueRef::Boxed(_) => unreachable!("values are short"),
                 }
             }
             Lookup::Missing => assert!(there.is_none()),

@@ -6,11 +6,12 @@
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
-use super::{Entry, EntryRef, NewValue};
+use super::{Entry, EntryRef, NewValue, ValueRef};
 use crate::base::time::Millis;
+use crate::encoding::run::Run;
 use crate::encoding::table::{self, Fate, Place, Position, Table};
 use crate::store::key::{Hasher, Key};
-use crate::types::{Value, WrongType};
+use crate::types::{Collection, Value, WrongType, place};
 
 /// Entries by key.
 pub struct EntryTable {
@@ -212,6 +213,42 @@ impl EntryTable {
             let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
             view.key() == key.bytes
         })
+    }
+}
+
+impl Run for EntryMut<'_> {
+    #[inline]
+    fn bytes(&self) -> &[u8] {
+        match self.entry.view().value() {
+            ValueRef::Packed(_, bytes) => bytes,
+            _ => &[],
+        }
+    }
+
+    #[inline]
+    fn bytes_mut(&mut self) -> &mut [u8] {
+        self.entry.packed_mut()
+    }
+
+    #[inline]
+    fn splice(&mut self, at: usize, removed: usize, pieces: &[&[u8]]) {
+        self.change(|entry| entry.splice(at, removed, pieces));
+    }
+}
+
+impl place::Place for EntryMut<'_> {
+    #[inline]
+    fn value(&self) -> ValueRef<'_> {
+        self.entry.view().value()
+    }
+
+    #[inline]
+    fn boxed_mut(&mut self) -> Option<&mut Value> {
+        self.entry.value_mut().filter(|value| !matches!(value, Value::Packed(..)))
+    }
+
+    fn put(&mut self, collection: Collection) {
+        self.set_value(NewValue::from(collection));
     }
 }
 

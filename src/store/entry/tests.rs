@@ -40,8 +40,16 @@ fn text(view: EntryRef<'_>) -> Vec<u8> {
     match view.value() {
         ValueRef::Int(value) => value.to_string().into_bytes(),
         ValueRef::Str(bytes) => bytes.to_vec(),
+        ValueRef::Packed(_, bytes) => bytes.to_vec(),
         ValueRef::Boxed(Value::String(string)) => string.to_vec(),
+        ValueRef::Boxed(_) => unreachable!("packed collections are seen as such"),
     }
+}
+
+/// Where bytes are replaced (in thousandths of the length), how many, and by how many.
+fn splices() -> impl Strategy<Value = Vec<(usize, usize, usize, Option<i64>)>> {
+    let expiry = prop::option::of(any::<i64>());
+    prop::collection::vec((0usize..1001, 0usize..400, 0usize..2500, expiry), 0..40)
 }
 
 proptest! {
@@ -86,6 +94,27 @@ proptest! {
             prop_assert_eq!(view.expiry(), model.2.map(Millis));
             prop_assert_eq!((view.access(), view.epoch()), (0x12_3456, 7));
             prop_assert!(text(entry.view().copied(b"copy", 1).view()) == model.1);
+        }
+    }
+
+    #[test]
+    fn a_packed_collection_is_spliced_as_a_vector_is(key in bytes(600), splices in splices()) {
+        let mut entry = Entry::new(&key, NewValue::from(Collection::empty(Packing::Hash)), None, 5);
+        let mut model = Packing::Hash.empty().to_vec();
+        for (number, (at, removed, inserted, expiry)) in splices.into_iter().enumerate() {
+            let at = model.len() * at / 1000;
+            let removed = removed.min(model.len() - at);
+            let piece = vec![number as u8; inserted];
+            let halves = piece.split_at(inserted / 3);
+            entry.splice(at, removed, &[halves.0, halves.1]);
+            model.splice(at..at + removed, piece);
+            entry.set_expiry(expiry.map(Millis));
+            let view = entry.view();
+            prop_assert!(text(view) == model);
+            prop_assert_eq!((view.key(), view.expiry()), (&key[..], expiry.map(Millis)));
+            prop_assert_eq!((view.type_name(), view.encoding()), ("hash", "listpack"));
+            prop_assert!(entry.packed_mut() == &mut model[..]);
+            prop_assert!(text(entry.view().copied(b"copy", 1).view()) == model);
         }
     }
 
