@@ -9,6 +9,7 @@ pub mod generic;
 pub mod hyperloglog;
 pub mod keyspace;
 pub mod server;
+pub mod set;
 pub mod string;
 
 use crate::command::Command;
@@ -26,6 +27,9 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::members::COMMANDS,
+    set::random::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,

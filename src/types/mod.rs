@@ -4,6 +4,7 @@ pub mod bitmap;
 pub mod geo;
 pub mod hll;
 pub mod place;
+pub mod set;
 pub mod string;
 pub mod value;
 
