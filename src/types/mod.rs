@@ -1,5 +1,6 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
+pub mod hash;
 pub mod place;
 pub mod string;
 pub mod value;
