@@ -3,6 +3,7 @@
 pub mod bitmap;
 pub mod geo;
 pub mod hll;
+pub mod hash;
 pub mod place;
 pub mod set;
 pub mod string;
