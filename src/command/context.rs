@@ -46,6 +46,17 @@ impl Keyspace<'_> {
         }
     }
 
+    /// The partition that owns `position`, to be looked at.
+    fn view(&self, position: Position) -> &Partition {
+        match self {
+            Keyspace::One(partition) => partition,
+            Keyspace::Lent(partitions) => partitions
+                .iter()
+                .find(|partition| partition.covers_slot(position.slot()))
+                .expect("a handler touches only keys that its command names"),
+        }
+    }
+
     /// The partition that owns `slot`, if it is at hand.
     pub fn holder(&mut self, slot: u16) -> Option<&mut Partition> {
         match self {
@@ -160,6 +171,14 @@ impl Context<'_> {
         stats.totals.keyspace_misses.add(1);
         effects.event(EventClass::Miss, "keymiss", db, key.bytes);
         None
+    }
+
+    /// Looks at a key that this command has read already, so that several can be looked at together;
+    /// counts and touches nothing.
+    #[inline]
+    pub fn view(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        let db = self.keyspace.view(key.position).db(self.session.db);
+        db.peek(key).filter(|entry| !entry.is_expired(self.now))
     }
 
     /// The string at a key, read as by `read`. None if there is none, an error at another type.
