@@ -8,6 +8,7 @@ pub mod place;
 pub mod set;
 pub mod string;
 pub mod value;
+pub mod zset;
 
 pub use place::{Collection, Place};
 pub use string::BigString;

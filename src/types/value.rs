@@ -2,6 +2,7 @@
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
 use super::BigString;
+use super::zset::SortedSet;
 use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
@@ -75,7 +76,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::Set(_) | Value::Hash(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::Hash(_) | Value::SortedSet(_) => Self::Boxed(value),
         }
     }
 
@@ -100,6 +101,8 @@ pub enum Value {
     Set(Dict),
     /// A hash that is not packed.
     Hash(Dict),
+    /// A sorted set that is no listpack.
+    SortedSet(SortedSet),
 }
 
 impl Value {
@@ -110,6 +113,7 @@ impl Value {
             Self::Packed(packing, _) => packing.type_name(),
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
+            Self::SortedSet(_) => "zset",
         }
     }
 
@@ -120,6 +124,7 @@ impl Value {
             Self::Packed(packing, _) => packing.encoding(),
             Self::Set(_) => "hashtable",
             Self::Hash(_) => "hashtable",
+            Self::SortedSet(_) => "skiplist",
         }
     }
 
@@ -130,6 +135,7 @@ impl Value {
             Self::Packed(_, bytes) => bytes.capacity(),
             Self::Set(members) => members.bytes(),
             Self::Hash(dict) => dict.bytes(),
+            Self::SortedSet(set) => set.bytes(),
         }
     }
 
@@ -141,6 +147,7 @@ impl Value {
             Self::Packed(..) => units,
             Self::Set(members) => members.free_slice(units),
             Self::Hash(dict) => dict.free_slice(units),
+            Self::SortedSet(set) => set.free_slice(units),
         }
     }
 }
