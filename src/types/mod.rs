@@ -1,9 +1,11 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
+pub mod list;
 pub mod place;
 pub mod string;
 pub mod value;
 
+pub use list::{ListMut, ListRef, QuickList};
 pub use place::{Collection, Place};
 pub use string::BigString;
 pub use value::{Packing, Value, ValueRef};

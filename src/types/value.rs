@@ -1,7 +1,7 @@
 //! A value: inside its key's entry where it is small, boxed where it is large or structured.
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
-use super::BigString;
+use super::{BigString, QuickList};
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
 /// `encoding/`.
@@ -74,7 +74,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) => Self::Boxed(value),
+            Value::String(_) | Value::List(_) => Self::Boxed(value),
         }
     }
 
@@ -95,6 +95,8 @@ pub enum Value {
     String(BigString),
     /// A packed collection above `PACKED_INLINE_MAX` bytes.
     Packed(Packing, Vec<u8>),
+    /// A list too large for one listpack.
+    List(QuickList),
 }
 
 impl Value {
@@ -103,6 +105,7 @@ impl Value {
         match self {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
+            Self::List(_) => "list",
         }
     }
 
@@ -111,6 +114,7 @@ impl Value {
         match self {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
+            Self::List(_) => "quicklist",
         }
     }
 
@@ -119,6 +123,7 @@ impl Value {
         match self {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
+            Self::List(list) => list.bytes(),
         }
     }
 
@@ -128,6 +133,7 @@ impl Value {
         match self {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
+            Self::List(list) => list.free_slice(units),
         }
     }
 }
