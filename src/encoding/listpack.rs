@@ -383,7 +383,7 @@ pub fn extend<'v, R: Run + ?Sized>(run: &mut R, values: impl Iterator<Item = Ele
 pub fn extend_front<'v, R: Run + ?Sized>(run: &mut R, values: impl Iterator<Item = Element<'v>>) {
     in_groups(values, |group| match *group {
         [one] => prepend(run, one),
-        _ => match <[Element<'_>; GROUP]>::try_from(&*group) {
+        _ => match <[Element<'_>; GROUP]>::try_from(group) {
             Ok(mut group) => {
                 group.reverse();
                 insert(run, HEADER, group);
