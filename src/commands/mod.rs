@@ -7,6 +7,7 @@ pub mod connection;
 pub mod generic;
 pub mod keyspace;
 pub mod server;
+pub mod set;
 pub mod string;
 
 use crate::command::Command;
@@ -20,6 +21,9 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::members::COMMANDS,
+    set::random::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,

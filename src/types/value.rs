@@ -2,6 +2,7 @@
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
 use super::{BigString, QuickList};
+use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
 /// `encoding/`.
@@ -74,7 +75,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::List(_) => Self::Boxed(value),
+            Value::String(_) | Value::List(_) | Value::Set(_) => Self::Boxed(value),
         }
     }
 
@@ -97,6 +98,8 @@ pub enum Value {
     Packed(Packing, Vec<u8>),
     /// A list too large for one listpack.
     List(QuickList),
+    /// A set that is neither an intset nor a listpack: its members are fields without values.
+    Set(Dict),
 }
 
 impl Value {
@@ -106,6 +109,7 @@ impl Value {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
             Self::List(_) => "list",
+            Self::Set(_) => "set",
         }
     }
 
@@ -115,6 +119,7 @@ impl Value {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
             Self::List(_) => "quicklist",
+            Self::Set(_) => "hashtable",
         }
     }
 
@@ -124,6 +129,7 @@ impl Value {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
             Self::List(list) => list.bytes(),
+            Self::Set(members) => members.bytes(),
         }
     }
 
@@ -134,6 +140,7 @@ impl Value {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
             Self::List(list) => list.free_slice(units),
+            Self::Set(members) => members.free_slice(units),
         }
     }
 }
