@@ -129,6 +129,12 @@ impl Effects {
         }
     }
 
+    /// Reports `count` changes more than the keys that were reported: several elements of one key.
+    #[inline]
+    pub fn changed_many(&mut self, count: u64) {
+        self.dirty += count;
+    }
+
     /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB): any key may be there
     /// now, or gone.
     pub fn changed_databases(&mut self, count: u64) {
