@@ -6,6 +6,7 @@
 pub mod connection;
 pub mod generic;
 pub mod keyspace;
+pub mod list;
 pub mod server;
 pub mod set;
 pub mod string;
@@ -30,6 +31,11 @@ pub const ALL: &[&[Command]] = &[
     generic::scan::COMMANDS,
     generic::object::COMMANDS,
     keyspace::COMMANDS,
+    list::blocking::COMMANDS,
+    list::elements::COMMANDS,
+    list::ends::COMMANDS,
+    list::moving::COMMANDS,
+    list::search::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,
