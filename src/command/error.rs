@@ -85,6 +85,13 @@ pub enum CommandError {
     PackedThreshold,
     NoMemoryForTable,
     OutOfRangeDatabase,
+    IndexOutOfRange,
+    RankZero,
+    CountNegative,
+    MaxlenNegative,
+    NumkeysNotPositive,
+    CountNotPositive,
+    OutsideSymmetricLong,
 }
 
 impl CommandError {
@@ -193,6 +200,17 @@ impl CommandError {
             }
             Self::NoMemoryForTable => "ERR OOM in dictTryExpand",
             Self::OutOfRangeDatabase => "ERR Out of range database",
+            Self::IndexOutOfRange => "ERR index out of range",
+            Self::RankZero => {
+                "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list"
+            }
+            Self::CountNegative => "ERR COUNT can't be negative",
+            Self::MaxlenNegative => "ERR MAXLEN can't be negative",
+            Self::NumkeysNotPositive => "ERR numkeys should be greater than 0",
+            Self::CountNotPositive => "ERR count should be greater than 0",
+            Self::OutsideSymmetricLong => {
+                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+            }
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

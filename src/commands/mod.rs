@@ -8,6 +8,7 @@ pub mod connection;
 pub mod generic;
 pub mod hyperloglog;
 pub mod keyspace;
+pub mod list;
 pub mod server;
 pub mod set;
 pub mod string;
@@ -37,6 +38,11 @@ pub const ALL: &[&[Command]] = &[
     generic::object::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,
+    list::blocking::COMMANDS,
+    list::elements::COMMANDS,
+    list::ends::COMMANDS,
+    list::moving::COMMANDS,
+    list::search::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,

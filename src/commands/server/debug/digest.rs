@@ -19,10 +19,13 @@ use crate::command::{Args, Context, Outcome};
 use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
+use crate::types::list::{End, ListRef, Walk};
 use crate::types::set::SetRef;
 
 /// The number of the type string.
 const TYPE_STRING: u32 = 0;
+/// The number of the type list.
+const TYPE_LIST: u32 = 1;
 /// The number of the type set.
 const TYPE_SET: u32 = 2;
 const EXPIRES: &[u8] = b"!!expire!!";
@@ -97,6 +100,14 @@ impl Fingerprint {
         } else if let Ok(set) = SetRef::of(entry.value()) {
             self.mix(&TYPE_SET.to_be_bytes());
             set.for_each(|member| self.add(member.to_bytes(&mut [0; INT_TEXT_MAX])));
+        }
+        if let Ok(list) = ListRef::of(entry.value()) {
+            self.mix(&TYPE_LIST.to_be_bytes());
+            let mut buffer = Vec::new();
+            list.visit(0, End::Tail, |item| {
+                self.mix(item.to_slice(&mut buffer));
+                Walk::On
+            });
         }
         if entry.expiry().is_some() {
             self.add(EXPIRES);
