@@ -5,8 +5,10 @@
 
 pub mod connection;
 pub mod generic;
+pub mod hash;
 pub mod keyspace;
 pub mod server;
+pub mod set;
 pub mod string;
 
 use crate::command::Command;
@@ -20,6 +22,15 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    hash::expire::COMMANDS,
+    hash::extended::COMMANDS,
+    hash::random::COMMANDS,
+    hash::read::COMMANDS,
+    hash::scan::COMMANDS,
+    hash::write::COMMANDS,
+    set::algebra::COMMANDS,
+    set::members::COMMANDS,
+    set::random::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,

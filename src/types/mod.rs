@@ -2,6 +2,7 @@
 
 pub mod hash;
 pub mod place;
+pub mod set;
 pub mod string;
 pub mod value;
 

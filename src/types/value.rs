@@ -75,7 +75,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::Hash(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::Hash(_) => Self::Boxed(value),
         }
     }
 
@@ -96,6 +96,8 @@ pub enum Value {
     String(BigString),
     /// A packed collection above `PACKED_INLINE_MAX` bytes.
     Packed(Packing, Vec<u8>),
+    /// A set that is neither an intset nor a listpack: its members are fields without values.
+    Set(Dict),
     /// A hash that is not packed.
     Hash(Dict),
 }
@@ -106,6 +108,7 @@ impl Value {
         match self {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
+            Self::Set(_) => "set",
             Self::Hash(_) => "hash",
         }
     }
@@ -115,6 +118,7 @@ impl Value {
         match self {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
+            Self::Set(_) => "hashtable",
             Self::Hash(_) => "hashtable",
         }
     }
@@ -124,6 +128,7 @@ impl Value {
         match self {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
+            Self::Set(members) => members.bytes(),
             Self::Hash(dict) => dict.bytes(),
         }
     }
@@ -134,6 +139,7 @@ impl Value {
         match self {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
+            Self::Set(members) => members.free_slice(units),
             Self::Hash(dict) => dict.free_slice(units),
         }
     }
