@@ -22,6 +22,12 @@ pub enum CommandError {
     Overflow,
     DecrementOverflow,
     NanOrInfinity,
+    ValueIsNanOrInfinity,
+    HashValueNotAnInteger,
+    HashValueNotAFloat,
+    HsetexManyExpiries,
+    HsetexManyConditions,
+    MissingExpireTime,
     StringTooLong,
     OffsetOutOfRange,
     BitOffset,
@@ -110,6 +116,14 @@ impl CommandError {
             Self::Overflow => "ERR increment or decrement would overflow",
             Self::DecrementOverflow => "ERR decrement would overflow",
             Self::NanOrInfinity => "ERR increment would produce NaN or Infinity",
+            Self::ValueIsNanOrInfinity => "ERR value is NaN or Infinity",
+            Self::HashValueNotAnInteger => "ERR hash value is not an integer",
+            Self::HashValueNotAFloat => "ERR hash value is not a float",
+            Self::HsetexManyExpiries => {
+                "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
+            }
+            Self::HsetexManyConditions => "ERR Only one of FXX or FNX arguments can be specified",
+            Self::MissingExpireTime => "ERR missing expire time",
             Self::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
             Self::OffsetOutOfRange => "ERR offset is out of range",
             Self::BitOffset => "ERR bit offset is not an integer or out of range",

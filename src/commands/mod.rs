@@ -7,6 +7,7 @@ pub mod bitmap;
 pub mod connection;
 pub mod generic;
 pub mod hyperloglog;
+pub mod hash;
 pub mod keyspace;
 pub mod list;
 pub mod server;
@@ -28,6 +29,12 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    hash::expire::COMMANDS,
+    hash::extended::COMMANDS,
+    hash::random::COMMANDS,
+    hash::read::COMMANDS,
+    hash::scan::COMMANDS,
+    hash::write::COMMANDS,
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,

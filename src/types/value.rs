@@ -81,6 +81,7 @@ impl<'a> ValueRef<'a> {
             | Value::Hash(_)
             | Value::SortedSet(_)
             | Value::List(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::Hash(_) => Self::Boxed(value),
         }
     }
 
@@ -121,6 +122,8 @@ impl Value {
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
             Self::SortedSet(_) => "zset",
+            Self::Set(_) => "set",
+            Self::Hash(_) => "hash",
         }
     }
 
@@ -133,6 +136,8 @@ impl Value {
             Self::Set(_) => "hashtable",
             Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
+            Self::Set(_) => "hashtable",
+            Self::Hash(_) => "hashtable",
         }
     }
 
@@ -145,6 +150,8 @@ impl Value {
             Self::Set(members) => members.bytes(),
             Self::Hash(dict) => dict.bytes(),
             Self::SortedSet(set) => set.bytes(),
+            Self::Set(members) => members.bytes(),
+            Self::Hash(dict) => dict.bytes(),
         }
     }
 
@@ -158,6 +165,8 @@ impl Value {
             Self::Set(members) => members.free_slice(units),
             Self::Hash(dict) => dict.free_slice(units),
             Self::SortedSet(set) => set.free_slice(units),
+            Self::Set(members) => members.free_slice(units),
+            Self::Hash(dict) => dict.free_slice(units),
         }
     }
 }
