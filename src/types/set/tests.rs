@@ -188,8 +188,8 @@ proptest! {
 #[test]
 fn every_member_is_as_likely_as_any_other() {
     let members: Vec<Vec<u8>> = (0..5).map(|value: i64| value.to_string().into_bytes()).collect();
-    let strings: Vec<Vec<u8>> = ["a", "b", "c", "d", "e"].map(|text| text.into()).to_vec();
-    let many: Vec<Vec<u8>> = ["a", "b", "c", "d", "fiver"].map(|text| text.into()).to_vec();
+    let strings: Vec<Vec<u8>> = ["a", "b", "c", "d", "e"].map(Into::into).to_vec();
+    let many: Vec<Vec<u8>> = ["a", "b", "c", "d", "fiver"].map(Into::into).to_vec();
     let mut rng = Rng::new(5);
     for members in [members, strings, many] {
         let model: Model = members.iter().cloned().collect();
