@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::catalog::CommandTable;
 use super::effects::{Effects, EventClass};
 use super::error::CommandError;
+use super::suspension::Suspension;
 use super::whole::Switches;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
@@ -34,6 +35,24 @@ pub enum Keyspace<'a> {
 }
 
 impl Keyspace<'_> {
+    /// The same, for a part of the time.
+    #[inline]
+    pub fn reborrow(&mut self) -> Keyspace<'_> {
+        match self {
+            Keyspace::One(partition) => Keyspace::One(partition),
+            Keyspace::Lent(partitions) => Keyspace::Lent(partitions),
+        }
+    }
+
+    /// True if somebody waits for a key of it.
+    #[inline]
+    pub fn has_waiters(&self) -> bool {
+        match self {
+            Keyspace::One(partition) => !partition.waiters().is_empty(),
+            Keyspace::Lent(partitions) => partitions.iter().any(|one| !one.waiters().is_empty()),
+        }
+    }
+
     /// The partition that owns `position`.
     #[inline]
     pub fn partition(&mut self, position: Position) -> &mut Partition {
@@ -105,6 +124,8 @@ pub struct Context<'a> {
     pub removed: &'a mut Vec<Entry>,
     /// Values that were replaced; freed in slices.
     pub replaced: &'a mut Vec<Box<Value>>,
+    /// What the command waits for, if it has to.
+    pub suspension: &'a mut Option<Suspension>,
 }
 
 impl Context<'_> {
@@ -112,6 +133,17 @@ impl Context<'_> {
     #[inline]
     pub fn db_index(&self) -> usize {
         self.session.db
+    }
+
+    /// Ends the handler of a command that found nothing and waits: no reply has been written.
+    pub fn suspend(&mut self, suspension: Suspension) {
+        *self.suspension = Some(suspension);
+    }
+
+    /// False for a key whose partition is not here: only where a command that waits for several keys
+    /// runs again.
+    pub fn is_at_hand(&mut self, key: &Key<'_>) -> bool {
+        self.keyspace.holder(key.position.slot()).is_some()
     }
 
     /// Places a key in the table.
