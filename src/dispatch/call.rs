@@ -307,8 +307,10 @@ impl Worker {
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
     ) -> Option<Suspension> {
-        let (Handler::Keyed(handler) | Handler::Keyspace(handler) | Handler::Located(_, handler)) =
-            registered.command.handler
+        let (Handler::Keyed(handler)
+        | Handler::Keyspace(handler)
+        | Handler::Located(_, handler)
+        | Handler::Reaching(_, handler)) = registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
         };
