@@ -1,4 +1,5 @@
 //! How data lies in memory. Invariant: layouts only; no clock, no I/O, no Redis command.
 
+pub mod listpack;
 pub mod run;
 pub mod table;
