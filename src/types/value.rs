@@ -2,6 +2,7 @@
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
 use super::BigString;
+use super::stream::Stream;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
 /// `encoding/`.
@@ -74,7 +75,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) => Self::Boxed(value),
+            Value::String(_) | Value::Stream(_) => Self::Boxed(value),
         }
     }
 
@@ -95,6 +96,8 @@ pub enum Value {
     String(BigString),
     /// A packed collection above `PACKED_INLINE_MAX` bytes.
     Packed(Packing, Vec<u8>),
+    /// A stream.
+    Stream(Stream),
 }
 
 impl Value {
@@ -103,6 +106,7 @@ impl Value {
         match self {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -111,6 +115,7 @@ impl Value {
         match self {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -119,6 +124,7 @@ impl Value {
         match self {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
+            Self::Stream(stream) => stream.bytes(),
         }
     }
 
@@ -128,6 +134,7 @@ impl Value {
         match self {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
+            Self::Stream(stream) => stream.free_slice(units),
         }
     }
 }

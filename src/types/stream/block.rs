@@ -372,7 +372,7 @@ pub fn validate(master: StreamId, bytes: &[u8]) -> Option<u64> {
     }
     let pack = Listpack::new(bytes);
     let mut elements = pack.iter();
-    let mut integer = |elements: &mut listpack::Iter<'_>| elements.next()?.to_int();
+    let integer = |elements: &mut listpack::Iter<'_>| elements.next()?.to_int();
     let (live, deleted) = (integer(&mut elements)?, integer(&mut elements)?);
     let fields = integer(&mut elements)?;
     pass(&mut elements, fields)?;

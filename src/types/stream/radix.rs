@@ -72,6 +72,6 @@ mod tests {
         assert_eq!(count(&[1, 2, 3]), 5);
         assert_eq!(count(&[1, 2, 0x100]), 7);
         assert_eq!(count(&[1, 1 << 120]), 5);
-        assert_eq!(count(&[1, 0x1_0000, 0x1_0001]), 7);
+        assert_eq!(count(&[1, 0x1_0000, 0x1_0001]), 8);
     }
 }
