@@ -21,8 +21,9 @@ pub use id::{NewId, StreamId};
 pub use ordered::Ordered;
 pub use range::Range;
 
-use super::value::{Value, ValueRef};
 use super::WrongType;
+use super::place::Place;
+use super::value::{Value, ValueRef};
 use block::{Block, Deletion};
 use ordered::Spot;
 
@@ -85,16 +86,17 @@ impl Stream {
         Self::default()
     }
 
-    /// A stream of blocks, as RDB has them. None if a block is malformed, or not behind the last.
+    /// A stream of blocks, as RDB has them. None if a block is malformed or not behind the last, or
+    /// if they have not as many entries as `facts` says.
     pub fn from_blocks(
         blocks: impl IntoIterator<Item = (StreamId, Vec<u8>)>,
         facts: Facts,
         groups: Groups,
     ) -> Option<Self> {
         let mut stream = Stream { facts, groups, ..Self::default() };
-        let mut last = None;
+        let (mut last, mut live) = (None, 0u64);
         for (id, mut bytes) in blocks {
-            block::validate(id, &bytes)?;
+            live = live.checked_add(block::validate(id, &bytes)?)?;
             if last.is_some_and(|last| id <= last) {
                 return None;
             }
@@ -102,7 +104,7 @@ impl Stream {
             bytes.shrink_to_fit();
             stream.blocks.insert(id, Arc::new(bytes));
         }
-        Some(stream)
+        (live == facts.length).then_some(stream)
     }
 
     /// The stream that a value is.
@@ -110,6 +112,15 @@ impl Stream {
     pub fn of<'a>(value: ValueRef<'a>) -> Result<&'a Stream, WrongType> {
         match value {
             ValueRef::Boxed(Value::Stream(stream)) => Ok(stream),
+            _ => Err(WrongType),
+        }
+    }
+
+    /// The stream in a place, to be changed.
+    #[inline]
+    pub fn of_mut(place: &mut impl Place) -> Result<&mut Stream, WrongType> {
+        match place.boxed_mut() {
+            Some(Value::Stream(stream)) => Ok(stream),
             _ => Err(WrongType),
         }
     }
@@ -309,40 +320,20 @@ impl Stream {
     fn find_first(&mut self) {
         self.facts.first_id = match self.is_empty() {
             true => StreamId::MIN,
-            false => self.first_entry().unwrap_or(StreamId::MAX),
+            false => self.entries().first().unwrap_or(StreamId::MAX),
         };
     }
 
-    /// The id of the first entry.
-    pub fn first_entry(&self) -> Option<StreamId> {
-        Some(self.range(StreamId::MIN, StreamId::MAX, false).next()?.0)
-    }
-
-    /// The id of the last entry.
+    /// Its entries.
     #[inline]
-    pub fn last_entry(&self) -> Option<StreamId> {
-        Some(self.range(StreamId::MIN, StreamId::MAX, true).next()?.0)
+    pub fn entries(&self) -> Entries<'_> {
+        Entries(&self.blocks)
     }
 
-    /// The id of the first entry, deleted or not.
-    pub fn first_remembered(&self) -> Option<StreamId> {
-        let (id, bytes) = self.blocks.at(self.blocks.first()?);
-        let block = Block::new(id, bytes);
-        block.item(block.first()).map(|item| item.id)
-    }
-
-    /// True if the entry is there.
-    pub fn contains(&self, id: StreamId) -> bool {
-        self.blocks.at_or_before(id).is_some_and(|spot| {
-            let (master, bytes) = self.blocks.at(spot);
-            Block::new(master, bytes).has_live(id)
-        })
-    }
-
-    /// The entries from `start` to `end`, both included, or in the other direction.
+    /// Its entries, and its groups to be changed meanwhile.
     #[inline]
-    pub fn range(&self, start: StreamId, end: StreamId, backward: bool) -> Range<'_> {
-        Range::new(&self.blocks, start, end, backward)
+    pub fn with_groups(&mut self) -> (Entries<'_>, &mut Groups) {
+        (Entries(&self.blocks), &mut self.groups)
     }
 
     /// Sets what XSETID sets; the caller has compared it with the entries.
@@ -366,6 +357,44 @@ impl Stream {
             left -= 1;
         }
         self.groups.free_slice(left)
+    }
+}
+
+/// The entries of a stream.
+#[derive(Clone, Copy)]
+pub struct Entries<'a>(&'a Ordered<Arc<Vec<u8>>>);
+
+impl<'a> Entries<'a> {
+    /// The entries from `start` to `end`, both included, or in the other direction.
+    #[inline]
+    pub fn range(self, start: StreamId, end: StreamId, backward: bool) -> Range<'a> {
+        Range::new(self.0, start, end, backward)
+    }
+
+    /// The id of the first one.
+    pub fn first(self) -> Option<StreamId> {
+        Some(self.range(StreamId::MIN, StreamId::MAX, false).next()?.0)
+    }
+
+    /// The id of the last one.
+    #[inline]
+    pub fn last(self) -> Option<StreamId> {
+        Some(self.range(StreamId::MIN, StreamId::MAX, true).next()?.0)
+    }
+
+    /// The id of the first one, deleted or not.
+    pub fn first_remembered(self) -> Option<StreamId> {
+        let (id, bytes) = self.0.at(self.0.first()?);
+        let block = Block::new(id, bytes);
+        block.item(block.first()).map(|item| item.id)
+    }
+
+    /// True if there is one with this id.
+    pub fn contains(self, id: StreamId) -> bool {
+        self.0.at_or_before(id).is_some_and(|spot| {
+            let (master, bytes) = self.0.at(spot);
+            Block::new(master, bytes).has_live(id)
+        })
     }
 }
 

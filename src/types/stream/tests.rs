@@ -40,7 +40,7 @@ fn steps() -> impl Strategy<Value = Vec<Step>> {
 type Model = Vec<(StreamId, Fields)>;
 
 fn walked(stream: &Stream, start: StreamId, end: StreamId, backward: bool) -> Model {
-    let mut range = stream.range(start, end, backward);
+    let mut range = stream.entries().range(start, end, backward);
     let mut entries = Vec::new();
     while let Some((id, count)) = range.next() {
         let mut fields = Vec::new();
@@ -67,7 +67,7 @@ fn check(stream: &Stream, model: &Model) {
     assert_eq!(&backward, model);
     let facts = stream.facts();
     assert_eq!(facts.first_id, model.first().map(|(id, _)| *id).unwrap_or_default());
-    assert_eq!(stream.last_entry(), model.last().map(|(id, _)| *id));
+    assert_eq!(stream.entries().last(), model.last().map(|(id, _)| *id));
 }
 
 proptest! {
@@ -126,7 +126,7 @@ proptest! {
             backward.reverse();
             prop_assert_eq!(&backward, &expected);
             for (id, _) in &model {
-                prop_assert!(stream.contains(*id));
+                prop_assert!(stream.entries().contains(*id));
             }
             while stream.free_slice(1) == 0 {}
             prop_assert_eq!(stream.block_count(), 0);
@@ -142,7 +142,7 @@ proptest! {
             let pairs = pairs.iter().map(|(field, value)| (field.as_bytes(), value.as_bytes()));
             stream.append(NewId::Given(StreamId::new(1, number + 1)), 0, LIMITS, pairs).unwrap();
         }
-        let mut range = stream.range(StreamId::MIN, StreamId::MAX, backward);
+        let mut range = stream.entries().range(StreamId::MIN, StreamId::MAX, backward);
         let mut seen = 0;
         while let Some((_, fields)) = range.next() {
             prop_assert_eq!(fields, 3);
@@ -177,7 +177,7 @@ proptest! {
             let pairs = [("field".as_bytes(), "z".as_bytes())].into_iter();
             stream.append(NewId::Auto, 0, LIMITS, pairs).unwrap();
             stream.trim(Trim::MaxLen(1), false, 0);
-            stream.last_entry();
+            stream.entries().last();
         }
     }
 }
