@@ -17,7 +17,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("observe", &["base"]),
     ("resp", &["base"]),
     ("ring", &["base"]),
-    ("store", &["types", "encoding", "base", "config", "observe"]),
+    // A waiter keeps what its command needs of the session.
+    ("store", &["types", "encoding", "base", "config", "observe", "client"]),
     ("command", &["client", "resp", "store", "config", "observe", "base", "types"]),
     ("client", &["resp", "base", "config"]),
     ("txn", ABOVE_COMMAND),

@@ -1,6 +1,7 @@
 //! What everything stands on. Invariant: no I/O, no Redis semantics, no other module of ours.
 
 pub mod alloc;
+pub mod claim;
 pub mod crc;
 mod float_scan;
 pub mod glob;

@@ -14,6 +14,12 @@ impl Rng {
         Self { state: std::array::from_fn(|_| splitmix64(&mut mix)) }
     }
 
+    /// A generator with a sequence of its own, for where this one cannot be borrowed.
+    #[inline]
+    pub fn fork(&mut self) -> Self {
+        Self::new(self.next_u64())
+    }
+
     /// 64 random bits.
     #[inline]
     pub fn next_u64(&mut self) -> u64 {

@@ -3,6 +3,9 @@
 //! Invariant: a session is changed on its home core only, by session commands; what a travelling
 //! batch needs of it is copied into the batch.
 
+use std::sync::Arc;
+
+use crate::base::claim::Claim;
 use crate::base::time::Millis;
 use crate::resp::Proto;
 
@@ -48,8 +51,10 @@ pub struct Session {
     pub facts: SessionFacts,
     /// Close when everything written so far has been sent.
     pub close_after_reply: bool,
-    /// Its next command waits, and is shown as blocked: CLIENT PAUSE holds it back.
+    /// Its next command waits, for a key or for the end of CLIENT PAUSE.
     pub blocked: bool,
+    /// While it waits for a key: whoever takes this decides how the wait ends.
+    pub wait: Option<Arc<Claim>>,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
@@ -100,6 +105,7 @@ impl Session {
             },
             close_after_reply: false,
             blocked: false,
+            wait: None,
             no_evict: false,
             capa_redirect: false,
             name: Vec::new(),
@@ -166,6 +172,11 @@ pub enum Verdict {
     Keep,
     /// Closed; a client that kills itself still gets its reply.
     Kill,
+    /// Its wait, whose claim was taken, ends: with an error, or as if its time were up.
+    Wake {
+        /// With an error.
+        with_error: bool,
+    },
 }
 
 /// The clients of one core, as commands see them.

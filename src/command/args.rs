@@ -5,6 +5,7 @@
 
 use super::error::CommandError;
 use crate::base::number;
+use crate::base::time::Millis;
 pub use crate::resp::request::ArgRange;
 use crate::types::string::BigString;
 
@@ -138,8 +139,44 @@ impl<'q> Args<'q> {
         i32::try_from(self.integer(index)?).map_err(|_| CommandError::IntOutOfRange)
     }
 
+    /// Word `index` as a timeout in seconds from `now`; None is for ever. Source: BLPOP.
+    pub fn timeout_seconds(
+        &self,
+        index: usize,
+        now: Millis,
+    ) -> Result<Option<Millis>, CommandError> {
+        let seconds = number::parse_f64(self.get(index)).filter(|seconds| !seconds.is_nan());
+        let millis = seconds.ok_or(CommandError::TimeoutNotAFloat)? * 1000.0;
+        if millis > i64::MAX as f64 {
+            return Err(CommandError::TimeoutOutOfRange);
+        }
+        deadline(millis.ceil() as i64, now)
+    }
+
+    /// Word `index` as a timeout in milliseconds from `now`; None is for ever. Source: XREAD BLOCK.
+    pub fn timeout_millis(
+        &self,
+        index: usize,
+        now: Millis,
+    ) -> Result<Option<Millis>, CommandError> {
+        let millis = number::parse_i64(self.get(index)).ok_or(CommandError::TimeoutNotAnInteger)?;
+        deadline(millis, now)
+    }
+
     /// The large words.
     pub fn big(&self) -> &'q [BigArg] {
         self.big
+    }
+}
+
+/// The end of a wait of so many milliseconds; 0 is for ever.
+fn deadline(millis: i64, now: Millis) -> Result<Option<Millis>, CommandError> {
+    match millis {
+        ..0 => Err(CommandError::TimeoutNegative),
+        0 => Ok(None),
+        _ => match now.0.checked_add(millis) {
+            Some(deadline) => Ok(Some(Millis(deadline))),
+            None => Err(CommandError::TimeoutOutOfRange),
+        },
     }
 }

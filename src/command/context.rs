@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::catalog::CommandTable;
 use super::effects::{Effects, EventClass};
 use super::error::CommandError;
+use super::suspension::Suspension;
 use super::whole::Switches;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
@@ -34,6 +35,24 @@ pub enum Keyspace<'a> {
 }
 
 impl Keyspace<'_> {
+    /// The same, for a part of the time.
+    #[inline]
+    pub fn reborrow(&mut self) -> Keyspace<'_> {
+        match self {
+            Keyspace::One(partition) => Keyspace::One(partition),
+            Keyspace::Lent(partitions) => Keyspace::Lent(partitions),
+        }
+    }
+
+    /// True if somebody waits for a key of it.
+    #[inline]
+    pub fn has_waiters(&self) -> bool {
+        match self {
+            Keyspace::One(partition) => !partition.waiters().is_empty(),
+            Keyspace::Lent(partitions) => partitions.iter().any(|one| !one.waiters().is_empty()),
+        }
+    }
+
     /// The partition that owns `position`.
     #[inline]
     pub fn partition(&mut self, position: Position) -> &mut Partition {
@@ -41,6 +60,17 @@ impl Keyspace<'_> {
             Keyspace::One(partition) => partition,
             Keyspace::Lent(partitions) => partitions
                 .iter_mut()
+                .find(|partition| partition.covers_slot(position.slot()))
+                .expect("a handler touches only keys that its command names"),
+        }
+    }
+
+    /// The partition that owns `position`, to be looked at.
+    fn view(&self, position: Position) -> &Partition {
+        match self {
+            Keyspace::One(partition) => partition,
+            Keyspace::Lent(partitions) => partitions
+                .iter()
                 .find(|partition| partition.covers_slot(position.slot()))
                 .expect("a handler touches only keys that its command names"),
         }
@@ -94,6 +124,8 @@ pub struct Context<'a> {
     pub removed: &'a mut Vec<Entry>,
     /// Values that were replaced; freed in slices.
     pub replaced: &'a mut Vec<Box<Value>>,
+    /// What the command waits for, if it has to.
+    pub suspension: &'a mut Option<Suspension>,
 }
 
 impl Context<'_> {
@@ -101,6 +133,17 @@ impl Context<'_> {
     #[inline]
     pub fn db_index(&self) -> usize {
         self.session.db
+    }
+
+    /// Ends the handler of a command that found nothing and waits: no reply has been written.
+    pub fn suspend(&mut self, suspension: Suspension) {
+        *self.suspension = Some(suspension);
+    }
+
+    /// False for a key whose partition is not here: only where a command that waits for several keys
+    /// runs again.
+    pub fn is_at_hand(&mut self, key: &Key<'_>) -> bool {
+        self.keyspace.holder(key.position.slot()).is_some()
     }
 
     /// Places a key in the table.
@@ -173,6 +216,14 @@ impl Context<'_> {
         stats.totals.keyspace_misses.add(1);
         effects.event(EventClass::Miss, "keymiss", db, key.bytes);
         None
+    }
+
+    /// Looks at a key that this command has read already, so that several can be looked at together;
+    /// counts and touches nothing.
+    #[inline]
+    pub fn view(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
+        let db = self.keyspace.view(key.position).db(self.session.db);
+        db.peek(key).filter(|entry| !entry.is_expired(self.now))
     }
 
     /// The string at a key, read as by `read`. None if there is none, an error at another type.

@@ -95,6 +95,7 @@ pub struct Effects {
     propagation: Propagation,
     events: Vec<Event>,
     keys: Vec<(usize, Box<[u8]>)>,
+    all_keys: bool,
     lines: Vec<Line>,
 }
 
@@ -128,10 +129,37 @@ impl Effects {
         }
     }
 
-    /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB).
+    /// Reports `count` changes more than the keys that were reported: several elements of one key.
     #[inline]
     pub fn changed_many(&mut self, count: u64) {
         self.dirty += count;
+    }
+
+    /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB): any key may be there
+    /// now, or gone.
+    pub fn changed_databases(&mut self, count: u64) {
+        self.dirty += count;
+        self.all_keys = true;
+    }
+
+    /// Reports that `key` of database `db` changed for those who wait for it, but not for those who
+    /// watch it: a group of a stream was destroyed.
+    #[inline]
+    pub fn wakes(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
+    /// True if any key may have changed.
+    pub fn changed_all(&self) -> bool {
+        self.all_keys
+    }
+
+    /// Takes the changed keys out.
+    pub fn take_keys(&mut self) -> Vec<(usize, Box<[u8]>)> {
+        self.all_keys = false;
+        std::mem::take(&mut self.keys)
     }
 
     /// Reports a keyspace event.
@@ -186,15 +214,17 @@ impl Effects {
         Recorded { events: &self.events, keys: &self.keys, lines: &self.lines }
     }
 
-    /// Forgets everything, for the next command.
+    /// Forgets everything, for the next command, of which `interest` tells what is to be recorded.
     #[inline]
-    pub fn reset(&mut self) {
+    pub fn reset(&mut self, interest: Interest) {
         self.dirty = 0;
         self.propagation = Propagation::Verbatim;
+        self.all_keys = false;
         if self.interest != Interest::default() {
             self.events.clear();
             self.keys.clear();
             self.lines.clear();
         }
+        self.interest = interest;
     }
 }

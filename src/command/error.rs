@@ -16,6 +16,8 @@ pub enum CommandError {
     NotAnInteger,
     NotAFloat,
     NotPositive,
+    TimeoutNotAFloat,
+    Unblocked,
     ValueOutOfRange,
     Overflow,
     DecrementOverflow,
@@ -96,6 +98,7 @@ pub enum CommandError {
     XreadgroupDollar,
     XreadgroupPlus,
     XreadGreater,
+    MisleadingStreams,
     EntriesReadNegative,
     XgroupNeedsKey,
     BusyGroup,
@@ -121,6 +124,8 @@ impl CommandError {
             Self::Syntax => "ERR syntax error",
             Self::NotAnInteger => "ERR value is not an integer or out of range",
             Self::NotAFloat => "ERR value is not a valid float",
+            Self::TimeoutNotAFloat => "ERR timeout is not a float or out of range",
+            Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NotPositive => "ERR value is out of range, must be positive",
             Self::ValueOutOfRange => "ERR value is out of range",
             Self::Overflow => "ERR increment or decrement would overflow",
@@ -251,6 +256,9 @@ impl CommandError {
             }
             Self::XreadGreater => {
                 "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+            }
+            Self::MisleadingStreams => {
+                "ERR a group or consumer named STREAMS has to stand before COUNT, BLOCK and NOACK"
             }
             Self::EntriesReadNegative => "ERR value for ENTRIESREAD must be positive or -1",
             Self::XgroupNeedsKey => {

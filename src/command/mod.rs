@@ -12,6 +12,7 @@ pub mod effects;
 pub mod error;
 pub mod flags;
 pub mod keyspec;
+pub mod suspension;
 pub mod whole;
 
 pub use args::Args;
@@ -21,6 +22,7 @@ pub use context::{Context, SessionContext};
 pub use error::CommandError;
 pub use flags::Flags;
 pub use keyspec::{Access, KeySpec};
+pub use suspension::{OnTimeout, Suspension, Wants};
 pub use whole::Whole;
 
 use crate::resp::reply::Reply;

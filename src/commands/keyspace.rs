@@ -114,7 +114,7 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
     if one != other {
         cx.keyspace.partitions().into_iter().for_each(|partition| partition.swap_dbs(one, other));
     }
-    cx.effects.changed_many(1);
+    cx.effects.changed_databases(1);
     reply.ok();
     Ok(())
 }
@@ -132,6 +132,6 @@ fn check_flush_type(args: Args<'_>) -> Result<(), CommandError> {
 fn report_flush(cx: &mut Context<'_>, args: Args<'_>, deleted: usize) {
     let db = cx.db_index();
     let words: Vec<&[u8]> = args.iter_from(0).collect();
-    cx.effects.changed_many(deleted as u64);
+    cx.effects.changed_databases(deleted as u64);
     cx.effects.propagate(db, &words);
 }

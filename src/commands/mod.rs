@@ -7,6 +7,8 @@ pub mod connection;
 pub mod generic;
 pub mod keyspace;
 pub mod server;
+pub mod set;
+pub mod stream;
 pub mod string;
 
 use crate::command::Command;
@@ -20,6 +22,14 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    set::algebra::COMMANDS,
+    set::members::COMMANDS,
+    set::random::COMMANDS,
+    stream::entries::COMMANDS,
+    stream::group::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::read::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,

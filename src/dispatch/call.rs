@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::route::{self, Place};
+use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::base::alloc;
 use crate::base::rng::Rng;
@@ -15,7 +16,7 @@ use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
 use crate::command::effects::{Effects, Interest};
 use crate::command::whole::{Job, Part, Switches};
-use crate::command::{Args, CommandError, Flags, Handler, Outcome, Whole};
+use crate::command::{Args, CommandError, Flags, Handler, Outcome, Suspension, Whole};
 use crate::config::Config;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::observe::server::ServerFacts;
@@ -25,6 +26,7 @@ use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
+use crate::store::waiters::Waiter;
 use crate::txn::cores::{CoreSet, SlotMap};
 use crate::types::Value;
 
@@ -60,7 +62,7 @@ pub struct Worker {
     pub now: Millis,
     /// The wall clock when this turn began.
     pub wall: Micros,
-    effects: Effects,
+    pub(super) effects: Effects,
     tick_rate: TickRate,
     last_tick: u64,
     memory_full: bool,
@@ -69,6 +71,13 @@ pub struct Worker {
     access: AccessPolicy,
     removed: Vec<Entry>,
     replaced: Vec<Box<Value>>,
+    suspension: Option<Suspension>,
+    /// Clients whose wait has ended, to be told to their homes.
+    pub served: Vec<Served>,
+    /// Somebody else was trying to serve a waiter: look again in the next turn.
+    pub again: bool,
+    /// Waiters whose keys are reserved for them until a loan comes.
+    pub reserved: Vec<Arc<Waiter>>,
 }
 
 /// Who a worker works for.
@@ -111,6 +120,10 @@ impl Worker {
             access: AccessPolicy::Lru,
             removed: Vec::new(),
             replaced: Vec::new(),
+            suspension: None,
+            served: Vec::new(),
+            again: false,
+            reserved: Vec::new(),
         }
     }
 
@@ -261,23 +274,42 @@ impl Worker {
         settle_reply_mode(facts, buffer, start);
     }
 
-    /// Runs a command of keys.
+    /// Runs a command of keys, and serves who waited for what it did. What it waits for itself, if it
+    /// has to; then it has written nothing and counts for nothing.
     #[inline]
     pub fn keyed(
+        &mut self,
+        mut keyspace: Keyspace<'_>,
+        facts: &mut SessionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) -> Option<Suspension> {
+        if !keyspace.has_waiters() {
+            return self.run(keyspace, facts, registered, args, buffer);
+        }
+        let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
+        self.serve_waiters(&mut keyspace);
+        suspension
+    }
+
+    /// Runs the handler of a command of keys.
+    #[inline]
+    pub(super) fn run(
         &mut self,
         keyspace: Keyspace<'_>,
         facts: &mut SessionFacts,
         registered: &'static Registered,
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
-    ) {
+    ) -> Option<Suspension> {
         let (Handler::Keyed(handler) | Handler::Keyspace(handler) | Handler::Located(_, handler)) =
             registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
         };
         let start = buffer.bytes.len();
-        self.effects.reset();
+        self.effects.reset(Interest { keys: keyspace.has_waiters(), ..self.interest() });
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
@@ -294,8 +326,14 @@ impl Worker {
             server: &self.server,
             removed: &mut self.removed,
             replaced: &mut self.replaced,
+            suspension: &mut self.suspension,
         };
         let outcome = handler(&mut context, args, &mut reply);
+        if context.suspension.is_some() {
+            // A consumer of a group is made before its client waits.
+            self.stats.dirty.add(self.effects.dirty());
+            return self.suspension.take();
+        }
         if !context.removed.is_empty() || !context.replaced.is_empty() {
             bury(&mut context);
         }
@@ -306,6 +344,21 @@ impl Worker {
         }
         self.count(registered, failed);
         settle_reply_mode(facts, buffer, start);
+        None
+    }
+
+    /// Writes the reply to a client whose wait ended without having been served, and counts its
+    /// command.
+    pub fn answer_wait(&mut self, served: &mut Served, answer: impl FnOnce(&mut Reply<'_>)) {
+        let registered = &self.table.all()[usize::from(served.waiter.command)];
+        let mut facts = SessionFacts { reply_mode: served.reply_mode, ..served.waiter.facts };
+        self.start_clock();
+        let mut reply = Reply::new(&mut served.replies, facts.proto);
+        answer(&mut reply);
+        let failed = finish(&self.stats, Ok(()), &mut reply);
+        self.count(registered, failed);
+        settle_reply_mode(&mut facts, &mut served.replies, 0);
+        served.reply_mode = facts.reply_mode;
     }
 
     /// Runs a command of the session; what it asks of the event loop.
@@ -405,7 +458,7 @@ impl Worker {
     }
 
     #[inline]
-    fn count(&mut self, registered: &Registered, failed: bool) {
+    pub(super) fn count(&mut self, registered: &Registered, failed: bool) {
         let tick = Ticks::now();
         let nanos = self.tick_rate.nanos(tick.wrapping_sub(self.last_tick));
         self.last_tick = tick;

@@ -5,4 +5,5 @@
 
 pub mod call;
 pub mod route;
+pub mod serve;
 pub mod table;

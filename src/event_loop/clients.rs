@@ -17,6 +17,8 @@ pub struct Clients {
     generations: u32,
     /// Clients that a command wants closed.
     pub doomed: Vec<u32>,
+    /// Clients whose wait a command has ended, and whether with an error.
+    pub woken: Vec<(u32, bool)>,
 }
 
 impl Clients {
@@ -85,8 +87,10 @@ impl ConnectionTable for Clients {
         for (_, index) in order {
             let connection = &mut self.slots[index];
             let facts = connection.facts(core);
-            if look(&mut connection.session, &facts) == Verdict::Kill {
-                self.doomed.push(index as u32);
+            match look(&mut connection.session, &facts) {
+                Verdict::Keep => {}
+                Verdict::Kill => self.doomed.push(index as u32),
+                Verdict::Wake { with_error } => self.woken.push((index as u32, with_error)),
             }
         }
     }

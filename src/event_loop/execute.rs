@@ -17,7 +17,7 @@ use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::key::Key;
-use crate::txn::batch::{Batch, REPLY_BYTES_MAX};
+use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::{Loan, Waiting};
 
@@ -36,6 +36,8 @@ enum Staying {
     Leaves,
     /// It ran, and the control plane has its reply.
     Waits(Arc<Config>),
+    /// It found nothing and waits for a key.
+    Blocks(Blocked),
 }
 
 /// What the log says of an HTTP request, in the words that operators look for.
@@ -55,6 +57,10 @@ enum Next {
     Seat,
     /// The next command waits for a loan of these partitions.
     Loan(CoreSet),
+    /// The next command names a key that is kept for somebody else.
+    KeptBack,
+    /// The next command waits for a key.
+    Blocked(Blocked),
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -134,6 +140,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     self.leave(client, &commands[at..]);
                     return;
                 }
+                Staying::Blocks(blocked) => {
+                    self.end_segment(client);
+                    if let Some(mut batch) = self.pack(client, &commands[at..]) {
+                        batch.blocked = Some(blocked);
+                        self.came_home(batch);
+                    }
+                    return;
+                }
                 Staying::Waits(config) => {
                     self.end_segment(client);
                     if let Some(batch) = self.pack(client, &commands[at + 1..]) {
@@ -178,8 +192,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 worker.hint(position.filter(|_| registered.way == Way::OneKey(1)));
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;
-                let keyspace = Keyspace::One(partition);
-                worker.keyed(keyspace, facts, registered, args, replies);
+                let mut keyspace = Keyspace::One(partition);
+                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
+                    return Staying::Leaves;
+                }
+                let suspension =
+                    worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
+                if let Some(suspension) = suspension {
+                    let who =
+                        Address { home: worker.core, client, generation: connection.generation };
+                    let command = (registered, args);
+                    return Staying::Blocks(worker.wait(
+                        keyspace,
+                        suspension,
+                        (who, *facts),
+                        command,
+                    ));
+                }
             }
             Place::Home => {
                 connection.session.last_command = registered.full_name;
@@ -314,6 +343,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     self.coordinator.want(owners, batch);
                     return None;
                 }
+                Next::KeptBack => {
+                    self.kept_back.push(batch);
+                    return None;
+                }
+                Next::Blocked(blocked) => {
+                    batch.blocked = Some(blocked);
+                    if batch.home == self.worker.core {
+                        return Some(batch);
+                    }
+                    batch.home
+                }
             };
             batch.time = self.worker.now;
             self.worker.stats.totals.hops.add(1);
@@ -325,7 +365,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
         let Core { worker, seat, map, .. } = self;
-        let id = batch.next_id();
+        let (id, address) = (batch.next_id(), batch.address());
         let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
         let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
@@ -345,7 +385,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let seated = if served { seat.partition_now() } else { seat.partition() };
                 let Some(partition) = seated else { return Next::Seat };
                 worker.hint(None);
-                worker.keyed(Keyspace::One(partition), facts, registered, args, replies);
+                let mut keyspace = Keyspace::One(partition);
+                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
+                    return Next::KeptBack;
+                }
+                let suspension =
+                    worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
+                if let Some(suspension) = suspension {
+                    let command = (registered, args);
+                    let who = (address, *facts);
+                    return Next::Blocked(worker.wait(keyspace, suspension, who, command));
+                }
                 batch.ran(registered.full_name);
                 Next::Again
             }
@@ -354,8 +404,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs all that waited for a loan, now that its partitions are here.
     pub(super) fn run_loan(&mut self, loan: Loan) {
-        let Loan { owners, batches, mut partitions, time, .. } = loan;
+        let Loan { owners, batches, waiters, mut partitions, time, .. } = loan;
         self.worker.now = self.worker.now.max(time);
+        for waiter in waiters {
+            self.worker.start_clock();
+            self.worker.serve_reserved(Keyspace::Lent(&mut partitions), &waiter);
+        }
         let mut left = Vec::with_capacity(batches.len());
         for mut batch in batches {
             self.worker.now = self.worker.now.max(batch.time);
@@ -365,6 +419,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if !batch.is_alive() || batch.replies.len() > REPLY_BYTES_MAX {
                     break;
                 }
+                let address = batch.address();
                 let Some((args, facts, replies)) = batch.peek_split() else { break };
                 let registered = worker.table.lookup(args);
                 if worker.refuse(registered, args, facts, replies) {
@@ -381,8 +436,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     break;
                 }
                 worker.hint(None);
-                let keyspace = Keyspace::Lent(&mut partitions);
-                worker.keyed(keyspace, facts, registered, args, replies);
+                let mut keyspace = Keyspace::Lent(&mut partitions);
+                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
+                    break;
+                }
+                let suspension =
+                    worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
+                if let Some(suspension) = suspension {
+                    let command = (registered, args);
+                    let who = (address, *facts);
+                    batch.blocked = Some(worker.wait(keyspace, suspension, who, command));
+                    break;
+                }
                 batch.ran(registered.full_name);
             }
             batch.time = self.worker.now;
@@ -391,7 +456,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.publish_lent(&partitions);
         self.return_partitions(partitions);
         for batch in left {
-            self.run_batch(batch);
+            if batch.blocked.is_none() {
+                self.run_batch(batch);
+            } else if batch.home == self.worker.core {
+                self.came_home(batch);
+            } else {
+                self.mail.post(batch.home, super::Message::Batch(batch));
+            }
         }
     }
 }

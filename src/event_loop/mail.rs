@@ -9,8 +9,10 @@ use std::sync::Arc;
 use crate::base::mailbox::{Parked, Receiver, Sender};
 use crate::base::time::Millis;
 use crate::command::whole::{Job, Part};
+use crate::dispatch::serve::Served;
 use crate::net::listener::Accepted;
 use crate::store::partition::Partition;
+use crate::store::waiters::Waiter;
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::{LoanId, LoanRequest};
@@ -47,6 +49,10 @@ pub enum Message {
     Whole(WholeId, Job),
     /// To the home core: a part was done.
     WholeDone(WholeId, usize, Part),
+    /// To the home core: a client's wait was served.
+    Served(Served),
+    /// To an owner: this one waits for its keys no more.
+    Forget(Arc<Waiter>),
 }
 
 /// One core's ends of all queues.

@@ -4,6 +4,7 @@
 //! leaves only in `before_sleep`. A core is `io` (ring, clients, mail) and a seat for its partition,
 //! which may be lent: nothing in `io` can reach the partition.
 
+mod block;
 mod clients;
 mod cron;
 mod execute;
@@ -35,6 +36,7 @@ use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
+use block::Deadlines;
 use cron::Cron;
 use mail::WholeId;
 use stage::Stage;
@@ -115,6 +117,11 @@ pub struct Core<R: Ring, C: Clock> {
     paused: Vec<Box<Batch>>,
     wholes: BTreeMap<u64, OpenWhole>,
     tickets: BTreeMap<u64, Box<Batch>>,
+    /// When clients that wait stop waiting.
+    deadlines: Deadlines,
+    /// Batches whose next command names a key that is kept for a waiter.
+    kept_back: Vec<Box<Batch>>,
+    spare_replies: ReplyBuffer,
     last_number: u64,
     spare_batches: Vec<Box<Batch>>,
     cron: Cron,
@@ -150,6 +157,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             paused: Vec::new(),
             wholes: BTreeMap::new(),
             tickets: BTreeMap::new(),
+            deadlines: Deadlines::new(),
+            kept_back: Vec::new(),
+            spare_replies: ReplyBuffer::default(),
             last_number: 0,
             spare_batches: Vec::new(),
             cron: Cron::new(),
@@ -208,6 +218,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.run_staged();
         self.serve_seat();
         self.keep_house();
+        self.settle_waits();
         self.before_sleep();
         self.stand_still();
         self.next_wait()
@@ -253,10 +264,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
+        let busy = busy || self.has_ends();
         if busy || self.mail.has_come() {
             return Wait::No;
         }
-        Wait::Upto(self.cron.until_next().max(WAIT_MIN))
+        let mut wait = self.cron.until_next();
+        if let Some(millis) = self.until_deadline() {
+            wait = wait.min(Duration::from_millis(millis));
+        }
+        Wait::Upto(wait.max(WAIT_MIN))
     }
 
     /// An empty batch for the commands of a client.

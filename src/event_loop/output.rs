@@ -240,6 +240,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         connection.is_dead = true;
         connection.mark_dead();
         connection.stalled = None;
+        connection.served = None;
         if matches!(connection.receiving, Receiving::Armed) {
             let token = connection.token(Kind::Recv, index);
             self.ring.push(Op::Cancel { token });
@@ -252,6 +253,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.ring.push(Op::Cancel { token });
         }
         self.ring.push(Op::Close { fd: connection.fd });
+        self.stop_waiting(index);
         self.worker.server.clients[self.worker.core].add(-1);
         self.forget_if_done(index);
     }

@@ -41,7 +41,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         match message {
             Message::Batch(batch) => {
                 self.served += 1;
-                self.run_batch(batch);
+                if batch.blocked.is_some() {
+                    self.came_home(batch);
+                } else {
+                    self.run_batch(batch);
+                }
             }
             Message::LoanRequest(request) => {
                 for owner in request.owners.iter() {
@@ -73,6 +77,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.mail.post(id.home, Message::WholeDone(id, core, part));
             }
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
+            Message::Served(served) => self.served(served),
+            Message::Forget(waiter) => self.forget(waiter),
         }
     }
 
@@ -84,6 +90,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 // Those behind it must not make it wait again.
                 Some(Waiting::Batch(batch)) => self.run_batch_now(batch, true),
                 Some(Waiting::Loan(id)) => self.lend(id),
+                Some(Waiting::Forget(waiter)) => self.forget(waiter),
             }
         }
     }
@@ -120,7 +127,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.now = self.worker.now.max(batch.time);
         loop {
             if !self.deliver(&mut batch) {
-                return self.keep_spare(batch);
+                return self.abandon_wait(batch);
+            }
+            if batch.blocked.is_some() {
+                return self.block(batch);
             }
             if batch.is_done() {
                 return self.batch_done(batch);
@@ -284,6 +294,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.config_changed();
         }
         self.doomed.append(&mut self.clients.doomed);
+        self.end_woken();
         self.resume_paused();
         part
     }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use super::input::Input;
 use super::output::{Output, STALL_BYTES};
 use crate::client::{ConnectionFacts, Session};
+use crate::dispatch::serve::Served;
 use crate::ring::{Fd, Kind, Token};
 use crate::txn::batch::Batch;
 
@@ -50,6 +51,10 @@ pub struct Connection {
     pub away: bool,
     /// Commands that wait until the client has read more of its replies.
     pub stalled: Option<Box<Batch>>,
+    /// The batch whose next command waits for a key.
+    pub blocked: Option<Box<Batch>>,
+    /// How its wait ended, where that is known before its batch is home.
+    pub served: Option<Served>,
     /// It has input that was not looked at for lack of time.
     pub is_ready: bool,
     /// Commands of it were staged in this turn and have not run.
@@ -81,6 +86,8 @@ impl Connection {
             receiving: Receiving::Off,
             away: false,
             stalled: None,
+            blocked: None,
+            served: None,
             is_ready: false,
             is_staged: false,
             closing: false,

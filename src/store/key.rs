@@ -26,6 +26,12 @@ impl Hasher {
         Self(secret)
     }
 
+    /// The secret, for the fields and members of collections.
+    #[inline]
+    pub fn hash_key(&self) -> HashKey {
+        self.0
+    }
+
     /// The key for these bytes.
     #[inline]
     pub fn key<'a>(&self, bytes: &'a [u8]) -> Key<'a> {

@@ -10,3 +10,4 @@ pub mod key;
 pub mod memory;
 pub mod partition;
 pub mod scan;
+pub mod waiters;

@@ -7,6 +7,7 @@ use super::db::Db;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
+use super::waiters::Waiters;
 use crate::base::slot::Slot;
 
 /// A core's part of the keyspace.
@@ -17,6 +18,7 @@ pub struct Partition {
     hasher: Hasher,
     pub(super) graveyard: Graveyard,
     pub(super) expire: ExpireCursor,
+    waiters: Waiters,
 }
 
 const fn assert_send<T: Send>() {}
@@ -33,6 +35,7 @@ impl Partition {
             hasher,
             graveyard: Graveyard::default(),
             expire: ExpireCursor::default(),
+            waiters: Waiters::default(),
         }
     }
 
@@ -86,6 +89,17 @@ impl Partition {
     /// What waits to be freed.
     pub fn graveyard(&mut self) -> &mut Graveyard {
         &mut self.graveyard
+    }
+
+    /// Who waits for its keys.
+    #[inline]
+    pub fn waiters(&self) -> &Waiters {
+        &self.waiters
+    }
+
+    /// The same, to be changed.
+    pub fn waiters_mut(&mut self) -> &mut Waiters {
+        &mut self.waiters
     }
 
     /// Exchanges the contents of two databases. Source: SWAPDB.

@@ -9,9 +9,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
+use crate::command::OnTimeout;
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
+use crate::store::waiters::Waiter;
 
 /// A batch with more replies than this goes home unfinished, so that output limits hold.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
@@ -23,6 +25,28 @@ pub struct BatchCommand {
     first: usize,
     words: usize,
     big: Vec<BigArg>,
+}
+
+/// The wait of a client in a blocking command.
+#[derive(Debug)]
+pub struct Blocked {
+    /// Its place among those who wait for the keys.
+    pub waiter: Arc<Waiter>,
+    /// Until when. None is for ever.
+    pub deadline: Option<Millis>,
+    /// What it is answered with then.
+    pub on_timeout: OnTimeout,
+}
+
+/// Whose commands are run.
+#[derive(Clone, Copy, Debug)]
+pub struct Address {
+    /// The core that the client lives on.
+    pub home: usize,
+    /// Its place in the home core's table.
+    pub client: u32,
+    /// Its incarnation there.
+    pub generation: u32,
 }
 
 /// Commands of one client, their words copied, with the replies so far.
@@ -44,6 +68,8 @@ pub struct Batch {
     pub ran_count: u64,
     /// The full name of the last command that ran away from home.
     pub last_command: &'static str,
+    /// What its next command waits for.
+    pub blocked: Option<Blocked>,
     alive: Arc<AtomicBool>,
     buffer: Vec<u8>,
     ranges: Vec<ArgRange>,
@@ -68,6 +94,7 @@ impl Batch {
             replies: ReplyBuffer::default(),
             ran_count: 0,
             last_command: "",
+            blocked: None,
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
@@ -88,6 +115,7 @@ impl Batch {
         (self.home, self.client, self.generation) = (home, client, generation);
         (self.facts, self.alive) = (facts, alive);
         (self.ran_count, self.last_command, self.next) = (0, "", 0);
+        self.blocked = None;
         self.broken = None;
     }
 
@@ -112,6 +140,11 @@ impl Batch {
         let share = |big: &BigArg| BigArg { index: big.index, value: big.value.clone() };
         let big = args.big().iter().map(share).collect();
         self.commands.push(BatchCommand { id, first, words: args.len(), big });
+    }
+
+    /// Whose it is.
+    pub fn address(&self) -> Address {
+        Address { home: self.home, client: self.client, generation: self.generation }
     }
 
     /// The words of the next command. None when all have run.

@@ -5,11 +5,13 @@
 //! either in its seat or with exactly one coordinator.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
 use super::batch::Batch;
 use super::cores::CoreSet;
 use crate::base::time::Millis;
 use crate::store::partition::Partition;
+use crate::store::waiters::Waiter;
 
 /// Names a loan of one coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -36,6 +38,8 @@ pub enum Waiting {
     Batch(Box<Batch>),
     /// A coordinator.
     Loan(LoanId),
+    /// One that waits for its keys no more.
+    Forget(Arc<Waiter>),
 }
 
 /// The place of a core's own partition.
@@ -103,6 +107,8 @@ pub struct Loan {
     pub owners: CoreSet,
     /// What is to run.
     pub batches: Vec<Box<Batch>>,
+    /// Those whose keys are reserved for them; they come before the batches.
+    pub waiters: Vec<Arc<Waiter>>,
     /// The partitions that have come, in the order of their slots.
     pub partitions: Vec<Box<Partition>>,
     /// The latest time of those that came.
@@ -119,11 +125,19 @@ impl Loan {
     }
 }
 
+/// What one turn needs a loan for.
+#[derive(Default)]
+struct Gathering {
+    owners: CoreSet,
+    batches: Vec<Box<Batch>>,
+    waiters: Vec<Arc<Waiter>>,
+}
+
 /// The loans that a coordinator has asked for.
 pub struct Coordinator {
     core: usize,
     last: u64,
-    gathering: Option<(CoreSet, Vec<Box<Batch>>)>,
+    gathering: Option<Gathering>,
     open: VecDeque<Loan>,
 }
 
@@ -135,20 +149,28 @@ impl Coordinator {
 
     /// Notes that `batch` needs the partitions of `owners`. All of a turn share one request.
     pub fn want(&mut self, owners: CoreSet, batch: Box<Batch>) {
-        let (all, batches) = self.gathering.get_or_insert_default();
-        all.extend(owners);
-        batches.push(batch);
+        let gathering = self.gathering.get_or_insert_default();
+        gathering.owners.extend(owners);
+        gathering.batches.push(batch);
+    }
+
+    /// The same for one whose key is reserved.
+    pub fn want_for_waiter(&mut self, owners: CoreSet, waiter: Arc<Waiter>) {
+        let gathering = self.gathering.get_or_insert_default();
+        gathering.owners.extend(owners);
+        gathering.waiters.push(waiter);
     }
 
     /// The request of this turn, if there is one.
     pub fn request(&mut self) -> Option<LoanRequest> {
-        let (owners, batches) = self.gathering.take()?;
+        let Gathering { owners, batches, waiters } = self.gathering.take()?;
         self.last += 1;
         let id = LoanId { coordinator: self.core, number: self.last };
         self.open.push_back(Loan {
             id,
             owners,
             batches,
+            waiters,
             partitions: Vec::with_capacity(owners.len()),
             time: Millis(0),
         });

@@ -1,6 +1,7 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
 pub mod place;
+pub mod set;
 pub mod stream;
 pub mod string;
 pub mod value;

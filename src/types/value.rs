@@ -3,6 +3,7 @@
 
 use super::BigString;
 use super::stream::Stream;
+use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
 /// `encoding/`.
@@ -75,7 +76,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::Stream(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::Stream(_) => Self::Boxed(value),
         }
     }
 
@@ -96,6 +97,8 @@ pub enum Value {
     String(BigString),
     /// A packed collection above `PACKED_INLINE_MAX` bytes.
     Packed(Packing, Vec<u8>),
+    /// A set that is neither an intset nor a listpack: its members are fields without values.
+    Set(Dict),
     /// A stream.
     Stream(Stream),
 }
@@ -106,6 +109,7 @@ impl Value {
         match self {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
+            Self::Set(_) => "set",
             Self::Stream(_) => "stream",
         }
     }
@@ -115,6 +119,7 @@ impl Value {
         match self {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
+            Self::Set(_) => "hashtable",
             Self::Stream(_) => "stream",
         }
     }
@@ -124,6 +129,7 @@ impl Value {
         match self {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
+            Self::Set(members) => members.bytes(),
             Self::Stream(stream) => stream.bytes(),
         }
     }
@@ -134,6 +140,7 @@ impl Value {
         match self {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
+            Self::Set(members) => members.free_slice(units),
             Self::Stream(stream) => stream.free_slice(units),
         }
     }

@@ -4,6 +4,7 @@
 //! (times lie in the past or hours ahead), and what chance, clocks or table order decide has a rule
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
+mod set;
 mod string;
 
 use std::fmt;
@@ -52,7 +53,7 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&string::GROUP];
+const GROUPS: &[&Group] = &[&set::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.

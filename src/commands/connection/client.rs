@@ -6,6 +6,7 @@ use super::client_arguments;
 use super::client_kill;
 use super::client_list;
 use super::client_pause;
+use super::client_unblock;
 use crate::client::{ReplyMode, info};
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
@@ -270,7 +271,10 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
             )
             .optional(),
         ],
-        handler: Handler::Session(unblock),
+        handler: Handler::Whole(Whole {
+            begin: client_unblock::begin,
+            gather: client_unblock::gather,
+        }),
         ..Command::BASE
     },
     Command {
@@ -405,20 +409,6 @@ fn trackinginfo(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply
     reply.integer(-1);
     reply.bulk(b"prefixes");
     reply.array(0);
-    Ok(())
-}
-
-fn unblock(_cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if args.len() > 4 {
-        reply.error(wrong_form(args));
-        return Err(CommandError::Written);
-    }
-    if args.len() == 4 && !args.is(3, "TIMEOUT") && !args.is(3, "ERROR") {
-        return Err(CommandError::UnblockReason);
-    }
-    args.integer(2)?;
-    // No command blocks its client, so there is nobody to be woken.
-    reply.integer(0);
     Ok(())
 }
 

@@ -11,6 +11,7 @@ mod client_filter;
 mod client_kill;
 mod client_list;
 mod client_pause;
+mod client_unblock;
 mod hello;
 
 use crate::base::number;

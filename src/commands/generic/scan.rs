@@ -97,7 +97,7 @@ fn keys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome 
 
 fn scan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let cursor = parse_cursor(args.get(1)).ok_or(CommandError::InvalidCursor)?;
-    let options = ScanOptions::parse(args)?;
+    let options = ScanOptions::parse(args, 2, Scanned::Keys)?;
     let (db, now, proto) = (cx.db_index(), cx.now, reply.proto());
     // The cursor precedes the keys and is known only behind them.
     let mut page = ReplyBuffer::default();
@@ -203,7 +203,7 @@ fn sample(cx: &mut Context<'_>) -> Option<Vec<u8>> {
 
 /// A glob pattern; `*` matches every key, the empty one too.
 #[derive(Clone, Copy)]
-struct Pattern<'q>(Option<&'q [u8]>);
+pub(in crate::commands) struct Pattern<'q>(Option<&'q [u8]>);
 
 impl<'q> Pattern<'q> {
     const ALL: Pattern<'static> = Pattern(None);
@@ -212,22 +212,44 @@ impl<'q> Pattern<'q> {
         Pattern((pattern != b"*").then_some(pattern))
     }
 
-    fn matches(self, key: &[u8]) -> bool {
+    /// True if all of `key` matches.
+    pub(in crate::commands) fn matches(self, key: &[u8]) -> bool {
         self.0.is_none_or(|pattern| glob::stringmatch(pattern, key, false))
     }
 }
 
-/// The options of SCAN.
-struct ScanOptions<'q> {
-    pattern: Pattern<'q>,
-    count: usize,
-    type_name: Option<&'q [u8]>,
+/// What is walked.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::commands) enum Scanned {
+    /// SCAN: the keys.
+    Keys,
+    /// HSCAN: the fields of a hash.
+    Hash,
+    /// SSCAN, ZSCAN: the members of a set.
+    Set,
+}
+
+/// The options of SCAN, HSCAN, SSCAN and ZSCAN.
+pub(in crate::commands) struct ScanOptions<'q> {
+    /// What the keys, fields or members match.
+    pub(in crate::commands) pattern: Pattern<'q>,
+    /// How many are looked at.
+    pub(in crate::commands) count: usize,
+    /// SCAN: the type of the keys' values.
+    pub(in crate::commands) type_name: Option<&'q [u8]>,
+    /// HSCAN: fields without their values.
+    pub(in crate::commands) no_values: bool,
 }
 
 impl<'q> ScanOptions<'q> {
-    fn parse(args: Args<'q>) -> Result<Self, CommandError> {
-        let mut options = ScanOptions { pattern: Pattern::ALL, count: COUNT, type_name: None };
-        let mut at = 2;
+    /// The options from word `at` on.
+    pub(in crate::commands) fn parse(
+        args: Args<'q>,
+        mut at: usize,
+        scanned: Scanned,
+    ) -> Result<Self, CommandError> {
+        let mut options =
+            ScanOptions { pattern: Pattern::ALL, count: COUNT, type_name: None, no_values: false };
         while at < args.len() {
             let value = args.opt(at + 1);
             match value {
@@ -239,8 +261,16 @@ impl<'q> ScanOptions<'q> {
                     options.count = count as usize;
                 }
                 Some(pattern) if args.is(at, "MATCH") => options.pattern = Pattern::of(pattern),
-                Some(name) if args.is(at, "TYPE") => options.type_name = Some(name),
-                _ if args.is(at, "NOVALUES") => return Err(CommandError::NoValuesOnlyForHscan),
+                Some(name) if args.is(at, "TYPE") && scanned == Scanned::Keys => {
+                    options.type_name = Some(name);
+                }
+                _ if args.is(at, "NOVALUES") => {
+                    if scanned != Scanned::Hash {
+                        return Err(CommandError::NoValuesOnlyForHscan);
+                    }
+                    options.no_values = true;
+                    at -= 1;
+                }
                 _ => return Err(CommandError::Syntax),
             }
             at += 2;

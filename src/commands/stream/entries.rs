@@ -57,10 +57,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::WRITE.with(Flags::FAST),
         acl: Acl::STREAM,
         keys: &[KeySpec::one(1, Access::RW.with(Access::DELETE))],
-        arguments: &[
-            Argument::key("key", 0),
-            Argument::new("id", ArgumentKind::String).multiple(),
-        ],
+        arguments: &[Argument::key("key", 0), Argument::new("id", ArgumentKind::String).multiple()],
         handler: Handler::Keyed(xdel),
         ..Command::BASE
     },

@@ -121,8 +121,13 @@ fn no_group(reply: &mut Reply<'_>, key: &[u8], group: &[u8], behind: &str) -> Co
 
 /// The error for a stream without the group.
 fn no_group_of_key(reply: &mut Reply<'_>, key: &[u8], group: &[u8]) -> CommandError {
-    let parts: [&[u8]; 5] =
-        [b"NOGROUP No such consumer group '", c_string(group), b"' for key name '", c_string(key), b"'"];
+    let parts: [&[u8]; 5] = [
+        b"NOGROUP No such consumer group '",
+        c_string(group),
+        b"' for key name '",
+        c_string(key),
+        b"'",
+    ];
     reply.error(parts.concat());
     CommandError::Written
 }

@@ -75,31 +75,31 @@ impl Head {
 impl<'a> Block<'a> {
     /// The block of `bytes`, which has the id `master`.
     #[inline]
-    pub fn new(master: StreamId, bytes: &'a [u8]) -> Self {
+    pub(super) fn new(master: StreamId, bytes: &'a [u8]) -> Self {
         let pack = Listpack::new(bytes);
         Block { master, pack, head: Head::of(pack) }
     }
 
     /// Entries that are not deleted.
     #[inline]
-    pub fn live(&self) -> u64 {
+    pub(super) fn live(&self) -> u64 {
         u64::try_from(self.head.live).unwrap_or(0)
     }
 
     /// Entries, the deleted ones included.
     #[inline]
-    pub fn entries(&self) -> u64 {
+    pub(super) fn entries(&self) -> u64 {
         self.live().saturating_add_signed(self.head.deleted.max(0))
     }
 
     /// True if there is an entry with this id that is not deleted.
-    pub fn has_live(&self, id: StreamId) -> bool {
+    pub(super) fn has_live(&self, id: StreamId) -> bool {
         self.find(id).is_some_and(|item| !item.is_deleted)
     }
 
     /// Where the first entry begins, or the end.
     #[inline]
-    pub fn first(&self) -> usize {
+    pub(super) fn first(&self) -> usize {
         let mut at = self.head.fields_at;
         for _ in 0..self.head.fields {
             at = self.skip(at);
@@ -109,19 +109,19 @@ impl<'a> Block<'a> {
 
     /// Where the last entry ends.
     #[inline]
-    pub fn end(&self) -> usize {
+    pub(super) fn end(&self) -> usize {
         self.pack.end()
     }
 
     /// Where the first master field is.
     #[inline]
-    pub fn master_fields(&self) -> usize {
+    pub(super) fn master_fields(&self) -> usize {
         self.head.fields_at
     }
 
     /// The element at `at` and where the next one begins.
     #[inline]
-    pub fn element(&self, at: usize) -> (Element<'a>, usize) {
+    pub(super) fn element(&self, at: usize) -> (Element<'a>, usize) {
         self.pack.get_and_skip(at)
     }
 
@@ -132,7 +132,7 @@ impl<'a> Block<'a> {
 
     /// The entry that begins at `at`. None at the end.
     #[inline]
-    pub fn item(&self, at: usize) -> Option<Item> {
+    pub(super) fn item(&self, at: usize) -> Option<Item> {
         if at >= self.end() {
             return None;
         }
@@ -159,7 +159,7 @@ impl<'a> Block<'a> {
 
     /// The entry that ends at `end`. None before the first.
     #[inline]
-    pub fn item_before(&self, end: usize) -> Option<Item> {
+    pub(super) fn item_before(&self, end: usize) -> Option<Item> {
         let count_at = self.pack.prev(end)?;
         let count = int(self.pack.get(count_at));
         if count <= 0 {
@@ -174,13 +174,16 @@ impl<'a> Block<'a> {
 
     /// Where the entry behind `item` begins.
     #[inline]
-    pub fn behind(&self, item: &Item) -> usize {
-        self.behind_elements(item.body, if item.same_fields { item.fields } else { item.fields * 2 })
+    pub(super) fn behind(&self, item: &Item) -> usize {
+        self.behind_elements(
+            item.body,
+            if item.same_fields { item.fields } else { item.fields * 2 },
+        )
     }
 
     /// Where the entry ends whose last `elements` fields and values begin at `at`.
     #[inline]
-    pub fn behind_elements(&self, at: usize, elements: usize) -> usize {
+    pub(super) fn behind_elements(&self, at: usize, elements: usize) -> usize {
         let mut at = at;
         for _ in 0..=elements {
             at = self.skip(at);
@@ -189,7 +192,7 @@ impl<'a> Block<'a> {
     }
 
     /// The id of the last entry, deleted or not.
-    pub fn last_id(&self) -> Option<StreamId> {
+    pub(super) fn last_id(&self) -> Option<StreamId> {
         self.item_before(self.end()).map(|item| item.id)
     }
 
@@ -241,7 +244,9 @@ pub(super) enum Deletion {
 }
 
 /// A new block with its first entry, whose id the block has.
-pub(super) fn new_block<'f>(pairs: impl ExactSizeIterator<Item = (&'f [u8], &'f [u8])> + Clone) -> Vec<u8> {
+pub(super) fn new_block<'f>(
+    pairs: impl ExactSizeIterator<Item = (&'f [u8], &'f [u8])> + Clone,
+) -> Vec<u8> {
     let head = [Element::Int(1), Element::Int(0), Element::Int(pairs.len() as i64)].into_iter();
     let fields = pairs.clone().map(|(field, _)| Element::of(field));
     let master = head.chain(fields).chain([Element::Int(0)]);

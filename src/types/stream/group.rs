@@ -149,6 +149,19 @@ impl Group {
         &self.pending
     }
 
+    /// The first of these from `start` on.
+    pub fn next_pending(&self, start: StreamId) -> Option<(StreamId, Nack)> {
+        let (id, nack) = self.pending.at(self.pending.at_or_after(start)?);
+        Some((id, *nack))
+    }
+
+    /// The first of these from `start` on that a consumer has.
+    pub fn next_pending_of(&self, consumer: u32, start: StreamId) -> Option<(StreamId, Nack)> {
+        let own = &self.consumer(consumer).pending;
+        let (id, ()) = own.at(own.at_or_after(start)?);
+        self.pending.get(id).map(|nack| (id, *nack))
+    }
+
     /// The consumers in the order of their names.
     pub fn consumers(&self) -> impl ExactSizeIterator<Item = &Consumer> {
         self.by_name.iter().map(|number| self.consumer(*number))

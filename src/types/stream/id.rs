@@ -211,9 +211,22 @@ mod tests {
         assert_eq!(StreamId::parse(b"1--0", 0), id(1, 0));
         assert_eq!(StreamId::parse(b"1- -1", 0), id(1, u64::MAX));
         assert_eq!(StreamId::parse(b"1-2\0junk", 0), id(1, 2));
-        assert_eq!(StreamId::parse(b"18446744073709551615-18446744073709551615", 0), Some(StreamId::MAX));
+        assert_eq!(
+            StreamId::parse(b"18446744073709551615-18446744073709551615", 0),
+            Some(StreamId::MAX)
+        );
         let wrong: [&[u8]; 12] = [
-            b"", b"-", b"+", b"-5", b"1-", b"1--1", b"1-2-3", b"a-1", b"1-a", b"1 -1", b"1-*",
+            b"",
+            b"-",
+            b"+",
+            b"-5",
+            b"1-",
+            b"1--1",
+            b"1-2-3",
+            b"a-1",
+            b"1-a",
+            b"1 -1",
+            b"1-*",
             b"18446744073709551616",
         ];
         for text in wrong {

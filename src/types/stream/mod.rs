@@ -360,6 +360,13 @@ impl Stream {
     }
 }
 
+/// Groups that have left their stream, to be freed like one.
+impl From<Groups> for Stream {
+    fn from(groups: Groups) -> Self {
+        Stream { groups, ..Stream::default() }
+    }
+}
+
 /// The entries of a stream.
 #[derive(Clone, Copy)]
 pub struct Entries<'a>(&'a Ordered<Arc<Vec<u8>>>);

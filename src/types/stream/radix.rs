@@ -30,9 +30,10 @@ pub(super) fn nodes(keys: impl Iterator<Item = [u8; KEY_BYTES]>) -> usize {
         // The root.
         return 1;
     }
-    let below = branches.iter().rev().fold((nodes, KEY_BYTES), |(nodes, below), branch| {
-        (nodes + run(*branch, below), *branch)
-    });
+    let below = branches
+        .iter()
+        .rev()
+        .fold((nodes, KEY_BYTES), |(nodes, below), branch| (nodes + run(*branch, below), *branch));
     below.0 + usize::from(below.1 > 0)
 }
 

@@ -109,8 +109,7 @@ impl<'a> Range<'a> {
         self.at = block.first();
         self.edge = block.end();
         self.block = Some(block);
-        self.spot =
-            if self.backward { self.blocks.previous(spot) } else { self.blocks.next(spot) };
+        self.spot = if self.backward { self.blocks.previous(spot) } else { self.blocks.next(spot) };
         Some(())
     }
 

@@ -5,7 +5,8 @@
 //! big-endian. Source: replies of Redis 8.0.6.
 //!
 //! ```text
-//! value  = mix(type), then mix(string); add("!!expire!!") if it expires
+//! value  = mix(type), then mix(string), or add(member) for each member of a set;
+//!          add("!!expire!!") if it expires
 //! key    = mix(name), then value
 //! server = for each database with keys: mix(number of the database), then add(key) for each key
 //! ```
@@ -15,11 +16,15 @@ use sha1::{Digest as _, Sha1};
 use super::{SCAN_COUNT, unknown};
 use crate::command::context::StringRef;
 use crate::command::{Args, Context, Outcome};
+use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
+use crate::types::set::SetRef;
 
 /// The number of the type string.
 const TYPE_STRING: u32 = 0;
+/// The number of the type set.
+const TYPE_SET: u32 = 2;
 const EXPIRES: &[u8] = b"!!expire!!";
 
 pub(super) fn digest(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -89,6 +94,9 @@ impl Fingerprint {
         if let Ok(string) = StringRef::of(entry) {
             self.mix(&TYPE_STRING.to_be_bytes());
             self.mix_string(string);
+        } else if let Ok(set) = SetRef::of(entry.value()) {
+            self.mix(&TYPE_SET.to_be_bytes());
+            set.for_each(|member| self.add(member.to_bytes(&mut [0; INT_TEXT_MAX])));
         }
         if entry.expiry().is_some() {
             self.add(EXPIRES);

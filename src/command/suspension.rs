@@ -1,0 +1,34 @@
+//! What a blocking command that found nothing waits for.
+//! Invariant: a handler that leaves one has written no reply and reported no effect; it runs again,
+//! from the start, when one of the keys has changed. Source: BLPOP and its kin, XREAD BLOCK.
+
+use crate::base::time::Millis;
+pub use crate::store::waiters::Wants;
+
+/// What the client is answered with when its time is up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnTimeout {
+    /// A null array.
+    NullArray,
+    /// A null.
+    Null,
+}
+
+/// A command that waits.
+#[derive(Debug)]
+pub struct Suspension {
+    /// The words that are the keys it waits for. Where the command names others, too, it runs again
+    /// only with the partitions of all of them; else with that of a key that changed (see
+    /// `Context::is_at_hand`).
+    pub keys: Vec<usize>,
+    /// What it can be served with.
+    pub wants: Wants,
+    /// Until when. None is for ever.
+    pub deadline: Option<Millis>,
+    /// What it is answered with then.
+    pub on_timeout: OnTimeout,
+    /// It runs again, too, when a key is deleted or changes its type.
+    pub wakes_on_delete: bool,
+    /// Words that it has instead when it runs again (XREAD's `$`).
+    pub replaced: Vec<(usize, Vec<u8>)>,
+}

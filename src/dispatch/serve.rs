@@ -1,0 +1,268 @@
+//! Serves clients that wait in blocking commands, as soon as a command has changed their keys.
+//!
+//! Invariant: a waiter is served right behind the command that made it possible and before any
+//! other, by whoever has the partition; those of one key in the order in which they came. One whose
+//! command needs partitions that are not here keeps its place, and its key, until a loan has come.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+
+use super::call::Worker;
+use super::table::Registered;
+use crate::base::claim::Refused;
+use crate::base::slot::Slot;
+use crate::client::{ReplyMode, SessionFacts};
+use crate::command::args::ArgRange;
+use crate::command::context::Keyspace;
+use crate::command::{Args, Suspension, keyspec};
+use crate::resp::reply::ReplyBuffer;
+use crate::store::waiters::Waiter;
+use crate::txn::batch::{Address, Blocked};
+use crate::txn::cores::{CoreSet, SlotMap};
+
+/// What the home of a client has to know of the end of its wait.
+#[derive(Debug)]
+pub struct Served {
+    /// Whose wait it was.
+    pub waiter: Arc<Waiter>,
+    /// The reply.
+    pub replies: ReplyBuffer,
+    /// Which replies the client wants from now on.
+    pub reply_mode: ReplyMode,
+    /// The full name of the command.
+    pub full_name: &'static str,
+    /// When it was served.
+    pub time: crate::base::time::Millis,
+}
+
+/// Keys of databases that may serve somebody.
+type Ready = VecDeque<(usize, Box<[u8]>)>;
+
+impl Worker {
+    /// Lets the client of a command that found nothing wait for its keys.
+    pub fn wait(
+        &mut self,
+        mut keyspace: Keyspace<'_>,
+        suspension: Suspension,
+        (address, facts): (Address, SessionFacts),
+        (registered, args): (&Registered, Args<'_>),
+    ) -> Blocked {
+        let Suspension { keys, wants, deadline, on_timeout, wakes_on_delete, replaced } =
+            suspension;
+        let mut named = 0;
+        // The handler ran, so the keys can be found.
+        let found = keyspec::keys_of(registered.command.keys, args, |_, _| named += 1);
+        let mut words: Vec<Vec<u8>> = args.iter_from(0).map(<[u8]>::to_vec).collect();
+        for (at, word) in replaced {
+            words[at] = word;
+        }
+        let waiter = Arc::new(Waiter {
+            claim: Arc::default(),
+            home: address.home,
+            client: address.client,
+            generation: address.generation,
+            facts,
+            command: registered.id as u16,
+            words,
+            needs_all: found.is_ok() && named > keys.len(),
+            keys,
+            wants,
+            wakes_on_delete,
+        });
+        for key in waiter.keys() {
+            if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
+                partition.waiters_mut().add(key, &waiter);
+            }
+        }
+        Blocked { waiter, deadline, on_timeout }
+    }
+
+    /// Serves those who waited for what the last command did.
+    #[cold]
+    pub(super) fn serve_waiters(&mut self, keyspace: &mut Keyspace<'_>) {
+        let mut ready: Ready = if self.effects.changed_all() {
+            keyspace.partitions().iter().flat_map(|one| one.waiters().keys()).collect()
+        } else {
+            self.effects.take_keys().into()
+        };
+        self.serve_ready(keyspace, &mut ready);
+    }
+
+    /// Serves whoever waits for any key, where keys have gone without a command (expiry).
+    pub fn serve_all_waiters(&mut self, mut keyspace: Keyspace<'_>) {
+        let of_all = keyspace.partitions();
+        let mut ready: Ready = of_all.iter().flat_map(|one| one.waiters().keys()).collect();
+        drop(of_all);
+        self.serve_ready(&mut keyspace, &mut ready);
+    }
+
+    /// The loan that a reserved waiter needed is here: it is served, or lets its key go.
+    pub fn serve_reserved(&mut self, mut keyspace: Keyspace<'_>, waiter: &Waiter) {
+        let db = waiter.facts.db;
+        let mut ready = Ready::new();
+        for key in waiter.keys() {
+            if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
+                partition.waiters_mut().release(db, key);
+                ready.push_back((db, key.into()));
+            }
+        }
+        self.serve_ready(&mut keyspace, &mut ready);
+    }
+
+    fn serve_ready(&mut self, keyspace: &mut Keyspace<'_>, ready: &mut Ready) {
+        while let Some((db, key)) = ready.pop_front() {
+            self.serve_key(keyspace, (db, &key), ready);
+        }
+    }
+
+    fn serve_key(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        (db, name): (usize, &[u8]),
+        ready: &mut Ready,
+    ) {
+        let slot = Slot::of(name).get();
+        // Those before it have been tried and stay.
+        let mut at = 0;
+        loop {
+            let Some(partition) = keyspace.holder(slot) else { return };
+            let waiters = partition.waiters();
+            if waiters.is_reserved(db, name) {
+                return;
+            }
+            let Some(waiter) = waiters.nth(db, name, at).cloned() else { return };
+            let hears_deletion = waiters.any_wakes_on_delete(db, name);
+            let key = self.hasher.key(name);
+            let entry = partition.db(db).peek(&key).filter(|entry| !entry.is_expired(self.now));
+            let is_wanted = match entry {
+                None if !hears_deletion => return,
+                None => waiter.wakes_on_delete,
+                Some(entry) => {
+                    waiter.wakes_on_delete || entry.type_name() == waiter.wants.type_name()
+                }
+            };
+            if !is_wanted {
+                at += 1;
+            } else if waiter.needs_all && !self.has_all(keyspace, &waiter) {
+                if let Some(partition) = keyspace.holder(slot) {
+                    partition.waiters_mut().reserve(db, name);
+                }
+                self.reserved.push(waiter);
+                return;
+            } else if let Err(refused) = waiter.claim.hold() {
+                if refused == Refused::Held {
+                    // Another core tries whether one of its keys serves it.
+                    self.again = true;
+                    return;
+                }
+                forget(keyspace, &waiter);
+            } else if self.serve_one(keyspace, &waiter, ready) {
+                waiter.claim.keep();
+                forget(keyspace, &waiter);
+            } else {
+                waiter.claim.give_back();
+                at += 1;
+            }
+        }
+    }
+
+    /// Runs the command of a waiter again. False if it goes on waiting.
+    fn serve_one(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        waiter: &Arc<Waiter>,
+        ready: &mut Ready,
+    ) -> bool {
+        let registered = &self.table.all()[usize::from(waiter.command)];
+        let (buffer, ranges) = flatten(&waiter.words);
+        let args = Args::new(&buffer, &ranges, &[]);
+        let mut facts = waiter.facts;
+        let mut replies = ReplyBuffer::default();
+        self.hint(None);
+        let keyspace = keyspace.reborrow();
+        if self.run(keyspace, &mut facts, registered, args, &mut replies).is_some() {
+            return false;
+        }
+        ready.extend(self.effects.take_keys());
+        self.served.push(Served {
+            waiter: waiter.clone(),
+            replies,
+            reply_mode: facts.reply_mode,
+            full_name: registered.full_name,
+            time: self.now,
+        });
+        true
+    }
+
+    /// True if the partitions of all keys that a waiter's command names are here.
+    fn has_all(&self, keyspace: &mut Keyspace<'_>, waiter: &Waiter) -> bool {
+        let mut here = true;
+        self.for_each_key(waiter, |slot| here &= keyspace.holder(slot.get()).is_some());
+        here
+    }
+
+    /// The owners of all keys that a waiter's command names.
+    pub fn owners_of(&self, waiter: &Waiter, map: SlotMap) -> CoreSet {
+        let mut owners = CoreSet::default();
+        self.for_each_key(waiter, |slot| owners.insert(map.owner(slot)));
+        owners
+    }
+
+    fn for_each_key(&self, waiter: &Waiter, mut look: impl FnMut(Slot)) {
+        let specs = self.table.all()[usize::from(waiter.command)].command.keys;
+        let (buffer, ranges) = flatten(&waiter.words);
+        let args = Args::new(&buffer, &ranges, &[]);
+        let found = keyspec::keys_of(specs, args, |index, _| look(Slot::of(args.get(index))));
+        assert!(found.is_ok(), "the command ran before it waited");
+    }
+
+    /// True if a command names a key that is kept for a waiter.
+    #[inline]
+    pub fn is_kept_back(
+        &self,
+        keyspace: &mut Keyspace<'_>,
+        db: usize,
+        (registered, args): (&Registered, Args<'_>),
+    ) -> bool {
+        let any = match &*keyspace {
+            Keyspace::One(partition) => partition.waiters().has_reservations(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.waiters().has_reservations()),
+        };
+        any && names_reserved(keyspace, db, (registered, args))
+    }
+}
+
+#[cold]
+fn names_reserved(
+    keyspace: &mut Keyspace<'_>,
+    db: usize,
+    (registered, args): (&Registered, Args<'_>),
+) -> bool {
+    let mut reserved = false;
+    let found = keyspec::keys_of(registered.command.keys, args, |index, _| {
+        let key = args.get(index);
+        let holder = keyspace.holder(Slot::of(key).get());
+        reserved |= holder.is_some_and(|one| one.waiters().is_reserved(db, key));
+    });
+    found.is_ok() && reserved
+}
+
+/// Takes a waiter off the queues that are here.
+fn forget(keyspace: &mut Keyspace<'_>, waiter: &Arc<Waiter>) {
+    for key in waiter.keys() {
+        if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
+            partition.waiters_mut().remove(key, waiter);
+        }
+    }
+}
+
+/// Words as a handler wants them.
+fn flatten(words: &[Vec<u8>]) -> (Vec<u8>, Vec<ArgRange>) {
+    let mut start = 0;
+    let ranges = words.iter().map(|word| {
+        let range = ArgRange { start, len: word.len() as u32 };
+        start += range.len;
+        range
+    });
+    (words.concat(), ranges.collect())
+}

@@ -1,0 +1,591 @@
+//! Dict: a hash table of byte strings, each with a value and perhaps an expiry: the large form of
+//! hashes and sets. Knows nothing of keys and types.
+//! Invariant: elements lie in segments of at most about 128 elements or 4 KiB, ordered by position, a
+//! part of the field's keyed hash; no change touches more than two segments and a page of their list;
+//! a clone shares all of them and whoever changes one first copies it.
+//! Source: a B+ tree of two levels over hashes, found by interpolation as hashes are evenly spread
+//! (Peterson, "Addressing for random-access storage", 1957; section 5).
+//!
+//! ```text
+//! hash:  | position 48 | 8 unused | tag 8 |
+//! dict:  pages, by first position -> page: up to 256 segments, by first position -> segment
+//! ```
+//! A segment that is full splits at its median, so neither crafted positions nor large elements can
+//! make one long; it finds an element by its tag. Layout of the bytes: `segment.rs`.
+//!
+//! # Scan order
+//! By position, a whole segment at a time; a cursor is the first position that was not given. What
+//! comes, goes, splits or merges meanwhile does not move what stays, so an element that is there
+//! during a whole scan is given at least once; only one that left and came back is given twice.
+
+mod outside;
+mod page;
+mod segment;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::base::rng::Rng;
+use crate::base::siphash::HashKey;
+use page::{Page, SEGMENTS_MAX, SEGMENTS_MIN, locate};
+use segment::{BYTES_MAX, COUNT_MAX, Segment};
+
+/// One element, as it lies in the dict.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Element<'a> {
+    /// What it is found by; of a set, the member.
+    pub field: &'a [u8],
+    /// What it has; empty in a set.
+    pub value: &'a [u8],
+    /// When it expires, in milliseconds. The dict does not look at the time: it is given, too.
+    pub expiry: Option<i64>,
+}
+
+/// How a dict is built, for DEBUG.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Shape {
+    /// Pages of segments.
+    pub pages: usize,
+    /// Segments.
+    pub segments: usize,
+    /// Elements in the fullest segment.
+    pub fullest: usize,
+    /// Bytes of the elements, without those that lie outside of the segments.
+    pub live: usize,
+    /// Bytes allocated.
+    pub bytes: usize,
+}
+
+/// The table. Cheap to clone: a clone shares all elements until either changes them.
+#[derive(Clone)]
+pub struct Dict {
+    key: HashKey,
+    /// The first position of each page.
+    starts: Vec<u64>,
+    pages: Vec<Arc<Page>>,
+    len: usize,
+    volatile: usize,
+    /// No element expires before this.
+    next_expiry: i64,
+    /// Bytes of all segments.
+    held: usize,
+    /// No segment has more elements than this.
+    fullest: usize,
+}
+
+/// Where an element is: valid until the dict changes.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    page: usize,
+    segment: usize,
+    at: usize,
+}
+
+impl Dict {
+    /// An empty dict, without any allocation, whose fields are hashed with `key`.
+    pub fn new(key: HashKey) -> Self {
+        Self {
+            key,
+            starts: Vec::new(),
+            pages: Vec::new(),
+            len: 0,
+            volatile: 0,
+            next_expiry: i64::MAX,
+            held: 0,
+            fullest: 0,
+        }
+    }
+
+    /// Elements, whether expired or not.
+    #[inline]
+    pub fn len(&self) -> usize {
+        self.len
+    }
+
+    /// True if there is no element.
+    #[inline]
+    pub fn is_empty(&self) -> bool {
+        self.len == 0
+    }
+
+    /// Elements that have an expiry.
+    #[inline]
+    pub fn volatile_len(&self) -> usize {
+        self.volatile
+    }
+
+    /// No element expires before this (milliseconds); None if none is volatile. It may be too early,
+    /// until `expire_slice` has been through.
+    pub fn next_expiry(&self) -> Option<i64> {
+        (self.volatile > 0).then_some(self.next_expiry)
+    }
+
+    /// Bytes allocated. Clones that share memory count it each.
+    pub fn bytes(&self) -> usize {
+        let pages: usize = self.pages.iter().map(|page| page.bytes()).sum();
+        self.held + pages + self.pages.capacity() * (size_of::<u64>() + size_of::<usize>())
+    }
+
+    /// The element with this field. O(1).
+    #[inline]
+    pub fn get(&self, field: &[u8]) -> Option<Element<'_>> {
+        let hash = self.key.hash(field);
+        let (page, segment) = self.locate(position(hash))?;
+        let segment = self.pages[page].segment(segment);
+        segment.find(tag(hash), field).map(|at| segment.element(at))
+    }
+
+    /// True if there is an element with this field. O(1).
+    #[inline]
+    pub fn contains(&self, field: &[u8]) -> bool {
+        self.get(field).is_some()
+    }
+
+    /// Sets value and expiry of an element, which is made if it is not there; true if it was not. O(1).
+    pub fn insert(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) -> bool {
+        let hash = self.key.hash(field);
+        let Some(place) = self.find(hash, field) else {
+            self.add(hash, field, value, expiry);
+            return true;
+        };
+        let was_volatile = self.element(place).expiry.is_some();
+        if self.change(place, |segment| segment.overwrite(place.at, value, expiry)) {
+            self.note_expiry(place.page, expiry);
+            return false;
+        }
+        self.change(place, |segment| segment.remove(place.at));
+        self.len -= 1;
+        self.volatile -= usize::from(was_volatile);
+        self.add(hash, field, value, expiry);
+        self.tidy(hash);
+        false
+    }
+
+    /// Adds an element unless one with this field is there; true if it was not. O(1).
+    pub fn insert_if_absent(&mut self, field: &[u8], value: &[u8]) -> bool {
+        let hash = self.key.hash(field);
+        let absent = self.find(hash, field).is_none();
+        if absent {
+            self.add(hash, field, value, None);
+        }
+        absent
+    }
+
+    /// The value of an element, to be changed in place. O(1), but for a copy of what a clone shares.
+    pub fn value_mut(&mut self, field: &[u8]) -> Option<&mut [u8]> {
+        let place = self.find(self.key.hash(field), field)?;
+        let page = Arc::make_mut(&mut self.pages[place.page]);
+        Some(page.segment_mut(place.segment).value_mut(place.at))
+    }
+
+    /// Lets an element expire at a time (milliseconds), or never; false if it is not there. O(1).
+    pub fn set_expiry(&mut self, field: &[u8], expiry: Option<i64>) -> bool {
+        let hash = self.key.hash(field);
+        let Some(place) = self.find(hash, field) else { return false };
+        let was_volatile = self.element(place).expiry.is_some();
+        self.change(place, |segment| segment.set_expiry(place.at, expiry));
+        self.volatile = self.volatile + usize::from(expiry.is_some()) - usize::from(was_volatile);
+        self.note_expiry(place.page, expiry);
+        self.tidy(hash);
+        true
+    }
+
+    /// Takes an element out; false if it is not there. O(1).
+    pub fn remove(&mut self, field: &[u8]) -> bool {
+        let place = self.find(self.key.hash(field), field);
+        place.inspect(|&place| self.remove_at(place)).is_some()
+    }
+
+    /// Takes an element out and returns its value. O(1).
+    pub fn take(&mut self, field: &[u8]) -> Option<Vec<u8>> {
+        let place = self.find(self.key.hash(field), field)?;
+        let value = self.element(place).value.to_vec();
+        self.remove_at(place);
+        Some(value)
+    }
+
+    /// All elements, in the order of `scan`.
+    pub fn iter(&self) -> impl Iterator<Item = Element<'_>> {
+        let segments = self.pages.iter().flat_map(|page| page.segments());
+        segments.flat_map(Segment::elements)
+    }
+
+    /// Calls `emit` with the elements from `cursor` on, a segment at a time, until at least `count` have
+    /// been given. Returns the next cursor, below 2^48; 0 begins and ends. Any number is a valid cursor.
+    pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(Element<'_>)) -> u64 {
+        if cursor >= POSITIONS {
+            return 0;
+        }
+        let Some((mut page, mut at)) = self.locate(cursor) else { return 0 };
+        let mut given = 0;
+        // A merge may have put what was given before into the segment of the cursor.
+        let mut not_before = cursor;
+        loop {
+            let start = self.pages[page].start(at).expect("a segment of the page");
+            for element in self.pages[page].segment(at).elements() {
+                if start >= not_before || position(self.key.hash(element.field)) >= not_before {
+                    emit(element);
+                    given += 1;
+                }
+            }
+            not_before = 0;
+            at += 1;
+            if at == self.pages[page].len() {
+                (page, at) = (page + 1, 0);
+            }
+            match self.pages.get(page) {
+                None => return 0,
+                Some(page) if given >= count => return page.start(at).expect("a segment"),
+                Some(_) => {}
+            }
+        }
+    }
+
+    /// An element, each with the same probability. O(1).
+    pub fn random(&self, rng: &mut Rng) -> Option<Element<'_>> {
+        (self.len > 0).then(|| self.element(self.random_place(rng)))
+    }
+
+    /// Takes a random element out and returns its field. O(1).
+    pub fn pop_random(&mut self, rng: &mut Rng) -> Option<Vec<u8>> {
+        if self.len == 0 {
+            return None;
+        }
+        let place = self.random_place(rng);
+        let field = self.element(place).field.to_vec();
+        self.remove_at(place);
+        Some(field)
+    }
+
+    /// `count` different elements in random order, all if there are fewer. O(count).
+    pub fn sample(&self, count: usize, rng: &mut Rng) -> Vec<Element<'_>> {
+        let count = count.min(self.len);
+        if count < self.len / 4 {
+            let mut seen = BTreeSet::new();
+            let mut draw = || {
+                let place = self.random_place(rng);
+                seen.insert(place).then(|| self.element(place))
+            };
+            return std::iter::from_fn(|| Some(draw())).flatten().take(count).collect();
+        }
+        let mut elements: Vec<_> = self.iter().collect();
+        for at in 0..count {
+            let other = at + rng.below((elements.len() - at) as u64) as usize;
+            elements.swap(at, other);
+        }
+        elements.truncate(count);
+        elements
+    }
+
+    /// Takes out elements that expire at or before `now` and gives each to `removed` first, beginning
+    /// at `cursor` and until `budget` segments have been read. Returns the next cursor; 0 begins and
+    /// ends. Segments without such elements are passed over.
+    pub fn expire_slice(
+        &mut self,
+        now: i64,
+        cursor: u64,
+        budget: usize,
+        mut removed: impl FnMut(Element<'_>),
+    ) -> u64 {
+        let mut cursor = cursor;
+        let mut budget = budget;
+        while let Some((page, at)) = self.next_due(now, cursor) {
+            let start = self.pages[page].start(at).expect("a segment of the page");
+            if budget == 0 {
+                return start.max(1);
+            }
+            budget -= 1;
+            let end = self.end_of(page, at);
+            self.expire_segment(page, at, now, &mut removed);
+            match end {
+                Some(end) => cursor = end,
+                None => break,
+            }
+        }
+        self.renew_next_expiry(now);
+        0
+    }
+
+    /// Frees up to `units` segments; returns how many of the units are left. The way to free a large
+    /// dict in slices: nothing else makes sense after the first call but `len` and `drop`.
+    pub fn free_slice(&mut self, mut units: usize) -> usize {
+        while units > 0 {
+            let Some(page) = self.pages.last_mut() else { break };
+            units -= 1;
+            // A page that a clone shares stays; the clone frees it.
+            let freed = Arc::get_mut(page).and_then(Page::pop);
+            if let Some(segment) = freed {
+                self.held = self.held.saturating_sub(segment.bytes());
+                self.len = self.len.saturating_sub(segment.count());
+            } else {
+                self.pages.pop();
+                self.starts.pop();
+            }
+        }
+        if self.pages.is_empty() {
+            *self = Self::new(self.key);
+        }
+        units
+    }
+
+    /// How it is built. O(number of segments).
+    pub fn shape(&self) -> Shape {
+        let segments = || self.pages.iter().flat_map(|page| page.segments());
+        Shape {
+            pages: self.pages.len(),
+            segments: segments().count(),
+            fullest: segments().map(Segment::count).max().unwrap_or_default(),
+            live: segments().map(Segment::live).sum(),
+            bytes: self.bytes(),
+        }
+    }
+
+    /// Elements of each segment, in order; for DEBUG.
+    pub fn segment_lens(&self) -> impl Iterator<Item = usize> {
+        self.pages.iter().flat_map(|page| page.segments()).map(Segment::count)
+    }
+
+    /// Page and segment of a position; None if the dict is empty.
+    #[inline]
+    fn locate(&self, position: u64) -> Option<(usize, usize)> {
+        if self.pages.is_empty() {
+            return None;
+        }
+        let page = locate(&self.starts, POSITIONS, position);
+        Some((page, self.pages[page].locate(position, self.page_end(page))))
+    }
+
+    fn page_end(&self, page: usize) -> u64 {
+        self.starts.get(page + 1).copied().unwrap_or(POSITIONS)
+    }
+
+    /// Where the segment after this one begins.
+    fn end_of(&self, page: usize, at: usize) -> Option<u64> {
+        self.pages[page].start(at + 1).or(self.starts.get(page + 1).copied())
+    }
+
+    #[inline]
+    fn find(&self, hash: u64, field: &[u8]) -> Option<Place> {
+        let (page, segment) = self.locate(position(hash))?;
+        let at = self.pages[page].segment(segment).find(tag(hash), field)?;
+        Some(Place { page, segment, at })
+    }
+
+    fn element(&self, place: Place) -> Element<'_> {
+        self.segment(place).element(place.at)
+    }
+
+    fn segment(&self, place: Place) -> &Segment {
+        self.pages[place.page].segment(place.segment)
+    }
+
+    /// Changes a segment, which is copied first if a clone shares it, and counts its bytes.
+    fn change<R>(&mut self, place: Place, change: impl FnOnce(&mut Segment) -> R) -> R {
+        let segment = Arc::make_mut(&mut self.pages[place.page]).segment_mut(place.segment);
+        let held = segment.bytes();
+        let result = change(segment);
+        self.held = self.held - held + segment.bytes();
+        result
+    }
+
+    fn note_expiry(&mut self, page: usize, expiry: Option<i64>) {
+        if let Some(expiry) = expiry {
+            Arc::make_mut(&mut self.pages[page]).note_expiry(expiry);
+            self.next_expiry = self.next_expiry.min(expiry);
+        }
+    }
+
+    /// Adds an element that is not there.
+    fn add(&mut self, hash: u64, field: &[u8], value: &[u8], expiry: Option<i64>) {
+        if self.pages.is_empty() {
+            self.starts.push(0);
+            self.pages.push(Arc::new(Page::new()));
+        }
+        let size = Segment::size_of(field, value, expiry);
+        let (page, at) = self.segment_with_room(position(hash), size);
+        let place = Place { page, segment: at, at: 0 };
+        let count = self.change(place, |segment| {
+            segment.append(tag(hash), field, value, expiry);
+            segment.count()
+        });
+        self.fullest = self.fullest.max(count);
+        self.len += 1;
+        self.volatile += usize::from(expiry.is_some());
+        self.note_expiry(page, expiry);
+    }
+
+    /// The segment of a position, split until it has room for `size` bytes.
+    fn segment_with_room(&mut self, position: u64, size: usize) -> (usize, usize) {
+        loop {
+            let (page, at) = self.locate(position).expect("a dict to be added to has a page");
+            let segment = self.pages[page].segment(at);
+            let full = segment.count() >= COUNT_MAX || segment.live() + size > BYTES_MAX;
+            if !full || segment.count() < 2 || !self.split_segment(page, at) {
+                return (page, at);
+            }
+        }
+    }
+
+    fn split_segment(&mut self, at_page: usize, at: usize) -> bool {
+        let key = self.key;
+        let page = Arc::make_mut(&mut self.pages[at_page]);
+        let held = page.segment(at).bytes();
+        if !page.split_segment(at, |field| position(key.hash(field))) {
+            return false;
+        }
+        let bytes = page.segment(at).bytes() + page.segment(at + 1).bytes();
+        self.held = self.held - held + bytes;
+        if page.len() >= SEGMENTS_MAX {
+            let (start, high) = page.split();
+            self.starts.insert(at_page + 1, start);
+            self.pages.insert(at_page + 1, Arc::new(high));
+        }
+        true
+    }
+
+    fn remove_at(&mut self, place: Place) {
+        let was_volatile = self.element(place).expiry.is_some();
+        self.change(place, |segment| segment.remove(place.at));
+        self.len -= 1;
+        self.volatile -= usize::from(was_volatile);
+        self.shrink(place.page, place.segment);
+    }
+
+    /// `shrink` for the segment of a hash.
+    fn tidy(&mut self, hash: u64) {
+        if let Some((page, segment)) = self.locate(position(hash)) {
+            self.shrink(page, segment);
+        }
+    }
+
+    /// Gives memory back after a segment lost something.
+    fn shrink(&mut self, at_page: usize, at: usize) {
+        if self.len == 0 {
+            *self = Self::new(self.key);
+            return;
+        }
+        let page = Arc::make_mut(&mut self.pages[at_page]);
+        let around = at.saturating_sub(1)..(at + 2).min(page.len());
+        let segments = page.len();
+        let held: usize = page.segments()[around.clone()].iter().map(Segment::bytes).sum();
+        page.segment_mut(at).give_back();
+        page.shrink_segment(at);
+        let left = around.start..around.end - (segments - page.len());
+        let left = &page.segments()[left];
+        self.held = self.held - held + left.iter().map(Segment::bytes).sum::<usize>();
+        let fullest = left.iter().map(Segment::count).max().unwrap_or_default();
+        self.fullest = self.fullest.max(fullest);
+        if page.len() < SEGMENTS_MIN && self.pages.len() > 1 {
+            self.shrink_page(at_page);
+        }
+    }
+
+    /// Merges a page that became small with a neighbour.
+    fn shrink_page(&mut self, at: usize) {
+        let low = if at + 1 < self.pages.len() { at } else { at - 1 };
+        if self.pages[low].len() + self.pages[low + 1].len() > SEGMENTS_MAX / 4 * 3 {
+            return;
+        }
+        let high = self.pages.remove(low + 1);
+        self.starts.remove(low + 1);
+        Arc::make_mut(&mut self.pages[low]).merge(Arc::unwrap_or_clone(high));
+    }
+
+    /// The first segment from `cursor` on that may have an element that expires at or before `now`.
+    fn next_due(&self, now: i64, cursor: u64) -> Option<(usize, usize)> {
+        if cursor >= POSITIONS {
+            return None;
+        }
+        let (first, at) = self.locate(cursor)?;
+        let mut from = at;
+        for (page, it) in self.pages.iter().enumerate().skip(first) {
+            if it.next_expiry() <= now {
+                let due = |segment: &Segment| segment.next_expiry() <= now;
+                if let Some(found) = it.segments()[from..].iter().position(due) {
+                    return Some((page, from + found));
+                }
+            }
+            from = 0;
+        }
+        None
+    }
+
+    /// Corrects what is known of the next expiry, of pages whose elements are said to be due.
+    fn renew_next_expiry(&mut self, now: i64) {
+        for page in self.pages.iter_mut().filter(|page| page.next_expiry() <= now) {
+            Arc::make_mut(page).renew_next_expiry();
+        }
+        let next = self.pages.iter().map(|page| page.next_expiry()).min();
+        self.next_expiry = next.unwrap_or(i64::MAX);
+    }
+
+    /// Takes the elements of one segment out that expire at or before `now`.
+    fn expire_segment(
+        &mut self,
+        at_page: usize,
+        at: usize,
+        now: i64,
+        removed: &mut impl FnMut(Element<'_>),
+    ) {
+        let page = Arc::make_mut(&mut self.pages[at_page]);
+        let segment = page.segment_mut(at);
+        let held = segment.bytes();
+        let mut next_expiry = i64::MAX;
+        let mut index = 0;
+        while index < segment.count() {
+            let element = segment.element(index);
+            match element.expiry {
+                Some(expiry) if expiry <= now => {
+                    removed(element);
+                    segment.remove(index);
+                    self.len -= 1;
+                    self.volatile -= 1;
+                }
+                expiry => {
+                    next_expiry = next_expiry.min(expiry.unwrap_or(i64::MAX));
+                    index += 1;
+                }
+            }
+        }
+        segment.set_next_expiry(next_expiry);
+        self.held = self.held - held + segment.bytes();
+        page.renew_next_expiry();
+        self.shrink(at_page, at);
+    }
+
+    /// Places are drawn as if all pages and segments were as full as they can be, until one is met.
+    fn random_place(&self, rng: &mut Rng) -> Place {
+        let segments = if let [page] = &self.pages[..] { page.len() } else { SEGMENTS_MAX };
+        let all = self.pages.len() * segments * self.fullest;
+        loop {
+            let drawn = rng.below(all as u64) as usize;
+            let (drawn, at) = (drawn / self.fullest, drawn % self.fullest);
+            let (page, segment) = (drawn / segments, drawn % segments);
+            let there = self.pages[page].segments().get(segment);
+            if there.is_some_and(|segment| at < segment.count()) {
+                return Place { page, segment, at };
+            }
+        }
+    }
+}
+
+/// Positions are below this.
+const POSITIONS: u64 = 1 << 48;
+
+#[inline(always)]
+fn position(hash: u64) -> u64 {
+    hash >> 16
+}
+
+#[inline(always)]
+fn tag(hash: u64) -> u8 {
+    hash as u8
+}
+
+impl std::fmt::Debug for Dict {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Dict of {}", self.len)
+    }
+}

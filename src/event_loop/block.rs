@@ -1,0 +1,258 @@
+//! Clients that wait in blocking commands, at their home: until they are served, their time is up,
+//! somebody wakes them, or they go.
+//!
+//! Invariant: whoever takes the waiter's claim decides how the wait ends, and nobody else does; the
+//! client's batch stays here meanwhile, with the command that waits as its next.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use super::{Core, Message};
+use crate::base::slot::Slot;
+use crate::base::time::{Clock, Millis};
+use crate::command::context::Keyspace;
+use crate::command::{CommandError, OnTimeout};
+use crate::dispatch::serve::Served;
+use crate::resp::reply::Reply;
+use crate::ring::Ring;
+use crate::store::waiters::Waiter;
+use crate::txn::batch::{Batch, Blocked};
+use crate::txn::cores::CoreSet;
+use crate::txn::loan::Waiting;
+
+/// Waits that end in one turn, at most; those that are left end in the next.
+const ENDS_PER_TURN_MAX: usize = 256;
+
+/// When waits end by themselves: the deadline and the client's id, and its place and incarnation.
+pub(super) type Deadlines = BTreeMap<(Millis, u64), (u32, u32)>;
+
+/// Why a wait ends without having been served.
+enum End {
+    /// Its time is up, or CLIENT UNBLOCK pretends so.
+    Timeout,
+    /// CLIENT UNBLOCK ERROR.
+    Error,
+}
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// A batch is home whose next command waits.
+    pub(super) fn block(&mut self, batch: Box<Batch>) {
+        let Some(connection) = self.clients.of(batch.client, batch.generation) else {
+            return self.abandon_wait(batch);
+        };
+        let Some(blocked) = &batch.blocked else { return };
+        if let Some(served) = connection.served.take() {
+            return self.end_wait(batch, served);
+        }
+        let id = connection.session.facts.id;
+        if let Some(deadline) = blocked.deadline {
+            self.deadlines.insert((deadline, id), (batch.client, batch.generation));
+        }
+        connection.session.blocked = true;
+        connection.session.wait = Some(blocked.waiter.claim.clone());
+        if connection.hung_up {
+            self.doomed.push(batch.client);
+        }
+        connection.blocked = Some(batch);
+        self.worker.stats.blocked_clients.add(1);
+    }
+
+    /// Ends the waits whose time has come, and tells of those that were served here.
+    pub(super) fn settle_waits(&mut self) {
+        for _ in 0..ENDS_PER_TURN_MAX {
+            if self.worker.served.is_empty() && !self.has_due_deadline() {
+                break;
+            }
+            for served in std::mem::take(&mut self.worker.served) {
+                let home = served.waiter.home;
+                if home == self.worker.core {
+                    self.served(served);
+                } else {
+                    self.mail.post(home, Message::Served(served));
+                }
+            }
+            self.end_due();
+        }
+        if std::mem::take(&mut self.worker.again)
+            && let Some(partition) = self.seat.partition_now()
+        {
+            self.worker.serve_all_waiters(Keyspace::One(partition));
+        }
+        for waiter in std::mem::take(&mut self.worker.reserved) {
+            let owners = self.worker.owners_of(&waiter, self.map);
+            self.coordinator.want_for_waiter(owners, waiter);
+        }
+        self.retry_kept_back();
+    }
+
+    /// True if waits are left to be ended.
+    pub(super) fn has_ends(&self) -> bool {
+        !self.worker.served.is_empty() || self.worker.again || self.has_due_deadline()
+    }
+
+    /// Milliseconds until the first wait ends by itself.
+    pub(super) fn until_deadline(&self) -> Option<u64> {
+        let ((deadline, _), _) = self.deadlines.first_key_value()?;
+        Some(deadline.0.saturating_sub(self.worker.now.0).max(0) as u64)
+    }
+
+    fn has_due_deadline(&self) -> bool {
+        let first = self.deadlines.first_key_value();
+        first.is_some_and(|((deadline, _), _)| *deadline <= self.worker.now)
+    }
+
+    fn end_due(&mut self) {
+        for _ in 0..ENDS_PER_TURN_MAX {
+            if !self.has_due_deadline() {
+                return;
+            }
+            let Some((_, (client, generation))) = self.deadlines.pop_first() else { return };
+            let Some(connection) = self.clients.of(client, generation) else { continue };
+            let taken = connection.session.wait.as_ref().is_some_and(|claim| claim.take().is_ok());
+            // Where somebody else has the claim, the reply is on its way, or the client waits on and
+            // is looked at again.
+            if taken {
+                self.end_unserved(client, End::Timeout);
+            } else if let Some(batch) = &connection.blocked
+                && let Some(Blocked { waiter, .. }) = &batch.blocked
+            {
+                let again = Millis(self.worker.now.0 + 1);
+                self.deadlines.insert((again, waiter.facts.id), (client, generation));
+            }
+        }
+    }
+
+    /// CLIENT UNBLOCK has taken the claim of a client.
+    pub(super) fn end_woken(&mut self) {
+        for (client, with_error) in std::mem::take(&mut self.clients.woken) {
+            self.end_unserved(client, if with_error { End::Error } else { End::Timeout });
+        }
+    }
+
+    /// Ends a wait whose claim this core has taken.
+    fn end_unserved(&mut self, client: u32, end: End) {
+        let Some(batch) = self.unblock(client) else { return };
+        let Some(Blocked { waiter, on_timeout, .. }) = &batch.blocked else { return };
+        let (waiter, on_timeout) = (waiter.clone(), *on_timeout);
+        let mut served = Served {
+            full_name: self.worker.table.all()[usize::from(waiter.command)].full_name,
+            reply_mode: waiter.facts.reply_mode,
+            replies: std::mem::take(&mut self.spare_replies),
+            time: self.worker.now,
+            waiter: waiter.clone(),
+        };
+        self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match (end, on_timeout) {
+            (End::Error, _) => reply.error(CommandError::Unblocked.text()),
+            (End::Timeout, OnTimeout::Null) => reply.null(),
+            (End::Timeout, OnTimeout::NullArray) => reply.null_array(),
+        });
+        self.forget_everywhere(&waiter, CoreSet::default());
+        self.end_wait(batch, served);
+    }
+
+    /// A waiter of a client of this core was served.
+    pub(super) fn served(&mut self, served: Served) {
+        self.worker.now = self.worker.now.max(served.time);
+        let waiter = served.waiter.clone();
+        let Some(connection) = self.clients.of(waiter.client, waiter.generation) else { return };
+        if connection.is_dead {
+            return;
+        }
+        if connection.blocked.is_none() {
+            // Its batch is still on the way home.
+            connection.served = Some(served);
+            return;
+        }
+        if let Some(batch) = self.unblock(waiter.client) {
+            self.end_wait(batch, served);
+        }
+    }
+
+    /// The client of a batch that waited goes on.
+    fn end_wait(&mut self, mut batch: Box<Batch>, served: Served) {
+        if let Some(blocked) = batch.blocked.take() {
+            // Where it waited on several partitions, only some of them know that it does no more.
+            let owners = self.waited_on(&blocked.waiter);
+            if owners.len() > 1 {
+                self.forget_everywhere(&blocked.waiter, owners);
+            }
+        }
+        batch.facts.reply_mode = served.reply_mode;
+        batch.replies.append_from(&served.replies, 0);
+        self.spare_replies = served.replies;
+        self.spare_replies.clear();
+        batch.ran(served.full_name);
+        self.came_home(batch);
+    }
+
+    /// Takes the batch of a client that waits; the client is shown as blocked no more.
+    fn unblock(&mut self, client: u32) -> Option<Box<Batch>> {
+        let connection = self.clients.get(client)?;
+        let batch = connection.blocked.take()?;
+        connection.session.blocked = false;
+        connection.session.wait = None;
+        if let Some(deadline) = batch.blocked.as_ref().and_then(|blocked| blocked.deadline) {
+            self.deadlines.remove(&(deadline, connection.session.facts.id));
+        }
+        self.worker.stats.blocked_clients.sub(1);
+        Some(batch)
+    }
+
+    /// A client that waits goes: nothing is served to it from here on, unless that has happened.
+    pub(super) fn stop_waiting(&mut self, client: u32) {
+        if let Some(batch) = self.unblock(client) {
+            self.abandon_wait(batch);
+        }
+    }
+
+    /// A batch that waits has nobody to come home to.
+    pub(super) fn abandon_wait(&mut self, batch: Box<Batch>) {
+        if let Some(Blocked { waiter, .. }) = &batch.blocked {
+            // Where somebody else has it, what was served is lost with the client, as its reply is.
+            let _ = waiter.claim.take();
+            self.forget_everywhere(&waiter.clone(), CoreSet::default());
+        }
+        self.keep_spare(batch);
+    }
+
+    fn waited_on(&self, waiter: &Waiter) -> CoreSet {
+        let mut owners = CoreSet::default();
+        waiter.keys().for_each(|key| owners.insert(self.map.owner(Slot::of(key))));
+        owners
+    }
+
+    /// Has a waiter taken off all queues that it may stand in.
+    fn forget_everywhere(&mut self, waiter: &Arc<Waiter>, known: CoreSet) {
+        let owners = if known.is_empty() { self.waited_on(waiter) } else { known };
+        for owner in owners.iter() {
+            if owner == self.worker.core {
+                self.forget(waiter.clone());
+            } else {
+                self.mail.post(owner, Message::Forget(waiter.clone()));
+            }
+        }
+    }
+
+    /// Takes a waiter off the queues of this core's partition.
+    pub(super) fn forget(&mut self, waiter: Arc<Waiter>) {
+        match self.seat.partition_now() {
+            None => self.seat.wait(Waiting::Forget(waiter)),
+            Some(partition) => {
+                for key in waiter.keys() {
+                    partition.waiters_mut().remove(key, &waiter);
+                }
+            }
+        }
+    }
+
+    /// Commands that named a reserved key are tried again when no key is reserved any more.
+    fn retry_kept_back(&mut self) {
+        let is_free = |one: &crate::store::partition::Partition| !one.waiters().has_reservations();
+        if self.kept_back.is_empty() || !self.seat.partition().is_some_and(|one| is_free(one)) {
+            return;
+        }
+        for batch in std::mem::take(&mut self.kept_back) {
+            self.run_batch(batch);
+        }
+    }
+}
