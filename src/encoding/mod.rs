@@ -3,5 +3,8 @@
 pub mod dict;
 pub mod intset;
 pub mod listpack;
+pub mod lzf;
 pub mod run;
 pub mod table;
+pub mod ziplist;
+pub mod zipmap;

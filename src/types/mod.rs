@@ -1,5 +1,8 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
+pub mod bitmap;
+pub mod geo;
+pub mod hll;
 pub mod place;
 pub mod set;
 pub mod stream;
