@@ -86,14 +86,14 @@ impl Stream {
         Self::default()
     }
 
-    /// A stream of blocks, as RDB has them. None if a block is malformed or not behind the last, or
-    /// if they have not as many entries as `facts` says.
+    /// A stream of blocks, as RDB has them, without groups. Where `facts` has no first id, it is looked
+    /// for. None if a block is malformed or not behind the last, or if they have not as many entries
+    /// as `facts` says.
     pub fn from_blocks(
         blocks: impl IntoIterator<Item = (StreamId, Vec<u8>)>,
         facts: Facts,
-        groups: Groups,
     ) -> Option<Self> {
-        let mut stream = Stream { facts, groups, ..Self::default() };
+        let mut stream = Stream { facts, ..Self::default() };
         let (mut last, mut live) = (None, 0u64);
         for (id, mut bytes) in blocks {
             live = live.checked_add(block::validate(id, &bytes)?)?;
@@ -103,6 +103,9 @@ impl Stream {
             last = Some(id);
             bytes.shrink_to_fit();
             stream.blocks.insert(id, Arc::new(bytes));
+        }
+        if facts.first_id.is_zero() {
+            stream.find_first();
         }
         (live == facts.length).then_some(stream)
     }

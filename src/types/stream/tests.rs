@@ -169,7 +169,7 @@ proptest! {
         bytes[at] = byte;
         bytes.truncate(bytes.len() - cut);
         let facts = stream.facts();
-        if let Some(mut stream) = Stream::from_blocks([(id, bytes)], facts, Groups::default()) {
+        if let Some(mut stream) = Stream::from_blocks([(id, bytes)], facts) {
             walked(&stream, StreamId::MIN, StreamId::MAX, false);
             walked(&stream, StreamId::MIN, StreamId::MAX, true);
             stream.radix_tree_nodes();
