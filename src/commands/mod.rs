@@ -12,6 +12,7 @@ pub mod keyspace;
 pub mod list;
 pub mod server;
 pub mod set;
+pub mod stream;
 pub mod string;
 
 use crate::command::Command;
@@ -38,6 +39,11 @@ pub const ALL: &[&[Command]] = &[
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
+    stream::entries::COMMANDS,
+    stream::group::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::read::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
