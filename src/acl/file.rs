@@ -31,13 +31,22 @@ pub fn parse(
             continue;
         }
         let place = [path, b":", (index + 1).to_string().as_bytes()].concat();
-        match read_line(line, &place, &mut report, (catalogue, defaults)) {
-            Some((name, _)) if users.iter().any(|(known, _)| *known == name) => {
-                let at = format!("' found on line {}. ", index + 1);
-                report.extend([b"WARNING: Duplicate user '", &name[..], at.as_bytes()].concat());
-            }
-            Some(user) => users.push(user),
-            None => {}
+        let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
+        let [b"user", name, rules @ ..] = words.as_slice() else {
+            let fault: &[u8] = b" should start with user keyword followed by the username. ";
+            report.extend([&place, fault].concat());
+            continue;
+        };
+        if has_blanks(name) {
+            let head: &[u8] = b": username '";
+            let tail: &[u8] = b"' contains invalid characters. ";
+            report.extend([b"'", &place[..], head, name, tail].concat());
+        } else if users.iter().any(|(known, _)| known == name) {
+            let tail = format!("' found on line {}. ", index + 1);
+            report.extend([b"WARNING: Duplicate user '", *name, tail.as_bytes()].concat());
+        } else {
+            let user = read_rules(rules, &place, &mut report, (catalogue, defaults));
+            users.push((name.to_vec(), user));
         }
     }
     if report.is_empty() {
@@ -47,29 +56,17 @@ pub fn parse(
     Err(report)
 }
 
-/// The user of a line; None if that has no name. What is wrong goes into the report.
-fn read_line(
-    line: &[u8],
+/// The user that these rules make. What is wrong with them goes into the report.
+fn read_rules(
+    rules: &[&[u8]],
     place: &[u8],
     report: &mut Vec<u8>,
     (catalogue, defaults): (&Catalogue, Defaults),
-) -> Option<(Vec<u8>, User)> {
-    let words: Vec<&[u8]> = line.split(|byte| *byte == b' ').collect();
-    let [b"user", name, rules @ ..] = words.as_slice() else {
-        let fault: &[u8] = b" should start with user keyword followed by the username. ";
-        report.extend([place, fault].concat());
-        return None;
-    };
-    if has_blanks(name) {
-        let parts: [&[u8]; 5] =
-            [b"'", place, b": username '", name, b"' contains invalid characters. "];
-        report.extend(parts.concat());
-        return None;
-    }
+) -> User {
     let mut user = User::new(catalogue, defaults);
     let Ok(rules) = join_selectors(rules) else {
         report.extend([place, b": Unmatched parenthesis in selector definition."].concat());
-        return None;
+        return user;
     };
     let mut has_fault = false;
     for rule in rules {
@@ -90,7 +87,7 @@ fn read_line(
             }
         }
     }
-    Some((name.to_vec(), user))
+    user
 }
 
 /// The users that a configuration file declares, in the order of its lines.
@@ -115,22 +112,26 @@ impl Declarations {
     /// the beginning of the line.
     pub fn declare(&mut self, words: &[&[u8]], catalogue: &Catalogue) -> Result<(), String> {
         let [name, rules @ ..] = words else { return Ok(()) };
-        let wrong = |word: &[u8], error: &str| {
+        let wrong = |word: usize, error: &str| {
+            let word = if word == 0 { b"user" } else { words[word - 1] };
             let word = String::from_utf8_lossy(word);
-            format!("Error in user declaration '{word}': {error}")
+            Err(format!("Error in user declaration '{word}': {error}"))
         };
         if self.users.iter().any(|(known, _)| known == name) {
-            return Err(wrong(name, RuleError::DuplicateUser.text()));
+            return wrong(1, RuleError::DuplicateUser.text());
         }
-        let rules = join_selectors(rules).map_err(|word| wrong(word, "Wrong format"))?;
+        let rules = match join_selectors(rules) {
+            Ok(rules) => rules,
+            Err(open) => {
+                let at = rules.iter().position(|rule| std::ptr::eq(*rule, open));
+                return wrong(at.unwrap_or(0), "Wrong format");
+            }
+        };
         let mut user = User::new(catalogue, Defaults::default());
         for (index, rule) in rules.iter().enumerate() {
             match apply(&mut user, rule, catalogue, Defaults::default()) {
                 Ok(()) | Err(RuleError::UnknownCommand) => {}
-                Err(error) => {
-                    let word = if index == 0 { b"user" } else { words[index - 1] };
-                    return Err(wrong(word, error.text()));
-                }
+                Err(error) => return wrong(index, error.text()),
             }
         }
         let rules = rules.into_iter().map(std::borrow::Cow::into_owned).collect();
@@ -196,7 +197,8 @@ mod tests {
 
     #[test]
     fn every_line_with_a_fault_is_named() {
-        let text = report("user a on\n\nuser a\nadmin x\nuser b +nope ~a >x bad\nuser c (+get");
+        let text =
+            report("user a on\n\nuser a nope\nadmin x\nuser b +nope ~a >x bad\nuser c (+get");
         assert_eq!(
             text,
             format!(
