@@ -9,6 +9,7 @@ mod crowds;
 mod ending;
 mod floods;
 mod garbage;
+mod permissions;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
