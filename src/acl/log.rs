@@ -116,17 +116,14 @@ impl Log {
         if len_max > 0 {
             let compared = self.entries.iter().take(COMPARED_MAX);
             let known = compared.into_iter().position(|one| is_alike(&one.denial, &denial));
-            match known.and_then(|at| self.entries.remove(at)) {
-                Some(entry) => {
-                    let count = entry.count + 1;
-                    self.entries.push_front(LogEntry { denial, count, ..entry });
-                }
-                None => {
-                    let (id, created) = (self.next_id, denial.time);
-                    self.next_id += 1;
-                    self.entries.push_front(LogEntry { denial, count: 1, id, created });
-                }
-            }
+            let entry = if let Some(entry) = known.and_then(|at| self.entries.remove(at)) {
+                LogEntry { denial, count: entry.count + 1, ..entry }
+            } else {
+                let (id, created) = (self.next_id, denial.time);
+                self.next_id += 1;
+                LogEntry { denial, count: 1, id, created }
+            };
+            self.entries.push_front(entry);
         }
         self.entries.truncate(len_max);
     }

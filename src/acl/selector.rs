@@ -129,10 +129,10 @@ impl Selector {
 
     /// True if the channel may be used. A pattern of channels must stand in the list as it is.
     pub fn allows_channel(&self, channel: &[u8], is_pattern: bool) -> bool {
-        let fits = |known: &Box<[u8]>| {
-            if is_pattern { **known == *channel } else { matches(known, channel) }
+        let fits = |known: &[u8]| {
+            if is_pattern { known == channel } else { matches(known, channel) }
         };
-        self.channels.is_all() || self.channels.list().iter().any(fits)
+        self.channels.is_all() || self.channels().any(fits)
     }
 
     /// The channel patterns that are listed; none if every channel is allowed.

@@ -255,7 +255,7 @@ impl Worker {
         let denied = self.check(registered, args, facts).err()?;
         let text = permission::refusal(denied, &named.name, registered.full_name);
         let username = named.name.to_vec();
-        self.denial = Some(self.denied((denied, username), registered, args));
+        self.denial = Some(Box::new(self.denied((denied, username), registered, args)));
         Some(text)
     }
 
@@ -289,7 +289,7 @@ impl Worker {
         (denied, username): (Denied, Vec<u8>),
         registered: &Registered,
         args: Args<'_>,
-    ) -> Box<Denial> {
+    ) -> Denial {
         let of = &self.stats.denials;
         let counter = match denied.reason {
             Reason::Auth => &of.auth,
@@ -303,7 +303,7 @@ impl Worker {
             0 => registered.full_name.as_bytes(),
             word => args.get(word),
         };
-        Box::new(Denial {
+        Denial {
             reason: denied.reason,
             place: DenialPlace::TopLevel,
             object: object.to_vec(),
@@ -311,7 +311,7 @@ impl Worker {
             time: self.now,
             command: registered.full_name,
             client: Vec::new(),
-        })
+        }
     }
 
     /// Why a protected command may not run. None if its directive allows it.

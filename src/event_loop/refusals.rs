@@ -33,14 +33,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
             denial.client.pop();
         }
         if core == LOG_KEEPER {
-            self.file_denial(denial);
+            self.file_denial(*denial);
         } else {
             self.mail.post(LOG_KEEPER, Message::Denied(denial));
         }
     }
 
     /// Files a refusal in the log, which is kept here.
-    pub(super) fn file_denial(&mut self, denial: Box<Denial>) {
-        self.acl_log.add(*denial, self.worker.config.acllog_max_len);
+    pub(super) fn file_denial(&mut self, denial: Denial) {
+        self.acl_log.add(denial, self.worker.config.acllog_max_len);
     }
 }

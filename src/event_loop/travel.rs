@@ -80,7 +80,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
             Message::Served(served) => self.served(served),
             Message::Forget(waiter) => self.forget(waiter),
-            Message::Denied(denial) => self.file_denial(denial),
+            Message::Denied(denial) => self.file_denial(*denial),
         }
     }
 
