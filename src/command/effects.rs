@@ -142,6 +142,15 @@ impl Effects {
         self.all_keys = true;
     }
 
+    /// Reports that `key` of database `db` changed for those who wait for it, but not for those who
+    /// watch it: a group of a stream was destroyed.
+    #[inline]
+    pub fn wakes(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
     /// True if any key may have changed.
     pub fn changed_all(&self) -> bool {
         self.all_keys
@@ -193,6 +202,24 @@ impl Effects {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
         }
         self.event(EventClass::Expired, "expired", db, key);
+    }
+
+    /// Reports that a field of the hash at `key` was deleted because its time had passed. That is
+    /// propagated beside whatever the command itself does; `fields_expired` follows the last one.
+    pub fn field_expired(&mut self, db: usize, key: &[u8], field: &[u8]) {
+        if self.interest.journal {
+            let argv = [b"HDEL".as_slice(), key, field].map(Into::into).to_vec();
+            self.lines.push(Line { db, argv });
+        }
+    }
+
+    /// Reports that fields of the hash at `key` expired, and whether the last ones did.
+    pub fn fields_expired(&mut self, db: usize, key: &[u8], emptied: bool) {
+        self.changed_along(db, key);
+        self.event(EventClass::Hash, "hexpired", db, key);
+        if emptied {
+            self.event(EventClass::Generic, "del", db, key);
+        }
     }
 
     /// How the command is to be written to the journal.

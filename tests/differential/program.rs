@@ -6,6 +6,7 @@
 
 mod list;
 mod set;
+mod stream;
 mod string;
 
 use std::fmt;
@@ -54,7 +55,11 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
+<<<<<<< HEAD
 const GROUPS: &[&Group] = &[&list::GROUP, &set::GROUP, &string::GROUP];
+=======
+const GROUPS: &[&Group] = &[&set::GROUP, &stream::GROUP, &string::GROUP];
+>>>>>>> main
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
