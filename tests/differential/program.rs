@@ -55,11 +55,7 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-<<<<<<< HEAD
-const GROUPS: &[&Group] = &[&list::GROUP, &set::GROUP, &string::GROUP];
-=======
-const GROUPS: &[&Group] = &[&set::GROUP, &stream::GROUP, &string::GROUP];
->>>>>>> main
+const GROUPS: &[&Group] = &[&list::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
