@@ -6,14 +6,15 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
-pub mod hyperloglog;
 pub mod hash;
+pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
 pub mod server;
 pub mod set;
 pub mod stream;
 pub mod string;
+pub mod transactions;
 
 use crate::command::Command;
 
@@ -64,4 +65,5 @@ pub const ALL: &[&[Command]] = &[
     server::memory::COMMANDS,
     server::module::COMMANDS,
     server::process::COMMANDS,
+    transactions::COMMANDS,
 ];

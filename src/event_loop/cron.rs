@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::Core;
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::base::{alloc, sys};
-use crate::command::effects::Effects;
+use crate::command::context::Keyspace;
+use crate::command::effects::{Effects, Interest};
 use crate::command::whole::Pause;
 use crate::config::choices::LogLevel;
 use crate::observe::log::Level;
@@ -153,7 +154,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let stats = &self.worker.stats.totals;
         let mut done = true;
         if expire {
-            let mut effects = Effects::new(self.worker.interest());
+            let keys = !partition.waiters().is_empty() || !partition.watchers().is_empty();
+            let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
             let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
                 Expiring::Key(entry) => effects.expired(db, entry.key()),
                 Expiring::Field(key, field) => effects.field_expired(db, key, field),
@@ -165,7 +167,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !done {
                 stats.expired_time_cap_reached.add(1);
             }
+            self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
+        let Some(partition) = self.seat.partition_now() else { return };
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);

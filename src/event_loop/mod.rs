@@ -13,6 +13,7 @@ mod mail;
 mod output;
 mod sabotage;
 mod stage;
+mod transact;
 mod travel;
 
 use std::collections::BTreeMap;
@@ -40,6 +41,7 @@ use block::Deadlines;
 use cron::Cron;
 use mail::WholeId;
 use stage::Stage;
+use transact::Held;
 
 /// Messages of one turn from one core, at most.
 const MESSAGES_PER_TURN_MAX: usize = 256;
@@ -56,6 +58,15 @@ const SPARE_BYTES_MAX: usize = 128 * 1024;
 struct OpenWhole {
     batch: Box<Batch>,
     parts: Vec<Option<Part>>,
+    /// The partitions of the transaction that it is part of.
+    held: Option<Held>,
+}
+
+/// A command that the control plane answers.
+struct Ticket {
+    batch: Box<Batch>,
+    /// The partitions of the transaction that it is part of.
+    held: Option<Held>,
 }
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.
@@ -118,7 +129,7 @@ pub struct Core<R: Ring, C: Clock> {
     /// Batches held by CLIENT PAUSE.
     paused: Vec<Box<Batch>>,
     wholes: BTreeMap<u64, OpenWhole>,
-    tickets: BTreeMap<u64, Box<Batch>>,
+    tickets: BTreeMap<u64, Ticket>,
     /// When clients that wait stop waiting.
     deadlines: Deadlines,
     /// Batches whose next command names a key that is kept for a waiter.

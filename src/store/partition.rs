@@ -8,6 +8,7 @@ use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
 use super::waiters::Waiters;
+use super::watchers::Watchers;
 use crate::base::slot::Slot;
 
 /// A core's part of the keyspace.
@@ -19,6 +20,7 @@ pub struct Partition {
     pub(super) graveyard: Graveyard,
     pub(super) expire: ExpireCursor,
     waiters: Waiters,
+    watchers: Watchers,
 }
 
 const fn assert_send<T: Send>() {}
@@ -36,6 +38,7 @@ impl Partition {
             graveyard: Graveyard::default(),
             expire: ExpireCursor::default(),
             waiters: Waiters::default(),
+            watchers: Watchers::default(),
         }
     }
 
@@ -102,8 +105,32 @@ impl Partition {
         &mut self.waiters
     }
 
+    /// Which of its keys are watched, and their versions.
+    #[inline]
+    pub fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// The same, to be changed.
+    pub fn watchers_mut(&mut self) -> &mut Watchers {
+        &mut self.watchers
+    }
+
+    /// The watched keys of a database that are there now, or will be when it holds what database
+    /// `next` holds, are about to change. Source: FLUSHDB, SWAPDB.
+    pub fn touch_watched(&mut self, index: usize, next: Option<usize>) {
+        let Self { watchers, dbs, hasher, .. } = self;
+        watchers.touch_where(index, |key| {
+            let key = hasher.key(key);
+            dbs[index].peek(&key).is_some()
+                || next.is_some_and(|next| dbs[next].peek(&key).is_some())
+        });
+    }
+
     /// Exchanges the contents of two databases. Source: SWAPDB.
     pub fn swap_dbs(&mut self, one: usize, other: usize) {
+        self.touch_watched(one, Some(other));
+        self.touch_watched(other, Some(one));
         self.dbs.swap(one, other);
         // A round of expiry may be half way through one of them.
         self.expire = ExpireCursor::default();
@@ -112,6 +139,7 @@ impl Partition {
 
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
+        self.touch_watched(index, None);
         let table = self.dbs[index].flush();
         self.graveyard.bury_table(table);
     }

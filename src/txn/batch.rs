@@ -16,6 +16,8 @@ use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::key::Position;
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
+use crate::txn::multi::Transaction;
 
 /// A batch with more replies than this goes home unfinished, so that output limits hold.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
@@ -79,6 +81,10 @@ pub struct Batch {
     pub last_command: &'static str,
     /// What its next command waits for.
     pub blocked: Option<Blocked>,
+    /// What its next command, EXEC, is to run.
+    pub transaction: Option<Box<Transaction>>,
+    /// Keys that its client watches since it left home.
+    pub watched: Vec<Watched>,
     alive: Arc<AtomicBool>,
     buffer: Vec<u8>,
     ranges: Vec<ArgRange>,
@@ -105,6 +111,8 @@ impl Batch {
             ran_count: 0,
             last_command: "",
             blocked: None,
+            transaction: None,
+            watched: Vec::new(),
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
@@ -127,6 +135,7 @@ impl Batch {
         (self.facts, self.alive) = (facts, alive);
         (self.ran_count, self.last_command, self.next) = (0, "", 0);
         self.blocked = None;
+        self.transaction = None;
         self.broken = None;
     }
 

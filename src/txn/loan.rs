@@ -12,6 +12,7 @@ use super::cores::CoreSet;
 use crate::base::time::Millis;
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
 
 /// Names a loan of one coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Waiting {
     Loan(LoanId),
     /// One that waits for its keys no more.
     Forget(Arc<Waiter>),
+    /// A key that is watched once less.
+    Unwatch(Watched),
 }
 
 /// The place of a core's own partition.
