@@ -5,8 +5,10 @@
 //! big-endian. Source: replies of Redis 8.0.6.
 //!
 //! ```text
-//! value  = mix(type), then mix(string), or add(member) for each member of a set;
+//! value  = mix(type), then mix(string), or add(member) for each member of a set, or add(pair) for
+//!          each field of a hash;
 //!          add("!!expire!!") if it expires
+//! pair   = mix(field), mix(value); add("!!hexpire!!") if the field expires
 //! key    = mix(name), then value
 //! server = for each database with keys: mix(number of the database), then add(key) for each key
 //! ```
@@ -19,12 +21,16 @@ use crate::command::{Args, Context, Outcome};
 use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
+use crate::types::hash::{HashRef, Pair};
 use crate::types::set::SetRef;
 
 /// The number of the type string.
 const TYPE_STRING: u32 = 0;
 /// The number of the type set.
 const TYPE_SET: u32 = 2;
+/// The number of the type hash.
+const TYPE_HASH: u32 = 4;
+const FIELD_EXPIRES: &[u8] = b"!!hexpire!!";
 const EXPIRES: &[u8] = b"!!expire!!";
 
 pub(super) fn digest(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -97,10 +103,23 @@ impl Fingerprint {
         } else if let Ok(set) = SetRef::of(entry.value()) {
             self.mix(&TYPE_SET.to_be_bytes());
             set.for_each(|member| self.add(member.to_bytes(&mut [0; INT_TEXT_MAX])));
+        } else if let Ok(hash) = HashRef::of(entry.value()) {
+            self.mix(&TYPE_HASH.to_be_bytes());
+            hash.iter().for_each(|pair| self.add(&Self::of_pair(pair).0));
         }
         if entry.expiry().is_some() {
             self.add(EXPIRES);
         }
+    }
+
+    fn of_pair(pair: Pair<'_>) -> Self {
+        let mut of_pair = Self::default();
+        of_pair.mix(pair.field.to_bytes(&mut [0; INT_TEXT_MAX]));
+        of_pair.mix(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]));
+        if pair.expiry.is_some() {
+            of_pair.add(FIELD_EXPIRES);
+        }
+        of_pair
     }
 
     fn mix_string(&mut self, string: StringRef<'_>) {
