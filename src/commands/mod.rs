@@ -3,18 +3,26 @@
 //! Invariant: parse arguments, call types and store, write the reply; never a ring, a file or a
 //! thread.
 
+pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod hyperloglog;
 pub mod hash;
 pub mod keyspace;
+pub mod list;
 pub mod server;
 pub mod set;
+pub mod stream;
 pub mod string;
 
 use crate::command::Command;
 
 /// Every slice of the table.
 pub const ALL: &[&[Command]] = &[
+    bitmap::bits::COMMANDS,
+    bitmap::combine::COMMANDS,
+    bitmap::count::COMMANDS,
+    bitmap::field::COMMANDS,
     connection::COMMANDS,
     string::get::COMMANDS,
     string::lcs::COMMANDS,
@@ -31,12 +39,23 @@ pub const ALL: &[&[Command]] = &[
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
+    stream::entries::COMMANDS,
+    stream::group::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::read::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
     generic::scan::COMMANDS,
     generic::object::COMMANDS,
+    hyperloglog::COMMANDS,
     keyspace::COMMANDS,
+    list::blocking::COMMANDS,
+    list::elements::COMMANDS,
+    list::ends::COMMANDS,
+    list::moving::COMMANDS,
+    list::search::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,

@@ -31,9 +31,15 @@ pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
             Place::Core(0)
         }
         Way::OneKey(index) => Place::Core(map.owner(Slot::of(args.get(usize::from(index))))),
-        Way::Keys | Way::Keyspace if map.cores() == 1 => Place::Core(0),
+        Way::Keys | Way::Keyspace | Way::Reaching if map.cores() == 1 => Place::Core(0),
         Way::Keys => by_keys(registered, args, map),
         Way::Keyspace => Place::Loan(CoreSet::all(map.cores())),
+        Way::Reaching => match registered.command.handler {
+            Handler::Reaching(reaches, _) if reaches(args) => {
+                Place::Loan(CoreSet::all(map.cores()))
+            }
+            _ => by_keys(registered, args, map),
+        },
         Way::Located => match registered.command.handler {
             Handler::Located(locate, _) => {
                 Place::Core(locate(args).map_or(0, |slot| map.owner(slot)))
@@ -46,13 +52,14 @@ pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
 
 fn by_keys(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
     let mut owners = CoreSet::default();
-    let found = keyspec::keys_of(registered.command.keys, args, |index, _| {
+    // A spec that does not fit names no keys, as PFMERGE's sources where there are none.
+    let _ = keyspec::keys_of(registered.command.keys, args, |index, _| {
         owners.insert(map.owner(Slot::of(args.get(index))));
     });
     // A request that names no keys, or wrongly, touches none: any partition will do for its error.
-    match (found, owners.len()) {
-        (Err(_), _) | (Ok(()), 0) => Place::Core(0),
-        (Ok(()), 1) => Place::Core(owners.iter().next().unwrap_or(0)),
-        (Ok(()), _) => Place::Loan(owners),
+    match owners.len() {
+        0 => Place::Core(0),
+        1 => Place::Core(owners.iter().next().unwrap_or(0)),
+        _ => Place::Loan(owners),
     }
 }

@@ -8,6 +8,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
 use super::{Entry, EntryRef, NewValue, ValueRef};
+use crate::base::sys;
 use crate::base::time::Millis;
 use crate::encoding::run::Run;
 use crate::encoding::table::{self, Fate, Place, Position, Table};
@@ -137,7 +138,7 @@ impl EntryTable {
     #[inline]
     pub fn prefetch_entry(&self, position: Position) {
         if let Some(address) = self.words.candidate(position) {
-            table::prefetch(std::ptr::without_provenance(address as usize));
+            sys::prefetch(std::ptr::without_provenance(address as usize));
         }
     }
 

@@ -6,7 +6,8 @@
 //!
 //! ```text
 //! value  = mix(type), then mix(string), or add(member) for each member of a set, or add(pair) for
-//!          each field of a hash;
+//!          each field of a hash, or mix("ms.seq"), mix(field), mix(value), ... for each entry of a
+//!          stream;
 //!          add("!!expire!!") if it expires
 //! pair   = mix(field), mix(value); add("!!hexpire!!") if the field expires
 //! key    = mix(name), then value
@@ -22,15 +23,21 @@ use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
 use crate::types::hash::{HashRef, Pair};
+use crate::types::list::{End, ListRef, Walk};
 use crate::types::set::SetRef;
+use crate::types::stream::{Stream, StreamId};
 
 /// The number of the type string.
 const TYPE_STRING: u32 = 0;
+/// The number of the type list.
+const TYPE_LIST: u32 = 1;
 /// The number of the type set.
 const TYPE_SET: u32 = 2;
 /// The number of the type hash.
 const TYPE_HASH: u32 = 4;
 const FIELD_EXPIRES: &[u8] = b"!!hexpire!!";
+/// The number of the type stream.
+const TYPE_STREAM: u32 = 6;
 const EXPIRES: &[u8] = b"!!expire!!";
 
 pub(super) fn digest(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -106,6 +113,17 @@ impl Fingerprint {
         } else if let Ok(hash) = HashRef::of(entry.value()) {
             self.mix(&TYPE_HASH.to_be_bytes());
             hash.iter().for_each(|pair| self.add(&Self::of_pair(pair).0));
+        } else if let Ok(stream) = Stream::of(entry.value()) {
+            self.mix(&TYPE_STREAM.to_be_bytes());
+            self.mix_stream(stream);
+        }
+        if let Ok(list) = ListRef::of(entry.value()) {
+            self.mix(&TYPE_LIST.to_be_bytes());
+            let mut buffer = Vec::new();
+            list.visit(0, End::Tail, |item| {
+                self.mix(item.to_slice(&mut buffer));
+                Walk::On
+            });
         }
         if entry.expiry().is_some() {
             self.add(EXPIRES);
@@ -120,6 +138,17 @@ impl Fingerprint {
             of_pair.add(FIELD_EXPIRES);
         }
         of_pair
+    }
+
+    fn mix_stream(&mut self, stream: &Stream) {
+        let mut range = stream.entries().range(StreamId::MIN, StreamId::MAX, false);
+        while let Some((id, _)) = range.next() {
+            self.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
+            while let Some((field, value)) = range.field() {
+                self.mix(field.to_bytes(&mut [0; INT_TEXT_MAX]));
+                self.mix(value.to_bytes(&mut [0; INT_TEXT_MAX]));
+            }
+        }
     }
 
     fn mix_string(&mut self, string: StringRef<'_>) {
