@@ -4,6 +4,7 @@
 //! (times lie in the past or hours ahead), and what chance, clocks or table order decide has a rule
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
+mod hash;
 mod set;
 mod stream;
 mod string;
@@ -54,7 +55,7 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&set::GROUP, &stream::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[&hash::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
