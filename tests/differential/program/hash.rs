@@ -82,7 +82,7 @@ fn field(generator: &mut Generator) -> Vec<u8> {
         0 => Vec::new(),
         1 => generator.pick(INTEGERS),
         2 => generator.pick(FLOATS),
-        3 => "x".repeat(*generator.random.pick(&[63, 64, 65, 2000])).into_bytes(),
+        3 => "x".repeat(*generator.random.pick(&[&63, &64, &65, &2000])).into_bytes(),
         4 => generator.value(),
         5..9 => generator.random.below(300).to_string().into_bytes(),
         _ => format!("f{}", generator.random.below(8)).into_bytes(),
