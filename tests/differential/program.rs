@@ -5,6 +5,7 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod list;
+mod hash;
 mod set;
 mod stream;
 mod string;
@@ -56,6 +57,7 @@ pub(crate) struct Group {
 
 /// Every group. A program is about one or two of them.
 const GROUPS: &[&Group] = &[&list::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[&hash::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.

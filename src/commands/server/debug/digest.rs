@@ -5,9 +5,11 @@
 //! big-endian. Source: replies of Redis 8.0.6.
 //!
 //! ```text
-//! value  = mix(type), then mix(string), or add(member) for each member of a set, or
-//!          mix("ms.seq"), mix(field), mix(value), ... for each entry of a stream;
+//! value  = mix(type), then mix(string), or add(member) for each member of a set, or add(pair) for
+//!          each field of a hash, or mix("ms.seq"), mix(field), mix(value), ... for each entry of a
+//!          stream;
 //!          add("!!expire!!") if it expires
+//! pair   = mix(field), mix(value); add("!!hexpire!!") if the field expires
 //! key    = mix(name), then value
 //! server = for each database with keys: mix(number of the database), then add(key) for each key
 //! ```
@@ -20,6 +22,7 @@ use crate::command::{Args, Context, Outcome};
 use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
+use crate::types::hash::{HashRef, Pair};
 use crate::types::list::{End, ListRef, Walk};
 use crate::types::set::SetRef;
 use crate::types::stream::{Stream, StreamId};
@@ -30,6 +33,9 @@ const TYPE_STRING: u32 = 0;
 const TYPE_LIST: u32 = 1;
 /// The number of the type set.
 const TYPE_SET: u32 = 2;
+/// The number of the type hash.
+const TYPE_HASH: u32 = 4;
+const FIELD_EXPIRES: &[u8] = b"!!hexpire!!";
 /// The number of the type stream.
 const TYPE_STREAM: u32 = 6;
 const EXPIRES: &[u8] = b"!!expire!!";
@@ -104,6 +110,9 @@ impl Fingerprint {
         } else if let Ok(set) = SetRef::of(entry.value()) {
             self.mix(&TYPE_SET.to_be_bytes());
             set.for_each(|member| self.add(member.to_bytes(&mut [0; INT_TEXT_MAX])));
+        } else if let Ok(hash) = HashRef::of(entry.value()) {
+            self.mix(&TYPE_HASH.to_be_bytes());
+            hash.iter().for_each(|pair| self.add(&Self::of_pair(pair).0));
         } else if let Ok(stream) = Stream::of(entry.value()) {
             self.mix(&TYPE_STREAM.to_be_bytes());
             self.mix_stream(stream);
@@ -119,6 +128,16 @@ impl Fingerprint {
         if entry.expiry().is_some() {
             self.add(EXPIRES);
         }
+    }
+
+    fn of_pair(pair: Pair<'_>) -> Self {
+        let mut of_pair = Self::default();
+        of_pair.mix(pair.field.to_bytes(&mut [0; INT_TEXT_MAX]));
+        of_pair.mix(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]));
+        if pair.expiry.is_some() {
+            of_pair.add(FIELD_EXPIRES);
+        }
+        of_pair
     }
 
     fn mix_stream(&mut self, stream: &Stream) {
