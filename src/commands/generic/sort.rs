@@ -112,7 +112,7 @@ fn sort(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome 
     let key = cx.key(args.get(1));
     let mut sorting = Sorting::begin(cx, &key, &request)?;
     if sorting.is_sorted {
-        if let Some(Pattern::Key(pattern)) = sorting.by {
+        if let Some(pattern) = sorting.by {
             sorting.look_up_ranks(cx, &pattern);
         }
         if sorting.has_invalid_number {
@@ -259,7 +259,7 @@ struct Sorting<'q> {
     /// False if they are given in the order in which they lie.
     is_sorted: bool,
     alpha: bool,
-    by: Option<Pattern<'q>>,
+    by: Option<KeyPattern<'q>>,
     has_invalid_number: bool,
 }
 
@@ -274,7 +274,7 @@ impl<'q> Sorting<'q> {
             texts: Texts::default(),
             elements: Vec::new(),
             window: 0..0,
-            is_sorted: !matches!(request.by, Some(Pattern::Nothing)),
+            is_sorted: !request.unsorted,
             alpha: request.alpha,
             by: request.by,
             has_invalid_number: false,
@@ -433,11 +433,10 @@ fn compare(texts: &Texts, one: &Sorted, other: &Sorted, is_stored: bool) -> Orde
     }
 }
 
-/// A number as stock servers read it here: no spaces and no plus in front, and the empty string is 0.
+/// A number as stock servers read it here: without spaces; the empty string is 0.
 fn parse_score(text: &[u8]) -> Option<f64> {
     match c_text(text) {
         [] => Some(0.0),
-        [b'+', ..] => None,
         text => {
             let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;
             (!number.is_nan()).then_some(number)

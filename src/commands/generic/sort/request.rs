@@ -10,8 +10,10 @@ use crate::command::{Args, CommandError};
 /// The options of SORT and SORT_RO.
 #[derive(Debug)]
 pub(super) struct Request<'q> {
-    /// The pattern that names what is compared in place of the elements.
-    pub(super) by: Option<Pattern<'q>>,
+    /// The keys of what is compared in place of the elements.
+    pub(super) by: Option<KeyPattern<'q>>,
+    /// A BY pattern named no key: nothing is sorted, whatever a later one names.
+    pub(super) unsorted: bool,
     /// The patterns that name what is given in place of the elements.
     pub(super) gets: Vec<Pattern<'q>>,
     /// Elements that are passed over.
@@ -31,6 +33,7 @@ impl<'q> Request<'q> {
     pub(super) fn parse(args: Args<'q>) -> Result<Self, CommandError> {
         let mut request = Request {
             by: None,
+            unsorted: false,
             gets: Vec::new(),
             offset: 0,
             count: -1,
@@ -65,11 +68,12 @@ impl<'q> Request<'q> {
                     2
                 }
                 Some(pattern) if args.is(at, "BY") => {
-                    request.by = Some(Pattern::of_by(pattern));
+                    request.by = KeyPattern::parse(pattern);
+                    request.unsorted |= request.by.is_none();
                     2
                 }
                 Some(pattern) if args.is(at, "GET") => {
-                    request.gets.push(Pattern::of_get(pattern));
+                    request.gets.push(Pattern::of(pattern));
                     2
                 }
                 _ => return Err(CommandError::Syntax),
@@ -80,7 +84,8 @@ impl<'q> Request<'q> {
 
     /// True if keys are looked up that no word names.
     pub(super) fn reaches(&self) -> bool {
-        self.gets.iter().chain(&self.by).any(|pattern| matches!(pattern, Pattern::Key(_)))
+        let gets_keys = || self.gets.iter().any(|pattern| matches!(pattern, Pattern::Key(_)));
+        self.by.is_some() && !self.unsorted || gets_keys()
     }
 
     /// The elements of `len` that are given, by their place in the order.
@@ -92,7 +97,7 @@ impl<'q> Request<'q> {
     }
 }
 
-/// What is compared or given in place of an element.
+/// What is given in place of an element.
 #[derive(Clone, Copy, Debug)]
 pub(super) enum Pattern<'q> {
     /// The element.
@@ -113,12 +118,11 @@ pub(super) struct KeyPattern<'q> {
 }
 
 impl<'q> Pattern<'q> {
-    fn of_by(pattern: &'q [u8]) -> Self {
-        KeyPattern::parse(pattern).map_or(Pattern::Nothing, Pattern::Key)
-    }
-
-    fn of_get(pattern: &'q [u8]) -> Self {
-        if c_text(pattern) == b"#" { Pattern::Itself } else { Pattern::of_by(pattern) }
+    fn of(pattern: &'q [u8]) -> Self {
+        match c_text(pattern) {
+            b"#" => Pattern::Itself,
+            _ => KeyPattern::parse(pattern).map_or(Pattern::Nothing, Pattern::Key),
+        }
     }
 }
 
