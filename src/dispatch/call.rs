@@ -336,6 +336,8 @@ impl Worker {
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
+            // A consumer of a group is made before its client waits.
+            self.stats.dirty.add(self.effects.dirty());
             return self.suspension.take();
         }
         if !context.removed.is_empty() || !context.replaced.is_empty() {

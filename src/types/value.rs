@@ -3,6 +3,8 @@
 
 use super::zset::SortedSet;
 use super::{BigString, QuickList};
+use super::BigString;
+use super::stream::Stream;
 use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
@@ -81,6 +83,8 @@ impl<'a> ValueRef<'a> {
             | Value::Hash(_)
             | Value::SortedSet(_)
             | Value::List(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::Hash(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::Stream(_) => Self::Boxed(value),
         }
     }
 
@@ -109,6 +113,8 @@ pub enum Value {
     Hash(Dict),
     /// A sorted set that is no listpack.
     SortedSet(SortedSet),
+    /// A stream.
+    Stream(Stream),
 }
 
 impl Value {
@@ -121,6 +127,9 @@ impl Value {
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
             Self::SortedSet(_) => "zset",
+            Self::Set(_) => "set",
+            Self::Hash(_) => "hash",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -133,6 +142,9 @@ impl Value {
             Self::Set(_) => "hashtable",
             Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
+            Self::Set(_) => "hashtable",
+            Self::Hash(_) => "hashtable",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -145,6 +157,9 @@ impl Value {
             Self::Set(members) => members.bytes(),
             Self::Hash(dict) => dict.bytes(),
             Self::SortedSet(set) => set.bytes(),
+            Self::Set(members) => members.bytes(),
+            Self::Hash(dict) => dict.bytes(),
+            Self::Stream(stream) => stream.bytes(),
         }
     }
 
@@ -158,6 +173,9 @@ impl Value {
             Self::Set(members) => members.free_slice(units),
             Self::Hash(dict) => dict.free_slice(units),
             Self::SortedSet(set) => set.free_slice(units),
+            Self::Set(members) => members.free_slice(units),
+            Self::Hash(dict) => dict.free_slice(units),
+            Self::Stream(stream) => stream.free_slice(units),
         }
     }
 }
