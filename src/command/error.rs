@@ -105,7 +105,6 @@ pub enum CommandError {
     StreamExhausted,
     ElementsTooLarge,
     MaxlenAndMinid,
-    MaxlenNegative,
     TrimLimitNegative,
     LimitWithoutTrim,
     XtrimWithoutTrim,
@@ -134,7 +133,6 @@ pub enum CommandError {
     XclaimTime,
     XclaimRetryCount,
     XautoclaimMinIdle,
-    CountNotPositive,
 }
 
 impl CommandError {
@@ -275,7 +273,6 @@ impl CommandError {
             Self::MaxlenAndMinid => {
                 "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
             }
-            Self::MaxlenNegative => "ERR The MAXLEN argument must be >= 0.",
             Self::TrimLimitNegative => "ERR The LIMIT argument must be >= 0.",
             Self::LimitWithoutTrim => {
                 "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
@@ -336,7 +333,6 @@ impl CommandError {
             Self::XclaimTime => "ERR Invalid TIME option argument for XCLAIM",
             Self::XclaimRetryCount => "ERR Invalid RETRYCOUNT option argument for XCLAIM",
             Self::XautoclaimMinIdle => "ERR Invalid min-idle-time argument for XAUTOCLAIM",
-            Self::CountNotPositive => "ERR COUNT must be > 0",
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

@@ -3,7 +3,6 @@
 
 use super::zset::SortedSet;
 use super::{BigString, QuickList};
-use super::BigString;
 use super::stream::Stream;
 use crate::encoding::dict::Dict;
 
@@ -76,15 +75,10 @@ impl<'a> ValueRef<'a> {
     /// A boxed value, or the packed collection in it.
     #[inline]
     pub fn of(value: &'a Value) -> Self {
-        match value {
-            Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_)
-            | Value::Set(_)
-            | Value::Hash(_)
-            | Value::SortedSet(_)
-            | Value::List(_) => Self::Boxed(value),
-            Value::String(_) | Value::Set(_) | Value::Hash(_) => Self::Boxed(value),
-            Value::String(_) | Value::Set(_) | Value::Stream(_) => Self::Boxed(value),
+        if let Value::Packed(packing, bytes) = value {
+            Self::Packed(*packing, bytes)
+        } else {
+            Self::Boxed(value)
         }
     }
 
@@ -127,8 +121,6 @@ impl Value {
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
             Self::SortedSet(_) => "zset",
-            Self::Set(_) => "set",
-            Self::Hash(_) => "hash",
             Self::Stream(_) => "stream",
         }
     }
@@ -142,8 +134,6 @@ impl Value {
             Self::Set(_) => "hashtable",
             Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
-            Self::Set(_) => "hashtable",
-            Self::Hash(_) => "hashtable",
             Self::Stream(_) => "stream",
         }
     }
@@ -157,8 +147,6 @@ impl Value {
             Self::Set(members) => members.bytes(),
             Self::Hash(dict) => dict.bytes(),
             Self::SortedSet(set) => set.bytes(),
-            Self::Set(members) => members.bytes(),
-            Self::Hash(dict) => dict.bytes(),
             Self::Stream(stream) => stream.bytes(),
         }
     }
@@ -173,8 +161,6 @@ impl Value {
             Self::Set(members) => members.free_slice(units),
             Self::Hash(dict) => dict.free_slice(units),
             Self::SortedSet(set) => set.free_slice(units),
-            Self::Set(members) => members.free_slice(units),
-            Self::Hash(dict) => dict.free_slice(units),
             Self::Stream(stream) => stream.free_slice(units),
         }
     }

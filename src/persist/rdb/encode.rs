@@ -154,11 +154,7 @@ impl Encoder {
             ValueRef::Packed(packing, bytes) => self.packed(packing, bytes),
             ValueRef::Boxed(Value::Packed(packing, bytes)) => self.packed(*packing, bytes),
             ValueRef::Boxed(Value::Set(_)) => self.set(value),
-<<<<<<< HEAD
             ValueRef::Boxed(_) => unreachable!("no command encodes these yet"),
-=======
-            ValueRef::Boxed(Value::Stream(stream)) => self.stream(stream),
->>>>>>> stream
         }
     }
 
