@@ -5,6 +5,7 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod set;
+mod sort;
 mod stream;
 mod string;
 
@@ -54,7 +55,7 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&set::GROUP, &stream::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[&set::GROUP, &sort::GROUP, &stream::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.

@@ -17,6 +17,7 @@ use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags,
     Handler, KeySpec, Outcome,
 };
+use crate::commands::list::limits;
 use crate::encoding::listpack::Element;
 use crate::resp::reply::Reply;
 use crate::store::key::Key;
@@ -180,7 +181,7 @@ fn store(
     let len = spans.len() as u64;
     if len > 0 {
         let items = spans.into_iter().map(|span| Item::Str(texts.get(span)));
-        let list = list::collect(items, list_limits(cx));
+        let list = list::collect(items, limits(cx));
         cx.set_collection(target, list, None);
         cx.event(EventClass::List, "sortstore", target);
         cx.effects.changed_many(len - 1);
@@ -450,13 +451,5 @@ fn leave_listpack(cx: &mut Context<'_>, key: &Key<'_>) {
     let Some(mut entry) = cx.write(key) else { return };
     if let Ok(mut set) = ZSetMut::of(&mut entry) {
         set.expect(usize::MAX, 0, &limits);
-    }
-}
-
-fn list_limits(cx: &Context<'_>) -> list::Limits {
-    list::Limits {
-        fill: cx.config.list_max_listpack_size,
-        depth: cx.config.list_compress_depth,
-        packed_threshold: 0,
     }
 }
