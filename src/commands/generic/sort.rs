@@ -301,9 +301,10 @@ impl<'q> Sorting<'q> {
     fn copy_list(&mut self, list: ListRef<'_>, request: &Request<'q>) {
         let len = list.len() as usize;
         let mut wanted = self.expect(len, request);
-        let (first, end) = match request.descending && !self.is_sorted {
-            false => (wanted.start, End::Tail),
-            true => (len.saturating_sub(wanted.start + 1), End::Head),
+        let (first, end) = if request.descending && !self.is_sorted {
+            (len.saturating_sub(wanted.start + 1), End::Head)
+        } else {
+            (wanted.start, End::Tail)
         };
         if wanted.is_empty() {
             return;
