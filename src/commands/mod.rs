@@ -49,6 +49,7 @@ pub const ALL: &[&[Command]] = &[
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
     generic::scan::COMMANDS,
+    generic::sort::COMMANDS,
     generic::object::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,

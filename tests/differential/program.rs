@@ -7,6 +7,7 @@
 mod list;
 mod hash;
 mod set;
+mod sort;
 mod stream;
 mod string;
 
@@ -58,6 +59,7 @@ pub(crate) struct Group {
 /// Every group. A program is about one or two of them.
 const GROUPS: &[&Group] = &[&list::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
 const GROUPS: &[&Group] = &[&hash::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[&set::GROUP, &sort::GROUP, &stream::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
