@@ -8,6 +8,7 @@ pub mod generic;
 pub mod keyspace;
 pub mod server;
 pub mod set;
+pub mod sorted_set;
 pub mod string;
 
 use crate::command::Command;
@@ -21,6 +22,12 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    sorted_set::add::COMMANDS,
+    sorted_set::algebra::COMMANDS,
+    sorted_set::members::COMMANDS,
+    sorted_set::pop::COMMANDS,
+    sorted_set::range::COMMANDS,
+    sorted_set::remove::COMMANDS,
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
