@@ -129,6 +129,12 @@ impl Effects {
         }
     }
 
+    /// Reports `count` changes more than the keys that were reported: several elements of one key.
+    #[inline]
+    pub fn changed_many(&mut self, count: u64) {
+        self.dirty += count;
+    }
+
     /// Reports `count` changes that have no key of their own (FLUSHALL, SWAPDB): any key may be there
     /// now, or gone.
     pub fn changed_databases(&mut self, count: u64) {
@@ -187,6 +193,24 @@ impl Effects {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
         }
         self.event(EventClass::Expired, "expired", db, key);
+    }
+
+    /// Reports that a field of the hash at `key` was deleted because its time had passed. That is
+    /// propagated beside whatever the command itself does; `fields_expired` follows the last one.
+    pub fn field_expired(&mut self, db: usize, key: &[u8], field: &[u8]) {
+        if self.interest.journal {
+            let argv = [b"HDEL".as_slice(), key, field].map(Into::into).to_vec();
+            self.lines.push(Line { db, argv });
+        }
+    }
+
+    /// Reports that fields of the hash at `key` expired, and whether the last ones did.
+    pub fn fields_expired(&mut self, db: usize, key: &[u8], emptied: bool) {
+        self.changed_along(db, key);
+        self.event(EventClass::Hash, "hexpired", db, key);
+        if emptied {
+            self.event(EventClass::Generic, "del", db, key);
+        }
     }
 
     /// How the command is to be written to the journal.

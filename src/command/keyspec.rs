@@ -200,20 +200,24 @@ impl KeySpec {
     }
 }
 
-/// The keys of a request by all specs of its command: the index of each word and its access.
+/// The keys of a request by all specs of its command: the index of each word and its access. A spec
+/// that does not fit the request is an error, but the keys of the others are told before.
 pub fn keys_of(
     specs: &[KeySpec],
     args: Args<'_>,
     mut found: impl FnMut(usize, Access),
 ) -> Result<(), InvalidKeys> {
+    let mut result = Ok(());
     for spec in specs.iter().filter(|spec| !spec.access.has(Access::NOT_KEY)) {
-        if let Some((first, last, step)) = spec.locate(args)? {
-            for index in (first..=last).step_by(step) {
-                found(index, spec.access);
+        match spec.locate(args) {
+            Ok(None) => {}
+            Ok(Some((first, last, step))) => {
+                (first..=last).step_by(step).for_each(|index| found(index, spec.access));
             }
+            Err(invalid) => result = Err(invalid),
         }
     }
-    Ok(())
+    result
 }
 
 /// What COMMAND prints of keys beside their specs: one range, as clients of old read it.

@@ -3,8 +3,10 @@
 //! Invariant: parse arguments, call types and store, write the reply; never a ring, a file or a
 //! thread.
 
+pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod hyperloglog;
 pub mod keyspace;
 pub mod server;
 pub mod set;
@@ -15,6 +17,10 @@ use crate::command::Command;
 
 /// Every slice of the table.
 pub const ALL: &[&[Command]] = &[
+    bitmap::bits::COMMANDS,
+    bitmap::combine::COMMANDS,
+    bitmap::count::COMMANDS,
+    bitmap::field::COMMANDS,
     connection::COMMANDS,
     string::get::COMMANDS,
     string::lcs::COMMANDS,
@@ -36,6 +42,7 @@ pub const ALL: &[&[Command]] = &[
     generic::expire::COMMANDS,
     generic::scan::COMMANDS,
     generic::object::COMMANDS,
+    hyperloglog::COMMANDS,
     keyspace::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,

@@ -46,13 +46,14 @@ pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
 
 fn by_keys(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
     let mut owners = CoreSet::default();
-    let found = keyspec::keys_of(registered.command.keys, args, |index, _| {
+    // A spec that does not fit names no keys, as PFMERGE's sources where there are none.
+    let _ = keyspec::keys_of(registered.command.keys, args, |index, _| {
         owners.insert(map.owner(Slot::of(args.get(index))));
     });
     // A request that names no keys, or wrongly, touches none: any partition will do for its error.
-    match (found, owners.len()) {
-        (Err(_), _) | (Ok(()), 0) => Place::Core(0),
-        (Ok(()), 1) => Place::Core(owners.iter().next().unwrap_or(0)),
-        (Ok(()), _) => Place::Loan(owners),
+    match owners.len() {
+        0 => Place::Core(0),
+        1 => Place::Core(owners.iter().next().unwrap_or(0)),
+        _ => Place::Loan(owners),
     }
 }

@@ -25,6 +25,7 @@ mod segment;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::base::rng::Rng;
@@ -568,6 +569,12 @@ impl Dict {
                 return Place { page, segment, at };
             }
         }
+    }
+}
+
+impl fmt::Debug for Dict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dict").field("len", &self.len).finish_non_exhaustive()
     }
 }
 

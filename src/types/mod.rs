@@ -1,11 +1,17 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
+pub mod bitmap;
+pub mod geo;
+pub mod hll;
+pub mod hash;
+pub mod list;
 pub mod place;
 pub mod set;
 pub mod string;
 pub mod value;
 pub mod zset;
 
+pub use list::{ListMut, ListRef, QuickList};
 pub use place::{Collection, Place};
 pub use string::BigString;
 pub use value::{Packing, Value, ValueRef};

@@ -83,14 +83,19 @@ impl BigString {
         self.append(beyond);
     }
 
+    /// The chunks in order, given away.
+    pub fn into_chunks(self) -> Vec<Bytes> {
+        self.chunks
+    }
+
     /// Makes the string at least `len` long with zeros, whole chunks of which cost no memory.
-    fn pad_to(&mut self, len: u64) {
+    pub fn pad_to(&mut self, len: u64) {
         while self.len < len {
             let used = (self.len % CHUNK_BYTES as u64) as usize;
             let take = (len - self.len).min((CHUNK_BYTES - used) as u64) as usize;
             if used == 0 {
                 self.len += take as u64;
-                self.chunks.push(Bytes::from_static(&ZEROS[..take]));
+                self.chunks.push(zeros(take));
             } else {
                 self.append(&ZEROS[..take]);
             }
@@ -153,6 +158,16 @@ fn change(chunk: &mut Bytes, change: impl FnOnce(&mut BytesMut)) {
         std::mem::take(chunk).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     change(&mut own);
     *chunk = own.freeze();
+}
+
+/// A chunk of `len` zeros, at most `CHUNK_BYTES`, that costs no memory.
+pub fn zeros(len: usize) -> Bytes {
+    Bytes::from_static(&ZEROS[..len])
+}
+
+/// True if a chunk is known to hold zeros only, without a look at its bytes: nobody wrote to it.
+pub fn is_untouched(chunk: &[u8]) -> bool {
+    std::ptr::eq(chunk.as_ptr(), ZEROS.as_ptr())
 }
 
 /// The integer that `bytes` is the one decimal spelling of: no sign but a minus, no leading zeros,

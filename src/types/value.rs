@@ -3,6 +3,7 @@
 
 use super::BigString;
 use super::zset::SortedSet;
+use super::{BigString, QuickList};
 use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
@@ -76,7 +77,7 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::Set(_) | Value::SortedSet(_) => Self::Boxed(value),
+            Value::String(_) | Value::Set(_) | Value::Hash(_) | Value::SortedSet(_) | Value::List(_) => Self::Boxed(value),
         }
     }
 
@@ -97,8 +98,12 @@ pub enum Value {
     String(BigString),
     /// A packed collection above `PACKED_INLINE_MAX` bytes.
     Packed(Packing, Vec<u8>),
+    /// A list too large for one listpack.
+    List(QuickList),
     /// A set that is neither an intset nor a listpack: its members are fields without values.
     Set(Dict),
+    /// A hash that is not packed.
+    Hash(Dict),
     /// A sorted set that is no listpack.
     SortedSet(SortedSet),
 }
@@ -109,7 +114,9 @@ impl Value {
         match self {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
+            Self::List(_) => "list",
             Self::Set(_) => "set",
+            Self::Hash(_) => "hash",
             Self::SortedSet(_) => "zset",
         }
     }
@@ -119,7 +126,9 @@ impl Value {
         match self {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
+            Self::List(_) => "quicklist",
             Self::Set(_) => "hashtable",
+            Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
         }
     }
@@ -129,7 +138,9 @@ impl Value {
         match self {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
+            Self::List(list) => list.bytes(),
             Self::Set(members) => members.bytes(),
+            Self::Hash(dict) => dict.bytes(),
             Self::SortedSet(set) => set.bytes(),
         }
     }
@@ -140,7 +151,9 @@ impl Value {
         match self {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
+            Self::List(list) => list.free_slice(units),
             Self::Set(members) => members.free_slice(units),
+            Self::Hash(dict) => dict.free_slice(units),
             Self::SortedSet(set) => set.free_slice(units),
         }
     }

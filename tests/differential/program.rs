@@ -296,7 +296,7 @@ const EVERYWHERE: &[Line] = &[
     (4, "PERSIST $key", Rule::Exact),
     (4, "OBJECT ENCODING $key", Rule::Exact),
     (1, "OBJECT REFCOUNT $key", Rule::Type),
-    (1, "OBJECT IDLETIME $key", Rule::Near(SECONDS_TOLERANCE)),
+    (1, "OBJECT IDLETIME $key", Rule::Type),
     (1, "OBJECT FREQ $key", Rule::Exact),
     (1, "OBJECT $garbage $key", Rule::Exact),
     (3, "KEYS $pattern", Rule::Sorted),

@@ -50,7 +50,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
             (0..count).for_each(|_| argv.push(generator.key()));
         }
         "limit" => {
-            generator.some_of(&["LIMIT 0", "LIMIT 1", "limit 7", "LIMIT -1", "LIMIT"], 1, argv)
+            generator.some_of(&["LIMIT 0", "LIMIT 1", "limit 7", "LIMIT -1", "LIMIT"], 1, argv);
         }
         "count" => argv.push(generator.pick(COUNTS)),
         "match" => generator.some_of(&["MATCH *", "MATCH [a-m]*", "MATCH 1*"], 1, argv),

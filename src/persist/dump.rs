@@ -1,0 +1,47 @@
+//! What DUMP answers and RESTORE takes: one value as RDB, with a version and a checksum.
+//! Invariant: a payload whose checksum is right may still be anybody's; its value is decoded as if
+//! it were not. Source: DUMP and RESTORE of Redis 8.0.
+//!
+//! ```text
+//! | type | value | version u16 | CRC-64 of all before u64 |             little-endian
+//! ```
+
+use bytes::Bytes;
+
+use super::rdb::decode::{self, Limits, Loaded};
+use super::rdb::{Encoder, Malformed, Reader, VERSION_MAX};
+use crate::base::crc::crc64;
+use crate::types::ValueRef;
+
+/// The value as DUMP answers it, in pieces. `compresses` is rdbcompression.
+pub fn encode(value: ValueRef<'_>, compresses: bool) -> Vec<Bytes> {
+    let mut encoder = Encoder::new(VERSION_MAX, compresses);
+    encoder.byte(encoder.kind(value));
+    encoder.value(value);
+    let mut pieces = encoder.into_pieces();
+    let version = VERSION_MAX.to_le_bytes();
+    let crc = pieces.iter().fold(0, |crc, piece| crc64(crc, piece));
+    let crc = crc64(crc, &version);
+    pieces.push(Bytes::from([&version[..], &crc.to_le_bytes()].concat()));
+    pieces
+}
+
+/// The value's bytes of a payload, if version and checksum are right.
+pub fn check(payload: &[u8]) -> Result<&[u8], WrongFooter> {
+    let (checked, crc) = payload.split_last_chunk().ok_or(WrongFooter)?;
+    let (value, version) = checked.split_last_chunk().ok_or(WrongFooter)?;
+    let is_right = u16::from_le_bytes(*version) <= VERSION_MAX
+        && u64::from_le_bytes(*crc) == crc64(0, checked);
+    if is_right { Ok(value) } else { Err(WrongFooter) }
+}
+
+/// The value that `check` has left.
+pub fn decode<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Loaded<'a>, Malformed> {
+    let mut reader = Reader::new(bytes);
+    let kind = reader.byte()?;
+    decode::value(&mut reader, kind, limits)
+}
+
+/// The payload's version or checksum is wrong.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct WrongFooter;

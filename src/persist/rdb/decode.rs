@@ -1,0 +1,105 @@
+//! Reads values from RDB, of all versions and encodings.
+//! Invariant: any bytes may be handed in. Packed collections are checked to their last element before
+//! they are taken over; a collection is never empty, and no member of it is there twice.
+//! Source: see `rdb`; what stock servers refuse with sanitize-dump-payload.
+
+mod old;
+mod set;
+
+use std::borrow::Cow;
+use std::collections::BTreeSet;
+
+use super::{Malformed, Reader, opcode};
+use crate::encoding::listpack::{self, Element, Listpack};
+use crate::encoding::run::Run;
+use crate::types::string::STRING_INLINE_MAX;
+use crate::types::{BigString, Collection, set as set_type};
+
+/// A value that was read.
+#[derive(Debug)]
+pub enum Loaded<'a> {
+    /// A string up to `STRING_INLINE_MAX`.
+    Str(Cow<'a, [u8]>),
+    /// A longer string.
+    Big(BigString),
+    /// Anything else.
+    Collection(Collection),
+}
+
+/// When collections change their form: what the directives say.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Of sets.
+    pub set: set_type::Limits,
+}
+
+/// The value of type `kind` that comes next.
+pub fn value<'a>(
+    reader: &mut Reader<'a>,
+    kind: u8,
+    limits: &Limits,
+) -> Result<Loaded<'a>, Malformed> {
+    let collection = match kind {
+        opcode::STRING => return string(reader),
+        opcode::SET => set::members(reader, &limits.set),
+        opcode::SET_INTSET => set::intset(reader.string()?, &limits.set),
+        opcode::SET_LISTPACK => set::listpack(reader.string()?, &limits.set),
+        _ => Err(Malformed),
+    };
+    collection.map(Loaded::Collection)
+}
+
+fn string<'a>(reader: &mut Reader<'a>) -> Result<Loaded<'a>, Malformed> {
+    let bytes = reader.string()?;
+    if bytes.len() <= STRING_INLINE_MAX {
+        return Ok(Loaded::Str(bytes));
+    }
+    Ok(Loaded::Big(BigString::from(&bytes[..])))
+}
+
+/// A listpack of `width` elements for each member, none of which is there twice. All is checked, and
+/// integers are stored as such, whoever wrote it.
+fn checked_listpack(bytes: Cow<'_, [u8]>, width: usize) -> Result<Vec<u8>, Malformed> {
+    if !listpack::validate(&bytes, true) {
+        return Err(Malformed);
+    }
+    let pack = Listpack::new(&bytes);
+    if pack.is_empty() || !pack.len().is_multiple_of(width) {
+        return Err(Malformed);
+    }
+    check_unique(pack.iter().step_by(width))?;
+    let is_canonical =
+        |element: Element<'_>| matches!(element, Element::Int(_)) || element.to_int().is_none();
+    if pack.iter().all(is_canonical) {
+        return Ok(bytes.into_owned());
+    }
+    Ok(pack_of(pack.iter()))
+}
+
+/// The listpack of some elements.
+fn pack_of<'e>(elements: impl Iterator<Item = Element<'e>>) -> Vec<u8> {
+    let mut pack = listpack::EMPTY.to_vec();
+    for element in elements {
+        let canonical = element.to_int().map_or(element, Element::Int);
+        listpack::append(&mut pack, [canonical]);
+    }
+    debug_assert!(listpack::validate(pack.bytes(), true));
+    pack
+}
+
+/// An error if a string is there twice.
+fn check_unique<'e>(elements: impl Iterator<Item = Element<'e>>) -> Result<(), Malformed> {
+    let mut integers = BTreeSet::new();
+    let mut strings = BTreeSet::new();
+    for element in elements {
+        let is_new = match (element.to_int(), element) {
+            (Some(value), _) => integers.insert(value),
+            (None, Element::Str(bytes)) => strings.insert(bytes),
+            (None, Element::Int(_)) => unreachable!("an integer spells itself"),
+        };
+        if !is_new {
+            return Err(Malformed);
+        }
+    }
+    Ok(())
+}

@@ -1,0 +1,70 @@
+//! The numbers of RDB: types of values and opcodes between them.
+//! Invariant: what is on disks of others; nothing here ever changes. Source: RDB versions 1 to 12.
+
+/// A string.
+pub const STRING: u8 = 0;
+/// A list, element by element.
+pub const LIST: u8 = 1;
+/// A set, member by member.
+pub const SET: u8 = 2;
+/// A sorted set, scores as text.
+pub const SORTED_SET: u8 = 3;
+/// A hash, field by field.
+pub const HASH: u8 = 4;
+/// A sorted set, scores as doubles. Version 8.
+pub const SORTED_SET_2: u8 = 5;
+/// A small hash, until version 2.
+pub const HASH_ZIPMAP: u8 = 9;
+/// A small list, until version 6.
+pub const LIST_ZIPLIST: u8 = 10;
+/// A set of integers.
+pub const SET_INTSET: u8 = 11;
+/// A small sorted set, until version 9.
+pub const SORTED_SET_ZIPLIST: u8 = 12;
+/// A small hash, versions 4 to 9.
+pub const HASH_ZIPLIST: u8 = 13;
+/// A list of ziplists, versions 7 to 9.
+pub const LIST_QUICKLIST: u8 = 14;
+/// A stream. Version 9.
+pub const STREAM: u8 = 15;
+/// A small hash. Version 10.
+pub const HASH_LISTPACK: u8 = 16;
+/// A small sorted set. Version 10.
+pub const SORTED_SET_LISTPACK: u8 = 17;
+/// A list of listpacks and large elements. Version 10.
+pub const LIST_QUICKLIST_2: u8 = 18;
+/// A stream that counts what was added and deleted. Version 10.
+pub const STREAM_2: u8 = 19;
+/// A small set. Version 11.
+pub const SET_LISTPACK: u8 = 20;
+/// A stream that knows when consumers were active. Version 11.
+pub const STREAM_3: u8 = 21;
+/// A hash of fields that expire, as release candidates of Redis 7.4 wrote it.
+pub const HASH_TTL_EARLY: u8 = 22;
+/// A small hash of fields that expire, as release candidates of Redis 7.4 wrote it.
+pub const HASH_LISTPACK_TTL_EARLY: u8 = 23;
+/// A hash of fields that expire. Version 12.
+pub const HASH_TTL: u8 = 24;
+/// A small hash of fields that expire. Version 12.
+pub const HASH_LISTPACK_TTL: u8 = 25;
+
+/// A node of `LIST_QUICKLIST_2` that is one large element.
+pub const NODE_PLAIN: u64 = 1;
+/// A node of `LIST_QUICKLIST_2` that is a listpack.
+pub const NODE_PACKED: u64 = 2;
+
+/// The six low bits of a length that begins with `11`: what the string is written as.
+pub const STRING_INT8: u8 = 0;
+/// Sixteen bits.
+pub const STRING_INT16: u8 = 1;
+/// Thirty-two bits.
+pub const STRING_INT32: u8 = 2;
+/// Compressed.
+pub const STRING_LZF: u8 = 3;
+
+/// The first byte of a length of 32 bits.
+pub const LENGTH_32: u8 = 0x80;
+/// The first byte of a length of 64 bits.
+pub const LENGTH_64: u8 = 0x81;
+/// The two high bits of a string that is not written as its bytes.
+pub const LENGTH_SPECIAL: u8 = 0xC0;
