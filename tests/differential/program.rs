@@ -5,6 +5,7 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod set;
+mod sorted_set;
 mod string;
 
 use std::fmt;
@@ -53,7 +54,7 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&set::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[&set::GROUP, &sorted_set::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
