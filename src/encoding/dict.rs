@@ -590,9 +590,3 @@ fn position(hash: u64) -> u64 {
 fn tag(hash: u64) -> u8 {
     hash as u8
 }
-
-impl std::fmt::Debug for Dict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Dict of {}", self.len)
-    }
-}

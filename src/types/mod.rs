@@ -2,8 +2,8 @@
 
 pub mod bitmap;
 pub mod geo;
-pub mod hll;
 pub mod hash;
+pub mod hll;
 pub mod list;
 pub mod place;
 pub mod set;

@@ -1,7 +1,6 @@
 //! A value: inside its key's entry where it is small, boxed where it is large or structured.
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
-use super::BigString;
 use super::zset::SortedSet;
 use super::{BigString, QuickList};
 use crate::encoding::dict::Dict;
@@ -77,7 +76,11 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::Set(_) | Value::Hash(_) | Value::SortedSet(_) | Value::List(_) => Self::Boxed(value),
+            Value::String(_)
+            | Value::Set(_)
+            | Value::Hash(_)
+            | Value::SortedSet(_)
+            | Value::List(_) => Self::Boxed(value),
         }
     }
 
