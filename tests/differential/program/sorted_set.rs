@@ -12,6 +12,9 @@ pub(crate) const GROUP: Group = Group {
         (3, "ZADD $large $run", Rule::Exact),
         (4, "ZADD $level $level_members", Rule::Exact),
         (2, "ZADD $level $level_run", Rule::Exact),
+        (3, "ZREM $level $zmembers", Rule::Exact),
+        (2, "ZRANGE $level $rank $rank $rank_options", Rule::Exact),
+        (1, "ZPOPMIN $level $pop_count", Rule::Exact),
         (6, "ZINCRBY $zset $score $zmember", Rule::Exact),
         (5, "ZREM $zset $zmembers", Rule::Exact),
         (2, "ZCARD $zset", Rule::Exact),
@@ -134,7 +137,6 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
 fn key(generator: &mut Generator) -> Vec<u8> {
     match generator.random.below(10) {
         0 => b"large".to_vec(),
-        1 => generator.pick(&["level1", "level2"]),
         _ => generator.key(),
     }
 }
@@ -166,7 +168,8 @@ fn weights(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
         let count = if argv[0].ends_with(b"STORE") { keys - 1 } else { keys };
         (0..count).for_each(|_| argv.push(generator.pick(WEIGHTS)));
     }
-    let aggregates = ["AGGREGATE SUM", "AGGREGATE min", "AGGREGATE MAX", "AGGREGATE x", "AGGREGATE"];
+    let aggregates =
+        ["AGGREGATE SUM", "AGGREGATE min", "AGGREGATE MAX", "AGGREGATE x", "AGGREGATE"];
     generator.some_of(&aggregates, 1, argv);
 }
 
@@ -199,8 +202,8 @@ const SCORES: &[&str] = &[
     "0x10",
 ];
 const BOUNDS: &[&str] = &[
-    "-inf", "+inf", "inf", "0", "(0", "1", "(1", "2", "(2", "3", "10", "(1.5", "-1", "1e3", "nan", "x",
-    "", "(", "40",
+    "-inf", "+inf", "inf", "0", "(0", "1", "(1", "2", "(2", "3", "10", "(1.5", "-1", "1e3", "nan",
+    "x", "", "(", "40",
 ];
 const LEX_BOUNDS: &[&str] =
     &["-", "+", "[a", "(a", "[m", "(m1", "[zz", "(1", "[15", "[", "(", "a", "", "[\u{7f}"];
@@ -225,16 +228,6 @@ const ODD_LIMITS: &[&str] = &[
     "LIMIT 2",
     "LIMIT 0 0",
 ];
-const NUMBERS: &[&str] = &[
-    "0",
-    "1",
-    "2",
-    "5",
-    "100",
-    "9223372036854775807",
-    "-1",
-    "-3",
-    "-9223372036854775808",
-    "x",
-];
+const NUMBERS: &[&str] =
+    &["0", "1", "2", "5", "100", "9223372036854775807", "-1", "-3", "-9223372036854775808", "x"];
 const WEIGHTS: &[&str] = &["1", "2", "0.5", "-1", "0", "inf", "-inf", "x"];

@@ -5,8 +5,9 @@
 //! big-endian. Source: replies of Redis 8.0.6.
 //!
 //! ```text
-//! value  = mix(type), then mix(string), or add(member) for each member of a set;
-//!          add("!!expire!!") if it expires
+//! value  = mix(type), then mix(string), or add(member) for each member of a set, or
+//!          add(mix(member), mix(score)) for each member of a sorted set; add("!!expire!!") if it
+//!          expires
 //! key    = mix(name), then value
 //! server = for each database with keys: mix(number of the database), then add(key) for each key
 //! ```
@@ -14,17 +15,21 @@
 use sha1::{Digest as _, Sha1};
 
 use super::{SCAN_COUNT, unknown};
+use crate::base::number;
 use crate::command::context::StringRef;
 use crate::command::{Args, Context, Outcome};
 use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
 use crate::types::set::SetRef;
+use crate::types::zset::ZSetRef;
 
 /// The number of the type string.
 const TYPE_STRING: u32 = 0;
 /// The number of the type set.
 const TYPE_SET: u32 = 2;
+/// The number of the type sorted set.
+const TYPE_SORTED_SET: u32 = 3;
 const EXPIRES: &[u8] = b"!!expire!!";
 
 pub(super) fn digest(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -97,6 +102,14 @@ impl Fingerprint {
         } else if let Ok(set) = SetRef::of(entry.value()) {
             self.mix(&TYPE_SET.to_be_bytes());
             set.for_each(|member| self.add(member.to_bytes(&mut [0; INT_TEXT_MAX])));
+        } else if let Ok(set) = ZSetRef::of(entry.value()) {
+            self.mix(&TYPE_SORTED_SET.to_be_bytes());
+            set.for_each(|pair| {
+                let mut of_pair = Fingerprint::default();
+                of_pair.mix(pair.member.to_bytes(&mut [0; INT_TEXT_MAX]));
+                of_pair.mix(number::format_f64_shortest(pair.score).as_bytes());
+                self.add(&of_pair.0);
+            });
         }
         if entry.expiry().is_some() {
             self.add(EXPIRES);
