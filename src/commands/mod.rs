@@ -6,11 +6,14 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
+pub mod list;
 pub mod server;
 pub mod set;
 pub mod sorted_set;
+pub mod stream;
 pub mod string;
 
 use crate::command::Command;
@@ -34,9 +37,20 @@ pub const ALL: &[&[Command]] = &[
     sorted_set::pop::COMMANDS,
     sorted_set::range::COMMANDS,
     sorted_set::remove::COMMANDS,
+    hash::expire::COMMANDS,
+    hash::extended::COMMANDS,
+    hash::random::COMMANDS,
+    hash::read::COMMANDS,
+    hash::scan::COMMANDS,
+    hash::write::COMMANDS,
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
+    stream::entries::COMMANDS,
+    stream::group::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::read::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
@@ -44,6 +58,11 @@ pub const ALL: &[&[Command]] = &[
     generic::object::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,
+    list::blocking::COMMANDS,
+    list::elements::COMMANDS,
+    list::ends::COMMANDS,
+    list::moving::COMMANDS,
+    list::search::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,

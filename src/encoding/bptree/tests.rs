@@ -49,7 +49,7 @@ impl Both {
         let expected: Vec<_> = self.model.drain(from..to).collect();
         let mut seen = Vec::new();
         let Both { tree, leaves, .. } = self;
-        let moved = &mut |member: &[u8], from, to| {
+        let moved = &mut |member: &[u8], from, to: Option<LeafId>| {
             let was = match to {
                 Some(to) => leaves.insert(member.to_vec(), to),
                 None => {

@@ -5,6 +5,7 @@
 
 mod old;
 mod set;
+mod stream;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -44,6 +45,7 @@ pub fn value<'a>(
         opcode::SET => set::members(reader, &limits.set),
         opcode::SET_INTSET => set::intset(reader.string()?, &limits.set),
         opcode::SET_LISTPACK => set::listpack(reader.string()?, &limits.set),
+        opcode::STREAM | opcode::STREAM_2 | opcode::STREAM_3 => stream::stream(reader, kind),
         _ => Err(Malformed),
     };
     collection.map(Loaded::Collection)

@@ -3,6 +3,8 @@
 //! strings are not copied: their chunks are shared.
 //! Source: see `rdb`.
 
+mod stream;
+
 use bytes::Bytes;
 
 use super::opcode;
@@ -137,6 +139,7 @@ impl Encoder {
             }
             ValueRef::Packed(packing, _) => self.packed_kind(packing),
             ValueRef::Boxed(Value::Set(_)) => opcode::SET,
+            ValueRef::Boxed(Value::Stream(_)) => self.stream_kind(),
             ValueRef::Boxed(Value::Packed(packing, _)) => self.packed_kind(*packing),
             ValueRef::Boxed(_) => unreachable!("no command encodes these yet"),
         }
