@@ -283,6 +283,7 @@ pub enum Change {
 impl AddFlags {
     /// What becomes of a member with this score.
     #[inline]
+    #[allow(clippy::float_cmp, reason = "a score is changed by the least difference")]
     fn apply(self, current: Option<f64>, score: f64) -> Change {
         let Some(current) = current else {
             return if self.xx { Change::Forbidden } else { Change::Added(score) };

@@ -180,17 +180,14 @@ fn zrandmember(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> O
         reply.array(0);
         return Ok(());
     };
-    match u64::try_from(count) {
-        Ok(count) => {
-            let count = count.min(set.len());
-            begin_pairs(reply, count as usize, with_scores);
-            set.sample(count, &mut rng, |pair| write_pair(reply, pair, with_scores));
-        }
-        Err(_) => {
-            let count = count.unsigned_abs() as usize;
-            begin_pairs(reply, count, with_scores);
-            repeat(set, count, &mut rng, |pair| write_pair(reply, pair, with_scores));
-        }
+    if let Ok(count) = u64::try_from(count) {
+        let count = count.min(set.len());
+        begin_pairs(reply, count as usize, with_scores);
+        set.sample(count, &mut rng, |pair| write_pair(reply, pair, with_scores));
+    } else {
+        let count = count.unsigned_abs() as usize;
+        begin_pairs(reply, count, with_scores);
+        repeat(set, count, &mut rng, |pair| write_pair(reply, pair, with_scores));
     }
     Ok(())
 }

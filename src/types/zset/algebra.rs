@@ -228,7 +228,7 @@ fn intersect<'a>(
             let _ = packed::pairs(pack).all(|pair| show(first, others, pair));
         }
         Some(Source::ZSet(ZSetRef::Tree(set))) => {
-            let _ = set.tree().iter().all(|element| show(first, others, element.into()));
+            let _ = set.tree().elements().all(|element| show(first, others, element.into()));
         }
     }
 }
