@@ -4,10 +4,11 @@
 //! (times lie in the past or hours ahead), and what chance, clocks or table order decide has a rule
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
-mod list;
 mod hash;
+mod list;
 mod set;
 mod sort;
+mod sorted_set;
 mod stream;
 mod string;
 
@@ -57,9 +58,15 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&list::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
-const GROUPS: &[&Group] = &[&hash::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
-const GROUPS: &[&Group] = &[&set::GROUP, &sort::GROUP, &stream::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[
+    &hash::GROUP,
+    &list::GROUP,
+    &set::GROUP,
+    &sort::GROUP,
+    &sorted_set::GROUP,
+    &stream::GROUP,
+    &string::GROUP,
+];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
