@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::token("noack", "NOACK").optional(),
             STREAMS,
         ],
-        handler: Handler::Keyed(xreadgroup),
+        handler: Handler::Reaching(is_misleading, xreadgroup),
         ..Command::BASE
     },
 ];
@@ -168,7 +168,6 @@ impl<'q> Request<'q> {
         for number in 0..self.keys {
             let key = cx.key(self.key(number));
             if !cx.is_at_hand(&key) {
-                self.is_where_the_spec_says()?;
                 ids.push(NEW);
                 continue;
             }
@@ -193,15 +192,6 @@ impl<'q> Request<'q> {
             });
         }
         Ok(ids)
-    }
-
-    /// The partitions at hand are those of the keys that the key spec finds. It takes a group or a
-    /// consumer for the word STREAMS if that is its name and it stands behind other options.
-    fn is_where_the_spec_says(&self) -> Result<(), CommandError> {
-        match streams_from(if self.group.is_some() { 4 } else { 1 }).locate(self.args) {
-            Ok(Some((first, ..))) if first == self.first_key => Ok(()),
-            _ => Err(CommandError::MisleadingStreams),
-        }
     }
 
     /// Waits, if that was asked for; the reply is null else.
@@ -276,6 +266,16 @@ fn xread(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
     }
     request.end(cx, (&ids, served), (place, reply));
     Ok(())
+}
+
+/// True if the key spec takes a group or consumer for the word STREAMS, as its name is that and it
+/// stands behind other options: then the keys may be anywhere.
+fn is_misleading(args: Args<'_>) -> bool {
+    let located = streams_from(4).locate(args);
+    match (located, Request::parse(args, Millis(0), true)) {
+        (Ok(Some((first, ..))), Ok(request)) => first != request.first_key,
+        (_, request) => request.is_ok(),
+    }
 }
 
 fn xreadgroup(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
