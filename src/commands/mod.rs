@@ -6,8 +6,8 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
-pub mod hyperloglog;
 pub mod hash;
+pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
 pub mod server;
