@@ -112,6 +112,7 @@ pub enum CommandError {
     StreamExhausted,
     ElementsTooLarge,
     MaxlenAndMinid,
+    TrimMaxlenNegative,
     TrimLimitNegative,
     LimitWithoutTrim,
     XtrimWithoutTrim,
@@ -126,7 +127,6 @@ pub enum CommandError {
     XreadgroupDollar,
     XreadgroupPlus,
     XreadGreater,
-    MisleadingStreams,
     EntriesReadNegative,
     XgroupNeedsKey,
     BusyGroup,
@@ -140,6 +140,7 @@ pub enum CommandError {
     XclaimTime,
     XclaimRetryCount,
     XautoclaimMinIdle,
+    XautoclaimCount,
 }
 
 impl CommandError {
@@ -287,6 +288,7 @@ impl CommandError {
             Self::MaxlenAndMinid => {
                 "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
             }
+            Self::TrimMaxlenNegative => "ERR The MAXLEN argument must be >= 0.",
             Self::TrimLimitNegative => "ERR The LIMIT argument must be >= 0.",
             Self::LimitWithoutTrim => {
                 "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
@@ -321,9 +323,6 @@ impl CommandError {
             Self::XreadGreater => {
                 "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
             }
-            Self::MisleadingStreams => {
-                "ERR a group or consumer named STREAMS has to stand before COUNT, BLOCK and NOACK"
-            }
             Self::EntriesReadNegative => "ERR value for ENTRIESREAD must be positive or -1",
             Self::XgroupNeedsKey => {
                 "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically."
@@ -347,6 +346,7 @@ impl CommandError {
             Self::XclaimTime => "ERR Invalid TIME option argument for XCLAIM",
             Self::XclaimRetryCount => "ERR Invalid RETRYCOUNT option argument for XCLAIM",
             Self::XautoclaimMinIdle => "ERR Invalid min-idle-time argument for XAUTOCLAIM",
+            Self::XautoclaimCount => "ERR COUNT must be > 0",
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

@@ -154,6 +154,7 @@ impl Encoder {
             ValueRef::Packed(packing, bytes) => self.packed(packing, bytes),
             ValueRef::Boxed(Value::Packed(packing, bytes)) => self.packed(*packing, bytes),
             ValueRef::Boxed(Value::Set(_)) => self.set(value),
+            ValueRef::Boxed(Value::Stream(stream)) => self.stream(stream),
             ValueRef::Boxed(_) => unreachable!("no command encodes these yet"),
         }
     }
