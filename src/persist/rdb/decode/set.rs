@@ -10,10 +10,7 @@ use crate::types::set::{Limits, SetMut};
 use crate::types::{Collection, Packing};
 
 /// A set member by member.
-pub(super) fn members(
-    reader: &mut Reader<'_>,
-    limits: &Limits,
-) -> Result<Collection, Malformed> {
+pub(super) fn members(reader: &mut Reader<'_>, limits: &Limits) -> Result<Collection, Malformed> {
     let count = reader.length()?;
     let mut collection = new(count, limits)?;
     let mut set = SetMut::of(&mut collection).map_err(|_| Malformed)?;
@@ -54,7 +51,7 @@ fn table<'e>(
     let limits = &Limits { intset_entries: 0, ..*limits };
     let mut collection = new(count as u64, limits)?;
     let mut set = SetMut::of(&mut collection).map_err(|_| Malformed)?;
-    members.for_each(|member| drop(set.add(member, limits)));
+    members.for_each(|member| set.add_new(member, limits));
     Ok(collection)
 }
 
