@@ -4,6 +4,7 @@
 //! (times lie in the past or hours ahead), and what chance, clocks or table order decide has a rule
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
+mod bitmap;
 mod set;
 mod string;
 
@@ -53,7 +54,7 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&set::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[&bitmap::GROUP, &set::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
