@@ -15,6 +15,7 @@
 
 #![allow(unsafe_code)]
 
+use std::collections::VecDeque;
 use std::mem::MaybeUninit;
 
 use sync::{Arc, AtomicBool, AtomicUsize, Ordering, UnsafeCell, fence};
@@ -44,6 +45,32 @@ impl<T: Send> Sender<T> {
     /// Appends a value; gives it back when the queue is full.
     #[inline]
     pub fn push(&mut self, value: T) -> Result<(), T> {
+        let result = self.place(value);
+        self.publish();
+        result
+    }
+
+    /// Moves values from the front of `values` into the queue, as many as fit, and shows all of them
+    /// to the receiver at once. True if there were any that fitted.
+    #[inline]
+    pub fn push_from(&mut self, values: &mut VecDeque<T>) -> bool {
+        let before = self.tail;
+        while let Some(value) = values.pop_front() {
+            if let Err(value) = self.place(value) {
+                values.push_front(value);
+                break;
+            }
+        }
+        if self.tail == before {
+            return false;
+        }
+        self.publish();
+        true
+    }
+
+    /// Writes a value into its cell, where the receiver does not see it yet.
+    #[inline]
+    fn place(&mut self, value: T) -> Result<(), T> {
         let capacity = self.ring.cells.len();
         if self.tail.wrapping_sub(self.head_seen) == capacity {
             // Acquire: the receiver's read of the cell comes before our write to it.
@@ -54,13 +81,18 @@ impl<T: Send> Sender<T> {
         }
         let cell = &self.ring.cells[self.tail & (capacity - 1)];
         // SAFETY: `tail - head < capacity`, so this cell holds no value and the receiver, which
-        // touches only cells below the published tail, does not look at it until the store below.
+        // touches only cells below the published tail, does not look at it until `publish`.
         // There is no other sender. Writing a MaybeUninit drops nothing.
         cell.with_mut(|cell| unsafe { (*cell).write(value) });
         self.tail = self.tail.wrapping_add(1);
-        // Release: the write of the cell comes before the receiver sees the new tail.
-        self.ring.tail.0.store(self.tail, Ordering::Release);
         Ok(())
+    }
+
+    /// Shows the receiver all that was placed.
+    #[inline]
+    fn publish(&mut self) {
+        // Release: the writes of the cells come before the receiver sees the new tail.
+        self.ring.tail.0.store(self.tail, Ordering::Release);
     }
 }
 
@@ -213,7 +245,6 @@ mod sync {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::VecDeque;
 
     #[test]
     fn a_full_queue_gives_the_value_back() {
@@ -239,6 +270,18 @@ mod tests {
         assert_eq!(std::sync::Arc::strong_count(&counted), 5);
         drop((sender, receiver));
         assert_eq!(std::sync::Arc::strong_count(&counted), 1);
+    }
+
+    #[test]
+    fn many_values_are_pushed_as_far_as_they_fit() {
+        let (mut sender, mut receiver) = channel(4);
+        let mut values: VecDeque<u32> = (0..6).collect();
+        assert!(sender.push_from(&mut values));
+        assert_eq!((values.len(), sender.push_from(&mut values)), (2, false));
+        assert_eq!(receiver.pop(), Some(0));
+        assert!(sender.push_from(&mut values));
+        assert_eq!(std::iter::from_fn(|| receiver.pop()).collect::<Vec<_>>(), [1, 2, 3, 4]);
+        assert_eq!(values, [5]);
     }
 
     #[test]

@@ -34,6 +34,20 @@ pub(super) fn read_tsc() -> u64 {
     0
 }
 
+/// Fetches the cache line at an address; any address will do.
+#[inline(always)]
+pub fn prefetch(address: *const u8) {
+    #[cfg(all(target_arch = "x86_64", not(miri)))]
+    // SAFETY: a prefetch reads nothing that a program can observe and faults on no address; SSE is
+    // part of every x86-64.
+    unsafe {
+        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
+        _mm_prefetch::<_MM_HINT_T0>(address.cast());
+    }
+    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
+    let _ = address;
+}
+
 /// CPU time of the calling thread in nanoseconds.
 pub fn thread_cpu_nanos() -> u64 {
     let mut time = libc::timespec { tv_sec: 0, tv_nsec: 0 };

@@ -68,6 +68,27 @@ impl<'q> Args<'q> {
         self.ranges.is_empty()
     }
 
+    /// Appends the words to `buffer`, in one piece with what stands between them, and where they are
+    /// then to `ranges`. Large words are not copied.
+    #[inline]
+    pub fn copy_to(&self, buffer: &mut Vec<u8>, ranges: &mut Vec<ArgRange>) {
+        let at = buffer.len() as u32;
+        let (Some(first), Some(last), []) = (self.ranges.first(), self.ranges.last(), self.big)
+        else {
+            // The place of a large word is empty, and stands anywhere.
+            for word in self.iter_from(0) {
+                let start = buffer.len() as u32;
+                buffer.extend_from_slice(word);
+                ranges.push(ArgRange { start, len: word.len() as u32 });
+            }
+            return;
+        };
+        let end = last.start + last.len;
+        buffer.extend_from_slice(&self.buffer[first.start as usize..end as usize]);
+        let moved = |range: &ArgRange| ArgRange { start: range.start - first.start + at, ..*range };
+        ranges.extend(self.ranges.iter().map(moved));
+    }
+
     /// Word `index`, which the arity promises.
     #[inline]
     pub fn get(&self, index: usize) -> &'q [u8] {

@@ -195,6 +195,24 @@ impl Effects {
         self.event(EventClass::Expired, "expired", db, key);
     }
 
+    /// Reports that a field of the hash at `key` was deleted because its time had passed. That is
+    /// propagated beside whatever the command itself does; `fields_expired` follows the last one.
+    pub fn field_expired(&mut self, db: usize, key: &[u8], field: &[u8]) {
+        if self.interest.journal {
+            let argv = [b"HDEL".as_slice(), key, field].map(Into::into).to_vec();
+            self.lines.push(Line { db, argv });
+        }
+    }
+
+    /// Reports that fields of the hash at `key` expired, and whether the last ones did.
+    pub fn fields_expired(&mut self, db: usize, key: &[u8], emptied: bool) {
+        self.changed_along(db, key);
+        self.event(EventClass::Hash, "hexpired", db, key);
+        if emptied {
+            self.event(EventClass::Generic, "del", db, key);
+        }
+    }
+
     /// How the command is to be written to the journal.
     pub fn propagation(&self) -> Propagation {
         self.propagation

@@ -224,16 +224,20 @@ impl Worker {
         Some(text.into_bytes())
     }
 
-    /// Where a command runs. SCAN takes a small database in one step, wherever its keys are: scripts
-    /// rely on that.
+    /// Where a command runs; `position` is that of its one key, if it has been computed. SCAN takes a
+    /// small database in one step, wherever its keys are: scripts rely on that.
     #[inline]
     pub fn place(
         &self,
         registered: &Registered,
         args: Args<'_>,
+        position: Option<Position>,
         facts: &SessionFacts,
         map: SlotMap,
     ) -> Place {
+        if let Some(position) = position {
+            return Place::Core(map.owner_of(position));
+        }
         if registered.way == Way::Located && map.cores() > 1 {
             let keys = self.server.sum(|stats| stats.dbs[facts.db].keys.get());
             if keys <= SCANNED_AT_ONCE_MAX {

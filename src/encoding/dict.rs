@@ -25,6 +25,7 @@ mod segment;
 mod tests;
 
 use std::collections::BTreeSet;
+use std::fmt;
 use std::sync::Arc;
 
 use crate::base::rng::Rng;
@@ -571,6 +572,12 @@ impl Dict {
     }
 }
 
+impl fmt::Debug for Dict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Dict").field("len", &self.len).finish_non_exhaustive()
+    }
+}
+
 /// Positions are below this.
 const POSITIONS: u64 = 1 << 48;
 
@@ -582,10 +589,4 @@ fn position(hash: u64) -> u64 {
 #[inline(always)]
 fn tag(hash: u64) -> u8 {
     hash as u8
-}
-
-impl std::fmt::Debug for Dict {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        write!(f, "Dict of {}", self.len)
-    }
 }

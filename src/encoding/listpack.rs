@@ -106,7 +106,7 @@ impl<'a> Element<'a> {
 }
 
 /// A listpack, to be read.
-#[derive(Clone, Copy)]
+#[derive(Clone, Copy, Debug)]
 pub struct Listpack<'a>(&'a [u8]);
 
 impl<'a> Listpack<'a> {
@@ -217,6 +217,12 @@ impl<'a> Listpack<'a> {
     #[inline]
     pub fn iter_from(self, pos: usize) -> Iter<'a> {
         Iter { bytes: self.0, front: pos, back: self.end() }
+    }
+
+    /// The elements up to the one at `pos`, for walking back from it.
+    #[inline]
+    pub fn iter_to(self, pos: usize) -> Iter<'a> {
+        Iter { bytes: self.0, front: HEADER, back: skip(self.0, pos) }
     }
 
     /// Position of the first element equal to `wanted`, from the one at `start` on; after each
@@ -360,20 +366,52 @@ pub fn prepend<R: Run + ?Sized>(run: &mut R, value: Element<'_>) {
 }
 
 /// Adds any number of elements at the end, a few with each move of the run.
-pub fn extend<'v, R: Run + ?Sized>(run: &mut R, values: impl IntoIterator<Item = Element<'v>>) {
-    const AT_ONCE: usize = 8;
-    let mut values = values.into_iter();
-    let mut waiting = [Element::Int(0); AT_ONCE];
+#[inline]
+pub fn extend<'v, R: Run + ?Sized>(run: &mut R, values: impl Iterator<Item = Element<'v>>) {
+    in_groups(values, |group| match *group {
+        [one] => append(run, [one]),
+        _ => match group.try_into() {
+            Ok(group) => append::<GROUP, _>(run, group),
+            Err(_) => group.iter().for_each(|one| append(run, [*one])),
+        },
+    });
+}
+
+/// Adds any number of elements at the front, one before the other, so that the last of them is the
+/// first then; a few with each move of the run.
+#[inline]
+pub fn extend_front<'v, R: Run + ?Sized>(run: &mut R, values: impl Iterator<Item = Element<'v>>) {
+    in_groups(values, |group| match *group {
+        [one] => prepend(run, one),
+        _ => match <[Element<'_>; GROUP]>::try_from(group) {
+            Ok(mut group) => {
+                group.reverse();
+                insert(run, HEADER, group);
+            }
+            Err(_) => group.iter().for_each(|one| prepend(run, *one)),
+        },
+    });
+}
+
+/// Hands values on in groups of `GROUP`, the last of which may be smaller.
+#[inline]
+fn in_groups<'v>(
+    mut values: impl Iterator<Item = Element<'v>>,
+    mut take: impl FnMut(&[Element<'v>]),
+) {
+    let mut group = [Element::Int(0); GROUP];
     loop {
         let mut count = 0;
-        while count < AT_ONCE {
-            let Some(value) = values.next() else {
-                return waiting[..count].iter().for_each(|value| append(run, [*value]));
-            };
-            waiting[count] = value;
+        for (place, value) in group.iter_mut().zip(&mut values) {
+            *place = value;
             count += 1;
         }
-        append(run, waiting);
+        if count > 0 {
+            take(&group[..count]);
+        }
+        if count < GROUP {
+            return;
+        }
     }
 }
 
@@ -409,6 +447,21 @@ pub fn delete_range<R: Run + ?Sized>(run: &mut R, index: i64, elements: usize) {
         return change(run, pos, end - pos, behind as usize, []);
     }
     delete(run, pos, elements);
+}
+
+/// Deletes the elements at these positions, which ascend. O(bytes behind the first).
+pub fn delete_all<R: Run + ?Sized>(run: &mut R, positions: &[usize]) {
+    let Some(&first) = positions.first() else { return };
+    let bytes = run.bytes_mut();
+    let end = bytes.len() - 1;
+    let mut to = first;
+    for (index, &pos) in positions.iter().enumerate() {
+        let from = skip(bytes, pos);
+        let until = positions.get(index + 1).copied().unwrap_or(end);
+        bytes.copy_within(from..until, to);
+        to += until - from;
+    }
+    change(run, to, end - to, positions.len(), []);
 }
 
 /// Adds the elements of `other` at the end of a listpack.
@@ -696,6 +749,8 @@ fn count(bytes: &[u8]) -> u16 {
 pub const HEADER: usize = 6;
 /// The longest integer: "-9223372036854775808".
 pub const INT_TEXT_MAX: usize = 20;
+/// Elements that are added with one move of the run.
+const GROUP: usize = 8;
 /// Behind the last element.
 const END: u8 = 0xFF;
 const COUNT_UNKNOWN: u16 = u16::MAX;

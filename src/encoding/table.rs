@@ -30,6 +30,8 @@ use segment::{
     VOLATILE, pages_for,
 };
 
+use crate::base::sys::prefetch;
+
 /// Where a key belongs, from its hash slot and its hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Position {
@@ -602,21 +604,6 @@ fn prefetch_payloads(bucket: Option<&Bucket>) {
 #[inline(always)]
 fn prefetch_payload(word: u64) {
     prefetch(std::ptr::without_provenance((word & PAYLOAD) as usize));
-}
-
-/// Fetches the cache line at an address; any address will do.
-#[allow(unsafe_code)]
-#[inline(always)]
-pub fn prefetch(address: *const u8) {
-    #[cfg(all(target_arch = "x86_64", not(miri)))]
-    // SAFETY: a prefetch reads nothing that a program can observe and faults on no address; SSE is
-    // part of every x86-64.
-    unsafe {
-        use std::arch::x86_64::{_MM_HINT_T0, _mm_prefetch};
-        _mm_prefetch::<_MM_HINT_T0>(address.cast());
-    }
-    #[cfg(not(all(target_arch = "x86_64", not(miri))))]
-    let _ = address;
 }
 
 /// Bits of the hash slot in a prefix.

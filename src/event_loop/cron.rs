@@ -15,7 +15,7 @@ use crate::observe::log::Level;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
-use crate::store::expire::expire_slice;
+use crate::store::expire::{Expiring, expire_slice};
 use crate::store::partition::Partition;
 
 /// Distance of the rounds of periodic work.
@@ -154,10 +154,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut done = true;
         if expire {
             let mut effects = Effects::new(self.worker.interest());
-            let expired = expire_slice(partition, wall, &mut budget, |db, entry| {
-                effects.expired(db, entry.key());
+            let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
+                Expiring::Key(entry) => effects.expired(db, entry.key()),
+                Expiring::Field(key, field) => effects.field_expired(db, key, field),
+                Expiring::Fields(key, emptied) => effects.fields_expired(db, key, emptied),
             });
             stats.expired_keys.add(expired.keys as u64);
+            stats.expired_subkeys.add(expired.fields as u64);
             done = expired.done;
             if !done {
                 stats.expired_time_cap_reached.add(1);
@@ -302,6 +305,7 @@ fn publish_partition(stats: &CoreStats, partition: &Partition) {
     for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
         gauges.keys.set(db.len() as u64);
         gauges.expires.set(db.expires() as u64);
+        gauges.subexpiry.set(db.subexpiry() as u64);
         gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
     }
 }

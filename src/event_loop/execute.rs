@@ -11,7 +11,7 @@ use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
 use crate::config::Config;
 use crate::dispatch::route::Place;
-use crate::dispatch::table::{Registered, Way};
+use crate::dispatch::table::Registered;
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
@@ -25,6 +25,9 @@ use crate::txn::loan::{Loan, Waiting};
 const COMMANDS_PER_LOAN_MAX: usize = 256;
 /// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
 const PREFETCH_KEYS_MIN: usize = 10_000;
+
+/// Commands whose keys are fetched together: what they touch fits the processor's first cache.
+const PREFETCHED_AT_ONCE: usize = 128;
 
 /// What became of a staged command.
 enum Staying {
@@ -69,13 +72,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.stage.commands.is_empty() {
             return;
         }
-        self.prefetch();
         self.worker.start_clock();
         let commands = std::mem::take(&mut self.stage.commands);
-        let mut at = 0;
+        let (mut at, mut fetched) = (0, 0);
         while at < commands.len() {
             let client = commands[at].client;
             let count = commands[at..].iter().take_while(|one| one.client == client).count();
+            if at + count > fetched {
+                fetched = commands.len().min(at + count.max(PREFETCHED_AT_ONCE));
+                self.prefetch(&commands[at..fetched]);
+            }
             self.run_client(client, &commands[at..at + count]);
             at += count;
         }
@@ -83,15 +89,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Fetches the buckets of all keys, then the entries, while the memory bus has time.
-    fn prefetch(&mut self) {
+    fn prefetch(&mut self, commands: &[super::stage::Staged]) {
         let Some(partition) = self.seat.partition() else { return };
-        if partition.db(0).len() < PREFETCH_KEYS_MIN || self.stage.commands.len() < 2 {
+        if partition.db(0).len() < PREFETCH_KEYS_MIN || commands.len() < 2 {
             return;
         }
+        // Of a client's commands those run here that come before the first one for another core.
+        let (core, map) = (self.worker.core, self.map);
         let positions = || {
-            self.stage.commands.iter().filter_map(|staged| match staged.item {
-                Item::Command { position, .. } => position,
-                Item::Broken(_) => None,
+            let mut leaves = None;
+            commands.iter().filter_map(move |staged| match staged.item {
+                Item::Command { position: Some(position), .. } => {
+                    if map.owner_of(position) != core {
+                        leaves = Some(staged.client);
+                    }
+                    (leaves != Some(staged.client)).then_some(position)
+                }
+                _ => None,
             })
         };
         let key = |position| Key { bytes: &[], position };
@@ -173,6 +187,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !connection.goes_on() {
             return Staying::Ends;
         }
+        let position = match staged.item {
+            Item::Command { position, .. } => position,
+            Item::Broken(_) => None,
+        };
+        if position.is_some_and(|position| map.owner_of(position) != worker.core) {
+            return Staying::Leaves;
+        }
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
@@ -182,14 +203,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if worker.is_paused(registered) {
             return Staying::Leaves;
         }
-        match worker.place(registered, args, facts, *map) {
+        match worker.place(registered, args, position, facts, *map) {
             Place::Core(owner) if owner == worker.core => {
                 let Some(partition) = seat.partition() else { return Staying::Leaves };
-                let position = match staged.item {
-                    Item::Command { position, .. } => position,
-                    Item::Broken(_) => None,
-                };
-                worker.hint(position.filter(|_| registered.way == Way::OneKey(1)));
+                worker.hint(position);
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;
                 let mut keyspace = Keyspace::One(partition);
@@ -254,7 +271,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut batch = self.new_batch(client)?;
         for staged in rest {
             match staged.item {
-                Item::Command { id, .. } => batch.push(self.stage.args(staged, &self.ring), id),
+                Item::Command { id, position } => {
+                    batch.push(self.stage.args(staged, &self.ring), id, position);
+                }
                 Item::Broken(error) => {
                     // Nothing that came behind it counts.
                     batch.break_with(error);
@@ -289,9 +308,46 @@ impl<R: Ring, C: Clock> Core<R, C> {
         connection.closing = true;
     }
 
+    /// Runs the batches that have come. What they need is fetched first, for all of them: it was last
+    /// written to on another core.
+    pub(super) fn run_arrived(&mut self) {
+        if self.arrived.is_empty() {
+            return;
+        }
+        let mut arrived = std::mem::take(&mut self.arrived);
+        self.served += arrived.len();
+        self.prefetch_arrived(&arrived);
+        arrived.drain(..).for_each(|batch| self.run_batch(batch));
+        self.arrived = arrived;
+    }
+
+    fn prefetch_arrived(&mut self, arrived: &[Box<Batch>]) {
+        arrived.iter().for_each(|batch| batch.prefetch_next());
+        arrived.iter().for_each(|batch| batch.prefetch_words());
+        let (core, map) = (self.worker.core, self.map);
+        let Some(partition) = self.seat.partition() else { return };
+        if partition.db(0).len() < PREFETCH_KEYS_MIN {
+            return;
+        }
+        let positions = || {
+            arrived.iter().flat_map(|batch| {
+                let own = batch.next_positions().take_while(|one| map.owner_of(*one) == core);
+                own.map(|position| (batch.facts.db, Key { bytes: &[], position }))
+            })
+        };
+        positions().for_each(|(db, key)| partition.db(db).prefetch_bucket(&key));
+        positions().for_each(|(db, key)| partition.db(db).prefetch_entry(&key));
+    }
+
     /// Runs a batch as far as it gets here, and sends it on.
     pub(super) fn run_batch(&mut self, batch: Box<Batch>) {
-        self.run_batch_now(batch, false);
+        if batch.blocked.is_none() {
+            self.run_batch_now(batch, false);
+        } else if batch.home == self.worker.core {
+            self.came_home(batch);
+        } else {
+            self.mail.post(batch.home, super::Message::Batch(batch));
+        }
     }
 
     /// The same; `served` is true for a batch whose turn at the partition has come, past those who
@@ -355,6 +411,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     batch.home
                 }
             };
+            if batch.home == self.worker.core {
+                self.take_replies_along(&mut batch);
+            }
             batch.time = self.worker.now;
             self.worker.stats.totals.hops.add(1);
             self.mail.post(core, super::Message::Batch(batch));
@@ -365,7 +424,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
         let Core { worker, seat, map, .. } = self;
-        let (id, address) = (batch.next_id(), batch.address());
+        let (id, address, position) = (batch.next_id(), batch.address(), batch.next_position());
+        // Its gates are passed where its key is; but a pause holds it at home.
+        if worker.switches.pause.is_none()
+            && let Some(owner) = position.map(|position| map.owner_of(position))
+            && owner != worker.core
+        {
+            return Next::Core(owner);
+        }
         let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
         let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
@@ -377,14 +443,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // It waits at home, where its client is shown as blocked.
             return if batch.home == worker.core { Next::Paused } else { Next::Home };
         }
-        match worker.place(registered, args, facts, *map) {
+        match worker.place(registered, args, position, facts, *map) {
             Place::Home | Place::Whole => Next::Home,
             Place::Loan(owners) => Next::Loan(owners),
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
                 let seated = if served { seat.partition_now() } else { seat.partition() };
                 let Some(partition) = seated else { return Next::Seat };
-                worker.hint(None);
+                worker.hint(position);
                 let mut keyspace = Keyspace::One(partition);
                 if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
                     return Next::KeptBack;
@@ -420,14 +486,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     break;
                 }
                 let address = batch.address();
+                let (id, position) = (batch.next_id(), batch.next_position());
                 let Some((args, facts, replies)) = batch.peek_split() else { break };
-                let registered = worker.table.lookup(args);
+                let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
                 if worker.refuse(registered, args, facts, replies) {
                     batch.advance();
                     continue;
                 }
                 let Some(registered) = registered else { break };
-                let covered = match worker.place(registered, args, facts, self.map) {
+                let covered = match worker.place(registered, args, position, facts, self.map) {
                     Place::Core(owner) => owners.contains(owner),
                     Place::Loan(needed) => owners.covers(needed),
                     Place::Home | Place::Whole => false,
@@ -435,7 +502,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if !covered || worker.is_paused(registered) {
                     break;
                 }
-                worker.hint(None);
+                worker.hint(position);
                 let mut keyspace = Keyspace::Lent(&mut partitions);
                 if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
                     break;
@@ -456,13 +523,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.publish_lent(&partitions);
         self.return_partitions(partitions);
         for batch in left {
-            if batch.blocked.is_none() {
-                self.run_batch(batch);
-            } else if batch.home == self.worker.core {
-                self.came_home(batch);
-            } else {
-                self.mail.post(batch.home, super::Message::Batch(batch));
-            }
+            self.run_batch(batch);
         }
     }
 }

@@ -42,7 +42,7 @@ pub enum Message {
     /// To an owner: your partition, and the time at which it was last used.
     Return(Box<Partition>, Millis),
     /// A new client.
-    Accepted(Accepted),
+    Accepted(Box<Accepted>),
     /// To the sequencer: have this done on every core.
     WholeRequest(WholeId, Job),
     /// Do this.
@@ -105,15 +105,7 @@ impl Mail {
         let mut wake = CoreSet::default();
         for (core, sender) in self.senders.iter_mut().enumerate() {
             let Some(sender) = sender else { continue };
-            let mut pushed = false;
-            while let Some(message) = self.outbox[core].pop_front() {
-                if let Err(message) = sender.push(message) {
-                    self.outbox[core].push_front(message);
-                    break;
-                }
-                pushed = true;
-            }
-            if pushed && self.parked[core].must_wake() {
+            if sender.push_from(&mut self.outbox[core]) && self.parked[core].must_wake() {
                 wake.insert(core);
             }
         }

@@ -113,6 +113,8 @@ pub struct Core<R: Ring, C: Clock> {
     doomed: Vec<u32>,
     /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
     hung_up: Vec<u32>,
+    /// Batches that have come in this turn.
+    arrived: Vec<Box<Batch>>,
     /// Batches held by CLIENT PAUSE.
     paused: Vec<Box<Batch>>,
     wholes: BTreeMap<u64, OpenWhole>,
@@ -154,6 +156,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             rearm: Vec::new(),
             doomed: Vec::new(),
             hung_up: Vec::new(),
+            arrived: Vec::new(),
             paused: Vec::new(),
             wholes: BTreeMap::new(),
             tickets: BTreeMap::new(),

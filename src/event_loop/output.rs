@@ -13,7 +13,10 @@ use crate::net::listener::Accepted;
 use crate::net::output::STALL_BYTES;
 use crate::observe::log;
 use crate::ring::{Completion, Kind, Op, Ring, Token};
+use crate::txn::batch::Batch;
 
+/// More than this is sent before a batch leaves.
+const TAKEN_ALONG_BYTES_MAX: usize = 4 * 1024;
 /// A turn's buffer that grew beyond this is given back.
 const REPLIES_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -50,6 +53,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
             replies.truncate(start);
             connection.segment = Some((start, 0));
         }
+    }
+
+    /// What this turn has written for the client of a batch that leaves goes with it, and is sent with
+    /// what the rest of its commands answer: a send costs more than several commands.
+    pub(super) fn take_replies_along(&mut self, batch: &mut Batch) {
+        let Core { clients, replies, .. } = self;
+        let Some(connection) = clients.of(batch.client, batch.generation) else { return };
+        let Some((start, len)) = connection.segment else { return };
+        let is_last = start + len == replies.bytes.len() && replies.spliced.is_empty();
+        if !is_last || !batch.replies.is_empty() || len > TAKEN_ALONG_BYTES_MAX {
+            return;
+        }
+        batch.replies.bytes.extend_from_slice(&replies.bytes[start..]);
+        replies.truncate(start);
+        connection.segment = Some((start, 0));
     }
 
     /// Queues one send for every client that has something to get.
@@ -191,7 +209,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let clients = &self.worker.server.clients;
             let core = (0..clients.len()).min_by_key(|core| clients[*core].get()).unwrap_or(0);
             clients[core].add(1);
-            self.mail.post(core, Message::Accepted(accepted));
+            self.mail.post(core, Message::Accepted(Box::new(accepted)));
         } else if -result != libc::ECANCELED && self.cron.may_log_accept_error() {
             let error = std::io::Error::from_raw_os_error(-result).to_string();
             // In the system's words, without Rust's number behind them.

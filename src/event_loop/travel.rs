@@ -30,23 +30,25 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // What this core leaves for itself meanwhile is for the next turn.
             for _ in 0..self.mail.waiting(from).min(MESSAGES_PER_TURN_MAX) {
                 match self.mail.take(from) {
-                    Some(message) => self.handle(message),
+                    Some(Message::Batch(batch)) => {
+                        batch.prefetch();
+                        self.arrived.push(batch);
+                    }
+                    Some(message) => {
+                        // What came before it runs before it.
+                        self.run_arrived();
+                        self.handle(message);
+                    }
                     None => break,
                 }
             }
         }
+        self.run_arrived();
     }
 
     fn handle(&mut self, message: Message) {
         match message {
-            Message::Batch(batch) => {
-                self.served += 1;
-                if batch.blocked.is_some() {
-                    self.came_home(batch);
-                } else {
-                    self.run_batch(batch);
-                }
-            }
+            Message::Batch(batch) => self.run_batch(batch),
             Message::LoanRequest(request) => {
                 for owner in request.owners.iter() {
                     self.mail.post(owner, Message::Lend(request.id));
@@ -69,7 +71,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
-            Message::Accepted(accepted) => self.add_client(accepted),
+            Message::Accepted(accepted) => self.add_client(*accepted),
             Message::WholeRequest(id, job) => self.sequence_whole(id, &job),
             Message::Whole(id, job) => {
                 let part = self.run_part(&job);
@@ -200,7 +202,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn next_needs_home(&self, batch: &Batch) -> bool {
-        let registered = batch.peek().and_then(|args| self.worker.table.lookup(args));
+        let registered = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
         registered.is_none_or(|one| {
             matches!(one.way, Way::Home | Way::Whole) && !self.worker.is_paused(one)
         })

@@ -79,6 +79,8 @@ counters! {
         keyspace_misses,
         /// Keys that expired.
         expired_keys,
+        /// Fields of hashes that expired.
+        expired_subkeys,
         /// Keys that were evicted.
         evicted_keys,
         /// Expiry slices that ended with work left.
@@ -251,6 +253,8 @@ pub struct DbGauges {
     pub keys: Counter,
     /// Keys with an expiry.
     pub expires: Counter,
+    /// Hashes with fields that expire.
+    pub subexpiry: Counter,
     /// Mean time to live in milliseconds.
     pub avg_ttl: Counter,
     /// Bytes of the table, without the entries; looked at once a second.

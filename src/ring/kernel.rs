@@ -172,6 +172,8 @@ impl Ring for KernelRing {
 
     fn submit_and_wait(&mut self, wait: Wait) {
         match wait {
+            // Without anything to submit or to run, an enter would do nothing.
+            Wait::No if self.ring.submission().is_empty() && !self.ring.submission().taskrun() => {}
             Wait::No => self.enter(0, None),
             Wait::Upto(timeout) => self.enter(1, Some(timeout)),
         }

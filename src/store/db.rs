@@ -75,6 +75,12 @@ impl Db {
         self.entries.volatile()
     }
 
+    /// Hashes with fields that expire. Source: INFO keyspace, subexpiry.
+    #[inline]
+    pub fn subexpiry(&self) -> usize {
+        self.entries.with_volatile_fields()
+    }
+
     /// Estimated mean time to live in milliseconds; 0 if unknown. Source: INFO keyspace, avg_ttl.
     pub fn avg_ttl(&self) -> i64 {
         if self.expires() == 0 { 0 } else { self.avg_ttl }

@@ -8,7 +8,7 @@
 //! narrow: | kind 1 | epoch 1 | access 3 | key length 1 | value length 1 |          7 bytes
 //! wide:   | kind 1 | epoch 1 | access 3 | key length 6 | value length 2 |         13 bytes
 //! then:   | expiry 8, if volatile | key | value |       rounded up, see `allocated`
-//! kind:   | wide 1 | volatile 1 | 0 ... | encoding 4 |
+//! kind:   | wide 1 | volatile 1 | fields 1 | 0 | encoding 4 |   fields: the table knows of fields that expire
 //! value:  int: i64; embstr, raw: the bytes; packed collections: theirs; boxed: a pointer to a
 //!         `Value`. All little-endian and without alignment.
 //! ```
@@ -29,6 +29,7 @@ pub use table::{EntryMut, EntryTable, Verdict};
 
 use crate::base::time::Millis;
 use crate::encoding::run::Run;
+use crate::types::hash::HashRef;
 use crate::types::string::{STRING_INLINE_MAX, canonical_int};
 use crate::types::{BigString, Collection, Packing, Value, WrongType};
 
@@ -289,6 +290,12 @@ impl Entry {
         Some(unsafe { Box::from_raw(value.as_ptr()) })
     }
 
+    /// Remembers whether the table counts the entry among those with fields that expire.
+    fn set_counted(&mut self, counted: bool) {
+        let kind = self.view().kind() & !FIELDS | if counted { FIELDS } else { 0 };
+        self.put_header(0, [kind]);
+    }
+
     /// Sets the epoch tag.
     #[inline]
     pub fn set_epoch(&mut self, epoch: u8) {
@@ -355,6 +362,7 @@ impl Entry {
         let mut entry = Self::allocate(shape, view.encoding_bits());
         entry.set_epoch(view.epoch());
         entry.set_access(view.access());
+        entry.set_counted(view.is_counted());
         if shape.volatile {
             entry.put_expiry(shape, view.expiry());
         }
@@ -494,6 +502,29 @@ impl<'a> EntryRef<'a> {
     #[inline]
     pub fn is_expired(self, now: Millis) -> bool {
         self.kind() & VOLATILE != 0 && self.expiry().is_some_and(|expiry| now > expiry)
+    }
+
+    /// No field of the hash expires before this. None if it is no hash, or no field expires.
+    #[inline]
+    pub fn next_field_expiry(self) -> Option<Millis> {
+        match self.encoding_bits() {
+            HASH_TTL | BOXED => HashRef::of(self.value()).ok()?.next_expiry().map(Millis),
+            _ => None,
+        }
+    }
+
+    /// When the entry is to be looked at: it expires, or a field of it does.
+    fn due(self) -> Option<Millis> {
+        match (self.expiry(), self.next_field_expiry()) {
+            (Some(own), Some(field)) => Some(own.min(field)),
+            (own, field) => own.or(field),
+        }
+    }
+
+    /// True if the table counts the entry among those with fields that expire.
+    #[inline]
+    fn is_counted(self) -> bool {
+        self.kind() & FIELDS != 0
     }
 
     /// The name of the type, as TYPE answers.
@@ -724,6 +755,7 @@ const SORTED_SET: u8 = 9;
 const ENCODING: u8 = 15;
 /// Packed collections up to this long lie in their key's entry; longer ones are boxed.
 pub const PACKED_INLINE_MAX: usize = STRING_INLINE_MAX;
+const FIELDS: u8 = 1 << 5;
 const VOLATILE: u8 = 1 << 6;
 const IS_WIDE: u8 = 1 << 7;
 

@@ -7,24 +7,33 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::base::sys;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
 use crate::command::OnTimeout;
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
+use crate::store::key::Position;
 use crate::store::waiters::Waiter;
 
 /// A batch with more replies than this goes home unfinished, so that output limits hold.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
 
-/// One command of a batch.
+/// What a processor fetches at once.
+const CACHE_LINE_BYTES: usize = 64;
+
+/// One command of a batch: words are ranges, large ones are among the batch's, from `first_big` on.
 #[derive(Debug)]
-pub struct BatchCommand {
+struct BatchCommand {
+    position: Option<Position>,
     id: Option<u16>,
-    first: usize,
-    words: usize,
-    big: Vec<BigArg>,
+    /// First byte of the words that were copied.
+    start: u32,
+    first: u32,
+    words: u32,
+    first_big: u32,
+    big: u32,
 }
 
 /// The wait of a client in a blocking command.
@@ -73,6 +82,7 @@ pub struct Batch {
     alive: Arc<AtomicBool>,
     buffer: Vec<u8>,
     ranges: Vec<ArgRange>,
+    big: Vec<BigArg>,
     commands: Vec<BatchCommand>,
     next: usize,
     broken: Option<ProtocolError>,
@@ -98,6 +108,7 @@ impl Batch {
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
+            big: Vec::new(),
             commands: Vec::new(),
             next: 0,
             broken: None,
@@ -125,21 +136,21 @@ impl Batch {
         self.replies.clear();
         self.buffer.clear();
         self.ranges.clear();
+        self.big.clear();
         self.commands.clear();
         self.next = 0;
     }
 
-    /// Appends a command, which has this number in the table if it is known; its words are copied, large ones are shared.
-    pub fn push(&mut self, args: Args<'_>, id: Option<u16>) {
-        let first = self.ranges.len();
-        for word in args.iter_from(0) {
-            let start = self.buffer.len() as u32;
-            self.buffer.extend_from_slice(word);
-            self.ranges.push(ArgRange { start, len: word.len() as u32 });
-        }
+    /// Appends a command, which has this number in the table if it is known, and whose one key belongs
+    /// at `position` if that was computed; its words are copied, large ones are shared.
+    pub fn push(&mut self, args: Args<'_>, id: Option<u16>, position: Option<Position>) {
+        let (first, first_big) = (self.ranges.len() as u32, self.big.len() as u32);
+        let start = self.buffer.len() as u32;
+        args.copy_to(&mut self.buffer, &mut self.ranges);
         let share = |big: &BigArg| BigArg { index: big.index, value: big.value.clone() };
-        let big = args.big().iter().map(share).collect();
-        self.commands.push(BatchCommand { id, first, words: args.len(), big });
+        self.big.extend(args.big().iter().map(share));
+        let (words, big) = (args.len() as u32, args.big().len() as u32);
+        self.commands.push(BatchCommand { position, id, start, first, words, first_big, big });
     }
 
     /// Whose it is.
@@ -157,11 +168,44 @@ impl Batch {
         self.commands.get(self.next)?.id
     }
 
+    /// Where the key of the next command belongs, if it has one key.
+    #[inline]
+    pub fn next_position(&self) -> Option<Position> {
+        self.commands.get(self.next)?.position
+    }
+
+    /// The keys' places of the commands that come next, as far as each has one key.
+    pub fn next_positions(&self) -> impl Iterator<Item = Position> {
+        self.commands[self.next..].iter().map_while(|command| command.position)
+    }
+
+    /// Fetches the batch itself: another core wrote to it last. The three steps are meant for many
+    /// batches, one step for all before the next, so that the processor waits once and not for each.
+    pub fn prefetch(&self) {
+        let start: *const Batch = self;
+        for line in (0..size_of::<Batch>()).step_by(CACHE_LINE_BYTES) {
+            sys::prefetch(start.cast::<u8>().wrapping_add(line));
+        }
+    }
+
+    /// Fetches the next command, once the batch is there.
+    pub fn prefetch_next(&self) {
+        sys::prefetch(self.commands.as_ptr().wrapping_add(self.next).cast());
+        sys::prefetch(self.replies.bytes.as_ptr_range().end);
+        sys::prefetch(self.alive.as_ptr().cast());
+    }
+
+    /// Fetches the words of the next command, once the command is there.
+    pub fn prefetch_words(&self) {
+        let Some(command) = self.commands.get(self.next) else { return };
+        sys::prefetch(self.ranges.as_ptr().wrapping_add(command.first as usize).cast());
+        sys::prefetch(self.buffer.as_ptr().wrapping_add(command.start as usize));
+    }
+
     /// The words of the next command, with what a handler may change meanwhile.
     pub fn peek_split(&mut self) -> Option<(Args<'_>, &mut SessionFacts, &mut ReplyBuffer)> {
         let command = self.commands.get(self.next)?;
-        let ranges = &self.ranges[command.first..command.first + command.words];
-        let args = Args::new(&self.buffer, ranges, &command.big);
+        let args = words_of(command, &self.buffer, &self.ranges, &self.big);
         Some((args, &mut self.facts, &mut self.replies))
     }
 
@@ -180,9 +224,7 @@ impl Batch {
     }
 
     fn args(&self, at: usize) -> Args<'_> {
-        let command = &self.commands[at];
-        let ranges = &self.ranges[command.first..command.first + command.words];
-        Args::new(&self.buffer, ranges, &command.big)
+        words_of(&self.commands[at], &self.buffer, &self.ranges, &self.big)
     }
 
     /// Behind its commands the client broke the protocol.
@@ -229,4 +271,15 @@ impl Batch {
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }
+}
+
+#[inline]
+fn words_of<'a>(
+    command: &BatchCommand,
+    buffer: &'a [u8],
+    ranges: &'a [ArgRange],
+    big: &'a [BigArg],
+) -> Args<'a> {
+    let words = &ranges[command.first as usize..][..command.words as usize];
+    Args::new(buffer, words, &big[command.first_big as usize..][..command.big as usize])
 }

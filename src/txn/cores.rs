@@ -3,6 +3,7 @@
 //! Invariant: partitions are contiguous ranges of slots, one a core, and cover every slot once.
 
 use crate::base::slot::Slot;
+use crate::store::key::Position;
 
 /// Cores of a server, at most.
 pub const CORES_MAX: usize = 128;
@@ -88,6 +89,12 @@ impl SlotMap {
     #[inline]
     pub fn owner(self, slot: Slot) -> usize {
         (u32::from(slot.get()) * self.cores / Slot::COUNT) as usize
+    }
+
+    /// The owner of a key's position.
+    #[inline]
+    pub fn owner_of(self, position: Position) -> usize {
+        (u32::from(position.slot()) * self.cores / Slot::COUNT) as usize
     }
 
     /// First and last slot of a core's partition.

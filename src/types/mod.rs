@@ -2,12 +2,16 @@
 
 pub mod bitmap;
 pub mod geo;
+pub mod hash;
 pub mod hll;
+pub mod list;
 pub mod place;
 pub mod set;
 pub mod string;
 pub mod value;
+pub mod zset;
 
+pub use list::{ListMut, ListRef, QuickList};
 pub use place::{Collection, Place};
 pub use string::BigString;
 pub use value::{Packing, Value, ValueRef};

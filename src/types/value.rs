@@ -1,7 +1,8 @@
 //! A value: inside its key's entry where it is small, boxed where it is large or structured.
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
-use super::BigString;
+use super::zset::SortedSet;
+use super::{BigString, QuickList};
 use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
@@ -75,7 +76,11 @@ impl<'a> ValueRef<'a> {
     pub fn of(value: &'a Value) -> Self {
         match value {
             Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_) | Value::Set(_) => Self::Boxed(value),
+            Value::String(_)
+            | Value::Set(_)
+            | Value::Hash(_)
+            | Value::SortedSet(_)
+            | Value::List(_) => Self::Boxed(value),
         }
     }
 
@@ -96,8 +101,14 @@ pub enum Value {
     String(BigString),
     /// A packed collection above `PACKED_INLINE_MAX` bytes.
     Packed(Packing, Vec<u8>),
+    /// A list too large for one listpack.
+    List(QuickList),
     /// A set that is neither an intset nor a listpack: its members are fields without values.
     Set(Dict),
+    /// A hash that is not packed.
+    Hash(Dict),
+    /// A sorted set that is no listpack.
+    SortedSet(SortedSet),
 }
 
 impl Value {
@@ -106,7 +117,10 @@ impl Value {
         match self {
             Self::String(_) => "string",
             Self::Packed(packing, _) => packing.type_name(),
+            Self::List(_) => "list",
             Self::Set(_) => "set",
+            Self::Hash(_) => "hash",
+            Self::SortedSet(_) => "zset",
         }
     }
 
@@ -115,7 +129,10 @@ impl Value {
         match self {
             Self::String(_) => "raw",
             Self::Packed(packing, _) => packing.encoding(),
+            Self::List(_) => "quicklist",
             Self::Set(_) => "hashtable",
+            Self::Hash(_) => "hashtable",
+            Self::SortedSet(_) => "skiplist",
         }
     }
 
@@ -124,7 +141,10 @@ impl Value {
         match self {
             Self::String(string) => string.bytes(),
             Self::Packed(_, bytes) => bytes.capacity(),
+            Self::List(list) => list.bytes(),
             Self::Set(members) => members.bytes(),
+            Self::Hash(dict) => dict.bytes(),
+            Self::SortedSet(set) => set.bytes(),
         }
     }
 
@@ -134,7 +154,10 @@ impl Value {
         match self {
             Self::String(string) => string.free_slice(units),
             Self::Packed(..) => units,
+            Self::List(list) => list.free_slice(units),
             Self::Set(members) => members.free_slice(units),
+            Self::Hash(dict) => dict.free_slice(units),
+            Self::SortedSet(set) => set.free_slice(units),
         }
     }
 }

@@ -93,7 +93,7 @@ fn texts(pack: Listpack<'_>) -> Vec<Vec<u8>> {
 #[test]
 fn bytes_are_those_of_redis() {
     let mut run = EMPTY.to_vec();
-    extend(&mut run, INTEGERS.map(Element::Int));
+    extend(&mut run, INTEGERS.map(Element::Int).into_iter());
     assert_eq!(hex(&run), INTEGERS_HEX);
     let spelled = INTEGERS.map(|value| value.to_string());
     assert_eq!(hex(&pack_of(spelled.iter().map(String::as_bytes))), INTEGERS_HEX);
@@ -191,6 +191,8 @@ enum Step {
     Replace(usize, Vec<u8>),
     Delete(usize, usize),
     DeleteRange(i64, usize),
+    DeleteAll(Vec<bool>),
+    ExtendFront(Vec<Vec<u8>>),
     Split(usize, bool),
 }
 
@@ -205,6 +207,8 @@ fn step() -> impl Strategy<Value = Step> {
         (at.clone(), value()).prop_map(|(at, value)| Step::Replace(at, value)),
         (at.clone(), 0usize..5).prop_map(|(at, count)| Step::Delete(at, count)),
         (-40i64..40, 0usize..9).prop_map(|(at, count)| Step::DeleteRange(at, count)),
+        prop::collection::vec(any::<bool>(), 0..40).prop_map(Step::DeleteAll),
+        prop::collection::vec(value(), 0..20).prop_map(Step::ExtendFront),
         (at, any::<bool>()).prop_map(|(at, swap)| Step::Split(at, swap)),
     ]
 }
@@ -254,6 +258,22 @@ fn take(run: &mut Vec<u8>, model: &mut Vec<Vec<u8>>, step: Step) {
             if let Ok(at) = usize::try_from(at) {
                 model.drain(clamp(at)..clamp(at + count));
             }
+        }
+        Step::DeleteAll(which) => {
+            let pack = Listpack::new(run);
+            let count = model.len().min(which.len());
+            let chosen = (0..count).filter(|at| which[*at]);
+            let positions: Vec<_> = chosen.filter_map(|at| pack.seek(at as i64)).collect();
+            delete_all(run, &positions);
+            let mut index = 0;
+            model.retain(|_| {
+                index += 1;
+                !which.get(index - 1).copied().unwrap_or(false)
+            });
+        }
+        Step::ExtendFront(values) => {
+            extend_front(run, values.iter().map(|value| Element::of(value)));
+            values.into_iter().for_each(|value| model.insert(0, value));
         }
         Step::Split(at, swap) => {
             let tail = split_off(run, pos(run, at));

@@ -138,6 +138,7 @@ impl Encoder {
             ValueRef::Packed(packing, _) => self.packed_kind(packing),
             ValueRef::Boxed(Value::Set(_)) => opcode::SET,
             ValueRef::Boxed(Value::Packed(packing, _)) => self.packed_kind(*packing),
+            ValueRef::Boxed(_) => unreachable!("no command encodes these yet"),
         }
     }
 
@@ -150,6 +151,7 @@ impl Encoder {
             ValueRef::Packed(packing, bytes) => self.packed(packing, bytes),
             ValueRef::Boxed(Value::Packed(packing, bytes)) => self.packed(*packing, bytes),
             ValueRef::Boxed(Value::Set(_)) => self.set(value),
+            ValueRef::Boxed(_) => unreachable!("no command encodes these yet"),
         }
     }
 

@@ -1,12 +1,14 @@
 //! The table of entries: the owner of every entry of one database.
 //! Invariant: each payload in `words` is the address of a live entry that this table owns, and of no
-//! other; that is what the unsafe blocks stand on. A word is volatile exactly if its entry is.
+//! other; that is what the unsafe blocks stand on. A word is volatile exactly if its entry or a
+//! field of it expires, and an entry is counted exactly if a field of it does.
 //! Source: own.
 
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 
 use super::{Entry, EntryRef, NewValue, ValueRef};
+use crate::base::sys;
 use crate::base::time::Millis;
 use crate::encoding::run::Run;
 use crate::encoding::table::{self, Fate, Place, Position, Table};
@@ -17,6 +19,8 @@ use crate::types::{Collection, Value, WrongType, place};
 pub struct EntryTable {
     words: Table,
     volatile: usize,
+    /// Entries with fields that expire.
+    counted: usize,
     /// No volatile entry expires before this, except those that an unfinished round of expiry has
     /// yet to come to (see `expire.rs`).
     next_expiry: i64,
@@ -24,7 +28,7 @@ pub struct EntryTable {
 
 impl Default for EntryTable {
     fn default() -> Self {
-        Self { words: Table::default(), volatile: 0, next_expiry: i64::MAX }
+        Self { words: Table::default(), volatile: 0, counted: 0, next_expiry: i64::MAX }
     }
 }
 
@@ -65,6 +69,12 @@ impl EntryTable {
         self.volatile
     }
 
+    /// Hashes with fields that expire. Source: INFO keyspace, subexpiry.
+    #[inline]
+    pub fn with_volatile_fields(&self) -> usize {
+        self.counted
+    }
+
     /// The bound before which no entry expires, as `set_next_expiry` and later changes left it.
     #[inline]
     pub fn next_expiry(&self) -> Millis {
@@ -96,11 +106,14 @@ impl EntryTable {
 
     /// Adds an entry whose key is not there yet.
     #[inline]
-    pub fn insert(&mut self, hasher: &Hasher, position: Position, entry: Entry) {
-        let expiry = entry.view().expiry().map(|expiry| expiry.0);
+    pub fn insert(&mut self, hasher: &Hasher, position: Position, mut entry: Entry) {
+        let expiry = entry.view().due().map(|due| due.0);
         if let Some(expiry) = expiry {
-            self.volatile += 1;
+            self.volatile += usize::from(entry.view().expiry().is_some());
             self.next_expiry = self.next_expiry.min(expiry);
+            let counted = entry.view().next_field_expiry().is_some();
+            self.counted += usize::from(counted);
+            entry.set_counted(counted);
         }
         let address = entry.into_address();
         self.words.insert(position, address, expiry, |address| {
@@ -125,7 +138,7 @@ impl EntryTable {
     #[inline]
     pub fn prefetch_entry(&self, position: Position) {
         if let Some(address) = self.words.candidate(position) {
-            table::prefetch(std::ptr::without_provenance(address as usize));
+            sys::prefetch(std::ptr::without_provenance(address as usize));
         }
     }
 
@@ -165,23 +178,24 @@ impl EntryTable {
         mut judge: impl FnMut(EntryRef<'_>) -> Verdict,
         mut removed: impl FnMut(Entry),
     ) -> usize {
-        let volatile = &mut self.volatile;
+        let (volatile, counted) = (&mut self.volatile, &mut self.counted);
         self.words.visit_volatile(
             prefix,
             not_before.0,
             |address| {
                 // SAFETY: the table owns the entry and nothing changes it during this call.
                 let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
-                match (judge(view), view.expiry()) {
-                    (Verdict::Keep, Some(expiry)) => Fate::Keep(expiry.0),
-                    (Verdict::Keep, None) => Fate::Keep(i64::MAX),
-                    (Verdict::Remove, _) => Fate::Remove,
+                match judge(view) {
+                    Verdict::Keep => Fate::Keep(view.due().map_or(i64::MAX, |due| due.0)),
+                    Verdict::Remove => Fate::Remove,
                 }
             },
             |address| {
-                *volatile -= 1;
                 // SAFETY: the word has just left the table, so its entry has no other owner.
-                removed(unsafe { Entry::from_address(address) });
+                let entry = unsafe { Entry::from_address(address) };
+                *volatile -= usize::from(entry.view().expiry().is_some());
+                *counted -= usize::from(entry.view().is_counted());
+                removed(entry);
             },
         )
     }
@@ -198,12 +212,21 @@ impl EntryTable {
             }
         });
         self.volatile = self.volatile.min(self.words.len());
+        self.counted = self.counted.min(self.words.len());
         before - self.words.len()
     }
 
     /// Bytes of the table itself, without its entries.
     pub fn bytes(&self) -> usize {
         self.words.bytes()
+    }
+
+    /// Remembers when the entry at a place is to be looked at.
+    fn note_due(&mut self, place: Place, due: Option<Millis>) {
+        self.words.set_expiry(place, due.map(|due| due.0));
+        if let Some(due) = due {
+            self.next_expiry = self.next_expiry.min(due.0);
+        }
     }
 
     #[inline(always)]
@@ -276,18 +299,26 @@ impl<'a> EntryMut<'a> {
     pub fn remove(self) -> Entry {
         let address = self.table.words.remove(self.position, self.place);
         self.table.volatile -= usize::from(self.entry.view().expiry().is_some());
+        self.table.counted -= usize::from(self.entry.view().is_counted());
         // SAFETY: the word has just left the table, and the alias in `self` ends here.
         unsafe { Entry::from_address(address) }
     }
 
     /// Puts another entry of the same key in this one's place and returns the old one.
-    pub fn exchange(mut self, entry: Entry) -> Entry {
+    pub fn exchange(self, mut entry: Entry) -> Entry {
         assert!(self.view().key() == entry.view().key(), "the place belongs to the key");
         let was = self.view().expiry();
         let is = entry.view().expiry();
         let old = self.table.words.payload(self.place);
+        let counted = entry.view().next_field_expiry().is_some();
+        self.table.counted += usize::from(counted);
+        self.table.counted -= usize::from(self.view().is_counted());
+        entry.set_counted(counted);
+        let due = entry.view().due();
         self.table.words.replace(self.place, entry.into_address());
-        self.note_expiry(was, is);
+        self.table.volatile += usize::from(is.is_some());
+        self.table.volatile -= usize::from(was.is_some());
+        self.table.note_due(self.place, due);
         // SAFETY: the word now holds the new entry, and the alias in `self` ends here.
         unsafe { Entry::from_address(old) }
     }
@@ -298,12 +329,15 @@ impl<'a> EntryMut<'a> {
         let was = self.view().expiry();
         let old = self.change(|entry| entry.set(value, expiry));
         self.note_expiry(was, expiry);
+        self.note_fields();
         old
     }
 
     /// `Entry::set_value`.
     pub fn set_value(&mut self, value: NewValue<'_>) -> Option<Box<Value>> {
-        self.change(|entry| entry.set_value(value))
+        let old = self.change(|entry| entry.set_value(value));
+        self.note_fields();
+        old
     }
 
     /// `Entry::set_expiry`.
@@ -311,6 +345,21 @@ impl<'a> EntryMut<'a> {
         let was = self.view().expiry();
         self.change(|entry| entry.set_expiry(expiry));
         self.note_expiry(was, expiry);
+    }
+
+    /// Tells the table what the entry says of fields that expire: to be called after a change of such
+    /// a hash in place.
+    #[inline]
+    pub fn note_fields(&mut self) {
+        let view = self.entry.view();
+        let (was, is) = (view.is_counted(), view.next_field_expiry().is_some());
+        if was || is {
+            let due = view.due();
+            self.entry.set_counted(is);
+            self.table.counted += usize::from(is);
+            self.table.counted -= usize::from(was);
+            self.table.note_due(self.place, due);
+        }
     }
 
     /// `Entry::value_mut`.
@@ -362,11 +411,9 @@ impl<'a> EntryMut<'a> {
         if was == is {
             return;
         }
-        self.table.words.set_expiry(self.place, is.map(|expiry| expiry.0));
         self.table.volatile += usize::from(is.is_some());
         self.table.volatile -= usize::from(was.is_some());
-        if let Some(expiry) = is {
-            self.table.next_expiry = self.table.next_expiry.min(expiry.0);
-        }
+        let due = self.entry.view().due();
+        self.table.note_due(self.place, due);
     }
 }

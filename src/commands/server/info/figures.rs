@@ -23,7 +23,8 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("instantaneous_input_repl_kbps", kilobytes(0));
     report.field("instantaneous_output_repl_kbps", kilobytes(0));
     report.field("rejected_connections", total(|t| &t.rejected_connections));
-    report.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err", "expired_subkeys"]);
+    report.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    report.field("expired_subkeys", total(|t| &t.expired_subkeys));
     report.field("expired_keys", total(|t| &t.expired_keys));
     report.field("expired_stale_perc", "0.00");
     report.field("expired_time_cap_reached_count", total(|t| &t.expired_time_cap_reached));
@@ -163,6 +164,7 @@ pub(super) fn keyspace(cx: &SessionContext<'_>, report: &mut Report) {
         let gauges = || cx.server.stats.iter().filter_map(|stats| stats.dbs.get(db));
         let keys: u64 = gauges().map(|one| one.keys.get()).sum();
         let expires: u64 = gauges().map(|one| one.expires.get()).sum();
+        let subexpiry: u64 = gauges().map(|one| one.subexpiry.get()).sum();
         if keys == 0 && expires == 0 {
             continue;
         }
@@ -173,7 +175,7 @@ pub(super) fn keyspace(cx: &SessionContext<'_>, report: &mut Report) {
         let avg_ttl = gauges().map(weigh).sum::<u128>() / u128::from(expires.max(1));
         report.field(
             format_args!("db{db}"),
-            format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl},subexpiry=0"),
+            format_args!("keys={keys},expires={expires},avg_ttl={avg_ttl},subexpiry={subexpiry}"),
         );
     }
 }
