@@ -8,13 +8,13 @@ use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Group,
     Handler, KeySpec, Outcome,
 };
-use crate::commands::set;
 use crate::persist::dump::{self, WrongFooter};
 use crate::persist::rdb::{Limits, Loaded, Malformed};
 use crate::resp::reply::Reply;
 use crate::store::access::{AccessPolicy, clock_of_frequency, clock_of_idle};
 use crate::store::entry::NewValue;
-use crate::types::Value;
+use crate::types::hash::HashLimits;
+use crate::types::{Value, list, set, zset};
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
@@ -187,5 +187,29 @@ fn propagate_until(cx: &mut Context<'_>, args: Args<'_>, at: Millis) {
 
 /// The configured limits of all types.
 fn limits(cx: &Context<'_>) -> Limits {
-    Limits { set: set::limits(cx) }
+    let hash_key = cx.hasher.hash_key();
+    let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
+    Limits {
+        list: list::Limits {
+            fill: cx.config.list_max_listpack_size,
+            depth: cx.config.list_compress_depth,
+            packed_threshold: 0,
+        },
+        set: set::Limits {
+            intset_entries: cx.config.set_max_intset_entries,
+            listpack_entries: cx.config.set_max_listpack_entries,
+            listpack_value: cx.config.set_max_listpack_value,
+            hash_key,
+        },
+        hash: HashLimits {
+            entries: cx.config.hash_max_listpack_entries,
+            value: cx.config.hash_max_listpack_value,
+            key: hash_key,
+        },
+        sorted_set: zset::Limits {
+            entries: cx.config.zset_max_listpack_entries,
+            value: bytes(cx.config.zset_max_listpack_value),
+            hash_key,
+        },
+    }
 }

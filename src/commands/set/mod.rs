@@ -17,7 +17,7 @@ use crate::types::set::Limits;
 
 /// The configured limits of the packed forms.
 #[inline]
-pub(in crate::commands) fn limits(cx: &Context<'_>) -> Limits {
+fn limits(cx: &Context<'_>) -> Limits {
     Limits {
         intset_entries: cx.config.set_max_intset_entries,
         listpack_entries: cx.config.set_max_listpack_entries,

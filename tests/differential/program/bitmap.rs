@@ -111,6 +111,6 @@ fn field(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
 }
 
 const FIELD_TYPES: &[&str] = &[
-    "u8", "i8", "u1", "i1", "u2", "i5", "u16", "i33", "u63", "i64", "u8", "i16", "u64", "i65", "u0",
-    "x8", "u",
+    "u8", "i8", "u1", "i1", "u2", "i5", "u16", "i33", "u63", "i64", "u8", "i16", "u64", "i65",
+    "u0", "x8", "u",
 ];
