@@ -6,6 +6,7 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod geo;
 pub mod hyperloglog;
 pub mod keyspace;
 pub mod server;
@@ -36,6 +37,8 @@ pub const ALL: &[&[Command]] = &[
     generic::expire::COMMANDS,
     generic::scan::COMMANDS,
     generic::object::COMMANDS,
+    geo::points::COMMANDS,
+    geo::search::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,
     server::command::COMMANDS,
