@@ -81,6 +81,7 @@ fn serve(loaded: Loaded) -> ExitCode {
         os: sys::uname(),
         system_memory: sys::system_memory(),
         startup_memory: AtomicU64::new(0),
+        list_packed_threshold: AtomicU64::new(0),
         peak_memory: AtomicU64::new(0),
         resident_memory: AtomicU64::new(0),
         stats: (0..cores)

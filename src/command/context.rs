@@ -188,14 +188,27 @@ impl Context<'_> {
         self.read_by(key, &access)
     }
 
+    /// Reads a key as `read` does, to change it where that counts as no change of the key: what
+    /// XREADGROUP and XACK do to a stream's groups.
+    #[inline]
+    pub fn read_mut(&mut self, key: &Key<'_>) -> Option<EntryMut<'_>> {
+        let access = self.moment();
+        self.find_by(key, &access)
+    }
+
     #[inline]
     fn read_by(&mut self, key: &Key<'_>, access: &Access) -> Option<EntryRef<'_>> {
+        self.find_by(key, access).map(EntryMut::into_view)
+    }
+
+    #[inline]
+    fn find_by(&mut self, key: &Key<'_>, access: &Access) -> Option<EntryMut<'_>> {
         let db = self.session.db;
         let Context { keyspace, effects, stats, removed, .. } = self;
         match keyspace.partition(key.position).db_mut(db).lookup_write(key, access) {
             LookupMut::Found(entry) => {
                 stats.totals.keyspace_hits.add(1);
-                return Some(entry.into_view());
+                return Some(entry);
             }
             LookupMut::Missing => {}
             LookupMut::Expired(entry) => expired(effects, stats, removed, (db, key), entry),

@@ -142,6 +142,15 @@ impl Effects {
         self.all_keys = true;
     }
 
+    /// Reports that `key` of database `db` changed for those who wait for it, but not for those who
+    /// watch it: a group of a stream was destroyed.
+    #[inline]
+    pub fn wakes(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+    }
+
     /// True if any key may have changed.
     pub fn changed_all(&self) -> bool {
         self.all_keys

@@ -22,6 +22,12 @@ pub enum CommandError {
     Overflow,
     DecrementOverflow,
     NanOrInfinity,
+    ValueIsNanOrInfinity,
+    HashValueNotAnInteger,
+    HashValueNotAFloat,
+    HsetexManyExpiries,
+    HsetexManyConditions,
+    MissingExpireTime,
     StringTooLong,
     OffsetOutOfRange,
     BitOffset,
@@ -91,6 +97,48 @@ pub enum CommandError {
     PackedThreshold,
     NoMemoryForTable,
     OutOfRangeDatabase,
+    IndexOutOfRange,
+    RankZero,
+    CountNegative,
+    MaxlenNegative,
+    NumkeysNotPositive,
+    CountNotPositive,
+    OutsideSymmetricLong,
+    InvalidStreamId,
+    XaddArity,
+    XaddZeroId,
+    XaddIdTooSmall,
+    StreamExhausted,
+    ElementsTooLarge,
+    MaxlenAndMinid,
+    TrimLimitNegative,
+    LimitWithoutTrim,
+    XtrimWithoutTrim,
+    LimitWithoutTilde,
+    IntervalStart,
+    IntervalEnd,
+    UnbalancedXread,
+    UnbalancedXreadgroup,
+    XreadGroupOption,
+    XreadNoackOption,
+    XreadgroupWithoutGroup,
+    XreadgroupDollar,
+    XreadgroupPlus,
+    XreadGreater,
+    MisleadingStreams,
+    EntriesReadNegative,
+    XgroupNeedsKey,
+    BusyGroup,
+    EntriesAddedNegative,
+    XsetidBelowGiven,
+    XsetidBelowDeleted,
+    XsetidBelowTop,
+    EntriesAddedBelowLength,
+    XclaimMinIdle,
+    XclaimIdle,
+    XclaimTime,
+    XclaimRetryCount,
+    XautoclaimMinIdle,
 }
 
 impl CommandError {
@@ -109,6 +157,14 @@ impl CommandError {
             Self::Overflow => "ERR increment or decrement would overflow",
             Self::DecrementOverflow => "ERR decrement would overflow",
             Self::NanOrInfinity => "ERR increment would produce NaN or Infinity",
+            Self::ValueIsNanOrInfinity => "ERR value is NaN or Infinity",
+            Self::HashValueNotAnInteger => "ERR hash value is not an integer",
+            Self::HashValueNotAFloat => "ERR hash value is not a float",
+            Self::HsetexManyExpiries => {
+                "ERR Only one of EX, PX, EXAT, PXAT or KEEPTTL arguments can be specified"
+            }
+            Self::HsetexManyConditions => "ERR Only one of FXX or FNX arguments can be specified",
+            Self::MissingExpireTime => "ERR missing expire time",
             Self::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
             Self::OffsetOutOfRange => "ERR offset is out of range",
             Self::BitOffset => "ERR bit offset is not an integer or out of range",
@@ -205,6 +261,90 @@ impl CommandError {
             }
             Self::NoMemoryForTable => "ERR OOM in dictTryExpand",
             Self::OutOfRangeDatabase => "ERR Out of range database",
+            Self::IndexOutOfRange => "ERR index out of range",
+            Self::RankZero => {
+                "ERR RANK can't be zero: use 1 to start from the first match, 2 from the second ... or use negative to start from the end of the list"
+            }
+            Self::CountNegative => "ERR COUNT can't be negative",
+            Self::MaxlenNegative => "ERR MAXLEN can't be negative",
+            Self::NumkeysNotPositive => "ERR numkeys should be greater than 0",
+            Self::CountNotPositive => "ERR count should be greater than 0",
+            Self::OutsideSymmetricLong => {
+                "ERR value is out of range, value must between -9223372036854775807 and 9223372036854775807"
+            }
+            Self::InvalidStreamId => "ERR Invalid stream ID specified as stream command argument",
+            Self::XaddArity => "ERR wrong number of arguments for 'xadd' command",
+            Self::XaddZeroId => "ERR The ID specified in XADD must be greater than 0-0",
+            Self::XaddIdTooSmall => {
+                "ERR The ID specified in XADD is equal or smaller than the target stream top item"
+            }
+            Self::StreamExhausted => {
+                "ERR The stream has exhausted the last possible ID, unable to add more items"
+            }
+            Self::ElementsTooLarge => "ERR Elements are too large to be stored",
+            Self::MaxlenAndMinid => {
+                "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
+            }
+            Self::TrimLimitNegative => "ERR The LIMIT argument must be >= 0.",
+            Self::LimitWithoutTrim => {
+                "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
+            }
+            Self::XtrimWithoutTrim => {
+                "ERR syntax error, XTRIM must be called with a trimming strategy"
+            }
+            Self::LimitWithoutTilde => {
+                "ERR syntax error, LIMIT cannot be used without the special ~ option"
+            }
+            Self::IntervalStart => "ERR invalid start ID for the interval",
+            Self::IntervalEnd => "ERR invalid end ID for the interval",
+            Self::UnbalancedXread => {
+                "ERR Unbalanced 'xread' list of streams: for each stream key an ID, '+', or '$' must be specified."
+            }
+            Self::UnbalancedXreadgroup => {
+                "ERR Unbalanced 'xreadgroup' list of streams: for each stream key an ID or '>' must be specified."
+            }
+            Self::XreadGroupOption => {
+                "ERR The GROUP option is only supported by XREADGROUP. You called XREAD instead."
+            }
+            Self::XreadNoackOption => {
+                "ERR The NOACK option is only supported by XREADGROUP. You called XREAD instead."
+            }
+            Self::XreadgroupWithoutGroup => "ERR Missing GROUP option for XREADGROUP",
+            Self::XreadgroupDollar => {
+                "ERR The $ ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The $ ID would just return an empty result set."
+            }
+            Self::XreadgroupPlus => {
+                "ERR The + ID is meaningless in the context of XREADGROUP: you want to read the history of this consumer by specifying a proper ID, or use the > ID to get new messages. The + ID would just return an empty result set."
+            }
+            Self::XreadGreater => {
+                "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
+            }
+            Self::MisleadingStreams => {
+                "ERR a group or consumer named STREAMS has to stand before COUNT, BLOCK and NOACK"
+            }
+            Self::EntriesReadNegative => "ERR value for ENTRIESREAD must be positive or -1",
+            Self::XgroupNeedsKey => {
+                "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically."
+            }
+            Self::BusyGroup => "BUSYGROUP Consumer Group name already exists",
+            Self::EntriesAddedNegative => "ERR entries_added must be positive",
+            Self::XsetidBelowGiven => {
+                "ERR The ID specified in XSETID is smaller than the provided max_deleted_entry_id"
+            }
+            Self::XsetidBelowDeleted => {
+                "ERR The ID specified in XSETID is smaller than current max_deleted_entry_id"
+            }
+            Self::XsetidBelowTop => {
+                "ERR The ID specified in XSETID is smaller than the target stream top item"
+            }
+            Self::EntriesAddedBelowLength => {
+                "ERR The entries_added specified in XSETID is smaller than the target stream length"
+            }
+            Self::XclaimMinIdle => "ERR Invalid min-idle-time argument for XCLAIM",
+            Self::XclaimIdle => "ERR Invalid IDLE option argument for XCLAIM",
+            Self::XclaimTime => "ERR Invalid TIME option argument for XCLAIM",
+            Self::XclaimRetryCount => "ERR Invalid RETRYCOUNT option argument for XCLAIM",
+            Self::XautoclaimMinIdle => "ERR Invalid min-idle-time argument for XAUTOCLAIM",
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

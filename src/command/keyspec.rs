@@ -64,7 +64,7 @@ impl Access {
 }
 
 /// Where the search begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug)]
 pub enum Begin {
     /// At a fixed word.
     Index(u16),
@@ -75,6 +75,8 @@ pub enum Begin {
         /// First word that is looked at.
         from: i16,
     },
+    /// At the word that a function finds, which is the only key; to clients unknown.
+    Found(fn(Args<'_>) -> Option<usize>),
     /// Cannot be said in advance.
     Unknown,
 }
@@ -148,6 +150,16 @@ impl KeySpec {
         }
     }
 
+    /// The key that a function finds, which no data can describe.
+    pub const fn found(find: fn(Args<'_>) -> Option<usize>, access: Access) -> KeySpec {
+        KeySpec { begin: Begin::Found(find), find: Find::Unknown, access, notes: None }
+    }
+
+    /// Keys that no word of the request names.
+    pub const fn unknown(access: Access) -> KeySpec {
+        KeySpec { begin: Begin::Unknown, find: Find::Unknown, access, notes: None }
+    }
+
     /// With a remark.
     pub const fn notes(mut self, notes: &'static str) -> KeySpec {
         self.notes = Some(notes);
@@ -164,6 +176,7 @@ impl KeySpec {
                 Some(index) => index as i64 + 1,
                 None => return Ok(None),
             },
+            Begin::Found(find) => return Ok(find(args).map(|index| (index, index, 1))),
             Begin::Unknown => return Ok(None),
         };
         let (first, last, step) = match self.find {

@@ -339,6 +339,9 @@ pub enum Handler {
     Keyed(KeyedHandler),
     /// With every partition: DBSIZE, KEYS, RANDOMKEY, FLUSHALL, SWAPDB.
     Keyspace(KeyedHandler),
+    /// Where the keys are, or with every partition if the function says that the request reaches keys
+    /// that none of its words names.
+    Reaching(fn(Args<'_>) -> bool, KeyedHandler),
     /// Where the slot is that the function reads from the arguments (SCAN's cursor).
     Located(fn(Args<'_>) -> Option<crate::base::slot::Slot>, KeyedHandler),
     /// A part on each core, in one order for all cores, gathered at home: CONFIG SET, CLIENT LIST.

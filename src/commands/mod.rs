@@ -7,10 +7,13 @@ pub mod bitmap;
 pub mod connection;
 pub mod generic;
 pub mod geo;
+pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
+pub mod list;
 pub mod server;
 pub mod set;
+pub mod stream;
 pub mod string;
 
 use crate::command::Command;
@@ -28,10 +31,21 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    hash::expire::COMMANDS,
+    hash::extended::COMMANDS,
+    hash::random::COMMANDS,
+    hash::read::COMMANDS,
+    hash::scan::COMMANDS,
+    hash::write::COMMANDS,
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
     generic::dump::COMMANDS,
+    stream::entries::COMMANDS,
+    stream::group::COMMANDS,
+    stream::info::COMMANDS,
+    stream::pending::COMMANDS,
+    stream::read::COMMANDS,
     generic::keys::COMMANDS,
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
@@ -41,6 +55,11 @@ pub const ALL: &[&[Command]] = &[
     geo::search::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,
+    list::blocking::COMMANDS,
+    list::elements::COMMANDS,
+    list::ends::COMMANDS,
+    list::moving::COMMANDS,
+    list::search::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,

@@ -307,8 +307,10 @@ impl Worker {
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
     ) -> Option<Suspension> {
-        let (Handler::Keyed(handler) | Handler::Keyspace(handler) | Handler::Located(_, handler)) =
-            registered.command.handler
+        let (Handler::Keyed(handler)
+        | Handler::Keyspace(handler)
+        | Handler::Located(_, handler)
+        | Handler::Reaching(_, handler)) = registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
         };
@@ -334,6 +336,8 @@ impl Worker {
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
+            // A consumer of a group is made before its client waits.
+            self.stats.dirty.add(self.effects.dirty());
             return self.suspension.take();
         }
         if !context.removed.is_empty() || !context.replaced.is_empty() {

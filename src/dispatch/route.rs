@@ -31,9 +31,15 @@ pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
             Place::Core(0)
         }
         Way::OneKey(index) => Place::Core(map.owner(Slot::of(args.get(usize::from(index))))),
-        Way::Keys | Way::Keyspace if map.cores() == 1 => Place::Core(0),
+        Way::Keys | Way::Keyspace | Way::Reaching if map.cores() == 1 => Place::Core(0),
         Way::Keys => by_keys(registered, args, map),
         Way::Keyspace => Place::Loan(CoreSet::all(map.cores())),
+        Way::Reaching => match registered.command.handler {
+            Handler::Reaching(reaches, _) if reaches(args) => {
+                Place::Loan(CoreSet::all(map.cores()))
+            }
+            _ => by_keys(registered, args, map),
+        },
         Way::Located => match registered.command.handler {
             Handler::Located(locate, _) => {
                 Place::Core(locate(args).map_or(0, |slot| map.owner(slot)))

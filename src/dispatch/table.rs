@@ -28,6 +28,8 @@ pub enum Way {
     Keys,
     /// All partitions.
     Keyspace,
+    /// The owners of all keys, or all partitions, as a function says.
+    Reaching,
     /// The owner of the slot that a function reads from the arguments.
     Located,
     /// A part on every core.
@@ -180,6 +182,7 @@ fn way_of(command: &Command) -> Way {
         Handler::Container | Handler::Session(_) => Way::Home,
         Handler::Keyspace(_) => Way::Keyspace,
         Handler::Located(..) => Way::Located,
+        Handler::Reaching(..) => Way::Reaching,
         Handler::Whole(_) => Way::Whole,
         Handler::Keyed(_) => match command.keys {
             [spec] => match (spec.begin, spec.find) {

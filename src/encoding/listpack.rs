@@ -415,6 +415,21 @@ fn in_groups<'v>(
     }
 }
 
+/// Adds any number of elements at the end of a vector, each written once and in place; `values` may
+/// be many at little cost each.
+#[inline]
+pub fn push_all<'v>(bytes: &mut Vec<u8>, values: impl IntoIterator<Item = Element<'v>>) {
+    let mut added = 0;
+    bytes.pop();
+    for value in values {
+        let encoded = Encoded::new(value);
+        encoded.pieces().into_iter().for_each(|piece| bytes.extend_from_slice(piece));
+        added += 1;
+    }
+    bytes.push(END);
+    put_header(bytes, 0, added);
+}
+
 /// Puts another value in the place of the element at `pos`.
 #[inline]
 pub fn replace<R: Run + ?Sized>(run: &mut R, pos: usize, value: Element<'_>) {

@@ -50,6 +50,9 @@ pub struct ServerFacts {
     pub peak_memory: AtomicU64,
     /// Resident memory of the process in bytes; the control plane looks ten times a second.
     pub resident_memory: AtomicU64,
+    /// From how many bytes on an element of a list gets a node of its own; 0 leaves it to
+    /// `list-max-listpack-size`. Source: DEBUG QUICKLIST-PACKED-THRESHOLD.
+    pub list_packed_threshold: AtomicU64,
     /// Counters, by core.
     pub stats: Vec<Arc<CoreStats>>,
     /// Clients, by core; raised where they are accepted, lowered where they lived.

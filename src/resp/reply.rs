@@ -300,6 +300,13 @@ impl<'b> Reply<'b> {
         }
     }
 
+    /// Writes a bulk string at `place`, before what was written since.
+    pub fn bulk_at(&mut self, place: Deferred, value: &[u8]) {
+        let mut digits = itoa::Buffer::new();
+        let len = digits.format(value.len()).as_bytes();
+        self.insert_at(place, &[b"$", len, b"\r\n", value, b"\r\n"].concat());
+    }
+
     /// Takes back all that was written from `place` on, spliced values included.
     pub fn rewind(&mut self, place: Deferred) {
         self.buffer.truncate(place.0);
@@ -328,17 +335,20 @@ impl<'b> Reply<'b> {
     fn header_at(&mut self, place: Deferred, kind: u8, len: usize) {
         let mut digits = itoa::Buffer::new();
         let digits = digits.format(len).as_bytes();
-        let header = [&[kind], digits, b"\r\n"].concat();
-        self.buffer.bytes.splice(place.0..place.0, header.iter().copied());
+        self.insert_at(place, &[&[kind], digits, b"\r\n"].concat());
+    }
+
+    fn insert_at(&mut self, place: Deferred, bytes: &[u8]) {
+        self.buffer.bytes.splice(place.0..place.0, bytes.iter().copied());
         for (position, _) in &mut self.buffer.spliced {
             if *position >= place.0 {
-                *position += header.len();
+                *position += bytes.len();
             }
         }
         if let Some(at) = &mut self.error_at
             && *at >= place.0
         {
-            *at += header.len();
+            *at += bytes.len();
         }
     }
 }

@@ -202,6 +202,29 @@ impl<'p, P: Place> ListMut<'p, P> {
         }
     }
 
+    /// Moves the element at one end to another end. O(1). Source: LMOVE from a list to itself.
+    pub fn rotate(&mut self, from: End, to: End) {
+        let Some(item) = self.view().at_end(from) else { return };
+        let limits = self.limits;
+        if let Item::Big(string) = item {
+            let string = string.clone();
+            if let Some(list) = self.quick() {
+                list.drop_end(from);
+                list.push(to, Item::Big(&string), limits);
+            }
+        } else {
+            let bytes = item.to_vec();
+            if let Some(list) = self.quick() {
+                list.drop_end(from);
+                list.push(to, Item::Str(&bytes), limits);
+            } else {
+                self.drop_end(from);
+                self.push(to, std::iter::once(Item::Str(&bytes)));
+            }
+        }
+        self.expect_less();
+    }
+
     /// Removes `count` elements from `index` on. O(log) beside what lies in the nodes at the borders.
     pub fn remove_range(&mut self, index: u64, count: u64) -> Removed {
         if count == 0 {
@@ -282,14 +305,15 @@ impl<'p, P: Place> ListMut<'p, P> {
     }
 
     /// Makes a listpack a quicklist where it would exceed the limits with `items`. As in Redis the
-    /// strings alone are counted, whatever they take as elements.
+    /// strings alone are counted, whatever they take as elements, and integers are not.
     #[inline]
     fn expect_more<'v>(&mut self, items: impl Iterator<Item = Item<'v>>) {
         let ValueRef::Packed(_, bytes) = self.place.value() else { return };
         let pack = Listpack::new(bytes);
         let (mut added, mut count) = (0u64, 0u64);
         for item in items {
-            added = added.saturating_add(item.len());
+            let is_integer = matches!(item, Item::Int(_));
+            added = added.saturating_add(if is_integer { 0 } else { item.len() });
             count += 1;
         }
         let bytes_then = added.saturating_add(bytes.len() as u64);

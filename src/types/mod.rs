@@ -7,6 +7,7 @@ pub mod hll;
 pub mod list;
 pub mod place;
 pub mod set;
+pub mod stream;
 pub mod string;
 pub mod value;
 pub mod zset;

@@ -1,6 +1,7 @@
 //! A value: inside its key's entry where it is small, boxed where it is large or structured.
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
+use super::stream::Stream;
 use super::zset::SortedSet;
 use super::{BigString, QuickList};
 use crate::encoding::dict::Dict;
@@ -74,13 +75,10 @@ impl<'a> ValueRef<'a> {
     /// A boxed value, or the packed collection in it.
     #[inline]
     pub fn of(value: &'a Value) -> Self {
-        match value {
-            Value::Packed(packing, bytes) => Self::Packed(*packing, bytes),
-            Value::String(_)
-            | Value::Set(_)
-            | Value::Hash(_)
-            | Value::SortedSet(_)
-            | Value::List(_) => Self::Boxed(value),
+        if let Value::Packed(packing, bytes) = value {
+            Self::Packed(*packing, bytes)
+        } else {
+            Self::Boxed(value)
         }
     }
 
@@ -109,6 +107,8 @@ pub enum Value {
     Hash(Dict),
     /// A sorted set that is no listpack.
     SortedSet(SortedSet),
+    /// A stream.
+    Stream(Stream),
 }
 
 impl Value {
@@ -121,6 +121,7 @@ impl Value {
             Self::Set(_) => "set",
             Self::Hash(_) => "hash",
             Self::SortedSet(_) => "zset",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -133,6 +134,7 @@ impl Value {
             Self::Set(_) => "hashtable",
             Self::Hash(_) => "hashtable",
             Self::SortedSet(_) => "skiplist",
+            Self::Stream(_) => "stream",
         }
     }
 
@@ -145,6 +147,7 @@ impl Value {
             Self::Set(members) => members.bytes(),
             Self::Hash(dict) => dict.bytes(),
             Self::SortedSet(set) => set.bytes(),
+            Self::Stream(stream) => stream.bytes(),
         }
     }
 
@@ -158,6 +161,7 @@ impl Value {
             Self::Set(members) => members.free_slice(units),
             Self::Hash(dict) => dict.free_slice(units),
             Self::SortedSet(set) => set.free_slice(units),
+            Self::Stream(stream) => stream.free_slice(units),
         }
     }
 }

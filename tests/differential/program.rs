@@ -6,6 +6,7 @@
 
 mod bitmap;
 mod set;
+mod stream;
 mod string;
 
 use std::fmt;
@@ -54,7 +55,7 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&bitmap::GROUP, &set::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[&bitmap::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.

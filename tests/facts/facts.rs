@@ -108,7 +108,7 @@ fn key_spec(spec: &KeySpec) -> Value {
         Begin::Keyword { word, from } => {
             json!({"type": "keyword", "spec": {"keyword": word, "startfrom": from}})
         }
-        Begin::Unknown => json!({"type": "unknown", "spec": {}}),
+        Begin::Found(_) | Begin::Unknown => json!({"type": "unknown", "spec": {}}),
     };
     let find = match spec.find {
         Find::Range { last, step, limit } => json!({

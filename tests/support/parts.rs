@@ -57,6 +57,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         os: String::new(),
         system_memory: 1 << 30,
         startup_memory: AtomicU64::new(0),
+        list_packed_threshold: AtomicU64::new(0),
         peak_memory: AtomicU64::new(0),
         resident_memory: AtomicU64::new(0),
         stats: (0..cores).map(|_| stats()).collect(),

@@ -2,6 +2,8 @@
 //!
 //! Invariant: a payload is decoded completely before anything is changed.
 
+use std::sync::atomic::Ordering;
+
 use crate::base::time::Millis;
 use crate::command::effects::EventClass;
 use crate::command::{
@@ -193,7 +195,7 @@ fn limits(cx: &Context<'_>) -> Limits {
         list: list::Limits {
             fill: cx.config.list_max_listpack_size,
             depth: cx.config.list_compress_depth,
-            packed_threshold: 0,
+            packed_threshold: cx.server.list_packed_threshold.load(Ordering::Relaxed),
         },
         set: set::Limits {
             intset_entries: cx.config.set_max_intset_entries,

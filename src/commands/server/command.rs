@@ -346,7 +346,7 @@ fn describe_keys(spec: &KeySpec, reply: &mut Reply<'_>) {
             text(reply, "keyword", word);
             number(reply, "startfrom", i64::from(from));
         }
-        Begin::Unknown => rule(reply, "unknown", &[]),
+        Begin::Found(_) | Begin::Unknown => rule(reply, "unknown", &[]),
     }
     reply.bulk(b"find_keys");
     match spec.find {

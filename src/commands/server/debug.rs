@@ -8,6 +8,7 @@ mod digest;
 mod protocol;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use super::{BASE, OPERATOR, help};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
@@ -22,6 +23,8 @@ use crate::observe::log;
 use crate::resp::reply::Reply;
 use crate::store::access::idle_seconds;
 use crate::store::entry::{EntryRef, NewValue, ValueRef};
+use crate::types::list::Contents;
+use crate::types::{QuickList, Value};
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[Command {
@@ -69,6 +72,8 @@ const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
 const NANOS_PER_SECOND: f64 = 1e9;
 /// Nanoseconds of a longer sleep would not fit an i64.
 const SLEEP_SECONDS_MAX: f64 = 9.2e9;
+/// What stands in front of each node of a list in an RDB file.
+const NODE_KIND_LEN: u64 = 1;
 /// Entries of one step through a table.
 const SCAN_COUNT: usize = 1000;
 
@@ -79,7 +84,7 @@ const fn on_every_core(
 }
 
 /// The words that need neither a key nor another core.
-fn debug(_cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let word = args.get(1).to_ascii_uppercase();
     match (word.as_slice(), args.len()) {
         (b"HELP", 2) => help(reply, "DEBUG", HELP),
@@ -91,7 +96,8 @@ fn debug(_cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) ->
         }
         (b"QUICKLIST-PACKED-THRESHOLD", 3) => {
             let bytes = parse_memory(args.get(2)).filter(|bytes| *bytes <= PACKED_THRESHOLD_MAX);
-            bytes.ok_or(CommandError::PackedThreshold)?;
+            let bytes = bytes.ok_or(CommandError::PackedThreshold)?;
+            cx.server.list_packed_threshold.store(bytes, Ordering::Relaxed);
             reply.ok();
         }
         // These turn off what there is not.
@@ -131,7 +137,7 @@ const HELP: &[&str] = &[
     "    Reply with a value of a type of the protocol: string, integer, double,",
     "    bignum, null, array, set, map, attrib, push, verbatim, true or false.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
-    "    Accepted; lists have no such threshold.",
+    "    Give elements of lists from this size on a node of their own; 0 for the default.",
     "REPLYBUFFER <PEAK-RESET-TIME <NEVER|RESET|milliseconds>|RESIZING <0|1>>",
     "    Accepted; reply buffers have no such peak.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -172,15 +178,32 @@ fn object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
     }
     let (key, now) = (cx.key(args.get(2)), cx.now);
     let entry = cx.peek(&key).ok_or(CommandError::NoSuchKey)?;
-    reply.simple(&format!(
+    let mut text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.key().as_ptr(),
         entry.encoding(),
         serialized_len(entry),
         entry.access(),
         idle_seconds(entry.access(), now),
-    ));
+    );
+    if let ValueRef::Boxed(Value::List(list)) = entry.value() {
+        text.push_str(&quicklist_shape(list));
+    }
+    reply.simple(&text);
     Ok(())
+}
+
+/// What DEBUG OBJECT adds for a quicklist.
+fn quicklist_shape(list: &QuickList) -> String {
+    let shape = list.shape();
+    format!(
+        " ql_nodes:{} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
+        shape.nodes,
+        list.len() as f64 / shape.nodes as f64,
+        shape.fill,
+        u8::from(shape.is_compressed),
+        shape.bytes,
+    )
 }
 
 /// Bytes of the value in an RDB file without compression. Source: the string encodings of RDB.
@@ -198,6 +221,17 @@ fn serialized_len(entry: EntryRef<'_>) -> u64 {
         },
         ValueRef::Str(bytes) => length_len(bytes.len() as u64) + bytes.len() as u64,
         ValueRef::Packed(_, bytes) => length_len(bytes.len() as u64) + bytes.len() as u64,
+        ValueRef::Boxed(Value::List(list)) => {
+            let mut len = length_len(list.node_count() as u64);
+            list.visit_nodes(|node| {
+                let bytes = match node {
+                    Contents::Packed(pack) => pack.bytes().len() as u64,
+                    Contents::Plain(item) => item.len(),
+                };
+                len += NODE_KIND_LEN + length_len(bytes) + bytes;
+            });
+            len
+        }
         ValueRef::Boxed(_) => match StringRef::of(entry) {
             Ok(StringRef::Big(string)) => length_len(string.len()) + string.len(),
             _ => entry.bytes_allocated() as u64,

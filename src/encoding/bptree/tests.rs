@@ -28,7 +28,7 @@ impl Both {
         let at = self.model.binary_search_by(|it| order(it, &pair)).unwrap_err();
         self.model.insert(at, pair);
         let Both { tree, leaves, .. } = self;
-        let moved = &mut |member: &[u8], from, to| {
+        let moved = &mut |member: &[u8], from, to: Option<LeafId>| {
             assert_eq!(leaves.insert(member.to_vec(), to.expect("a leaf")), Some(from));
         };
         let id = tree.insert(&Element { score, member }, member.len() as u8, moved);
@@ -39,7 +39,7 @@ impl Both {
         let (score, member) = self.model.remove(at);
         self.leaves.remove(&member);
         let Both { tree, leaves, .. } = self;
-        let moved = &mut |member: &[u8], from, to| {
+        let moved = &mut |member: &[u8], from, to: Option<LeafId>| {
             assert_eq!(leaves.insert(member.to_vec(), to.expect("a leaf")), Some(from));
         };
         assert!(tree.remove(&Element { score, member: &member }, moved));
@@ -49,7 +49,7 @@ impl Both {
         let expected: Vec<_> = self.model.drain(from..to).collect();
         let mut seen = Vec::new();
         let Both { tree, leaves, .. } = self;
-        let moved = &mut |member: &[u8], from, to| {
+        let moved = &mut |member: &[u8], from, to: Option<LeafId>| {
             let was = match to {
                 Some(to) => leaves.insert(member.to_vec(), to),
                 None => {

@@ -8,6 +8,7 @@ mod list;
 mod old;
 mod set;
 mod sorted_set;
+mod stream;
 
 use std::borrow::Cow;
 use std::collections::BTreeSet;
@@ -83,6 +84,7 @@ pub fn value<'a>(
         opcode::SORTED_SET_LISTPACK => {
             sorted_set::packed(checked_listpack(reader.string()?, 2)?, &limits.sorted_set)
         }
+        opcode::STREAM | opcode::STREAM_2 | opcode::STREAM_3 => stream::stream(reader, kind),
         _ => Err(Malformed),
     };
     collection.map(Loaded::Collection)

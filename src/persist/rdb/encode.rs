@@ -3,6 +3,8 @@
 //! strings are not copied: their chunks are shared.
 //! Source: see `rdb`.
 
+mod stream;
+
 use bytes::Bytes;
 
 use super::opcode;
@@ -144,6 +146,7 @@ impl Encoder {
             ValueRef::Boxed(Value::Hash(_)) if self.version >= 12 => opcode::HASH_TTL,
             ValueRef::Boxed(Value::Hash(_)) => opcode::HASH,
             ValueRef::Boxed(Value::SortedSet(_)) => opcode::SORTED_SET_2,
+            ValueRef::Boxed(Value::Stream(_)) => self.stream_kind(),
             ValueRef::Boxed(Value::Packed(packing, _)) => self.packed_kind(*packing),
         }
     }
@@ -163,6 +166,7 @@ impl Encoder {
             }
             ValueRef::Boxed(Value::Hash(hash)) => self.hash(hash, self.kind(value)),
             ValueRef::Boxed(Value::SortedSet(set)) => self.sorted_set(set),
+            ValueRef::Boxed(Value::Stream(stream)) => self.stream(stream),
         }
     }
 

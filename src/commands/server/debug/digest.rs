@@ -5,7 +5,8 @@
 //! big-endian. Source: replies of Redis 8.0.6.
 //!
 //! ```text
-//! value  = mix(type), then mix(string), or add(member) for each member of a set;
+//! value  = mix(type), then mix(string), or add(member) for each member of a set, or
+//!          mix("ms.seq"), mix(field), mix(value), ... for each entry of a stream;
 //!          add("!!expire!!") if it expires
 //! key    = mix(name), then value
 //! server = for each database with keys: mix(number of the database), then add(key) for each key
@@ -19,12 +20,18 @@ use crate::command::{Args, Context, Outcome};
 use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
+use crate::types::list::{End, ListRef, Walk};
 use crate::types::set::SetRef;
+use crate::types::stream::{Stream, StreamId};
 
 /// The number of the type string.
 const TYPE_STRING: u32 = 0;
+/// The number of the type list.
+const TYPE_LIST: u32 = 1;
 /// The number of the type set.
 const TYPE_SET: u32 = 2;
+/// The number of the type stream.
+const TYPE_STREAM: u32 = 6;
 const EXPIRES: &[u8] = b"!!expire!!";
 
 pub(super) fn digest(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -97,9 +104,31 @@ impl Fingerprint {
         } else if let Ok(set) = SetRef::of(entry.value()) {
             self.mix(&TYPE_SET.to_be_bytes());
             set.for_each(|member| self.add(member.to_bytes(&mut [0; INT_TEXT_MAX])));
+        } else if let Ok(stream) = Stream::of(entry.value()) {
+            self.mix(&TYPE_STREAM.to_be_bytes());
+            self.mix_stream(stream);
+        }
+        if let Ok(list) = ListRef::of(entry.value()) {
+            self.mix(&TYPE_LIST.to_be_bytes());
+            let mut buffer = Vec::new();
+            list.visit(0, End::Tail, |item| {
+                self.mix(item.to_slice(&mut buffer));
+                Walk::On
+            });
         }
         if entry.expiry().is_some() {
             self.add(EXPIRES);
+        }
+    }
+
+    fn mix_stream(&mut self, stream: &Stream) {
+        let mut range = stream.entries().range(StreamId::MIN, StreamId::MAX, false);
+        while let Some((id, _)) = range.next() {
+            self.mix(format!("{}.{}", id.ms, id.seq).as_bytes());
+            while let Some((field, value)) = range.field() {
+                self.mix(field.to_bytes(&mut [0; INT_TEXT_MAX]));
+                self.mix(value.to_bytes(&mut [0; INT_TEXT_MAX]));
+            }
         }
     }
 
