@@ -60,7 +60,10 @@ pub fn value<'a>(
         opcode::SET_INTSET => set::intset(reader.string()?, &limits.set),
         opcode::SET_LISTPACK => set::listpack(reader.string()?, &limits.set),
         opcode::HASH => hash::pairs(reader, &limits.hash),
-        opcode::HASH_ZIPMAP => hash::packed(old::from_zipmap(&reader.string()?)?, &limits.hash),
+        opcode::HASH_ZIPMAP => {
+            let bytes = reader.string()?;
+            hash::known_pairs(&old::from_zipmap(&bytes)?, &limits.hash)
+        }
         opcode::HASH_ZIPLIST => {
             hash::packed(old::from_ziplist(&reader.string()?, 2)?, &limits.hash)
         }

@@ -21,13 +21,23 @@ pub(super) fn pairs(reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Coll
         }
         return Ok(building.collection);
     }
-    let mut words: Vec<Cow<'_, [u8]>> = Vec::new();
+    let mut words = Vec::new();
     for _ in 0..count * 2 {
         words.push(reader.string()?);
     }
+    known_pairs(&words, limits)
+}
+
+/// A hash of these fields and values.
+pub(super) fn known_pairs(
+    words: &[Cow<'_, [u8]>],
+    limits: &HashLimits,
+) -> Result<Collection, Malformed> {
     let element = |word| Element::of(word);
     check_unique(words.iter().step_by(2).map(|field| element(field)))?;
-    if words.iter().all(|word| word.len() as u64 <= limits.value) {
+    let count = words.len() as u64 / 2;
+    let fits = words.iter().all(|word| word.len() as u64 <= limits.value);
+    if fits && count <= limits.entries as u64 {
         let pack = pack_of(words.iter().map(|word| element(word)));
         return Ok(Collection::Packed(Packing::Hash, pack));
     }
