@@ -6,6 +6,7 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
@@ -47,6 +48,7 @@ pub const ALL: &[&[Command]] = &[
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
+    generic::dump::COMMANDS,
     stream::entries::COMMANDS,
     stream::group::COMMANDS,
     stream::info::COMMANDS,
@@ -58,6 +60,8 @@ pub const ALL: &[&[Command]] = &[
     generic::scan::COMMANDS,
     generic::sort::COMMANDS,
     generic::object::COMMANDS,
+    geo::points::COMMANDS,
+    geo::search::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,
     list::blocking::COMMANDS,
