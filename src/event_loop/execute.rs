@@ -449,7 +449,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             batch.time = self.worker.now;
             left.push(batch);
         }
-        self.publish_lent(&partitions);
+        self.publish_lent(&mut partitions);
         self.return_partitions(partitions);
         for batch in left {
             self.run_batch(batch);

@@ -60,6 +60,7 @@ pub fn expire_slice(
         }
         idle_dbs = 0;
         expired.keys += visit_range(partition, now, budget, &mut on_expired);
+        partition.touch_all();
     }
     expired.done = true;
     expired

@@ -17,6 +17,8 @@ pub struct Partition {
     hasher: Hasher,
     pub(super) graveyard: Graveyard,
     pub(super) expire: ExpireCursor,
+    /// Databases handed out to be changed since somebody asked, by the low bits of their index.
+    touched: u64,
 }
 
 const fn assert_send<T: Send>() {}
@@ -33,6 +35,7 @@ impl Partition {
             hasher,
             graveyard: Graveyard::default(),
             expire: ExpireCursor::default(),
+            touched: u64::MAX,
         }
     }
 
@@ -75,11 +78,26 @@ impl Partition {
     /// A database, to be changed.
     #[inline]
     pub fn db_mut(&mut self, index: usize) -> &mut Db {
+        self.touched |= touch_of(index);
         &mut self.dbs[index]
+    }
+
+    /// The databases that may have changed since this was asked last, with their indexes; all at the
+    /// first time.
+    pub fn take_touched(&mut self) -> impl Iterator<Item = (usize, &Db)> {
+        let touched = std::mem::take(&mut self.touched);
+        let dbs = if touched == 0 { &[][..] } else { &self.dbs[..] };
+        dbs.iter().enumerate().filter(move |(index, _)| touched & touch_of(*index) != 0)
+    }
+
+    /// All databases may have changed.
+    pub(super) fn touch_all(&mut self) {
+        self.touched = u64::MAX;
     }
 
     /// Two different databases, for MOVE and COPY; None if the indexes are equal.
     pub fn db_pair_mut(&mut self, one: usize, other: usize) -> Option<[&mut Db; 2]> {
+        self.touched |= touch_of(one) | touch_of(other);
         self.dbs.get_disjoint_mut([one, other]).ok()
     }
 
@@ -90,6 +108,7 @@ impl Partition {
 
     /// Exchanges the contents of two databases. Source: SWAPDB.
     pub fn swap_dbs(&mut self, one: usize, other: usize) {
+        self.touched |= touch_of(one) | touch_of(other);
         self.dbs.swap(one, other);
         // A round of expiry may be half way through one of them.
         self.expire = ExpireCursor::default();
@@ -98,7 +117,7 @@ impl Partition {
 
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
-        let table = self.dbs[index].flush();
+        let table = self.db_mut(index).flush();
         self.graveyard.bury_table(table);
     }
 
@@ -113,4 +132,9 @@ impl Partition {
     pub fn free_slice(&mut self, budget: &mut Budget) -> usize {
         self.graveyard.free_slice(budget)
     }
+}
+
+#[inline(always)]
+fn touch_of(index: usize) -> u64 {
+    1 << (index % u64::BITS as usize)
 }

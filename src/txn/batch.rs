@@ -115,6 +115,7 @@ impl Batch {
 
     /// Appends a command, which has this number in the table if it is known, and whose one key belongs
     /// at `position` if that was computed; its words are copied, large ones are shared.
+    #[inline]
     pub fn push(&mut self, args: Args<'_>, id: Option<u16>, position: Option<Position>) {
         let (first, first_big) = (self.ranges.len() as u32, self.big.len() as u32);
         let start = self.buffer.len() as u32;
@@ -131,6 +132,7 @@ impl Batch {
     }
 
     /// The number of the next command in the table. None if nobody knows it.
+    #[inline]
     pub fn next_id(&self) -> Option<u16> {
         self.commands.get(self.next)?.id
     }
@@ -170,6 +172,7 @@ impl Batch {
     }
 
     /// The words of the next command, with what a handler may change meanwhile.
+    #[inline]
     pub fn peek_split(&mut self) -> Option<(Args<'_>, &mut SessionFacts, &mut ReplyBuffer)> {
         let command = self.commands.get(self.next)?;
         let args = words_of(command, &self.buffer, &self.ranges, &self.big);
@@ -205,6 +208,7 @@ impl Batch {
     }
 
     /// The next command, of this full name, has run.
+    #[inline]
     pub fn ran(&mut self, full_name: &'static str) {
         self.ran_count += 1;
         self.last_command = full_name;
@@ -212,12 +216,14 @@ impl Batch {
     }
 
     /// The next command is over.
+    #[inline]
     pub fn advance(&mut self) {
         assert!(self.next < self.commands.len());
         self.next += 1;
     }
 
     /// All commands have run.
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.next == self.commands.len()
     }
@@ -235,6 +241,7 @@ impl Batch {
     }
 
     /// The client is still connected.
+    #[inline]
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }
