@@ -15,6 +15,7 @@ pub mod encoding;
 pub mod event_loop;
 pub mod net;
 pub mod observe;
+pub mod persist;
 pub mod resp;
 pub mod ring;
 pub mod server;
