@@ -23,6 +23,7 @@ pub enum CommandError {
     StringTooLong,
     OffsetOutOfRange,
     NoSuchKey,
+    NoTable,
     SameObject,
     DbIndexOutOfRange,
     InvalidDbIndex,
@@ -93,6 +94,9 @@ impl CommandError {
             Self::StringTooLong => "ERR string exceeds maximum allowed size (proto-max-bulk-len)",
             Self::OffsetOutOfRange => "ERR offset is out of range",
             Self::NoSuchKey => "ERR no such key",
+            Self::NoTable => {
+                "ERR The value stored at the specified key is not represented using an hash table"
+            }
             Self::SameObject => "ERR source and destination objects are the same",
             Self::DbIndexOutOfRange => "ERR DB index is out of range",
             Self::InvalidDbIndex => "ERR invalid DB index",
