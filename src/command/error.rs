@@ -53,6 +53,7 @@ pub enum CommandError {
     DumpFooter,
     BadDataFormat,
     NoSuchKey,
+    NoTable,
     SameObject,
     DbIndexOutOfRange,
     InvalidDbIndex,
@@ -201,6 +202,9 @@ impl CommandError {
             Self::DumpFooter => "ERR DUMP payload version or checksum are wrong",
             Self::BadDataFormat => "ERR Bad data format",
             Self::NoSuchKey => "ERR no such key",
+            Self::NoTable => {
+                "ERR The value stored at the specified key is not represented using an hash table"
+            }
             Self::SameObject => "ERR source and destination objects are the same",
             Self::DbIndexOutOfRange => "ERR DB index is out of range",
             Self::InvalidDbIndex => "ERR invalid DB index",

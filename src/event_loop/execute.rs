@@ -22,8 +22,10 @@ use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::{Loan, Waiting};
 
-/// Commands of one batch that run under one loan, at most: other cores wait for their partitions.
-const COMMANDS_PER_LOAN_MAX: usize = 256;
+/// Commands that run under one loan, about: other cores wait for their partitions.
+const COMMANDS_PER_LOAN_MAX: usize = 1024;
+/// Those of one batch among them, at most.
+const BATCH_COMMANDS_PER_LOAN_MAX: usize = 256;
 /// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
 const PREFETCH_KEYS_MIN: usize = 10_000;
 
@@ -520,11 +522,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let mut left = Vec::with_capacity(batches.len());
         let mut at_home = Vec::new();
+        let share =
+            (COMMANDS_PER_LOAN_MAX / (batches.len().max(1))).clamp(1, BATCH_COMMANDS_PER_LOAN_MAX);
         for mut batch in batches {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
-            for _ in 0..COMMANDS_PER_LOAN_MAX {
+            for ran in 0..share {
                 let worker = &mut self.worker;
+                // One command runs in any case, so that every loan gets somewhere.
+                if worker.is_exhausted() && (ran > 0 || !left.is_empty()) {
+                    break;
+                }
                 if !batch.is_alive() || batch.replies.len() > REPLY_BYTES_MAX {
                     break;
                 }
@@ -587,8 +595,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         }
-        if let Some(partitions) = held {
-            self.publish_lent(&partitions);
+        if let Some(mut partitions) = held {
+            self.publish_lent(&mut partitions);
             self.return_partitions(partitions);
         }
         for batch in left {

@@ -145,8 +145,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A command of a transaction has ended that had parts elsewhere: the transaction goes on.
     pub(super) fn resume_exec(&mut self, batch: Box<Batch>, held: Held) {
-        if let Some(partitions) = self.run_exec_at_home(batch, held) {
-            self.publish_lent(&partitions);
+        if let Some(mut partitions) = self.run_exec_at_home(batch, held) {
+            self.publish_lent(&mut partitions);
             self.return_partitions(partitions);
         }
     }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::mail::WholeId;
 use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
-use crate::base::time::Clock;
+use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
 use crate::config::Config;
@@ -16,7 +16,7 @@ use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
-use crate::txn::loan::{LoanId, Waiting};
+use crate::txn::loan::{LoanId, LoanRequest, Waiting};
 
 /// The core that gives loans and commands of all cores one order.
 const SEQUENCER: usize = 0;
@@ -49,23 +49,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Batch(batch) => self.run_batch(batch),
-            Message::LoanRequest(request) => {
-                for owner in request.owners.iter() {
-                    self.mail.post(owner, Message::Lend(request.id));
-                }
-            }
+            Message::LoanRequest(request) => self.sequence_loan(request),
             Message::Lend(id) => {
                 self.seat.wait(Waiting::Loan(id));
                 self.serve_seat();
             }
-            Message::Lent(id, partition, time) if self.splits(id) => {
-                self.lent_alone(id, partition, time);
-            }
-            Message::Lent(id, partition, time) => {
-                if let Some(loan) = self.coordinator.arrive(id, partition, time) {
-                    self.run_loan(loan);
-                }
-            }
+            Message::Lent(id, partition, time) => self.lent(id, partition, time),
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
                 self.seat.give_back(partition);
@@ -99,12 +88,37 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
+    /// Passes a request on to the owners. This core, if it is one, lends at once: all requests come
+    /// through here, so its own order is the one that it gives the others.
+    fn sequence_loan(&mut self, request: LoanRequest) {
+        for owner in request.owners.iter().filter(|owner| *owner != SEQUENCER) {
+            self.mail.post(owner, Message::Lend(request.id));
+        }
+        if request.owners.contains(SEQUENCER) {
+            self.seat.wait(Waiting::Loan(request.id));
+            self.serve_seat();
+        }
+    }
+
+    fn lent(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) {
+        if self.splits(id) {
+            return self.lent_alone(id, partition, time);
+        }
+        if let Some(loan) = self.coordinator.arrive(id, partition, time) {
+            self.run_loan(loan);
+        }
+    }
+
     fn lend(&mut self, id: LoanId) {
         self.settle_housekeeping_debt();
         self.publish_gauges();
         let partition = self.seat.lend();
         self.worker.stats.totals.loans.add(1);
-        self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
+        if id.coordinator == self.worker.core {
+            self.lent(id, partition, self.worker.now);
+        } else {
+            self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
+        }
     }
 
     /// Sends lent partitions back to their owners.
@@ -121,7 +135,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Asks for the partitions that this turn's commands need.
     pub(super) fn request_loan(&mut self) {
-        if let Some(request) = self.coordinator.request() {
+        let Some(request) = self.coordinator.request() else { return };
+        if self.worker.core == SEQUENCER {
+            self.sequence_loan(request);
+        } else {
             self.mail.post(SEQUENCER, Message::LoanRequest(request));
         }
     }

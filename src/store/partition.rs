@@ -21,6 +21,8 @@ pub struct Partition {
     pub(super) expire: ExpireCursor,
     waiters: Waiters,
     watchers: Watchers,
+    /// Databases handed out to be changed since somebody asked, by the low bits of their index.
+    touched: u64,
 }
 
 const fn assert_send<T: Send>() {}
@@ -39,6 +41,7 @@ impl Partition {
             expire: ExpireCursor::default(),
             waiters: Waiters::default(),
             watchers: Watchers::default(),
+            touched: u64::MAX,
         }
     }
 
@@ -81,11 +84,26 @@ impl Partition {
     /// A database, to be changed.
     #[inline]
     pub fn db_mut(&mut self, index: usize) -> &mut Db {
+        self.touched |= touch_of(index);
         &mut self.dbs[index]
+    }
+
+    /// The databases that may have changed since this was asked last, with their indexes; all at the
+    /// first time.
+    pub fn take_touched(&mut self) -> impl Iterator<Item = (usize, &Db)> {
+        let touched = std::mem::take(&mut self.touched);
+        let dbs = if touched == 0 { &[][..] } else { &self.dbs[..] };
+        dbs.iter().enumerate().filter(move |(index, _)| touched & touch_of(*index) != 0)
+    }
+
+    /// All databases may have changed.
+    pub(super) fn touch_all(&mut self) {
+        self.touched = u64::MAX;
     }
 
     /// Two different databases, for MOVE and COPY; None if the indexes are equal.
     pub fn db_pair_mut(&mut self, one: usize, other: usize) -> Option<[&mut Db; 2]> {
+        self.touched |= touch_of(one) | touch_of(other);
         self.dbs.get_disjoint_mut([one, other]).ok()
     }
 
@@ -131,6 +149,7 @@ impl Partition {
     pub fn swap_dbs(&mut self, one: usize, other: usize) {
         self.touch_watched(one, Some(other));
         self.touch_watched(other, Some(one));
+        self.touched |= touch_of(one) | touch_of(other);
         self.dbs.swap(one, other);
         // A round of expiry may be half way through one of them.
         self.expire = ExpireCursor::default();
@@ -140,7 +159,7 @@ impl Partition {
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
         self.touch_watched(index, None);
-        let table = self.dbs[index].flush();
+        let table = self.db_mut(index).flush();
         self.graveyard.bury_table(table);
     }
 
@@ -155,4 +174,9 @@ impl Partition {
     pub fn free_slice(&mut self, budget: &mut Budget) -> usize {
         self.graveyard.free_slice(budget)
     }
+}
+
+#[inline(always)]
+fn touch_of(index: usize) -> u64 {
+    1 << (index % u64::BITS as usize)
 }

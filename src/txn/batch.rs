@@ -152,6 +152,7 @@ impl Batch {
 
     /// Appends a command, which has this number in the table if it is known, and whose one key belongs
     /// at `position` if that was computed; its words are copied, large ones are shared.
+    #[inline]
     pub fn push(&mut self, args: Args<'_>, id: Option<u16>, position: Option<Position>) {
         let (first, first_big) = (self.ranges.len() as u32, self.big.len() as u32);
         let start = self.buffer.len() as u32;
@@ -173,6 +174,7 @@ impl Batch {
     }
 
     /// The number of the next command in the table. None if nobody knows it.
+    #[inline]
     pub fn next_id(&self) -> Option<u16> {
         self.commands.get(self.next)?.id
     }
@@ -212,6 +214,7 @@ impl Batch {
     }
 
     /// The words of the next command, with what a handler may change meanwhile.
+    #[inline]
     pub fn peek_split(&mut self) -> Option<(Args<'_>, &mut SessionFacts, &mut ReplyBuffer)> {
         let command = self.commands.get(self.next)?;
         let args = words_of(command, &self.buffer, &self.ranges, &self.big);
@@ -247,6 +250,7 @@ impl Batch {
     }
 
     /// The next command, of this full name, has run.
+    #[inline]
     pub fn ran(&mut self, full_name: &'static str) {
         self.ran_count += 1;
         self.last_command = full_name;
@@ -254,12 +258,14 @@ impl Batch {
     }
 
     /// The next command is over.
+    #[inline]
     pub fn advance(&mut self) {
         assert!(self.next < self.commands.len());
         self.next += 1;
     }
 
     /// All commands have run.
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.next == self.commands.len()
     }
@@ -277,6 +283,7 @@ impl Batch {
     }
 
     /// The client is still connected.
+    #[inline]
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }
