@@ -1,9 +1,9 @@
 //! A value: inside its key's entry where it is small, boxed where it is large or structured.
 //! Invariant: `Value` is `Send`, since partitions move between cores.
 
+use super::stream::Stream;
 use super::zset::SortedSet;
 use super::{BigString, QuickList};
-use super::stream::Stream;
 use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
