@@ -5,10 +5,11 @@
 //! big-endian. Source: replies of Redis 8.0.6.
 //!
 //! ```text
-//! value  = mix(type), then mix(string), or add(member) for each member of a set, or add(pair) for
-//!          each field of a hash, or mix("ms.seq"), mix(field), mix(value), ... for each entry of a
-//!          stream;
-//!          add("!!expire!!") if it expires
+//! value  = mix(type), then what is in it; add("!!expire!!") if it expires
+//!   string: mix(bytes)                       list: mix(element) for each, in order
+//!   set: add(member) for each                hash: add(pair) for each field
+//!   sorted set: add(mix(member), mix(score)) for each member
+//!   stream: mix("ms.seq"), mix(field), mix(value), ... for each entry
 //! pair   = mix(field), mix(value); add("!!hexpire!!") if the field expires
 //! key    = mix(name), then value
 //! server = for each database with keys: mix(number of the database), then add(key) for each key
@@ -17,6 +18,7 @@
 use sha1::{Digest as _, Sha1};
 
 use super::{SCAN_COUNT, unknown};
+use crate::base::number;
 use crate::command::context::StringRef;
 use crate::command::{Args, Context, Outcome};
 use crate::encoding::listpack::INT_TEXT_MAX;
@@ -26,6 +28,7 @@ use crate::types::hash::{HashRef, Pair};
 use crate::types::list::{End, ListRef, Walk};
 use crate::types::set::SetRef;
 use crate::types::stream::{Stream, StreamId};
+use crate::types::zset::ZSetRef;
 
 /// The number of the type string.
 const TYPE_STRING: u32 = 0;
@@ -36,6 +39,8 @@ const TYPE_SET: u32 = 2;
 /// The number of the type hash.
 const TYPE_HASH: u32 = 4;
 const FIELD_EXPIRES: &[u8] = b"!!hexpire!!";
+/// The number of the type sorted set.
+const TYPE_SORTED_SET: u32 = 3;
 /// The number of the type stream.
 const TYPE_STREAM: u32 = 6;
 const EXPIRES: &[u8] = b"!!expire!!";
@@ -113,6 +118,14 @@ impl Fingerprint {
         } else if let Ok(hash) = HashRef::of(entry.value()) {
             self.mix(&TYPE_HASH.to_be_bytes());
             hash.iter().for_each(|pair| self.add(&Self::of_pair(pair).0));
+        } else if let Ok(set) = ZSetRef::of(entry.value()) {
+            self.mix(&TYPE_SORTED_SET.to_be_bytes());
+            set.for_each(|pair| {
+                let mut of_pair = Fingerprint::default();
+                of_pair.mix(pair.member.to_bytes(&mut [0; INT_TEXT_MAX]));
+                of_pair.mix(number::format_f64_shortest(pair.score).as_bytes());
+                self.add(&of_pair.0);
+            });
         } else if let Ok(stream) = Stream::of(entry.value()) {
             self.mix(&TYPE_STREAM.to_be_bytes());
             self.mix_stream(stream);
