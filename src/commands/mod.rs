@@ -13,8 +13,10 @@ pub mod keyspace;
 pub mod list;
 pub mod server;
 pub mod set;
+pub mod sorted_set;
 pub mod stream;
 pub mod string;
+pub mod transactions;
 
 use crate::command::Command;
 
@@ -31,6 +33,12 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    sorted_set::add::COMMANDS,
+    sorted_set::algebra::COMMANDS,
+    sorted_set::members::COMMANDS,
+    sorted_set::pop::COMMANDS,
+    sorted_set::range::COMMANDS,
+    sorted_set::remove::COMMANDS,
     hash::expire::COMMANDS,
     hash::extended::COMMANDS,
     hash::random::COMMANDS,
@@ -50,6 +58,7 @@ pub const ALL: &[&[Command]] = &[
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
     generic::scan::COMMANDS,
+    generic::sort::COMMANDS,
     generic::object::COMMANDS,
     geo::points::COMMANDS,
     geo::search::COMMANDS,
@@ -68,4 +77,5 @@ pub const ALL: &[&[Command]] = &[
     server::memory::COMMANDS,
     server::module::COMMANDS,
     server::process::COMMANDS,
+    transactions::COMMANDS,
 ];

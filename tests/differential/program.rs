@@ -5,7 +5,11 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod bitmap;
+mod hash;
+mod list;
 mod set;
+mod sort;
+mod sorted_set;
 mod stream;
 mod string;
 
@@ -55,7 +59,16 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&bitmap::GROUP, &set::GROUP, &stream::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[
+    &bitmap::GROUP,
+    &hash::GROUP,
+    &list::GROUP,
+    &set::GROUP,
+    &sort::GROUP,
+    &sorted_set::GROUP,
+    &stream::GROUP,
+    &string::GROUP,
+];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.

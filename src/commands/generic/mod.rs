@@ -9,4 +9,5 @@ pub mod expire;
 pub mod keys;
 pub mod object;
 pub mod scan;
+pub mod sort;
 pub mod transfer;
