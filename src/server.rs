@@ -30,7 +30,9 @@ use crate::dispatch::table;
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
-use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
+use crate::observe::server::{
+    IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
+};
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -79,7 +81,11 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let mut clock = SystemClock::new();
     let facts = Arc::new(ServerFacts {
         run_id: random_id(),
-        replid: random_id(),
+        replid: ReplicationId::new(std::array::from_fn(|_| {
+            let mut word = [0; 4];
+            host::random_bytes(&mut word);
+            u32::from_le_bytes(word)
+        })),
         pid: std::process::id(),
         started: clock.wall().millis(),
         executable: std::env::current_exe()
@@ -426,6 +432,9 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
+            Request::Discard | Request::Unwatch => {
+                unreachable!("what concerns the client alone stays on its core")
+            }
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
                 self.save_users(ask, host::path(&config.aclfile), users);

@@ -123,13 +123,20 @@ impl FloatText {
 /// A double as Redis 8 writes it in replies and stores it: integers plainly, others by their
 /// shortest digits, with an exponent where that is much shorter; "inf", "-inf", "nan", "-0".
 pub fn format_f64(value: f64) -> FloatText {
+    if value.abs() <= PLAIN_INTEGER_MAX && value.fract() == 0.0 && value != 0.0 {
+        let mut text = FloatText { bytes: [0; FLOAT_TEXT_MAX], len: 0 };
+        text.push(itoa::Buffer::new().format(value as i64).as_bytes());
+        return text;
+    }
+    format_f64_shortest(value)
+}
+
+/// As [`format_f64`], but integers, too, by their shortest digits: 2^62 is "4611686018427388000".
+/// How a stock server takes scores into its digests.
+pub fn format_f64_shortest(value: f64) -> FloatText {
     let mut text = FloatText { bytes: [0; FLOAT_TEXT_MAX], len: 0 };
     if value.is_nan() {
         text.push(b"nan");
-        return text;
-    }
-    if value.abs() <= PLAIN_INTEGER_MAX && value.fract() == 0.0 && value != 0.0 {
-        text.push(itoa::Buffer::new().format(value as i64).as_bytes());
         return text;
     }
     if value.is_sign_negative() {

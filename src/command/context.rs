@@ -27,6 +27,7 @@ use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, ValueRef};
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
 use crate::store::partition::Partition;
+use crate::store::watchers::Watched;
 use crate::types::{BigString, Collection, Packing, Value, WrongType};
 
 /// The partitions that a command's keys live in.
@@ -47,12 +48,21 @@ impl Keyspace<'_> {
         }
     }
 
-    /// True if somebody waits for a key of it.
+    /// True if somebody waits for a key of it, or watches one.
     #[inline]
-    pub fn has_waiters(&self) -> bool {
+    pub fn has_listeners(&self) -> bool {
+        let listens = |one: &Partition| !one.waiters().is_empty() || !one.watchers().is_empty();
         match self {
-            Keyspace::One(partition) => !partition.waiters().is_empty(),
-            Keyspace::Lent(partitions) => partitions.iter().any(|one| !one.waiters().is_empty()),
+            Keyspace::One(partition) => listens(partition),
+            Keyspace::Lent(partitions) => partitions.iter().any(|one| listens(one)),
+        }
+    }
+
+    /// True if a key of it is kept for somebody who waits.
+    pub fn has_reservations(&self) -> bool {
+        match self {
+            Keyspace::One(partition) => partition.waiters().has_reservations(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.waiters().has_reservations()),
         }
     }
 
@@ -129,6 +139,8 @@ pub struct Context<'a> {
     pub replaced: &'a mut Vec<Box<Value>>,
     /// What the command waits for, if it has to.
     pub suspension: &'a mut Option<Suspension>,
+    /// Keys that the client watches from now on.
+    pub watched: &'a mut Vec<Watched>,
     /// The command that runs.
     pub command: Listed,
     /// Every user.
@@ -152,7 +164,18 @@ impl Context<'_> {
         let databases = self.config.databases;
         let asked = Asked { command: self.command, args, db: self.session.db, databases };
         let named = self.users.get(self.session.user);
-        named.is_some_and(|one| permission::may_read_all_keys(self.users, &one.user, &asked))
+        named.is_some_and(|one| {
+            one.unrestricted || permission::may_read_all_keys(self.users, &one.user, &asked)
+        })
+    }
+
+    /// Has the client watch a key of the selected database.
+    pub fn watch(&mut self, key: &Key<'_>) {
+        let db = self.session.db;
+        // One that has expired is gone, and is watched as such.
+        self.peek(key);
+        let partition = self.keyspace.partition(key.position);
+        self.watched.push(partition.watchers_mut().watch(db, key.bytes));
     }
 
     /// False for a key whose partition is not here: only where a command that waits for several keys
@@ -466,8 +489,8 @@ pub struct SessionContext<'a> {
     pub table: &'a dyn CommandTable,
     /// Every user.
     pub users: &'a Arc<Users>,
-    /// A login that failed, for the log.
-    pub denial: &'a mut Option<Box<Denial>>,
+    /// Logins that failed, for the log.
+    pub denials: &'a mut Vec<Denial>,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.
@@ -487,6 +510,10 @@ impl SessionContext<'_> {
 pub enum Request {
     /// End the process.
     Shutdown,
+    /// Drop the commands that MULTI has queued, and forget the watched keys.
+    Discard,
+    /// Forget the watched keys.
+    Unwatch,
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

@@ -77,6 +77,20 @@ pub fn refusal(denied: Denied, username: &[u8], full_name: &str) -> Vec<u8> {
     [b"NOPERM ", tail].concat()
 }
 
+/// The error reply to a command that was queued before its user's permissions changed.
+pub fn changed_since(denied: Denied) -> Vec<u8> {
+    let reason = match denied.reason {
+        Reason::Command | Reason::Auth => "no permission to execute the command or subcommand",
+        Reason::Key => "no permission to touch the specified keys",
+        Reason::Channel => {
+            "no permission to access one of the channels used as argument to the command"
+        }
+        Reason::Database => "no permission",
+    };
+    let head = "NOPERM ACLs rules changed between the moment the transaction was accumulated and the EXEC call. This command is no longer allowed for the following reason: ";
+    [head, reason].concat().into_bytes()
+}
+
 /// What ACL DRYRUN answers to a request that would be denied.
 pub fn explanation(denied: Denied, username: &[u8], full_name: &str, args: Args<'_>) -> Vec<u8> {
     let word = args.get(denied.word);

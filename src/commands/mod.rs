@@ -6,14 +6,17 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
 pub mod server;
 pub mod set;
+pub mod sorted_set;
 pub mod stream;
 pub mod string;
+pub mod transactions;
 
 use crate::command::Command;
 
@@ -30,6 +33,12 @@ pub const ALL: &[&[Command]] = &[
     string::numeric::COMMANDS,
     string::range::COMMANDS,
     string::set::COMMANDS,
+    sorted_set::add::COMMANDS,
+    sorted_set::algebra::COMMANDS,
+    sorted_set::members::COMMANDS,
+    sorted_set::pop::COMMANDS,
+    sorted_set::range::COMMANDS,
+    sorted_set::remove::COMMANDS,
     hash::expire::COMMANDS,
     hash::extended::COMMANDS,
     hash::random::COMMANDS,
@@ -39,6 +48,7 @@ pub const ALL: &[&[Command]] = &[
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
+    generic::dump::COMMANDS,
     stream::entries::COMMANDS,
     stream::group::COMMANDS,
     stream::info::COMMANDS,
@@ -48,7 +58,10 @@ pub const ALL: &[&[Command]] = &[
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
     generic::scan::COMMANDS,
+    generic::sort::COMMANDS,
     generic::object::COMMANDS,
+    geo::points::COMMANDS,
+    geo::search::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,
     list::blocking::COMMANDS,
@@ -65,4 +78,5 @@ pub const ALL: &[&[Command]] = &[
     server::memory::COMMANDS,
     server::module::COMMANDS,
     server::process::COMMANDS,
+    transactions::COMMANDS,
 ];

@@ -15,7 +15,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
-use crate::acl::file::{self, FileUsers};
+use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::{alloc, sys};
 use crate::config::Config;
@@ -178,24 +178,26 @@ async fn serve(
         match task {
             Task::Log(line) => log_writer.write(line).await,
             Task::RewriteConfig { ask, config, users } => {
-                let outcome = files::rewrite_config(&config_file, &config, &users).await;
+                let rewritten = files::rewrite_config(&files::Files, &config_file, &config, &users);
+                let outcome = rewritten.await;
                 match &outcome {
                     Ok(()) => log::notice("CONFIG REWRITE executed with success."),
                     Err(error) => log::warning(format!("CONFIG REWRITE failed: {error}")),
                 }
                 let outcome =
-                    outcome.map_err(|error| format!("ERR Rewriting config file: {error}"));
+                    outcome.map_err(|error| format!("ERR Rewriting config file: {}", error.source));
                 answer(&desks, ask, outcome.map(|()| Done::Task));
             }
             Task::SaveUsers { ask, path, users } => {
-                let outcome = files::replace(&path, file::write(&users)).await.map_err(|error| {
-                    log::warning(format!("Writing ACL file for ACL SAVE: {error}"));
+                let saved = files::save_users(&files::Files, &path, &users).await;
+                let outcome = saved.map_err(|error| {
+                    log::warning(format!("Writing ACL file for ACL SAVE: {}", error.source));
                     NOT_SAVED.to_owned()
                 });
                 answer(&desks, ask, outcome.map(|()| Done::Task));
             }
             Task::LoadUsers { ask, path, users, defaults, client } => {
-                let outcome = files::load_users(&path, &users, defaults).await;
+                let outcome = files::load_users(&files::Files, &path, &users, defaults).await;
                 answer(&desks, ask, outcome.map(|users| Done::Users(users, client)));
             }
             Task::End => return,

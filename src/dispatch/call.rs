@@ -30,6 +30,7 @@ use crate::store::entry::Entry;
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
 use crate::types::Value;
 
@@ -53,8 +54,10 @@ pub struct Worker {
     pub config: Arc<Config>,
     /// Every user.
     pub users: Arc<Users>,
-    /// What the last command was refused for want of permissions, until somebody tells the log.
-    pub denial: Option<Box<Denial>>,
+    /// What was refused of late for want of permissions, until somebody tells the log.
+    pub denials: Vec<Denial>,
+    /// The commands that are looked at were queued by MULTI.
+    pub(super) inside_exec: bool,
     /// Process facts.
     pub server: Arc<ServerFacts>,
     /// This core's counters.
@@ -80,6 +83,10 @@ pub struct Worker {
     removed: Vec<Entry>,
     replaced: Vec<Box<Value>>,
     suspension: Option<Suspension>,
+    /// Keys that the client of the last command watches from now on.
+    pub watched: Vec<Watched>,
+    /// Keys that changed and may serve somebody.
+    pub(super) ready: Vec<(usize, Box<[u8]>)>,
     /// Clients whose wait has ended, to be told to their homes.
     pub served: Vec<Served>,
     /// Somebody else was trying to serve a waiter: look again in the next turn.
@@ -116,7 +123,8 @@ impl Worker {
             config,
             free_pass: users.free_pass(),
             users,
-            denial: None,
+            denials: Vec::new(),
+            inside_exec: false,
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
@@ -134,6 +142,8 @@ impl Worker {
             removed: Vec::new(),
             replaced: Vec::new(),
             suspension: None,
+            watched: Vec::new(),
+            ready: Vec::new(),
             served: Vec::new(),
             again: false,
             reserved: Vec::new(),
@@ -253,9 +263,16 @@ impl Worker {
             return Some(CommandError::NoAuth.text().as_bytes().to_vec());
         };
         let denied = self.check(registered, args, facts).err()?;
-        let text = permission::refusal(denied, &named.name, registered.full_name);
+        let text = if self.inside_exec {
+            permission::changed_since(denied)
+        } else {
+            permission::refusal(denied, &named.name, registered.full_name)
+        };
         let username = named.name.to_vec();
-        self.denial = Some(Box::new(self.denied((denied, username), registered, args)));
+        let in_multi = self.inside_exec || facts.in_multi;
+        let place = if in_multi { DenialPlace::Multi } else { DenialPlace::TopLevel };
+        let denial = self.denied((denied, username), place, registered, args);
+        self.denials.push(denial);
         Some(text)
     }
 
@@ -287,6 +304,7 @@ impl Worker {
     fn denied(
         &self,
         (denied, username): (Denied, Vec<u8>),
+        place: DenialPlace,
         registered: &Registered,
         args: Args<'_>,
     ) -> Denial {
@@ -305,7 +323,7 @@ impl Worker {
         };
         Denial {
             reason: denied.reason,
-            place: DenialPlace::TopLevel,
+            place,
             object: object.to_vec(),
             username,
             time: self.now,
@@ -369,13 +387,14 @@ impl Worker {
         }
     }
 
-    fn reply_error(
+    pub(super) fn reply_error(
         &mut self,
         registered: Option<&Registered>,
         facts: &mut SessionFacts,
         buffer: &mut ReplyBuffer,
         text: Vec<u8>,
     ) {
+        facts.multi_failed |= facts.in_multi;
         self.stats.totals.error_replies.add(1);
         self.stats.errors.count(&text);
         if let Some(registered) = registered {
@@ -383,6 +402,23 @@ impl Worker {
         }
         let start = buffer.bytes.len();
         Reply::new(buffer, facts.proto).error(text);
+        settle_reply_mode(facts, buffer, start);
+    }
+
+    /// Answers a command with an error that its queue deserves.
+    pub fn fail(
+        &mut self,
+        registered: Option<&Registered>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+        error: CommandError,
+    ) {
+        let start = buffer.bytes.len();
+        let mut reply = Reply::new(buffer, facts.proto);
+        let failed = finish(&self.stats, Err(error), &mut reply);
+        if let Some(registered) = registered {
+            self.count(registered, failed);
+        }
         settle_reply_mode(facts, buffer, start);
     }
 
@@ -397,7 +433,7 @@ impl Worker {
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
     ) -> Option<Suspension> {
-        if !keyspace.has_waiters() {
+        if !keyspace.has_listeners() {
             return self.run(keyspace, facts, registered, args, buffer);
         }
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
@@ -423,7 +459,7 @@ impl Worker {
             unreachable!("only commands of keys are sent to the keys");
         };
         let start = buffer.bytes.len();
-        self.effects.reset(Interest { keys: keyspace.has_waiters(), ..self.interest() });
+        self.effects.reset(Interest { keys: keyspace.has_listeners(), ..self.interest() });
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
@@ -441,6 +477,7 @@ impl Worker {
             removed: &mut self.removed,
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
+            watched: &mut self.watched,
             command: registered.listed(),
             users: &self.users,
         };
@@ -569,7 +606,7 @@ impl Worker {
             switches: &self.switches,
             table: self.table,
             users: &self.users,
-            denial: &mut self.denial,
+            denials: &mut self.denials,
             request,
             refusal: None,
         }
@@ -647,7 +684,7 @@ fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
 
 /// Drops the reply of a client that wants none, and moves CLIENT REPLY SKIP on.
 #[inline]
-fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: usize) {
+pub(super) fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: usize) {
     match facts.reply_mode {
         ReplyMode::On => {}
         ReplyMode::Off => buffer.truncate(start),

@@ -76,7 +76,7 @@ impl Tree {
         assert!(!element.score.is_nan(), "a score is a number");
         loop {
             let mut insertion = Insertion { leaves: &mut self.leaves, element, mark, moved };
-            let outcome = insertion.into_node(&mut self.root, true);
+            let outcome = insertion.below(&mut self.root, true);
             if let Some(split) = outcome.split {
                 let total = self.len + u64::from(outcome.placed.is_some());
                 let left_count = total - split.count;
@@ -157,7 +157,7 @@ impl Tree {
     }
 
     /// All elements.
-    pub fn iter(&self) -> Range<'_> {
+    pub fn elements(&self) -> Range<'_> {
         self.range(0, self.len)
     }
 
@@ -259,27 +259,26 @@ struct Insertion<'a> {
 
 impl Insertion<'_> {
     /// Recursion ends at the tree's depth. `edge`: nothing is behind this node.
-    fn into_node(&mut self, node: &mut Node, edge: bool) -> Outcome {
+    fn below(&mut self, node: &mut Node, edge: bool) -> Outcome {
         let inner = match node {
-            Node::Leaf(id) => return self.into_leaf(*id, edge),
+            Node::Leaf(id) => return self.in_leaf(*id, edge),
             Node::Inner(inner) => Arc::make_mut(inner),
         };
         let element = self.element;
         let at = inner.child_for(self.leaves, |it| it.order(element) != Ordering::Greater);
         let edge = edge && at + 1 == inner.children.len();
-        let Outcome { split, placed } = self.into_node(&mut inner.children[at], edge);
+        let Outcome { split, placed } = self.below(&mut inner.children[at], edge);
         inner.counts[at] += u64::from(placed.is_some());
         let Some(split) = split else { return Outcome { split: None, placed } };
         inner.adopt(at, split);
         Outcome { split: inner.split(edge), placed }
     }
 
-    fn into_leaf(&mut self, id: LeafId, edge: bool) -> Outcome {
+    fn in_leaf(&mut self, id: LeafId, edge: bool) -> Outcome {
         let (element, mark) = (self.element, self.mark);
         let leaf = self.leaves.get_mut(id);
-        let at = match leaf.search(element) {
-            Ok(_) => unreachable!("what is inserted is not there"),
-            Err(at) => at,
+        let Err(at) = leaf.search(element) else {
+            unreachable!("what is inserted is not there");
         };
         let large = element.member.len() > LARGE;
         let count = leaf.count();

@@ -178,7 +178,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.forget_everywhere(&blocked.waiter, owners);
             }
         }
-        batch.denials.extend(served.denial.map(|denial| *denial));
+        batch.denials.extend(served.denial);
         batch.facts.reply_mode = served.reply_mode;
         batch.replies.append_from(&served.replies, 0);
         self.spare_replies = served.replies;

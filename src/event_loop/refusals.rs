@@ -14,17 +14,19 @@ use crate::ring::Ring;
 const LOG_KEEPER: usize = 0;
 
 impl<R: Ring, C: Clock> Core<R, C> {
-    /// Tells the log what the last command of a client of this core was refused, if it was.
+    /// Tells the log what commands of a client of this core were refused just now, if any were.
     #[inline]
-    pub(super) fn report_denial(&mut self, client: u32) {
-        if let Some(denial) = self.worker.denial.take() {
-            self.report(client, denial);
+    pub(super) fn report_denials(&mut self, client: u32) {
+        if !self.worker.denials.is_empty() {
+            for denial in std::mem::take(&mut self.worker.denials) {
+                self.report(client, denial);
+            }
         }
     }
 
     /// Tells the log what a client of this core was refused.
     #[cold]
-    pub(super) fn report(&mut self, client: u32, mut denial: Box<Denial>) {
+    pub(super) fn report(&mut self, client: u32, mut denial: Denial) {
         let core = self.worker.core;
         if let Some(connection) = self.clients.get(client) {
             let held = connection.facts(core);
@@ -33,9 +35,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             denial.client.pop();
         }
         if core == LOG_KEEPER {
-            self.file_denial(*denial);
+            self.file_denial(denial);
         } else {
-            self.mail.post(LOG_KEEPER, Message::Denied(denial));
+            self.mail.post(LOG_KEEPER, Message::Denied(Box::new(denial)));
         }
     }
 

@@ -17,6 +17,8 @@ use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::key::Position;
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
+use crate::txn::multi::Transaction;
 
 /// A batch with more replies than this goes home unfinished, so that output limits hold.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
@@ -82,6 +84,10 @@ pub struct Batch {
     pub blocked: Option<Blocked>,
     /// Commands that its user may not run, to be told to the log from its home.
     pub denials: Vec<Denial>,
+    /// What its next command, EXEC, is to run.
+    pub transaction: Option<Box<Transaction>>,
+    /// Keys that its client watches since it left home.
+    pub watched: Vec<Watched>,
     alive: Arc<AtomicBool>,
     buffer: Vec<u8>,
     ranges: Vec<ArgRange>,
@@ -108,6 +114,8 @@ impl Batch {
             ran_count: 0,
             last_command: "",
             blocked: None,
+            transaction: None,
+            watched: Vec::new(),
             denials: Vec::new(),
             alive,
             buffer: Vec::new(),
@@ -131,6 +139,7 @@ impl Batch {
         (self.facts, self.alive) = (facts, alive);
         (self.ran_count, self.last_command, self.next) = (0, "", 0);
         self.blocked = None;
+        self.transaction = None;
         self.denials.clear();
         self.broken = None;
     }
@@ -148,6 +157,7 @@ impl Batch {
 
     /// Appends a command, which has this number in the table if it is known, and whose one key belongs
     /// at `position` if that was computed; its words are copied, large ones are shared.
+    #[inline]
     pub fn push(&mut self, args: Args<'_>, id: Option<u16>, position: Option<Position>) {
         let (first, first_big) = (self.ranges.len() as u32, self.big.len() as u32);
         let start = self.buffer.len() as u32;
@@ -169,6 +179,7 @@ impl Batch {
     }
 
     /// The number of the next command in the table. None if nobody knows it.
+    #[inline]
     pub fn next_id(&self) -> Option<u16> {
         self.commands.get(self.next)?.id
     }
@@ -208,6 +219,7 @@ impl Batch {
     }
 
     /// The words of the next command, with what a handler may change meanwhile.
+    #[inline]
     pub fn peek_split(&mut self) -> Option<(Args<'_>, &mut SessionFacts, &mut ReplyBuffer)> {
         let command = self.commands.get(self.next)?;
         let args = words_of(command, &self.buffer, &self.ranges, &self.big);
@@ -243,25 +255,28 @@ impl Batch {
     }
 
     /// The next command, of this full name, has run.
+    #[inline]
     pub fn ran(&mut self, full_name: &'static str) {
         self.ran_count += 1;
         self.last_command = full_name;
         self.advance();
     }
 
-    /// The next command was refused; for want of permissions, if `denial` says so.
-    pub fn refused(&mut self, denial: Option<Box<Denial>>) {
-        self.denials.extend(denial.map(|denial| *denial));
+    /// The next command was refused; for want of permissions, if `denials` says so.
+    pub fn refused(&mut self, denials: &mut Vec<Denial>) {
+        self.denials.append(denials);
         self.advance();
     }
 
     /// The next command is over.
+    #[inline]
     pub fn advance(&mut self) {
         assert!(self.next < self.commands.len());
         self.next += 1;
     }
 
     /// All commands have run.
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.next == self.commands.len()
     }
@@ -279,6 +294,7 @@ impl Batch {
     }
 
     /// The client is still connected.
+    #[inline]
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }

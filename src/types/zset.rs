@@ -140,6 +140,13 @@ impl<'a> ZSetRef<'a> {
                 set.tree().count_before(|it: Probe<'_>| !min.is_below(it.score())),
                 set.tree().count_before(|it: Probe<'_>| max.is_above(it.score())),
             ),
+            // Where scores differ, what a stock server looks at first decides.
+            (ZSetRef::Tree(set), Range::Lex(min, max))
+                if set.tree().nth(0).is_none_or(|first| !max.is_above(first.member))
+                    || self.at(self.len() - 1).is_none_or(|last| !is_below(min, last.member)) =>
+            {
+                (0, 0)
+            }
             (ZSetRef::Tree(set), Range::Lex(min, max)) => (
                 set.tree().count_before(|it: Probe<'_>| !min.is_below(it.member())),
                 set.tree().count_before(|it: Probe<'_>| max.is_above(it.member())),
@@ -276,6 +283,7 @@ pub enum Change {
 impl AddFlags {
     /// What becomes of a member with this score.
     #[inline]
+    #[allow(clippy::float_cmp, reason = "a score is changed by the least difference")]
     fn apply(self, current: Option<f64>, score: f64) -> Change {
         let Some(current) = current else {
             return if self.xx { Change::Forbidden } else { Change::Added(score) };
@@ -445,6 +453,10 @@ fn packed_ranks(
         }
     }
     (from, to)
+}
+
+fn is_below(min: &LexBound<'_>, member: Element<'_>) -> bool {
+    min.is_below(member.to_bytes(&mut [0; INT_TEXT_MAX]))
 }
 
 /// Where fewer than one in so many is wanted, drawing ranks is faster than walking all.

@@ -37,14 +37,14 @@ pub(super) fn authenticate(
         return Ok(());
     }
     cx.stats.denials.auth.add(1);
-    *cx.denial = Some(Box::new(Denial {
+    cx.denials.push(Denial {
         reason: Reason::Auth,
-        place: Place::TopLevel,
+        place: if cx.session.facts.in_multi { Place::Multi } else { Place::TopLevel },
         object: args.get(0).to_vec(),
         username: user.to_vec(),
         time: cx.now,
         command: if args.is(0, "HELLO") { "hello" } else { "auth" },
         client: Vec::new(),
-    }));
+    });
     Err(CommandError::WrongPass)
 }

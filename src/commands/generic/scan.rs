@@ -225,8 +225,10 @@ pub(in crate::commands) enum Scanned {
     Keys,
     /// HSCAN: the fields of a hash.
     Hash,
-    /// SSCAN, ZSCAN: the members of a set.
+    /// SSCAN: the members of a set.
     Set,
+    /// ZSCAN: the members of a sorted set.
+    SortedSet,
 }
 
 /// The options of SCAN, HSCAN, SSCAN and ZSCAN.
@@ -237,7 +239,7 @@ pub(in crate::commands) struct ScanOptions<'q> {
     pub(in crate::commands) count: usize,
     /// SCAN: the type of the keys' values.
     pub(in crate::commands) type_name: Option<&'q [u8]>,
-    /// HSCAN: fields without their values.
+    /// HSCAN, ZSCAN: fields without their values, members without their scores.
     pub(in crate::commands) no_values: bool,
 }
 
@@ -263,6 +265,10 @@ impl<'q> ScanOptions<'q> {
                 Some(pattern) if args.is(at, "MATCH") => options.pattern = Pattern::of(pattern),
                 Some(name) if args.is(at, "TYPE") && scanned == Scanned::Keys => {
                     options.type_name = Some(name);
+                }
+                _ if scanned == Scanned::SortedSet && args.is(at, "NOSCORES") => {
+                    options.no_values = true;
+                    at -= 1;
                 }
                 _ if args.is(at, "NOVALUES") => {
                     if scanned != Scanned::Hash {

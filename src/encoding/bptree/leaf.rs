@@ -168,7 +168,7 @@ impl Leaf {
     ) -> usize {
         let (mut low, mut high) = (0, self.count());
         while low < high {
-            let middle = (low + high) / 2;
+            let middle = low + (high - low) / 2;
             if before(middle, Probe { leaf: self, at: middle }) {
                 low = middle + 1;
             } else {
@@ -242,10 +242,10 @@ impl Leaf {
     /// sides of it if there are two.
     pub(super) fn middle(&self) -> usize {
         let count = self.count();
-        let half = (count * OVERHEAD + self.heap()) / 2;
+        let half = (count * OVERHEAD + self.heap()).div_ceil(2);
         let (mut low, mut high) = (1, count.max(2) - 1);
         while low < high {
-            let middle = (low + high) / 2;
+            let middle = low + (high - low) / 2;
             if middle * OVERHEAD + self.end(count, middle - 1) < half {
                 low = middle + 1;
             } else {

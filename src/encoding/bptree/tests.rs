@@ -50,12 +50,11 @@ impl Both {
         let mut seen = Vec::new();
         let Both { tree, leaves, .. } = self;
         let moved = &mut |member: &[u8], from, to: Option<LeafId>| {
-            let was = match to {
-                Some(to) => leaves.insert(member.to_vec(), to),
-                None => {
-                    seen.push(member.to_vec());
-                    leaves.remove(member)
-                }
+            let was = if let Some(to) = to {
+                leaves.insert(member.to_vec(), to)
+            } else {
+                seen.push(member.to_vec());
+                leaves.remove(member)
             };
             assert_eq!(was, Some(from));
         };
@@ -75,8 +74,8 @@ impl Both {
 fn check(tree: &Tree, model: &[(f64, Vec<u8>)]) {
     assert_eq!(tree.len(), model.len() as u64);
     let owned = |it: Element<'_>| (it.score, it.member.to_vec());
-    assert!(tree.iter().map(owned).eq(model.iter().cloned()));
-    assert!(tree.iter().rev().map(owned).eq(model.iter().rev().cloned()));
+    assert!(tree.elements().map(owned).eq(model.iter().cloned()));
+    assert!(tree.elements().rev().map(owned).eq(model.iter().rev().cloned()));
     for (rank, (score, member)) in model.iter().enumerate() {
         let element = Element { score: *score, member };
         assert_eq!(tree.rank(&element), Some(rank as u64));

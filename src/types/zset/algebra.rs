@@ -94,9 +94,17 @@ impl Aggregate {
 }
 
 /// Pairs in the order of a sorted set.
+#[derive(Default)]
 pub struct Pairs<'a>(Vec<Pair<'a>>);
 
 impl<'a> Pairs<'a> {
+    /// The pairs of some ranks.
+    pub fn of_range(set: ZSetRef<'a>, ranks: (u64, u64)) -> Self {
+        let mut pairs = Vec::new();
+        set.visit(ranks, false, |pair| pairs.push(pair));
+        Pairs(pairs)
+    }
+
     /// All pairs.
     pub fn as_slice(&self) -> &[Pair<'a>] {
         &self.0
@@ -220,7 +228,7 @@ fn intersect<'a>(
             let _ = packed::pairs(pack).all(|pair| show(first, others, pair));
         }
         Some(Source::ZSet(ZSetRef::Tree(set))) => {
-            let _ = set.tree().iter().all(|element| show(first, others, element.into()));
+            let _ = set.tree().elements().all(|element| show(first, others, element.into()));
         }
     }
 }

@@ -103,7 +103,7 @@ impl Range<'_> {
     pub fn is_empty(&self) -> bool {
         match self {
             Range::Score(min, max) => {
-                min.score > max.score || min.score == max.score && (min.exclusive || max.exclusive)
+                min.score > max.score || min.score >= max.score && (min.exclusive || max.exclusive)
             }
             Range::Lex(LexBound::Greatest, _) | Range::Lex(_, LexBound::Least) => true,
             Range::Lex(LexBound::Least, _) | Range::Lex(_, LexBound::Greatest) => false,
