@@ -142,6 +142,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.end_exec(&mut Keyspace::Lent(&mut held));
         batch.replies = replies;
         batch.ran("exec");
+        // It has closed itself: nothing that was sent behind it runs.
+        if let Some(connection) = self.clients.of(batch.client, batch.generation)
+            && connection.session.close_after_reply
+        {
+            connection.closing = true;
+            self.dirty.push(batch.client);
+            batch.abandon();
+        }
         self.run_batch(batch);
         Some(held)
     }
