@@ -26,7 +26,9 @@ use crate::dispatch::table;
 use crate::event_loop::{self, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
-use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
+use crate::observe::server::{
+    IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
+};
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -72,7 +74,11 @@ fn serve(loaded: Loaded) -> ExitCode {
     let mut clock = SystemClock::new();
     let facts = Arc::new(ServerFacts {
         run_id: random_id(),
-        replid: random_id(),
+        replid: ReplicationId::new(std::array::from_fn(|_| {
+            let mut word = [0; 4];
+            host::random_bytes(&mut word);
+            u32::from_le_bytes(word)
+        })),
         pid: std::process::id(),
         started: clock.wall().millis(),
         executable: std::env::current_exe()

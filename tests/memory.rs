@@ -79,6 +79,15 @@ fn get_of_an_integer_allocates_nothing() {
 }
 
 #[test]
+fn reads_of_a_list_allocate_nothing() {
+    let setup = || numbered(&["RPUSH", "list", "element", "{}"], 100);
+    allocates_nothing(setup(), numbered(&["LLEN", "list"], 0), DEPTH, ":384\r\n");
+    allocates_nothing(setup(), numbered(&["LINDEX", "list", "-2"], 0), DEPTH, "$7\r\nelement\r\n");
+    let reply = "*2\r\n$7\r\nelement\r\n$3\r\n100\r\n";
+    allocates_nothing(setup(), numbered(&["LRANGE", "list", "0", "1"], 0), DEPTH, reply);
+}
+
+#[test]
 fn get_of_nothing_allocates_nothing() {
     allocates_nothing(setup(), numbered(&["GET", "no:{}"], 100), DEPTH, "$-1\r\n");
 }

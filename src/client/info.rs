@@ -17,7 +17,8 @@ pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, 
     let (age, idle) = (age_seconds(session, now), idle_seconds(session, now));
     let flags = flags(session, held);
     write(out, format_args!(" age={age} idle={idle} flags={flags} db={}", facts.db));
-    out.extend_from_slice(b" sub=0 psub=0 ssub=0 multi=-1 watch=0");
+    let (multi, watch) = (held.multi.map_or(-1, |queued| queued as i64), held.watched);
+    write(out, format_args!(" sub=0 psub=0 ssub=0 multi={multi} watch={watch}"));
     write_memory(out, held);
     let events = if held.output_list_len > 0 { "rw" } else { "r" };
     let command = if session.last_command.is_empty() { "NULL" } else { session.last_command };
@@ -38,10 +39,11 @@ fn write_memory(out: &mut Vec<u8>, held: &ConnectionFacts) {
     write(
         out,
         format_args!(
-            " qbuf={} qbuf-free={} argv-mem={} multi-mem=0 rbs={} rbp={} obl={} oll={} omem={} tot-mem={}",
+            " qbuf={} qbuf-free={} argv-mem={} multi-mem={} rbs={} rbp={} obl={} oll={} omem={} tot-mem={}",
             held.query_bytes,
             held.query_free,
             held.argv_bytes,
+            held.multi_bytes,
             held.reply_buffer_bytes,
             held.reply_buffer_bytes,
             held.reply_buffer_used,
@@ -55,6 +57,7 @@ fn write_memory(out: &mut Vec<u8>, held: &ConnectionFacts) {
 /// The letters of a client's state; `N` if it is in none of them.
 pub fn flags(session: &Session, held: &ConnectionFacts) -> String {
     let states = [
+        ('x', held.multi.is_some()),
         ('b', session.blocked),
         ('c', held.closing || session.close_after_reply),
         ('U', session.unix),

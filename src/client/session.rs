@@ -42,6 +42,18 @@ pub struct SessionFacts {
     pub import_source: bool,
     /// Came over the unix socket or from a loopback address.
     pub local: bool,
+    /// Inside MULTI: its commands are queued.
+    pub in_multi: bool,
+    /// A command was refused inside MULTI: EXEC will be, too.
+    pub multi_failed: bool,
+}
+
+impl SessionFacts {
+    /// MULTI is over.
+    pub fn leave_multi(&mut self) {
+        self.in_multi = false;
+        self.multi_failed = false;
+    }
 }
 
 /// The state of one client.
@@ -102,6 +114,8 @@ impl Session {
                 no_touch: false,
                 import_source: false,
                 local: false,
+                in_multi: false,
+                multi_failed: false,
             },
             close_after_reply: false,
             blocked: false,
@@ -163,6 +177,12 @@ pub struct ConnectionFacts {
     pub core: usize,
     /// Closing as soon as its output has been sent.
     pub closing: bool,
+    /// Commands queued by MULTI; None outside of it.
+    pub multi: Option<usize>,
+    /// What they hold.
+    pub multi_bytes: usize,
+    /// Watched keys.
+    pub watched: usize,
 }
 
 /// What is to become of a connection that was looked at.

@@ -4,6 +4,7 @@
 //! handler indexes a word that the arity promises.
 
 use super::error::CommandError;
+use crate::base::long_double::LongDouble;
 use crate::base::number;
 use crate::base::time::Millis;
 pub use crate::resp::request::ArgRange;
@@ -166,7 +167,11 @@ impl<'q> Args<'q> {
         index: usize,
         now: Millis,
     ) -> Result<Option<Millis>, CommandError> {
-        let seconds = number::parse_f64(self.get(index)).filter(|seconds| !seconds.is_nan());
+        let text = self.get(index);
+        // What only a long double holds is a number, too, but beyond any clock.
+        let beyond = if text.starts_with(b"-") { f64::NEG_INFINITY } else { f64::INFINITY };
+        let seconds = number::parse_f64(text)
+            .or_else(|| LongDouble::parse(text).filter(|value| !value.is_nan()).map(|_| beyond));
         let millis = seconds.ok_or(CommandError::TimeoutNotAFloat)? * 1000.0;
         if millis > i64::MAX as f64 {
             return Err(CommandError::TimeoutOutOfRange);

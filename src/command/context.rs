@@ -24,6 +24,7 @@ use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, ValueRef};
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
 use crate::store::partition::Partition;
+use crate::store::watchers::Watched;
 use crate::types::{BigString, Collection, Packing, Value, WrongType};
 
 /// The partitions that a command's keys live in.
@@ -44,12 +45,21 @@ impl Keyspace<'_> {
         }
     }
 
-    /// True if somebody waits for a key of it.
+    /// True if somebody waits for a key of it, or watches one.
     #[inline]
-    pub fn has_waiters(&self) -> bool {
+    pub fn has_listeners(&self) -> bool {
+        let listens = |one: &Partition| !one.waiters().is_empty() || !one.watchers().is_empty();
         match self {
-            Keyspace::One(partition) => !partition.waiters().is_empty(),
-            Keyspace::Lent(partitions) => partitions.iter().any(|one| !one.waiters().is_empty()),
+            Keyspace::One(partition) => listens(partition),
+            Keyspace::Lent(partitions) => partitions.iter().any(|one| listens(one)),
+        }
+    }
+
+    /// True if a key of it is kept for somebody who waits.
+    pub fn has_reservations(&self) -> bool {
+        match self {
+            Keyspace::One(partition) => partition.waiters().has_reservations(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.waiters().has_reservations()),
         }
     }
 
@@ -126,6 +136,8 @@ pub struct Context<'a> {
     pub replaced: &'a mut Vec<Box<Value>>,
     /// What the command waits for, if it has to.
     pub suspension: &'a mut Option<Suspension>,
+    /// Keys that the client watches from now on.
+    pub watched: &'a mut Vec<Watched>,
 }
 
 impl Context<'_> {
@@ -138,6 +150,15 @@ impl Context<'_> {
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
     pub fn suspend(&mut self, suspension: Suspension) {
         *self.suspension = Some(suspension);
+    }
+
+    /// Has the client watch a key of the selected database.
+    pub fn watch(&mut self, key: &Key<'_>) {
+        let db = self.session.db;
+        // One that has expired is gone, and is watched as such.
+        self.peek(key);
+        let partition = self.keyspace.partition(key.position);
+        self.watched.push(partition.watchers_mut().watch(db, key.bytes));
     }
 
     /// False for a key whose partition is not here: only where a command that waits for several keys
@@ -468,6 +489,10 @@ impl SessionContext<'_> {
 pub enum Request {
     /// End the process.
     Shutdown,
+    /// Drop the commands that MULTI has queued, and forget the watched keys.
+    Discard,
+    /// Forget the watched keys.
+    Unwatch,
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

@@ -17,6 +17,12 @@ pub enum CommandError {
     NotAFloat,
     NotPositive,
     TimeoutNotAFloat,
+    DiscardWithoutMulti,
+    ExecWithoutMulti,
+    NestedMulti,
+    WatchInsideMulti,
+    NotInsideTransaction,
+    ExecAborted,
     Unblocked,
     ValueOutOfRange,
     Overflow,
@@ -40,7 +46,14 @@ pub enum CommandError {
     FieldReadOnly,
     NotHyperLogLog,
     CorruptedHyperLogLog,
+    BusyKey,
+    InvalidTtl,
+    InvalidIdleTime,
+    InvalidFrequency,
+    DumpFooter,
+    BadDataFormat,
     NoSuchKey,
+    NoTable,
     SameObject,
     DbIndexOutOfRange,
     InvalidDbIndex,
@@ -106,6 +119,7 @@ pub enum CommandError {
     StreamExhausted,
     ElementsTooLarge,
     MaxlenAndMinid,
+    TrimMaxlenNegative,
     TrimLimitNegative,
     LimitWithoutTrim,
     XtrimWithoutTrim,
@@ -120,7 +134,6 @@ pub enum CommandError {
     XreadgroupDollar,
     XreadgroupPlus,
     XreadGreater,
-    MisleadingStreams,
     EntriesReadNegative,
     XgroupNeedsKey,
     BusyGroup,
@@ -134,6 +147,7 @@ pub enum CommandError {
     XclaimTime,
     XclaimRetryCount,
     XautoclaimMinIdle,
+    XautoclaimCount,
 }
 
 impl CommandError {
@@ -145,6 +159,12 @@ impl CommandError {
             Self::Syntax => "ERR syntax error",
             Self::NotAnInteger => "ERR value is not an integer or out of range",
             Self::NotAFloat => "ERR value is not a valid float",
+            Self::DiscardWithoutMulti => "ERR DISCARD without MULTI",
+            Self::ExecWithoutMulti => "ERR EXEC without MULTI",
+            Self::NestedMulti => "ERR MULTI calls can not be nested",
+            Self::WatchInsideMulti => "ERR WATCH inside MULTI is not allowed",
+            Self::NotInsideTransaction => "ERR Command not allowed inside a transaction",
+            Self::ExecAborted => "EXECABORT Transaction discarded because of previous errors.",
             Self::TimeoutNotAFloat => "ERR timeout is not a float or out of range",
             Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NotPositive => "ERR value is out of range, must be positive",
@@ -175,7 +195,16 @@ impl CommandError {
             Self::FieldReadOnly => "ERR BITFIELD_RO only supports the GET subcommand",
             Self::NotHyperLogLog => "WRONGTYPE Key is not a valid HyperLogLog string value.",
             Self::CorruptedHyperLogLog => "INVALIDOBJ Corrupted HLL object detected",
+            Self::BusyKey => "BUSYKEY Target key name already exists.",
+            Self::InvalidTtl => "ERR Invalid TTL value, must be >= 0",
+            Self::InvalidIdleTime => "ERR Invalid IDLETIME value, must be >= 0",
+            Self::InvalidFrequency => "ERR Invalid FREQ value, must be >= 0 and <= 255",
+            Self::DumpFooter => "ERR DUMP payload version or checksum are wrong",
+            Self::BadDataFormat => "ERR Bad data format",
             Self::NoSuchKey => "ERR no such key",
+            Self::NoTable => {
+                "ERR The value stored at the specified key is not represented using an hash table"
+            }
             Self::SameObject => "ERR source and destination objects are the same",
             Self::DbIndexOutOfRange => "ERR DB index is out of range",
             Self::InvalidDbIndex => "ERR invalid DB index",
@@ -275,6 +304,7 @@ impl CommandError {
             Self::MaxlenAndMinid => {
                 "ERR syntax error, MAXLEN and MINID options at the same time are not compatible"
             }
+            Self::TrimMaxlenNegative => "ERR The MAXLEN argument must be >= 0.",
             Self::TrimLimitNegative => "ERR The LIMIT argument must be >= 0.",
             Self::LimitWithoutTrim => {
                 "ERR syntax error, LIMIT cannot be used without specifying a trimming strategy"
@@ -309,9 +339,6 @@ impl CommandError {
             Self::XreadGreater => {
                 "ERR The > ID can be specified only when calling XREADGROUP using the GROUP <group> <consumer> option."
             }
-            Self::MisleadingStreams => {
-                "ERR a group or consumer named STREAMS has to stand before COUNT, BLOCK and NOACK"
-            }
             Self::EntriesReadNegative => "ERR value for ENTRIESREAD must be positive or -1",
             Self::XgroupNeedsKey => {
                 "ERR The XGROUP subcommand requires the key to exist. Note that for CREATE you may want to use the MKSTREAM option to create an empty stream automatically."
@@ -335,6 +362,7 @@ impl CommandError {
             Self::XclaimTime => "ERR Invalid TIME option argument for XCLAIM",
             Self::XclaimRetryCount => "ERR Invalid RETRYCOUNT option argument for XCLAIM",
             Self::XautoclaimMinIdle => "ERR Invalid min-idle-time argument for XAUTOCLAIM",
+            Self::XautoclaimCount => "ERR COUNT must be > 0",
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

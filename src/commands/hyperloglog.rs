@@ -108,7 +108,7 @@ fn pfadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
     let elements = args.iter_from(2);
     let Some(mut entry) = cx.write(&key) else {
         let mut bytes = Cow::Owned(hll::empty());
-        let added = add_all(&mut bytes, elements, sparse_max)?;
+        let (added, _) = add_all(&mut bytes, elements, sparse_max);
         hll::invalidate(bytes.to_mut());
         cx.set(&key, new_value(&bytes), None);
         cx.event(EventClass::String, "pfadd", &key);
@@ -117,7 +117,7 @@ fn pfadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
         return Ok(());
     };
     let (encoding, _) = header(StringRef::of(entry.view())?)?;
-    let mut replaced = None;
+    let (mut replaced, mut outcome) = (None, Ok(()));
     let added = match (encoding, entry.str_mut()) {
         (Encoding::Dense, Some(bytes)) => {
             let added = elements.map(|element| u64::from(hll::add_dense(bytes, element))).sum();
@@ -128,7 +128,8 @@ fn pfadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
         }
         _ => {
             let mut bytes = body(StringRef::of(entry.view())?)?;
-            let added = add_all(&mut bytes, elements, sparse_max)?;
+            let (added, result) = add_all(&mut bytes, elements, sparse_max);
+            outcome = result;
             if added > 0 {
                 hll::invalidate(bytes.to_mut());
             }
@@ -143,6 +144,8 @@ fn pfadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
         cx.changed(EventClass::String, "pfadd", &key);
         cx.effects.changed_many(added - 1);
     }
+    // What was added before damage was met stays, as in Redis.
+    outcome?;
     reply.integer(i64::from(added > 0));
     Ok(())
 }
@@ -291,17 +294,20 @@ fn merge_keys(
     Ok(has_dense)
 }
 
-/// Adds elements; returns how many changed a register.
+/// Adds elements until one meets damage; returns how many changed a register.
 fn add_all<'e>(
     bytes: &mut Cow<'_, [u8]>,
     elements: impl Iterator<Item = &'e [u8]>,
     sparse_max: u64,
-) -> Result<u64, Corrupted> {
+) -> (u64, Result<(), Corrupted>) {
     let mut added = 0;
     for element in elements {
-        added += u64::from(hll::add(bytes, element, sparse_max)?);
+        match hll::add(bytes, element, sparse_max) {
+            Ok(changed) => added += u64::from(changed),
+            Err(corrupted) => return (added, Err(corrupted)),
+        }
     }
-    Ok(added)
+    (added, Ok(()))
 }
 
 /// Encoding and header of a HyperLogLog.

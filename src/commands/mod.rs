@@ -6,6 +6,7 @@
 pub mod bitmap;
 pub mod connection;
 pub mod generic;
+pub mod geo;
 pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
@@ -15,6 +16,7 @@ pub mod set;
 pub mod sorted_set;
 pub mod stream;
 pub mod string;
+pub mod transactions;
 
 use crate::command::Command;
 
@@ -46,6 +48,7 @@ pub const ALL: &[&[Command]] = &[
     set::algebra::COMMANDS,
     set::members::COMMANDS,
     set::random::COMMANDS,
+    generic::dump::COMMANDS,
     stream::entries::COMMANDS,
     stream::group::COMMANDS,
     stream::info::COMMANDS,
@@ -55,7 +58,10 @@ pub const ALL: &[&[Command]] = &[
     generic::transfer::COMMANDS,
     generic::expire::COMMANDS,
     generic::scan::COMMANDS,
+    generic::sort::COMMANDS,
     generic::object::COMMANDS,
+    geo::points::COMMANDS,
+    geo::search::COMMANDS,
     hyperloglog::COMMANDS,
     keyspace::COMMANDS,
     list::blocking::COMMANDS,
@@ -71,4 +77,5 @@ pub const ALL: &[&[Command]] = &[
     server::memory::COMMANDS,
     server::module::COMMANDS,
     server::process::COMMANDS,
+    transactions::COMMANDS,
 ];

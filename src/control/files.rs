@@ -9,6 +9,7 @@ use tokio_uring::fs::{File, OpenOptions};
 
 use crate::base::sys;
 use crate::config::{Config, rewrite};
+use crate::persist::storage::{Storage, StorageError, Stored, replace};
 
 /// Appends lines to the log file, or writes them to standard output.
 pub(super) struct LogWriter {
@@ -35,16 +36,23 @@ impl LogWriter {
 }
 
 /// Writes the configuration into the file that it came from; comments and order stay.
-pub(super) async fn rewrite_config(path: &Path, config: &Config) -> io::Result<()> {
+pub(super) async fn rewrite_config<S: Storage>(
+    storage: &S,
+    path: &Path,
+    config: &Config,
+) -> Stored<()> {
     if path.as_os_str().is_empty() {
-        return Err(io::Error::other("The server is running without a config file"));
+        let reason = io::Error::other("The server is running without a config file");
+        return Err(StorageError::of(path, reason));
     }
-    let old = match read(path).await {
+    let old = match storage.read(path).await {
         Ok(old) => old,
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Vec::new(),
+        Err(error) if error.source.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
-    replace(path, rewrite(&old, config, &[])).await
+    let mut beside = path.as_os_str().to_owned();
+    beside.push(format!(".{}.tmp", std::process::id()));
+    replace(storage, path, Path::new(&beside), rewrite(&old, config, &[])).await
 }
 
 /// Resident memory of the process in bytes. Source: proc(5), /proc/self/statm.
@@ -68,18 +76,106 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
-async fn replace(path: &Path, contents: Vec<u8>) -> io::Result<()> {
-    let mut beside = path.as_os_str().to_owned();
-    beside.push(format!(".{}.tmp", std::process::id()));
-    let beside = PathBuf::from(beside);
-    let file = File::create(&beside).await?;
-    let (result, _) = file.write_all_at(contents, 0).await;
-    result?;
-    file.sync_all().await?;
-    file.close().await?;
-    tokio_uring::fs::rename(&beside, path).await?;
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    let directory = File::open(directory.unwrap_or(Path::new("."))).await?;
-    directory.sync_all().await?;
-    directory.close().await
+/// The files of this machine.
+pub(super) struct Files;
+
+/// A file that is open for writing.
+pub(super) struct OpenFile {
+    file: File,
+    path: PathBuf,
+}
+
+impl Storage for Files {
+    type File = OpenFile;
+
+    async fn create(&self, path: &Path) -> Stored<OpenFile> {
+        let file = File::create(path).await.map_err(|error| StorageError::of(path, error))?;
+        Ok(OpenFile { file, path: path.to_owned() })
+    }
+
+    async fn write_at(&self, file: &mut OpenFile, offset: u64, bytes: Vec<u8>) -> Stored<()> {
+        let (result, _) = file.file.write_all_at(bytes, offset).await;
+        result.map_err(|error| StorageError::at(&file.path, offset, error))
+    }
+
+    async fn sync(&self, file: &mut OpenFile) -> Stored<()> {
+        file.file.sync_all().await.map_err(|error| StorageError::of(&file.path, error))
+    }
+
+    async fn close(&self, file: OpenFile) -> Stored<()> {
+        file.file.close().await.map_err(|error| StorageError::of(&file.path, error))
+    }
+
+    async fn read(&self, path: &Path) -> Stored<Vec<u8>> {
+        read(path).await.map_err(|error| StorageError::of(path, error))
+    }
+
+    async fn rename(&self, from: &Path, to: &Path) -> Stored<()> {
+        let renamed = tokio_uring::fs::rename(from, to).await;
+        renamed.map_err(|error| StorageError::of(from, error))
+    }
+
+    async fn remove(&self, path: &Path) -> Stored<()> {
+        let removed = tokio_uring::fs::remove_file(path).await;
+        removed.map_err(|error| StorageError::of(path, error))
+    }
+
+    async fn sync_directory(&self, path: &Path) -> Stored<()> {
+        let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+        let directory = parent.unwrap_or(Path::new("."));
+        let synced = async {
+            let directory = File::open(directory).await?;
+            directory.sync_all().await?;
+            directory.close().await
+        };
+        synced.await.map_err(|error| StorageError::of(directory, error))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::persist::simulated::SimulatedDisk;
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    const OLD: &[u8] = b"# mine\nmaxmemory 1gb\nhz 50\n";
+
+    fn rewritten(disk: &SimulatedDisk, path: &Path) -> Stored<()> {
+        let config = Config::default();
+        let future = pin!(rewrite_config(disk, path, &config));
+        match future.poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(outcome) => outcome,
+            Poll::Pending => panic!("a simulated operation waited"),
+        }
+    }
+
+    #[test]
+    fn a_crash_in_a_rewrite_leaves_a_whole_file() {
+        let path = Path::new("/etc/ironring.conf");
+        let whole = SimulatedDisk::new(0);
+        whole.put(path, OLD);
+        rewritten(&whole, path).expect("nothing fails");
+        let new = whole.contents(path).expect("it was written");
+        assert!(new.starts_with(b"# mine\n") && new != OLD);
+        for seed in 0..20 {
+            for step in 0..=whole.operations() {
+                let disk = SimulatedDisk::new(seed);
+                disk.put(path, OLD);
+                disk.crash_at(step);
+                let outcome = rewritten(&disk, path);
+                let found = disk.after_crash().contents(path).expect("a file is there");
+                assert!(found == OLD || found == new, "seed {seed}, crash at step {step}");
+                assert!(outcome.is_err() || found == new, "seed {seed}: it was said to be safe");
+            }
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_not_there_is_made() {
+        let (disk, path) = (SimulatedDisk::new(1), Path::new("new.conf"));
+        rewritten(&disk, path).expect("nothing fails");
+        assert!(disk.after_crash().contents(path).is_some());
+        assert!(rewritten(&disk, Path::new("")).is_err(), "no file was named at the start");
+    }
 }

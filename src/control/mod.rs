@@ -139,13 +139,13 @@ async fn serve(
         match task {
             Task::Log(line) => log_writer.write(line).await,
             Task::RewriteConfig { core, ticket, config } => {
-                let outcome = files::rewrite_config(&config_file, &config).await;
+                let outcome = files::rewrite_config(&files::Files, &config_file, &config).await;
                 match &outcome {
                     Ok(()) => log::notice("CONFIG REWRITE executed with success."),
                     Err(error) => log::warning(format!("CONFIG REWRITE failed: {error}")),
                 }
                 let outcome =
-                    outcome.map_err(|error| format!("ERR Rewriting config file: {error}"));
+                    outcome.map_err(|error| format!("ERR Rewriting config file: {}", error.source));
                 let desk = &desks[core];
                 let _ = desk.answers.send((ticket, outcome));
                 sys::write_event(desk.event_fd);

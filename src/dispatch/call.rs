@@ -27,6 +27,7 @@ use crate::store::entry::Entry;
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
 use crate::types::Value;
 
@@ -72,6 +73,10 @@ pub struct Worker {
     removed: Vec<Entry>,
     replaced: Vec<Box<Value>>,
     suspension: Option<Suspension>,
+    /// Keys that the client of the last command watches from now on.
+    pub watched: Vec<Watched>,
+    /// Keys that changed and may serve somebody.
+    pub(super) ready: Vec<(usize, Box<[u8]>)>,
     /// Clients whose wait has ended, to be told to their homes.
     pub served: Vec<Served>,
     /// Somebody else was trying to serve a waiter: look again in the next turn.
@@ -121,6 +126,8 @@ impl Worker {
             removed: Vec::new(),
             replaced: Vec::new(),
             suspension: None,
+            watched: Vec::new(),
+            ready: Vec::new(),
             served: Vec::new(),
             again: false,
             reserved: Vec::new(),
@@ -261,13 +268,14 @@ impl Worker {
         }
     }
 
-    fn reply_error(
+    pub(super) fn reply_error(
         &mut self,
         registered: Option<&Registered>,
         facts: &mut SessionFacts,
         buffer: &mut ReplyBuffer,
         text: Vec<u8>,
     ) {
+        facts.multi_failed |= facts.in_multi;
         self.stats.totals.error_replies.add(1);
         self.stats.errors.count(&text);
         if let Some(registered) = registered {
@@ -275,6 +283,23 @@ impl Worker {
         }
         let start = buffer.bytes.len();
         Reply::new(buffer, facts.proto).error(text);
+        settle_reply_mode(facts, buffer, start);
+    }
+
+    /// Answers a command with an error that its queue deserves.
+    pub fn fail(
+        &mut self,
+        registered: Option<&Registered>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+        error: CommandError,
+    ) {
+        let start = buffer.bytes.len();
+        let mut reply = Reply::new(buffer, facts.proto);
+        let failed = finish(&self.stats, Err(error), &mut reply);
+        if let Some(registered) = registered {
+            self.count(registered, failed);
+        }
         settle_reply_mode(facts, buffer, start);
     }
 
@@ -289,7 +314,7 @@ impl Worker {
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
     ) -> Option<Suspension> {
-        if !keyspace.has_waiters() {
+        if !keyspace.has_listeners() {
             return self.run(keyspace, facts, registered, args, buffer);
         }
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
@@ -315,7 +340,7 @@ impl Worker {
             unreachable!("only commands of keys are sent to the keys");
         };
         let start = buffer.bytes.len();
-        self.effects.reset(Interest { keys: keyspace.has_waiters(), ..self.interest() });
+        self.effects.reset(Interest { keys: keyspace.has_listeners(), ..self.interest() });
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
@@ -333,6 +358,7 @@ impl Worker {
             removed: &mut self.removed,
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
+            watched: &mut self.watched,
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
@@ -535,7 +561,7 @@ fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
 
 /// Drops the reply of a client that wants none, and moves CLIENT REPLY SKIP on.
 #[inline]
-fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: usize) {
+pub(super) fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: usize) {
     match facts.reply_mode {
         ReplyMode::On => {}
         ReplyMode::Off => buffer.truncate(start),

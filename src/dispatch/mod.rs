@@ -7,3 +7,4 @@ pub mod call;
 pub mod route;
 pub mod serve;
 pub mod table;
+pub mod transact;

@@ -26,7 +26,7 @@ pub enum Place {
 #[inline]
 pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
     match registered.way {
-        Way::Home => Place::Home,
+        Way::Home | Way::Exec => Place::Home,
         Way::OneKey(index) if map.cores() == 1 || usize::from(index) >= args.len() => {
             Place::Core(0)
         }

@@ -36,7 +36,7 @@ pub struct Served {
 }
 
 /// Keys of databases that may serve somebody.
-type Ready = VecDeque<(usize, Box<[u8]>)>;
+pub(super) type Ready = VecDeque<(usize, Box<[u8]>)>;
 
 impl Worker {
     /// Lets the client of a command that found nothing wait for its keys.
@@ -80,15 +80,40 @@ impl Worker {
     /// Serves those who waited for what the last command did.
     #[cold]
     pub(super) fn serve_waiters(&mut self, keyspace: &mut Keyspace<'_>) {
-        let mut ready: Ready = if self.effects.changed_all() {
-            keyspace.partitions().iter().flat_map(|one| one.waiters().keys()).collect()
-        } else {
-            self.effects.take_keys().into()
-        };
+        self.note_changes(keyspace);
+        let mut ready: Ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
     }
 
-    /// Serves whoever waits for any key, where keys have gone without a command (expiry).
+    /// Takes up which keys the last command has changed: those that are watched have other versions
+    /// now, and whoever waits for one may be served.
+    pub(super) fn note_changes(&mut self, keyspace: &mut Keyspace<'_>) {
+        if self.effects.changed_all() {
+            let of_all = keyspace.partitions();
+            self.ready.extend(of_all.iter().flat_map(|one| one.waiters().keys()));
+        }
+        let keys = self.effects.take_keys();
+        let ready = self.note_keys(keyspace, keys);
+        self.ready.extend(ready);
+    }
+
+    /// Gives watched keys that have changed another version; what may serve somebody.
+    fn note_keys(&self, keyspace: &mut Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) -> Ready {
+        for (db, key) in &keys {
+            if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
+                partition.watchers_mut().touch(*db, key);
+            }
+        }
+        keys.into()
+    }
+
+    /// Keys have gone without a command: they expired.
+    pub fn went_by_itself(&mut self, mut keyspace: Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) {
+        let mut ready = self.note_keys(&mut keyspace, keys);
+        self.serve_ready(&mut keyspace, &mut ready);
+    }
+
+    /// Serves whoever waits for any key.
     pub fn serve_all_waiters(&mut self, mut keyspace: Keyspace<'_>) {
         let of_all = keyspace.partitions();
         let mut ready: Ready = of_all.iter().flat_map(|one| one.waiters().keys()).collect();
@@ -109,7 +134,7 @@ impl Worker {
         self.serve_ready(&mut keyspace, &mut ready);
     }
 
-    fn serve_ready(&mut self, keyspace: &mut Keyspace<'_>, ready: &mut Ready) {
+    pub(super) fn serve_ready(&mut self, keyspace: &mut Keyspace<'_>, ready: &mut Ready) {
         while let Some((db, key)) = ready.pop_front() {
             self.serve_key(keyspace, (db, &key), ready);
         }
@@ -179,11 +204,12 @@ impl Worker {
         let mut facts = waiter.facts;
         let mut replies = ReplyBuffer::default();
         self.hint(None);
-        let keyspace = keyspace.reborrow();
-        if self.run(keyspace, &mut facts, registered, args, &mut replies).is_some() {
+        let lent = keyspace.reborrow();
+        if self.run(lent, &mut facts, registered, args, &mut replies).is_some() {
             return false;
         }
-        ready.extend(self.effects.take_keys());
+        self.note_changes(keyspace);
+        ready.extend(self.ready.drain(..));
         self.served.push(Served {
             waiter: waiter.clone(),
             replies,
@@ -224,11 +250,7 @@ impl Worker {
         db: usize,
         (registered, args): (&Registered, Args<'_>),
     ) -> bool {
-        let any = match &*keyspace {
-            Keyspace::One(partition) => partition.waiters().has_reservations(),
-            Keyspace::Lent(lent) => lent.iter().any(|one| one.waiters().has_reservations()),
-        };
-        any && names_reserved(keyspace, db, (registered, args))
+        keyspace.has_reservations() && names_reserved(keyspace, db, (registered, args))
     }
 }
 

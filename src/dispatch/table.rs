@@ -34,6 +34,8 @@ pub enum Way {
     Located,
     /// A part on every core.
     Whole,
+    /// Where the queue of the connection leads it.
+    Exec,
 }
 
 /// A command with what the table knows of it.
@@ -184,6 +186,7 @@ fn way_of(command: &Command) -> Way {
         Handler::Located(..) => Way::Located,
         Handler::Reaching(..) => Way::Reaching,
         Handler::Whole(_) => Way::Whole,
+        Handler::Exec => Way::Exec,
         Handler::Keyed(_) => match command.keys {
             [spec] => match (spec.begin, spec.find) {
                 (Begin::Index(index), Find::Range { last: 0, .. }) => Way::OneKey(index as u8),

@@ -8,7 +8,8 @@ use std::time::Duration;
 use super::Core;
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::base::{alloc, sys};
-use crate::command::effects::Effects;
+use crate::command::context::Keyspace;
+use crate::command::effects::{Effects, Interest};
 use crate::command::whole::Pause;
 use crate::config::choices::LogLevel;
 use crate::observe::log::Level;
@@ -27,6 +28,11 @@ const ROUNDS_PER_SECOND: u64 = 1_000_000_000 / PERIOD_NANOS;
 const SLICE_UNITS: usize = 1000;
 /// Housekeeping with work left rests so long between two slices.
 const SLICE_PAUSE_NANOS: u64 = 300_000;
+/// The thread's CPU time is asked for no more often than this, since that is a system call: it is
+/// read before the first turn after, so the CPU time of a turn may be shown by this much too long.
+const CPU_READ_NANOS: u64 = 50_000;
+/// A shorter turn took no more CPU time than time.
+const LONG_TURN_NANOS: u64 = 300_000;
 /// Samples that a rate is the mean of.
 const SAMPLES: usize = 16;
 /// A round with fewer commands is a quiet one.
@@ -56,7 +62,8 @@ impl Rate {
 #[derive(Debug)]
 pub(super) struct Cron {
     turn_began: Nanos,
-    turn_cpu_began: u64,
+    /// The thread's CPU time, and when it was read.
+    cpu_read: (u64, Nanos),
     next_round: Nanos,
     last_round: Nanos,
     next_slice: Nanos,
@@ -82,7 +89,7 @@ impl Cron {
     pub(super) fn new() -> Cron {
         Cron {
             turn_began: Nanos(0),
-            turn_cpu_began: 0,
+            cpu_read: (0, Nanos(0)),
             next_round: Nanos(0),
             last_round: Nanos(0),
             next_slice: Nanos(0),
@@ -104,7 +111,9 @@ impl Cron {
 
     pub(super) fn turn_began(&mut self, now: Nanos) {
         self.turn_began = now;
-        self.turn_cpu_began = sys::thread_cpu_nanos();
+        if now.since(self.cpu_read.1) > CPU_READ_NANOS {
+            self.cpu_read = (sys::thread_cpu_nanos(), now);
+        }
     }
 
     /// How long the core may sleep.
@@ -153,7 +162,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let stats = &self.worker.stats.totals;
         let mut done = true;
         if expire {
-            let mut effects = Effects::new(self.worker.interest());
+            let keys = !partition.waiters().is_empty() || !partition.watchers().is_empty();
+            let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
             let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
                 Expiring::Key(entry) => effects.expired(db, entry.key()),
                 Expiring::Field(key, field) => effects.field_expired(db, key, field),
@@ -165,7 +175,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !done {
                 stats.expired_time_cap_reached.add(1);
             }
+            self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
+        let Some(partition) = self.seat.partition_now() else { return };
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
@@ -275,7 +287,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// What a coordinator has changed in partitions that it gives back.
-    pub(super) fn publish_lent(&self, partitions: &[Box<Partition>]) {
+    pub(super) fn publish_lent(&self, partitions: &mut [Box<Partition>]) {
         for partition in partitions {
             let owner = self.map.owner(partition.first_slot());
             publish_partition(&self.worker.server.stats[owner], partition);
@@ -285,8 +297,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The last thing of a turn: how long it took.
     pub(super) fn publish_turn(&mut self) {
         let nanos = self.monotonic().since(self.cron.turn_began);
-        let cpu = sys::thread_cpu_nanos().saturating_sub(self.cron.turn_cpu_began);
         let stats = &self.worker.stats;
+        let cpu = if nanos < LONG_TURN_NANOS {
+            nanos
+        } else {
+            sys::thread_cpu_nanos().saturating_sub(self.cron.cpu_read.0)
+        };
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
         stats.totals.turn_cpu_nanos_max.raise(cpu);
@@ -301,8 +317,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 }
 
 /// The gauges of a partition's owner. Whoever holds the partition is their one writer.
-fn publish_partition(stats: &CoreStats, partition: &Partition) {
-    for (gauges, db) in stats.dbs.iter().zip(partition.dbs()) {
+fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
+    for (index, db) in partition.take_touched() {
+        let gauges = &stats.dbs[index];
         gauges.keys.set(db.len() as u64);
         gauges.expires.set(db.expires() as u64);
         gauges.subexpiry.set(db.subexpiry() as u64);

@@ -5,13 +5,14 @@
 
 use std::sync::Arc;
 
-use super::Core;
 use super::stage::Item;
+use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
 use crate::config::Config;
+use crate::dispatch::call::Worker;
 use crate::dispatch::route::Place;
-use crate::dispatch::table::Registered;
+use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
@@ -21,8 +22,10 @@ use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::{Loan, Waiting};
 
-/// Commands of one batch that run under one loan, at most: other cores wait for their partitions.
-const COMMANDS_PER_LOAN_MAX: usize = 256;
+/// Commands that run under one loan, about: other cores wait for their partitions.
+const COMMANDS_PER_LOAN_MAX: usize = 1024;
+/// Those of one batch among them, at most.
+const BATCH_COMMANDS_PER_LOAN_MAX: usize = 256;
 /// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
 const PREFETCH_KEYS_MIN: usize = 10_000;
 
@@ -165,7 +168,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Staying::Waits(config) => {
                     self.end_segment(client);
                     if let Some(batch) = self.pack(client, &commands[at + 1..]) {
-                        self.rewrite_config(batch, config);
+                        self.rewrite_config(Ticket { batch, held: None }, config);
                     }
                     return;
                 }
@@ -200,7 +203,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
-        if worker.is_paused(registered) {
+        if facts.in_multi
+            && worker.enqueue((registered, args), facts, &mut connection.queue, *map, replies)
+        {
+            return Staying::Ran;
+        }
+        if registered.way == Way::Exec || worker.is_paused(registered) {
             return Staying::Leaves;
         }
         match worker.place(registered, args, position, facts, *map) {
@@ -215,6 +223,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
+                if !worker.watched.is_empty() {
+                    connection.watched.append(&mut worker.watched);
+                }
                 if let Some(suspension) = suspension {
                     let who =
                         Address { home: worker.core, client, generation: connection.generation };
@@ -237,6 +248,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 match request {
                     None => {}
                     Some(Request::Shutdown) => self.control.shut_down(),
+                    Some(Request::Discard) => self.discard(client, true),
+                    Some(Request::Unwatch) => self.discard(client, false),
                     Some(Request::RewriteConfig { config }) => return Staying::Waits(config),
                 }
             }
@@ -423,6 +436,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
+        if batch.facts.in_multi {
+            return Next::Home;
+        }
         let Core { worker, seat, map, .. } = self;
         let (id, address, position) = (batch.next_id(), batch.address(), batch.next_position());
         // Its gates are passed where its key is; but a pause holds it at home.
@@ -443,6 +459,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // It waits at home, where its client is shown as blocked.
             return if batch.home == worker.core { Next::Paused } else { Next::Home };
         }
+        if registered.way == Way::Exec {
+            return self.step_exec(batch, served);
+        }
         match worker.place(registered, args, position, facts, *map) {
             Place::Home | Place::Whole => Next::Home,
             Place::Loan(owners) => Next::Loan(owners),
@@ -462,10 +481,35 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     let who = (address, *facts);
                     return Next::Blocked(worker.wait(keyspace, suspension, who, command));
                 }
+                batch.watched.append(&mut worker.watched);
                 batch.ran(registered.full_name);
                 Next::Again
             }
         }
+    }
+
+    /// Runs the transaction of a batch if its keys are here and it needs no session.
+    fn step_exec(&mut self, batch: &mut Batch, served: bool) -> Next {
+        let core = self.worker.core;
+        let Some(owners) = self.exec_owners(batch) else {
+            let stays = batch.transaction.is_some() && batch.home == core;
+            return if stays { Next::Loan(self.exec_at_home(batch)) } else { Next::Home };
+        };
+        if owners != CoreSet::one(core) {
+            let mut cores = owners.iter();
+            return match (cores.next(), cores.next()) {
+                (Some(owner), None) => Next::Core(owner),
+                _ => Next::Loan(owners),
+            };
+        }
+        let Core { worker, seat, .. } = self;
+        let seated = if served { seat.partition_now() } else { seat.partition() };
+        let Some(partition) = seated else { return Next::Seat };
+        if partition.waiters().has_reservations() {
+            return Next::KeptBack;
+        }
+        run_exec(worker, Keyspace::One(partition), batch);
+        Next::Again
     }
 
     /// Runs all that waited for a loan, now that its partitions are here.
@@ -477,11 +521,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.serve_reserved(Keyspace::Lent(&mut partitions), &waiter);
         }
         let mut left = Vec::with_capacity(batches.len());
+        let mut at_home = Vec::new();
+        let share =
+            (COMMANDS_PER_LOAN_MAX / (batches.len().max(1))).clamp(1, BATCH_COMMANDS_PER_LOAN_MAX);
         for mut batch in batches {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
-            for _ in 0..COMMANDS_PER_LOAN_MAX {
+            for ran in 0..share {
                 let worker = &mut self.worker;
+                // One command runs in any case, so that every loan gets somewhere.
+                if worker.is_exhausted() && (ran > 0 || !left.is_empty()) {
+                    break;
+                }
                 if !batch.is_alive() || batch.replies.len() > REPLY_BYTES_MAX {
                     break;
                 }
@@ -494,6 +545,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     continue;
                 }
                 let Some(registered) = registered else { break };
+                if registered.way == Way::Exec {
+                    let Some(needed) = self.exec_owners(&batch) else { break };
+                    let lent = Keyspace::Lent(&mut partitions);
+                    if !owners.covers(needed) || lent.has_reservations() {
+                        break;
+                    }
+                    run_exec(&mut self.worker, lent, &mut batch);
+                    continue;
+                }
                 let covered = match worker.place(registered, args, position, facts, self.map) {
                     Place::Core(owner) => owners.contains(owner),
                     Place::Loan(needed) => owners.covers(needed),
@@ -515,15 +575,41 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     batch.blocked = Some(worker.wait(keyspace, suspension, who, command));
                     break;
                 }
+                batch.watched.append(&mut worker.watched);
                 batch.ran(registered.full_name);
             }
             batch.time = self.worker.now;
-            left.push(batch);
+            let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
+            let list = if needs_home && batch.is_alive() { &mut at_home } else { &mut left };
+            list.push(batch);
         }
-        self.publish_lent(&partitions);
-        self.return_partitions(partitions);
+        let mut held = Some(partitions);
+        for batch in at_home {
+            match held.take() {
+                Some(partitions) if owners.covers(self.exec_at_home(&batch)) => {
+                    held = self.run_exec_at_home(batch, partitions);
+                }
+                other => {
+                    held = other;
+                    left.push(batch);
+                }
+            }
+        }
+        if let Some(mut partitions) = held {
+            self.publish_lent(&mut partitions);
+            self.return_partitions(partitions);
+        }
         for batch in left {
             self.run_batch(batch);
         }
     }
+}
+
+/// Runs the transaction of a batch, whose partitions are at hand.
+fn run_exec(worker: &mut Worker, keyspace: Keyspace<'_>, batch: &mut Batch) {
+    let Some(mut transaction) = batch.transaction.take() else { return };
+    if let Some((_, facts, replies)) = batch.peek_split() {
+        worker.exec(keyspace, facts, &mut transaction, replies);
+    }
+    batch.ran("exec");
 }

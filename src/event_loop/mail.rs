@@ -13,6 +13,7 @@ use crate::dispatch::serve::Served;
 use crate::net::listener::Accepted;
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::{LoanId, LoanRequest};
@@ -53,6 +54,8 @@ pub enum Message {
     Served(Served),
     /// To an owner: this one waits for its keys no more.
     Forget(Arc<Waiter>),
+    /// To an owner: this key is watched once less.
+    Unwatch(Watched),
 }
 
 /// One core's ends of all queues.

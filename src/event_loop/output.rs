@@ -272,6 +272,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.ring.push(Op::Close { fd: connection.fd });
         self.stop_waiting(index);
+        self.discard(index, true);
         self.worker.server.clients[self.worker.core].add(-1);
         self.forget_if_done(index);
     }

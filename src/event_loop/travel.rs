@@ -6,8 +6,8 @@
 use std::sync::Arc;
 
 use super::mail::WholeId;
-use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole};
-use crate::base::time::Clock;
+use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
+use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
 use crate::config::Config;
@@ -16,7 +16,7 @@ use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
-use crate::txn::loan::{LoanId, Waiting};
+use crate::txn::loan::{LoanId, LoanRequest, Waiting};
 
 /// The core that gives loans and commands of all cores one order.
 const SEQUENCER: usize = 0;
@@ -49,23 +49,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn handle(&mut self, message: Message) {
         match message {
             Message::Batch(batch) => self.run_batch(batch),
-            Message::LoanRequest(request) => {
-                for owner in request.owners.iter() {
-                    self.mail.post(owner, Message::Lend(request.id));
-                }
-            }
+            Message::LoanRequest(request) => self.sequence_loan(request),
             Message::Lend(id) => {
                 self.seat.wait(Waiting::Loan(id));
                 self.serve_seat();
             }
-            Message::Lent(id, partition, time) if self.splits(id) => {
-                self.lent_alone(id, partition, time);
-            }
-            Message::Lent(id, partition, time) => {
-                if let Some(loan) = self.coordinator.arrive(id, partition, time) {
-                    self.run_loan(loan);
-                }
-            }
+            Message::Lent(id, partition, time) => self.lent(id, partition, time),
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
                 self.seat.give_back(partition);
@@ -81,6 +70,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
             Message::Served(served) => self.served(served),
             Message::Forget(waiter) => self.forget(waiter),
+            Message::Unwatch(watched) => self.unwatch_here(watched),
         }
     }
 
@@ -93,7 +83,29 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Some(Waiting::Batch(batch)) => self.run_batch_now(batch, true),
                 Some(Waiting::Loan(id)) => self.lend(id),
                 Some(Waiting::Forget(waiter)) => self.forget(waiter),
+                Some(Waiting::Unwatch(watched)) => self.unwatch_here(watched),
             }
+        }
+    }
+
+    /// Passes a request on to the owners. This core, if it is one, lends at once: all requests come
+    /// through here, so its own order is the one that it gives the others.
+    fn sequence_loan(&mut self, request: LoanRequest) {
+        for owner in request.owners.iter().filter(|owner| *owner != SEQUENCER) {
+            self.mail.post(owner, Message::Lend(request.id));
+        }
+        if request.owners.contains(SEQUENCER) {
+            self.seat.wait(Waiting::Loan(request.id));
+            self.serve_seat();
+        }
+    }
+
+    fn lent(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) {
+        if self.splits(id) {
+            return self.lent_alone(id, partition, time);
+        }
+        if let Some(loan) = self.coordinator.arrive(id, partition, time) {
+            self.run_loan(loan);
         }
     }
 
@@ -102,7 +114,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.publish_gauges();
         let partition = self.seat.lend();
         self.worker.stats.totals.loans.add(1);
-        self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
+        if id.coordinator == self.worker.core {
+            self.lent(id, partition, self.worker.now);
+        } else {
+            self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
+        }
     }
 
     /// Sends lent partitions back to their owners.
@@ -119,7 +135,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Asks for the partitions that this turn's commands need.
     pub(super) fn request_loan(&mut self) {
-        if let Some(request) = self.coordinator.request() {
+        let Some(request) = self.coordinator.request() else { return };
+        if self.worker.core == SEQUENCER {
+            self.sequence_loan(request);
+        } else {
             self.mail.post(SEQUENCER, Message::LoanRequest(request));
         }
     }
@@ -129,6 +148,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.now = self.worker.now.max(batch.time);
         loop {
             if !self.deliver(&mut batch) {
+                self.unwatch(std::mem::take(&mut batch.watched));
                 return self.abandon_wait(batch);
             }
             if batch.blocked.is_some() {
@@ -166,6 +186,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         connection.session.facts.reply_mode = batch.facts.reply_mode;
         connection.session.commands += std::mem::take(&mut batch.ran_count);
+        connection.watched.append(&mut batch.watched);
         if !batch.last_command.is_empty() {
             connection.session.last_command = std::mem::take(&mut batch.last_command);
         }
@@ -202,9 +223,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn next_needs_home(&self, batch: &Batch) -> bool {
+        if batch.facts.in_multi {
+            return true;
+        }
         let registered = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
         registered.is_none_or(|one| {
-            matches!(one.way, Way::Home | Way::Whole) && !self.worker.is_paused(one)
+            let home = match one.way {
+                Way::Exec => batch.transaction.is_none(),
+                way => matches!(way, Way::Home | Way::Whole),
+            };
+            home && !self.worker.is_paused(one)
         })
     }
 
@@ -221,10 +249,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let registered = worker.table.lookup(args);
         if worker.refuse(registered, args, facts, replies) {
             connection.session.facts.reply_mode = facts.reply_mode;
+            connection.session.facts.multi_failed = facts.multi_failed;
             batch.advance();
             return Some(batch);
         }
         let registered = registered?;
+        if facts.in_multi && self.enqueue_next(&mut batch, registered) {
+            return Some(batch);
+        }
+        if registered.way == Way::Exec {
+            self.begin_exec(&mut batch);
+            return Some(batch);
+        }
+        let Core { clients, worker, .. } = self;
+        let connection = clients.of(batch.client, batch.generation)?;
+        let (args, _, replies) = batch.peek_split()?;
         let held = connection.facts(worker.core);
         if registered.way == Way::Whole {
             let session = &mut connection.session;
@@ -233,7 +272,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 batch.ran(registered.full_name);
                 return Some(batch);
             };
-            self.start_whole(batch, job);
+            self.start_whole(OpenWhole { batch, parts: Vec::new(), held: None }, job);
             return None;
         }
         let request = worker.session(&mut connection.session, held, registered, args, replies);
@@ -257,8 +296,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         match request {
             None => {}
             Some(Request::Shutdown) => self.control.shut_down(),
+            Some(Request::Discard) => self.discard(batch.client, true),
+            Some(Request::Unwatch) => self.discard(batch.client, false),
             Some(Request::RewriteConfig { config }) => {
-                self.rewrite_config(batch, config);
+                self.rewrite_config(Ticket { batch, held: None }, config);
                 return None;
             }
         }
@@ -267,16 +308,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Has the configuration file written; the batch waits for the outcome, which is the reply to
     /// the command that ran last.
-    pub(super) fn rewrite_config(&mut self, batch: Box<Batch>, config: Arc<Config>) {
+    pub(super) fn rewrite_config(&mut self, open: Ticket, config: Arc<Config>) {
         let ticket = self.next_number();
-        self.tickets.insert(ticket, batch);
+        self.tickets.insert(ticket, open);
         self.control.rewrite_config(self.worker.core, ticket, config);
     }
 
-    fn start_whole(&mut self, batch: Box<Batch>, job: Job) {
+    pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
         let id = self.whole_id();
-        let parts = (0..self.mail.cores()).map(|_| None).collect();
-        self.wholes.insert(id.number, OpenWhole { batch, parts });
+        open.parts = (0..self.mail.cores()).map(|_| None).collect();
+        self.wholes.insert(id.number, open);
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
@@ -307,19 +348,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if open.parts.iter().any(Option::is_none) {
             return;
         }
-        let OpenWhole { mut batch, parts } =
+        let OpenWhole { mut batch, parts, held } =
             self.wholes.remove(&id.number).expect("it was there a line ago");
         let parts = parts.into_iter().flatten().collect();
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
+            self.return_partitions(held.unwrap_or_default());
             return self.keep_spare(batch);
         };
         let worker = &mut self.worker;
         worker.start_clock();
-        let Some((args, _, replies)) = batch.peek_split() else { return };
+        let mut replies = std::mem::take(&mut batch.replies);
+        let Some(args) = Self::open_command(&batch) else { return };
         let Some(registered) = worker.table.lookup(args) else { return };
         let session = &mut connection.session;
-        let request = worker.gather_whole(session, registered, (args, parts), replies);
+        let request = worker.gather_whole(session, registered, (args, parts), &mut replies);
+        batch.replies = replies;
         batch.facts = connection.session.facts;
+        if let Some(held) = held {
+            batch.transaction.iter_mut().for_each(|one| one.advance());
+            return self.resume_exec(batch, held);
+        }
         batch.ran(registered.full_name);
         // CLIENT KILL of oneself: nothing that was sent behind it runs.
         if connection.session.close_after_reply {
@@ -333,7 +381,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The control plane has done what a command waits for.
     pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<(), String>) {
-        let Some(mut batch) = self.tickets.remove(&ticket) else { return };
+        let Some(Ticket { mut batch, held }) = self.tickets.remove(&ticket) else { return };
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(()) => reply.ok(),
@@ -344,7 +392,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 reply.error(error);
             }
         }
-        self.run_batch(batch);
+        match held {
+            Some(held) => self.resume_exec(batch, held),
+            None => self.run_batch(batch),
+        }
     }
 
     /// Batches held by CLIENT PAUSE are tried again.

@@ -13,7 +13,9 @@ use super::output::{Output, STALL_BYTES};
 use crate::client::{ConnectionFacts, Session};
 use crate::dispatch::serve::Served;
 use crate::ring::{Fd, Kind, Token};
+use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
+use crate::txn::multi::Transaction;
 
 /// How the socket is read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,6 +55,10 @@ pub struct Connection {
     pub stalled: Option<Box<Batch>>,
     /// The batch whose next command waits for a key.
     pub blocked: Option<Box<Batch>>,
+    /// The commands that it has queued since MULTI.
+    pub queue: Option<Box<Transaction>>,
+    /// The keys that it watches.
+    pub watched: Vec<Watched>,
     /// How its wait ended, where that is known before its batch is home.
     pub served: Option<Served>,
     /// It has input that was not looked at for lack of time.
@@ -87,6 +93,8 @@ impl Connection {
             away: false,
             stalled: None,
             blocked: None,
+            queue: None,
+            watched: Vec::new(),
             served: None,
             is_ready: false,
             is_staged: false,
@@ -159,6 +167,10 @@ impl Connection {
             total_bytes: size_of::<Connection>() + input + self.output.bytes(),
             core,
             closing: self.closing,
+            multi: (self.session.facts.in_multi)
+                .then(|| self.queue.as_ref().map_or(0, |queue| queue.len())),
+            multi_bytes: self.queue.as_ref().map_or(0, |queue| queue.held_bytes()),
+            watched: self.watched.len(),
         }
     }
 }

@@ -130,9 +130,9 @@ pub trait Ring {
     /// Submits everything that was pushed and waits as `wait` says.
     fn submit_and_wait(&mut self, wait: Wait);
 
-    /// Submits everything that was pushed and polls for a moment, for the next request of a lone
-    /// client. True as soon as a wait would not wait, or `has_work` says that there is other work.
-    fn spin(&mut self, has_work: &mut dyn FnMut() -> bool) -> bool;
+    /// Submits everything that was pushed and polls so many times, each a pause of the processor. True
+    /// as soon as a wait would not wait, or `has_work` says that there is other work.
+    fn spin(&mut self, times: u32, has_work: &mut dyn FnMut() -> bool) -> bool;
 
     /// The next completion.
     fn reap(&mut self) -> Option<Completion>;

@@ -711,7 +711,7 @@ impl Ring for SimRing {
         };
     }
 
-    fn spin(&mut self, has_work: &mut dyn FnMut() -> bool) -> bool {
+    fn spin(&mut self, _times: u32, has_work: &mut dyn FnMut() -> bool) -> bool {
         self.submit();
         // Nothing comes while one simulated core polls: the others do not run meanwhile.
         has_work() || !self.world.borrow().cores[self.core].completions.is_empty()

@@ -81,6 +81,7 @@ pub fn expire_slice(
         }
         idle_dbs = 0;
         expired.keys += visit_range(partition, now, budget, &mut on_expired);
+        partition.touch_all();
     }
     expired.fields += expire_fields(partition, now, budget, &mut on_expired);
     expired.done = partition.expire.hashes.is_empty();

@@ -11,3 +11,4 @@ pub mod memory;
 pub mod partition;
 pub mod scan;
 pub mod waiters;
+pub mod watchers;

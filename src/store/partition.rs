@@ -8,6 +8,7 @@ use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
 use super::waiters::Waiters;
+use super::watchers::Watchers;
 use crate::base::slot::Slot;
 
 /// A core's part of the keyspace.
@@ -19,6 +20,9 @@ pub struct Partition {
     pub(super) graveyard: Graveyard,
     pub(super) expire: ExpireCursor,
     waiters: Waiters,
+    watchers: Watchers,
+    /// Databases handed out to be changed since somebody asked, by the low bits of their index.
+    touched: u64,
 }
 
 const fn assert_send<T: Send>() {}
@@ -36,6 +40,8 @@ impl Partition {
             graveyard: Graveyard::default(),
             expire: ExpireCursor::default(),
             waiters: Waiters::default(),
+            watchers: Watchers::default(),
+            touched: u64::MAX,
         }
     }
 
@@ -78,11 +84,26 @@ impl Partition {
     /// A database, to be changed.
     #[inline]
     pub fn db_mut(&mut self, index: usize) -> &mut Db {
+        self.touched |= touch_of(index);
         &mut self.dbs[index]
+    }
+
+    /// The databases that may have changed since this was asked last, with their indexes; all at the
+    /// first time.
+    pub fn take_touched(&mut self) -> impl Iterator<Item = (usize, &Db)> {
+        let touched = std::mem::take(&mut self.touched);
+        let dbs = if touched == 0 { &[][..] } else { &self.dbs[..] };
+        dbs.iter().enumerate().filter(move |(index, _)| touched & touch_of(*index) != 0)
+    }
+
+    /// All databases may have changed.
+    pub(super) fn touch_all(&mut self) {
+        self.touched = u64::MAX;
     }
 
     /// Two different databases, for MOVE and COPY; None if the indexes are equal.
     pub fn db_pair_mut(&mut self, one: usize, other: usize) -> Option<[&mut Db; 2]> {
+        self.touched |= touch_of(one) | touch_of(other);
         self.dbs.get_disjoint_mut([one, other]).ok()
     }
 
@@ -102,8 +123,33 @@ impl Partition {
         &mut self.waiters
     }
 
+    /// Which of its keys are watched, and their versions.
+    #[inline]
+    pub fn watchers(&self) -> &Watchers {
+        &self.watchers
+    }
+
+    /// The same, to be changed.
+    pub fn watchers_mut(&mut self) -> &mut Watchers {
+        &mut self.watchers
+    }
+
+    /// The watched keys of a database that are there now, or will be when it holds what database
+    /// `next` holds, are about to change. Source: FLUSHDB, SWAPDB.
+    pub fn touch_watched(&mut self, index: usize, next: Option<usize>) {
+        let Self { watchers, dbs, hasher, .. } = self;
+        watchers.touch_where(index, |key| {
+            let key = hasher.key(key);
+            dbs[index].peek(&key).is_some()
+                || next.is_some_and(|next| dbs[next].peek(&key).is_some())
+        });
+    }
+
     /// Exchanges the contents of two databases. Source: SWAPDB.
     pub fn swap_dbs(&mut self, one: usize, other: usize) {
+        self.touch_watched(one, Some(other));
+        self.touch_watched(other, Some(one));
+        self.touched |= touch_of(one) | touch_of(other);
         self.dbs.swap(one, other);
         // A round of expiry may be half way through one of them.
         self.expire = ExpireCursor::default();
@@ -112,7 +158,8 @@ impl Partition {
 
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
-        let table = self.dbs[index].flush();
+        self.touch_watched(index, None);
+        let table = self.db_mut(index).flush();
         self.graveyard.bury_table(table);
     }
 
@@ -127,4 +174,9 @@ impl Partition {
     pub fn free_slice(&mut self, budget: &mut Budget) -> usize {
         self.graveyard.free_slice(budget)
     }
+}
+
+#[inline(always)]
+fn touch_of(index: usize) -> u64 {
+    1 << (index % u64::BITS as usize)
 }

@@ -16,6 +16,8 @@ use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::key::Position;
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
+use crate::txn::multi::Transaction;
 
 /// A batch with more replies than this goes home unfinished, so that output limits hold.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
@@ -79,6 +81,10 @@ pub struct Batch {
     pub last_command: &'static str,
     /// What its next command waits for.
     pub blocked: Option<Blocked>,
+    /// What its next command, EXEC, is to run.
+    pub transaction: Option<Box<Transaction>>,
+    /// Keys that its client watches since it left home.
+    pub watched: Vec<Watched>,
     alive: Arc<AtomicBool>,
     buffer: Vec<u8>,
     ranges: Vec<ArgRange>,
@@ -105,6 +111,8 @@ impl Batch {
             ran_count: 0,
             last_command: "",
             blocked: None,
+            transaction: None,
+            watched: Vec::new(),
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
@@ -127,6 +135,7 @@ impl Batch {
         (self.facts, self.alive) = (facts, alive);
         (self.ran_count, self.last_command, self.next) = (0, "", 0);
         self.blocked = None;
+        self.transaction = None;
         self.broken = None;
     }
 
@@ -143,6 +152,7 @@ impl Batch {
 
     /// Appends a command, which has this number in the table if it is known, and whose one key belongs
     /// at `position` if that was computed; its words are copied, large ones are shared.
+    #[inline]
     pub fn push(&mut self, args: Args<'_>, id: Option<u16>, position: Option<Position>) {
         let (first, first_big) = (self.ranges.len() as u32, self.big.len() as u32);
         let start = self.buffer.len() as u32;
@@ -164,6 +174,7 @@ impl Batch {
     }
 
     /// The number of the next command in the table. None if nobody knows it.
+    #[inline]
     pub fn next_id(&self) -> Option<u16> {
         self.commands.get(self.next)?.id
     }
@@ -203,6 +214,7 @@ impl Batch {
     }
 
     /// The words of the next command, with what a handler may change meanwhile.
+    #[inline]
     pub fn peek_split(&mut self) -> Option<(Args<'_>, &mut SessionFacts, &mut ReplyBuffer)> {
         let command = self.commands.get(self.next)?;
         let args = words_of(command, &self.buffer, &self.ranges, &self.big);
@@ -238,6 +250,7 @@ impl Batch {
     }
 
     /// The next command, of this full name, has run.
+    #[inline]
     pub fn ran(&mut self, full_name: &'static str) {
         self.ran_count += 1;
         self.last_command = full_name;
@@ -245,12 +258,14 @@ impl Batch {
     }
 
     /// The next command is over.
+    #[inline]
     pub fn advance(&mut self) {
         assert!(self.next < self.commands.len());
         self.next += 1;
     }
 
     /// All commands have run.
+    #[inline]
     pub fn is_done(&self) -> bool {
         self.next == self.commands.len()
     }
@@ -268,6 +283,7 @@ impl Batch {
     }
 
     /// The client is still connected.
+    #[inline]
     pub fn is_alive(&self) -> bool {
         self.alive.load(Ordering::Acquire)
     }

@@ -12,6 +12,7 @@ use super::cores::CoreSet;
 use crate::base::time::Millis;
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
+use crate::store::watchers::Watched;
 
 /// Names a loan of one coordinator.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -40,6 +41,8 @@ pub enum Waiting {
     Loan(LoanId),
     /// One that waits for its keys no more.
     Forget(Arc<Waiter>),
+    /// A key that is watched once less.
+    Unwatch(Watched),
 }
 
 /// The place of a core's own partition.
@@ -147,7 +150,8 @@ impl Coordinator {
         Coordinator { core, last: 0, gathering: None, open: VecDeque::new() }
     }
 
-    /// Notes that `batch` needs the partitions of `owners`. All of a turn share one request.
+    /// Notes that `batch` needs the partitions of `owners`. All that come until the next request share
+    /// it.
     pub fn want(&mut self, owners: CoreSet, batch: Box<Batch>) {
         let gathering = self.gathering.get_or_insert_default();
         gathering.owners.extend(owners);
@@ -161,8 +165,12 @@ impl Coordinator {
         gathering.waiters.push(waiter);
     }
 
-    /// The request of this turn, if there is one.
+    /// The request that is due, if there is one: while a loan is under way, who needs partitions is
+    /// gathered for the next, since a loan costs the same for one command as for many.
     pub fn request(&mut self) -> Option<LoanRequest> {
+        if !self.open.is_empty() {
+            return None;
+        }
         let Gathering { owners, batches, waiters } = self.gathering.take()?;
         self.last += 1;
         let id = LoanId { coordinator: self.core, number: self.last };

@@ -5,3 +5,4 @@
 pub mod batch;
 pub mod cores;
 pub mod loan;
+pub mod multi;

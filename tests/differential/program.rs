@@ -4,7 +4,11 @@
 //! (times lie in the past or hours ahead), and what chance, clocks or table order decide has a rule
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
+mod bitmap;
+mod hash;
+mod list;
 mod set;
+mod sort;
 mod sorted_set;
 mod stream;
 mod string;
@@ -55,7 +59,16 @@ pub(crate) struct Group {
 }
 
 /// Every group. A program is about one or two of them.
-const GROUPS: &[&Group] = &[&set::GROUP, &sorted_set::GROUP, &stream::GROUP, &string::GROUP];
+const GROUPS: &[&Group] = &[
+    &bitmap::GROUP,
+    &hash::GROUP,
+    &list::GROUP,
+    &set::GROUP,
+    &sort::GROUP,
+    &sorted_set::GROUP,
+    &stream::GROUP,
+    &string::GROUP,
+];
 
 impl Step {
     /// Whether this is a full scan, which cannot be pipelined.
@@ -144,6 +157,10 @@ impl Generator {
         } else {
             if self.random.one_in(MUTATE_ONE_IN) {
                 self.mutate(&mut argv);
+            }
+            // A start without an end is Valkey's, and ours; Redis refuses it.
+            if argv[0].eq_ignore_ascii_case(b"BITCOUNT") && argv.len() == 3 {
+                argv.push(b"-1".to_vec());
             }
             Action::Command(argv, rule)
         };

@@ -12,7 +12,7 @@ use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::Control;
 use ironring::net::listener::Listener;
-use ironring::observe::server::ServerFacts;
+use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
 
 /// 2026-01-01, when every such core begins.
@@ -49,7 +49,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
     let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
     ServerFacts {
         run_id: "0".repeat(40),
-        replid: "1".repeat(40),
+        replid: ReplicationId::new([1; 5]),
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
         executable: String::new(),

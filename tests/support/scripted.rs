@@ -81,7 +81,7 @@ impl Ring for ScriptedRing {
 
     fn submit_and_wait(&mut self, _wait: Wait) {}
 
-    fn spin(&mut self, _has_work: &mut dyn FnMut() -> bool) -> bool {
+    fn spin(&mut self, _times: u32, _has_work: &mut dyn FnMut() -> bool) -> bool {
         false
     }
 

@@ -17,6 +17,7 @@ mod hello;
 use crate::base::number;
 use crate::client::ReplyMode;
 use crate::command::args::ArgValue;
+use crate::command::context::Request;
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
     Outcome, SessionContext,
@@ -189,6 +190,7 @@ fn reset(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) ->
     // CLIENT REPLY SKIP still covers this very reply.
     let skipped = cx.session.facts.reply_mode == ReplyMode::Skip;
     cx.session.reset(cx.config.requirepass.is_empty());
+    *cx.request = Some(Request::Discard);
     if skipped {
         cx.session.facts.reply_mode = ReplyMode::Skip;
     }

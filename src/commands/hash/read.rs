@@ -5,6 +5,7 @@ use crate::command::{
     Access, Args, Argument, ArgumentKind, Arity, Command, Context, Flags, Handler, KeySpec, Outcome,
 };
 use crate::resp::reply::Reply;
+use crate::types::hash::HashRef;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
@@ -103,7 +104,7 @@ fn hkeys(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
 
 fn hlen(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
-    let len = open(cx, &key)?.map_or(0, |hash| hash.len());
+    let len = open(cx, &key)?.map_or(0, HashRef::len);
     reply.count(len as u64);
     Ok(())
 }
@@ -192,7 +193,7 @@ fn give_all(
     } else {
         reply.array(len);
     }
-    for pair in hash.into_iter().flat_map(|hash| hash.iter()) {
+    for pair in hash.into_iter().flat_map(HashRef::iter) {
         if pair.is_expired(now) {
             continue;
         }

@@ -152,13 +152,17 @@ fn rpushx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
 fn push(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
     let key = cx.key(args.get(1));
     let limits = limits(cx);
-    let mut entry = cx.write_or_make(&key, Packing::List);
+    let mut entry = match cx.write(&key) {
+        Some(entry) => entry,
+        None => cx.write_or_make(&key, Packing::List),
+    };
     let len = push_words(&mut entry, args, end, limits)?;
     pushed(cx, &key, args, end);
     reply.count(len);
     Ok(())
 }
 
+/// LPUSHX and RPUSHX.
 fn push_if_there(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>, end: End) -> Outcome {
     let key = cx.key(args.get(1));
     let limits = limits(cx);
@@ -185,6 +189,7 @@ fn push_words(
     Ok(list.view().len())
 }
 
+/// Reports a push: each element counts as a change.
 #[inline]
 fn pushed(cx: &mut Context<'_>, key: &Key<'_>, args: Args<'_>, end: End) {
     cx.changed(EventClass::List, push_event(end), key);

@@ -32,7 +32,7 @@ const TAKE: Access = Access::RW.with(Access::ACCESS).with(Access::DELETE);
 
 /// The configured limits of nodes and listpacks.
 #[inline]
-fn limits(cx: &Context<'_>) -> Limits {
+pub(in crate::commands) fn limits(cx: &Context<'_>) -> Limits {
     Limits {
         fill: cx.config.list_max_listpack_size,
         depth: cx.config.list_compress_depth,

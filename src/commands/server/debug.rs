@@ -43,6 +43,12 @@ pub const COMMANDS: &[Command] = &[Command {
         },
         Command { name: "HTSTATS", handler: Handler::Keyspace(htstats), ..PART },
         Command {
+            name: "HTSTATS-KEY",
+            keys: &[KeySpec::one(2, Access::RO)],
+            handler: Handler::Keyed(htstats_key),
+            ..PART
+        },
+        Command {
             name: "OBJECT",
             keys: &[KeySpec::one(2, Access::RO)],
             handler: Handler::Keyed(object),
@@ -89,6 +95,11 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
     match (word.as_slice(), args.len()) {
         (b"HELP", 2) => help(reply, "DEBUG", HELP),
         (b"PROTOCOL", 3) => protocol::protocol(args.get(2), reply),
+        (b"CHANGE-REPL-ID", 2) => {
+            cx.server.replid.change(std::array::from_fn(|_| cx.rng.next_u64() as u32));
+            log::notice("Changing replication IDs after receiving DEBUG change-repl-id");
+            reply.ok();
+        }
         (b"ERROR", 3) => reply.error(args.get(2)),
         (b"LOG", 3) => {
             log::warning(format!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2))));
@@ -115,6 +126,8 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
 }
 
 const HELP: &[&str] = &[
+    "CHANGE-REPL-ID",
+    "    Take a new replication id.",
     "DICT-RESIZING <0|1>",
     "    Accepted; tables grow and shrink in slices in any case.",
     "DIGEST",
@@ -125,6 +138,8 @@ const HELP: &[&str] = &[
     "    Reply with this error.",
     "HTSTATS <database>",
     "    Return what the table of a database holds and takes.",
+    "HTSTATS-KEY <key> [full]",
+    "    Return what the table of a key's value holds and takes.",
     "LOG <text>",
     "    Write a line to the log.",
     "OBJECT <key>",
@@ -167,6 +182,21 @@ fn htstats(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
         "[Dictionary HT]\nnumber of elements: {keys}\nbytes of the tables: {bytes}\n\
          [Expires HT]\nnumber of elements: {expires}\n"
     );
+    reply.verbatim("txt", text.as_bytes());
+    Ok(())
+}
+
+fn htstats_key(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if args.len() < 3 {
+        reply.error(unknown(args));
+        return Ok(());
+    }
+    let key = cx.key(args.get(2));
+    let entry = cx.peek(&key).ok_or(CommandError::NoSuchKey)?;
+    if !matches!(entry.encoding(), "hashtable" | "skiplist") {
+        return Err(CommandError::NoTable);
+    }
+    let text = format!("[Dictionary HT]\nbytes of the value: {}\n", entry.bytes_allocated());
     reply.verbatim("txt", text.as_bytes());
     Ok(())
 }

@@ -216,23 +216,17 @@ fn create(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         (text, _) => id(text)?,
     };
     let group = Group::new(last_id, options.entries_read);
-    match stream {
-        Some(stream) => {
-            if !stream.groups.create(args.get(3), group) {
-                return Err(CommandError::BusyGroup);
-            }
+    if let Some(stream) = stream {
+        if !stream.groups.create(args.get(3), group) {
+            return Err(CommandError::BusyGroup);
         }
-        None => {
-            let mut stream = Stream::new();
-            stream.groups.create(args.get(3), group);
-            cx.set(&key, NewValue::Boxed(Box::new(Value::Stream(stream))), None);
-            reply.ok();
-            cx.event(EventClass::Stream, "xgroup-create", &key);
-            return Ok(());
-        }
+        cx.effects.changed_many(1);
+    } else {
+        let mut stream = Stream::new();
+        stream.groups.create(args.get(3), group);
+        cx.set(&key, NewValue::Boxed(Box::new(Value::Stream(stream))), None);
     }
     reply.ok();
-    cx.effects.changed_many(1);
     cx.event(EventClass::Stream, "xgroup-create", &key);
     Ok(())
 }

@@ -100,7 +100,7 @@ fn trimming(args: Args<'_>, at: usize) -> Result<Trimming, CommandError> {
     };
     let trim = if args.is(at, "MAXLEN") {
         let max = args.integer(threshold)?;
-        Trim::MaxLen(u64::try_from(max).map_err(|_| CommandError::MaxlenNegative)?)
+        Trim::MaxLen(u64::try_from(max).map_err(|_| CommandError::TrimMaxlenNegative)?)
     } else {
         Trim::MinId(super::id(args.get(threshold))?)
     };

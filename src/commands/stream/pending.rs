@@ -122,9 +122,9 @@ impl Autoclaim {
         let mut at = 6;
         while at < args.len() {
             if at + 1 < args.len() && args.is(at, "COUNT") {
-                let count = integer(args, at + 1, CommandError::CountNotPositive)?;
+                let count = integer(args, at + 1, CommandError::XautoclaimCount)?;
                 if !(1..=AUTOCLAIM_COUNT_MAX).contains(&count) {
-                    return Err(CommandError::CountNotPositive);
+                    return Err(CommandError::XautoclaimCount);
                 }
                 options.count = count.unsigned_abs();
                 at += 2;

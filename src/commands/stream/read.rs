@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::token("noack", "NOACK").optional(),
             STREAMS,
         ],
-        handler: Handler::Keyed(xreadgroup),
+        handler: Handler::Reaching(is_misleading, xreadgroup),
         ..Command::BASE
     },
 ];
@@ -81,6 +81,14 @@ const STREAMS: Argument = Argument::block(
 )
 .after("STREAMS");
 
+/// Whether the client waits where nothing is to be read.
+#[derive(Clone, Copy)]
+enum Block {
+    No,
+    Until(Millis),
+    ForEver,
+}
+
 /// What is to be read.
 struct Request<'q> {
     args: Args<'q>,
@@ -90,8 +98,7 @@ struct Request<'q> {
     keys: usize,
     /// At most so many entries of each stream; 0 is all.
     count: u64,
-    /// Waits, until then if that is said.
-    block: Option<Option<Millis>>,
+    block: Block,
     /// The group and the consumer.
     group: Option<(&'q [u8], &'q [u8])>,
     /// Nothing is to be acknowledged.
@@ -105,7 +112,7 @@ impl<'q> Request<'q> {
             first_key: 0,
             keys: 0,
             count: 0,
-            block: None,
+            block: Block::No,
             group: None,
             noack: false,
         };
@@ -113,16 +120,18 @@ impl<'q> Request<'q> {
         while at < args.len() && request.first_key == 0 {
             let more = args.len() - at - 1;
             if more >= 1 && args.is(at, "BLOCK") {
-                request.block = Some(args.timeout_millis(at + 1, now)?);
+                request.block =
+                    args.timeout_millis(at + 1, now)?.map_or(Block::ForEver, Block::Until);
                 at += 1;
             } else if more >= 1 && args.is(at, "COUNT") {
                 request.count = u64::try_from(args.integer(at + 1)?).unwrap_or(0);
                 at += 1;
             } else if more >= 1 && args.is(at, "STREAMS") {
                 if more % 2 == 1 {
-                    return Err(match is_group {
-                        true => CommandError::UnbalancedXreadgroup,
-                        false => CommandError::UnbalancedXread,
+                    return Err(if is_group {
+                        CommandError::UnbalancedXreadgroup
+                    } else {
+                        CommandError::UnbalancedXread
                     });
                 }
                 (request.first_key, request.keys) = (at + 1, more / 2);
@@ -168,7 +177,6 @@ impl<'q> Request<'q> {
         for number in 0..self.keys {
             let key = cx.key(self.key(number));
             if !cx.is_at_hand(&key) {
-                self.is_where_the_spec_says()?;
                 ids.push(NEW);
                 continue;
             }
@@ -195,18 +203,13 @@ impl<'q> Request<'q> {
         Ok(ids)
     }
 
-    /// The partitions at hand are those of the keys that the key spec finds. It takes a group or a
-    /// consumer for the word STREAMS if that is its name and it stands behind other options.
-    fn is_where_the_spec_says(&self) -> Result<(), CommandError> {
-        match streams_from(if self.group.is_some() { 4 } else { 1 }).locate(self.args) {
-            Ok(Some((first, ..))) if first == self.first_key => Ok(()),
-            _ => Err(CommandError::MisleadingStreams),
-        }
-    }
-
     /// Waits, if that was asked for; the reply is null else.
     fn wait(&self, cx: &mut Context<'_>, ids: &[StreamId], reply: &mut Reply<'_>) {
-        let Some(deadline) = self.block else { return reply.null_array() };
+        let deadline = match self.block {
+            Block::No => return reply.null_array(),
+            Block::Until(deadline) => Some(deadline),
+            Block::ForEver => None,
+        };
         let ids = ids.iter().enumerate().map(|(number, id)| (self.id_at(number), id));
         cx.suspend(Suspension {
             keys: (self.first_key..self.first_key + self.keys).collect(),
@@ -278,6 +281,16 @@ fn xread(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
     Ok(())
 }
 
+/// True if the key spec takes a group or consumer for the word STREAMS, as its name is that and it
+/// stands behind other options: then the keys may be anywhere.
+fn is_misleading(args: Args<'_>) -> bool {
+    let located = streams_from(4).locate(args);
+    match (located, Request::parse(args, Millis(0), true)) {
+        (Ok(Some((first, ..))), Ok(request)) => first != request.first_key,
+        (_, request) => request.is_ok(),
+    }
+}
+
 fn xreadgroup(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     // What it does is propagated as claims and positions of the group.
     cx.effects.propagate_nothing();
@@ -332,9 +345,10 @@ impl Reading {
         let (entries, groups) = stream.with_groups();
         let Some(group) = groups.get_mut(name) else { return };
         let is_history = self.after != NEW;
-        let start = match is_history {
-            true => self.after.next(),
-            false => group.last_id.next().filter(|start| entries.last() >= Some(*start)),
+        let start = if is_history {
+            self.after.next()
+        } else {
+            group.last_id.next().filter(|start| entries.last() >= Some(*start))
         };
         let consumer = group.find(consumer_name).unwrap_or_else(|| {
             self.is_created = true;

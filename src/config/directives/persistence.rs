@@ -12,7 +12,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
         .neutral(""),
     text("dbfilename", "dump.rdb").protected().check(base_name_of_rdb),
     yes_no("stop-writes-on-bgsave-error", "yes").pending(),
-    yes_no("rdbcompression", "yes").pending(),
+    yes_no("rdbcompression", "yes"),
     yes_no("rdbchecksum", "yes").immutable().pending(),
     choice("rdb-version-check", &[("strict", 0), ("relaxed", 1)], "strict").pending(),
     yes_no("rdb-save-incremental-fsync", "yes").pending(),

@@ -3,8 +3,11 @@
 //! they are taken over; a collection is never empty, and no member of it is there twice.
 //! Source: see `rdb`; what stock servers refuse with sanitize-dump-payload.
 
+mod hash;
+mod list;
 mod old;
 mod set;
+mod sorted_set;
 mod stream;
 
 use std::borrow::Cow;
@@ -13,8 +16,9 @@ use std::collections::BTreeSet;
 use super::{Malformed, Reader, opcode};
 use crate::encoding::listpack::{self, Element, Listpack};
 use crate::encoding::run::Run;
+use crate::types::hash::HashLimits;
 use crate::types::string::STRING_INLINE_MAX;
-use crate::types::{BigString, Collection, set as set_type};
+use crate::types::{BigString, Collection, list as list_type, set as set_type, zset};
 
 /// A value that was read.
 #[derive(Debug)]
@@ -30,8 +34,14 @@ pub enum Loaded<'a> {
 /// When collections change their form: what the directives say.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Of lists.
+    pub list: list_type::Limits,
     /// Of sets.
     pub set: set_type::Limits,
+    /// Of hashes.
+    pub hash: HashLimits,
+    /// Of sorted sets.
+    pub sorted_set: zset::Limits,
 }
 
 /// The value of type `kind` that comes next.
@@ -42,9 +52,41 @@ pub fn value<'a>(
 ) -> Result<Loaded<'a>, Malformed> {
     let collection = match kind {
         opcode::STRING => return string(reader),
+        opcode::LIST => list::elements(reader, limits.list),
+        opcode::LIST_ZIPLIST => list::ziplist(&reader.string()?, limits.list),
+        opcode::LIST_QUICKLIST => list::ziplists(reader, limits.list),
+        opcode::LIST_QUICKLIST_2 => list::nodes(reader, limits.list),
         opcode::SET => set::members(reader, &limits.set),
         opcode::SET_INTSET => set::intset(reader.string()?, &limits.set),
         opcode::SET_LISTPACK => set::listpack(reader.string()?, &limits.set),
+        opcode::HASH => hash::pairs(reader, &limits.hash),
+        opcode::HASH_ZIPMAP => {
+            let bytes = reader.string()?;
+            hash::known_pairs(&old::from_zipmap(&bytes)?, &limits.hash)
+        }
+        opcode::HASH_ZIPLIST => {
+            hash::packed(old::from_ziplist(&reader.string()?, 2)?, &limits.hash)
+        }
+        opcode::HASH_LISTPACK => hash::packed(checked_listpack(reader.string()?, 2)?, &limits.hash),
+        opcode::HASH_TTL | opcode::HASH_TTL_EARLY => {
+            hash::triples(reader, kind == opcode::HASH_TTL, &limits.hash)
+        }
+        opcode::HASH_LISTPACK_TTL | opcode::HASH_LISTPACK_TTL_EARLY => {
+            if kind == opcode::HASH_LISTPACK_TTL {
+                // The next expiry, which the first field says, too.
+                reader.millis()?;
+            }
+            hash::packed_ttl(checked_listpack(reader.string()?, 3)?, &limits.hash)
+        }
+        opcode::SORTED_SET | opcode::SORTED_SET_2 => {
+            sorted_set::members(reader, kind == opcode::SORTED_SET_2, &limits.sorted_set)
+        }
+        opcode::SORTED_SET_ZIPLIST => {
+            sorted_set::packed(old::from_ziplist(&reader.string()?, 2)?, &limits.sorted_set)
+        }
+        opcode::SORTED_SET_LISTPACK => {
+            sorted_set::packed(checked_listpack(reader.string()?, 2)?, &limits.sorted_set)
+        }
         opcode::STREAM | opcode::STREAM_2 | opcode::STREAM_3 => stream::stream(reader, kind),
         _ => Err(Malformed),
     };

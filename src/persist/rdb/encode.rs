@@ -9,10 +9,12 @@ use bytes::Bytes;
 
 use super::opcode;
 use crate::base::number;
+use crate::encoding::dict::Dict;
 use crate::encoding::intset::IntSet;
 use crate::encoding::listpack::{Element, Listpack};
 use crate::encoding::lzf;
-use crate::types::set::SetRef;
+use crate::types::list::{Contents, Item, QuickList};
+use crate::types::zset::{SortedSet, ZSetRef};
 use crate::types::{BigString, Packing, Value, ValueRef};
 
 /// RDB in the making.
@@ -138,10 +140,14 @@ impl Encoder {
                 opcode::STRING
             }
             ValueRef::Packed(packing, _) => self.packed_kind(packing),
+            ValueRef::Boxed(Value::List(_)) => self.packed_kind(Packing::List),
             ValueRef::Boxed(Value::Set(_)) => opcode::SET,
+            ValueRef::Boxed(Value::Hash(hash)) if hash.volatile_len() == 0 => opcode::HASH,
+            ValueRef::Boxed(Value::Hash(_)) if self.version >= 12 => opcode::HASH_TTL,
+            ValueRef::Boxed(Value::Hash(_)) => opcode::HASH,
+            ValueRef::Boxed(Value::SortedSet(_)) => opcode::SORTED_SET_2,
             ValueRef::Boxed(Value::Stream(_)) => self.stream_kind(),
             ValueRef::Boxed(Value::Packed(packing, _)) => self.packed_kind(*packing),
-            ValueRef::Boxed(_) => unreachable!("no command encodes these yet"),
         }
     }
 
@@ -153,8 +159,14 @@ impl Encoder {
             ValueRef::Boxed(Value::String(string)) => self.big_string(string),
             ValueRef::Packed(packing, bytes) => self.packed(packing, bytes),
             ValueRef::Boxed(Value::Packed(packing, bytes)) => self.packed(*packing, bytes),
-            ValueRef::Boxed(Value::Set(_)) => self.set(value),
-            ValueRef::Boxed(_) => unreachable!("no command encodes these yet"),
+            ValueRef::Boxed(Value::List(list)) => self.list(list),
+            ValueRef::Boxed(Value::Set(set)) => {
+                self.length(set.len() as u64);
+                set.iter().for_each(|member| self.string(member.field));
+            }
+            ValueRef::Boxed(Value::Hash(hash)) => self.hash(hash, self.kind(value)),
+            ValueRef::Boxed(Value::SortedSet(set)) => self.sorted_set(set),
+            ValueRef::Boxed(Value::Stream(stream)) => self.stream(stream),
         }
     }
 
@@ -218,10 +230,55 @@ impl Encoder {
         }
     }
 
-    fn set(&mut self, value: ValueRef<'_>) {
-        let Ok(set) = SetRef::of(value) else { return };
-        self.length(set.len() as u64);
-        set.for_each(|member| self.element(member));
+    fn list(&mut self, list: &QuickList) {
+        let by_node = self.packed_kind(Packing::List) == opcode::LIST_QUICKLIST_2;
+        self.length(if by_node { list.node_count() as u64 } else { list.len() });
+        list.visit_nodes(|node| match node {
+            Contents::Packed(pack) if by_node => {
+                self.length(opcode::NODE_PACKED);
+                self.string(pack.bytes());
+            }
+            Contents::Packed(pack) => pack.iter().for_each(|element| self.element(element)),
+            Contents::Plain(item) => {
+                if by_node {
+                    self.length(opcode::NODE_PLAIN);
+                }
+                self.item(item);
+            }
+        });
+    }
+
+    fn item(&mut self, item: Item<'_>) {
+        match item {
+            Item::Int(value) => self.integer(value),
+            Item::Str(bytes) => self.string(bytes),
+            Item::Big(string) => self.big_string(string),
+        }
+    }
+
+    /// Times of fields are written as distances from the next one, plus one: 0 is never.
+    fn hash(&mut self, hash: &Dict, kind: u8) {
+        let next = hash.next_expiry().filter(|_| kind == opcode::HASH_TTL);
+        if let Some(next) = next {
+            self.millis(next);
+        }
+        self.length(hash.len() as u64);
+        for pair in hash.iter() {
+            if let Some(next) = next {
+                self.length(pair.expiry.map_or(0, |expiry| (expiry - next + 1) as u64));
+            }
+            self.string(pair.field);
+            self.string(pair.value);
+        }
+    }
+
+    /// The highest score first, as Redis does: lists that are built from that are built at one end.
+    fn sorted_set(&mut self, set: &SortedSet) {
+        self.length(set.len());
+        ZSetRef::Tree(set).visit((0, set.len()), true, |pair| {
+            self.element(pair.member);
+            self.raw(&pair.score.to_le_bytes());
+        });
     }
 
     /// The integer in up to 32 bits; false if it is larger.

@@ -191,16 +191,11 @@ impl Group {
         let Err(at) = self.search(name) else { return None };
         let consumer =
             Consumer { name: name.into(), seen: now, active: None, pending: Ordered::default() };
-        let number = match self.unused.pop() {
-            Some(number) => {
-                self.consumers[number as usize] = Some(consumer);
-                number
-            }
-            None => {
-                self.consumers.push(Some(consumer));
-                u32::try_from(self.consumers.len() - 1).expect("each consumer takes memory")
-            }
-        };
+        let number = self.unused.pop().unwrap_or_else(|| {
+            self.consumers.push(None);
+            u32::try_from(self.consumers.len() - 1).expect("each consumer takes memory")
+        });
+        self.consumers[number as usize] = Some(consumer);
         self.by_name.insert(at, number);
         Some(number)
     }

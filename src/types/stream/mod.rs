@@ -112,7 +112,7 @@ impl Stream {
 
     /// The stream that a value is.
     #[inline]
-    pub fn of<'a>(value: ValueRef<'a>) -> Result<&'a Stream, WrongType> {
+    pub fn of(value: ValueRef<'_>) -> Result<&Stream, WrongType> {
         match value {
             ValueRef::Boxed(Value::Stream(stream)) => Ok(stream),
             _ => Err(WrongType),
@@ -321,9 +321,10 @@ impl Stream {
     }
 
     fn find_first(&mut self) {
-        self.facts.first_id = match self.is_empty() {
-            true => StreamId::MIN,
-            false => self.entries().first().unwrap_or(StreamId::MAX),
+        self.facts.first_id = if self.is_empty() {
+            StreamId::MIN
+        } else {
+            self.entries().first().unwrap_or(StreamId::MAX)
         };
     }
 

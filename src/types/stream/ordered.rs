@@ -139,7 +139,7 @@ impl<V: Clone> Ordered<V> {
     /// The value at an id, to be changed.
     pub fn get_mut(&mut self, id: StreamId) -> Option<&mut V> {
         let spot = self.at_or_before(id)?;
-        if self.at(spot).0 != id { None } else { Some(self.at_mut(spot)) }
+        (self.at(spot).0 == id).then(|| self.at_mut(spot))
     }
 
     /// Puts a value at an id; false, and no change, if there is one already. O(1) behind the last.

@@ -95,9 +95,10 @@ proptest! {
                 }
                 Step::Trim(by_id, approximately, to, limit) => {
                     let first = stream.facts().first_id;
-                    let trim = match by_id {
-                        true => Trim::MinId(StreamId::new(first.ms + to, 0)),
-                        false => Trim::MaxLen(to),
+                    let trim = if by_id {
+                        Trim::MinId(StreamId::new(first.ms + to, 0))
+                    } else {
+                        Trim::MaxLen(to)
                     };
                     let limit = if approximately { limit } else { 0 };
                     let (deleted, removed) = stream.trim(trim, approximately, limit);

@@ -5,10 +5,12 @@
 //! big-endian. Source: replies of Redis 8.0.6.
 //!
 //! ```text
-//! value  = mix(type), then mix(string), or add(member) for each member of a set, or
-//!          add(mix(member), mix(score)) for each member of a sorted set, or
-//!          mix("ms.seq"), mix(field), mix(value), ... for each entry of a stream;
-//!          add("!!expire!!") if it expires
+//! value  = mix(type), then what is in it; add("!!expire!!") if it expires
+//!   string: mix(bytes)                       list: mix(element) for each, in order
+//!   set: add(member) for each                hash: add(pair) for each field
+//!   sorted set: add(mix(member), mix(score)) for each member
+//!   stream: mix("ms.seq"), mix(field), mix(value), ... for each entry
+//! pair   = mix(field), mix(value); add("!!hexpire!!") if the field expires
 //! key    = mix(name), then value
 //! server = for each database with keys: mix(number of the database), then add(key) for each key
 //! ```
@@ -22,6 +24,7 @@ use crate::command::{Args, Context, Outcome};
 use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
+use crate::types::hash::{HashRef, Pair};
 use crate::types::list::{End, ListRef, Walk};
 use crate::types::set::SetRef;
 use crate::types::stream::{Stream, StreamId};
@@ -33,6 +36,9 @@ const TYPE_STRING: u32 = 0;
 const TYPE_LIST: u32 = 1;
 /// The number of the type set.
 const TYPE_SET: u32 = 2;
+/// The number of the type hash.
+const TYPE_HASH: u32 = 4;
+const FIELD_EXPIRES: &[u8] = b"!!hexpire!!";
 /// The number of the type sorted set.
 const TYPE_SORTED_SET: u32 = 3;
 /// The number of the type stream.
@@ -109,6 +115,9 @@ impl Fingerprint {
         } else if let Ok(set) = SetRef::of(entry.value()) {
             self.mix(&TYPE_SET.to_be_bytes());
             set.for_each(|member| self.add(member.to_bytes(&mut [0; INT_TEXT_MAX])));
+        } else if let Ok(hash) = HashRef::of(entry.value()) {
+            self.mix(&TYPE_HASH.to_be_bytes());
+            hash.iter().for_each(|pair| self.add(&Self::of_pair(pair).0));
         } else if let Ok(set) = ZSetRef::of(entry.value()) {
             self.mix(&TYPE_SORTED_SET.to_be_bytes());
             set.for_each(|pair| {
@@ -132,6 +141,16 @@ impl Fingerprint {
         if entry.expiry().is_some() {
             self.add(EXPIRES);
         }
+    }
+
+    fn of_pair(pair: Pair<'_>) -> Self {
+        let mut of_pair = Self::default();
+        of_pair.mix(pair.field.to_bytes(&mut [0; INT_TEXT_MAX]));
+        of_pair.mix(pair.value.to_bytes(&mut [0; INT_TEXT_MAX]));
+        if pair.expiry.is_some() {
+            of_pair.add(FIELD_EXPIRES);
+        }
+        of_pair
     }
 
     fn mix_stream(&mut self, stream: &Stream) {

@@ -190,7 +190,7 @@ pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("connected_slaves", 0);
     report.field("master_failover_state", "no-failover");
     report.field("master_replid", &cx.server.replid);
-    report.field("master_replid2", "0".repeat(cx.server.replid.len()));
+    report.field("master_replid2", "0".repeat(cx.server.run_id.len()));
     report.field("master_repl_offset", 0);
     report.field("second_repl_offset", -1);
     report.field("repl_backlog_active", 0);

@@ -1,6 +1,8 @@
 //! Encodings that are no longer written: ziplists and zipmaps, as listpacks.
 //! Invariant: as in `decode`.
 
+use std::borrow::Cow;
+
 use super::{check_unique, pack_of};
 use crate::encoding::listpack::Element;
 use crate::encoding::{ziplist, zipmap};
@@ -21,9 +23,11 @@ pub(super) fn list_from_ziplist(bytes: &[u8]) -> Result<Vec<Element<'_>>, Malfor
     ziplist::elements(bytes).map_err(|_| Malformed)
 }
 
-/// The listpack of fields and values of a zipmap.
-pub(super) fn from_zipmap(bytes: &[u8]) -> Result<Vec<u8>, Malformed> {
+/// The fields and values of a zipmap, one behind the other.
+pub(super) fn from_zipmap(bytes: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, Malformed> {
     let pairs = zipmap::pairs(bytes).map_err(|_| Malformed)?;
-    check_unique(pairs.iter().map(|(field, _)| Element::Str(field)))?;
-    Ok(pack_of(pairs.iter().flat_map(|(field, value)| [Element::of(field), Element::of(value)])))
+    Ok(pairs
+        .iter()
+        .flat_map(|(field, value)| [Cow::Borrowed(*field), Cow::Borrowed(*value)])
+        .collect())
 }

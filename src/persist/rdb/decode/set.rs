@@ -51,7 +51,7 @@ fn table<'e>(
     let limits = &Limits { intset_entries: 0, ..*limits };
     let mut collection = new(count as u64, limits)?;
     let mut set = SetMut::of(&mut collection).map_err(|_| Malformed)?;
-    members.for_each(|member| drop(set.add(member, limits)));
+    members.for_each(|member| set.add_new(member, limits));
     Ok(collection)
 }
 

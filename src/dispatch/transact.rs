@@ -1,0 +1,149 @@
+//! MULTI and EXEC: which commands are queued, and how a queue runs with its partitions at hand.
+//!
+//! Invariant: gates are passed twice, when a command is queued (an error there ends the transaction)
+//! and when it runs (an error there is its reply); whoever waits for what a transaction did is served
+//! behind its last command. Source: MULTI, EXEC, WATCH, "errors inside a transaction".
+
+use super::call::{Worker, settle_reply_mode as settle};
+use super::route::{self, Place};
+use super::table::{Registered, Way};
+use crate::client::{ReplyMode, SessionFacts};
+use crate::command::context::Keyspace;
+use crate::command::{Args, CommandError, Flags, OnTimeout};
+use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::txn::cores::{CoreSet, SlotMap};
+use crate::txn::multi::Transaction;
+
+impl Worker {
+    /// Queues a command of a client that is inside MULTI. False if the command is one that runs even
+    /// there.
+    pub fn enqueue(
+        &mut self,
+        (registered, args): (&Registered, Args<'_>),
+        facts: &mut SessionFacts,
+        queue: &mut Option<Box<Transaction>>,
+        map: SlotMap,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        if RUN_INSIDE.contains(&registered.full_name) {
+            return false;
+        }
+        let error = if registered.full_name == "watch" {
+            Some(CommandError::WatchInsideMulti)
+        } else if registered.command.flags.has(Flags::NO_MULTI) {
+            facts.multi_failed = true;
+            Some(CommandError::NotInsideTransaction)
+        } else {
+            None
+        };
+        if let Some(error) = error {
+            let failed = facts.multi_failed;
+            let text = error.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            facts.multi_failed = failed;
+            return true;
+        }
+        let (owners, needs_home) = match (registered.way, route::place(registered, args, map)) {
+            (Way::Located, _) => (CoreSet::all(map.cores()), false),
+            (_, Place::Core(owner)) => (CoreSet::one(owner), false),
+            (_, Place::Loan(owners)) => (owners, false),
+            (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
+        };
+        let id = registered.id as u16;
+        queue.get_or_insert_default().push(args, id, owners, needs_home);
+        let start = buffer.bytes.len();
+        Reply::new(buffer, facts.proto).simple("QUEUED");
+        settle(facts, buffer, start);
+        true
+    }
+
+    /// Begins to run a transaction: compares what is watched, writes the reply's head. False if a
+    /// watched key has changed, and nothing runs.
+    pub fn begin_exec(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        facts: &SessionFacts,
+        transaction: &mut Transaction,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let mut unchanged = true;
+        for watched in std::mem::take(&mut transaction.watched) {
+            let key = self.hasher.key(&watched.key);
+            let partition = keyspace.partition(key.position);
+            let entry = partition.db(watched.db).peek(&key);
+            // A key that has expired meanwhile has changed, though nobody has noticed.
+            unchanged &= entry.is_none_or(|entry| !entry.is_expired(self.now));
+            unchanged &= partition.watchers_mut().unwatch(&watched);
+        }
+        let mut reply = Reply::new(buffer, facts.proto);
+        if unchanged {
+            reply.array(transaction.len());
+        } else {
+            reply.null_array();
+        }
+        unchanged
+    }
+
+    /// Runs the next command of a transaction if it is one of keys; false if it needs the session.
+    pub fn exec_one(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        facts: &mut SessionFacts,
+        transaction: &mut Transaction,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let Some((id, args)) = transaction.peek() else { return false };
+        let registered = &self.table.all()[usize::from(id)];
+        if matches!(registered.way, Way::Home | Way::Whole) {
+            return false;
+        }
+        if !self.refuse(Some(registered), args, facts, buffer) {
+            self.hint(None);
+            let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
+            self.note_changes(keyspace);
+            if let Some(suspension) = suspension {
+                // Nothing blocks here: it is answered as if its time were up.
+                let mut reply = Reply::new(buffer, facts.proto);
+                match suspension.on_timeout {
+                    OnTimeout::Null => reply.null(),
+                    OnTimeout::NullArray => reply.null_array(),
+                }
+                self.count(registered, false);
+            }
+        }
+        transaction.advance();
+        true
+    }
+
+    /// Ends a transaction: serves who waited for what it did.
+    pub fn end_exec(&mut self, keyspace: &mut Keyspace<'_>) {
+        self.count(self.exec_command(), false);
+        let mut ready = std::mem::take(&mut self.ready).into();
+        self.serve_ready(keyspace, &mut ready);
+    }
+
+    /// Runs a whole transaction of commands of keys.
+    pub fn exec(
+        &mut self,
+        mut keyspace: Keyspace<'_>,
+        facts: &mut SessionFacts,
+        transaction: &mut Transaction,
+        buffer: &mut ReplyBuffer,
+    ) {
+        let start = buffer.bytes.len();
+        let mode = std::mem::replace(&mut facts.reply_mode, ReplyMode::On);
+        if self.begin_exec(&mut keyspace, facts, transaction, buffer) {
+            while self.exec_one(&mut keyspace, facts, transaction, buffer) {}
+        }
+        self.end_exec(&mut keyspace);
+        facts.reply_mode = mode;
+        settle(facts, buffer, start);
+    }
+
+    fn exec_command(&self) -> &'static Registered {
+        self.table.command(b"EXEC").expect("a command of ours")
+    }
+}
+
+/// Commands that run inside MULTI instead of being queued.
+const RUN_INSIDE: &[&str] = &["exec", "discard", "multi", "quit", "reset"];

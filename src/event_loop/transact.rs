@@ -1,0 +1,211 @@
+//! Transactions of this core's clients: queueing, EXEC, and those that need the client's session.
+//!
+//! Invariant: a transaction runs with all its partitions in one core's hands. Where it needs the
+//! session it runs at home, and keeps them while a command of it has parts on other cores or waits
+//! for the control plane.
+
+use super::{Core, Message, OpenWhole, Ticket};
+use crate::base::slot::Slot;
+use crate::base::time::Clock;
+use crate::client::ReplyMode;
+use crate::command::context::{Keyspace, Request};
+use crate::command::{Args, CommandError};
+use crate::dispatch::table::{Registered, Way};
+use crate::ring::Ring;
+use crate::store::partition::Partition;
+use crate::store::watchers::Watched;
+use crate::txn::batch::Batch;
+use crate::txn::cores::CoreSet;
+use crate::txn::loan::Waiting;
+
+/// What is held for a transaction that could not go on at once.
+pub(super) type Held = Vec<Box<Partition>>;
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// EXEC has come home: the client's queue becomes its batch's transaction, or it is refused.
+    pub(super) fn begin_exec(&mut self, batch: &mut Batch) {
+        let Some(connection) = self.clients.of(batch.client, batch.generation) else {
+            return batch.abandon();
+        };
+        let facts = &mut connection.session.facts;
+        let (in_multi, failed) = (facts.in_multi, facts.multi_failed);
+        facts.leave_multi();
+        let queue = connection.queue.take();
+        let watched = std::mem::take(&mut connection.watched);
+        batch.facts = *facts;
+        if in_multi && !failed {
+            let mut transaction = queue.unwrap_or_default();
+            transaction.watched = watched;
+            batch.transaction = Some(transaction);
+            return;
+        }
+        let error =
+            if in_multi { CommandError::ExecAborted } else { CommandError::ExecWithoutMulti };
+        if in_multi {
+            self.unwatch(watched);
+        } else if let Some(connection) = self.clients.of(batch.client, batch.generation) {
+            // EXEC alone is a mistake that changes nothing.
+            connection.watched = watched;
+        }
+        let worker = &mut self.worker;
+        if let Some((args, facts, replies)) = batch.peek_split() {
+            worker.fail(worker.table.lookup(args), facts, replies, error);
+        }
+        batch.ran("exec");
+    }
+
+    /// Where the transaction of a batch runs. None where it runs with its client's session.
+    pub(super) fn exec_owners(&self, batch: &Batch) -> Option<CoreSet> {
+        let transaction = batch.transaction.as_ref()?;
+        let owners = transaction.owners(self.map);
+        (!transaction.needs_home()).then_some(if owners.is_empty() {
+            CoreSet::one(self.worker.core)
+        } else {
+            owners
+        })
+    }
+
+    /// The partitions that a transaction of this core's client needs here.
+    pub(super) fn exec_at_home(&self, batch: &Batch) -> CoreSet {
+        let mut owners = CoreSet::one(self.worker.core);
+        if let Some(transaction) = &batch.transaction {
+            owners.extend(transaction.owners(self.map));
+        }
+        owners
+    }
+
+    /// Runs the transaction of a batch that needs the session, as far as it goes. Gives back the
+    /// partitions when it has ended; None while it goes on elsewhere.
+    pub(super) fn run_exec_at_home(
+        &mut self,
+        mut batch: Box<Batch>,
+        mut held: Held,
+    ) -> Option<Held> {
+        let Some(mut transaction) = batch.transaction.take() else {
+            self.run_batch(batch);
+            return Some(held);
+        };
+        let worker = &mut self.worker;
+        worker.start_clock();
+        let mut replies = std::mem::take(&mut batch.replies);
+        batch.facts.reply_mode = ReplyMode::On;
+        let mut keyspace = Keyspace::Lent(&mut held);
+        let goes_on = !transaction.is_fresh()
+            || worker.begin_exec(&mut keyspace, &batch.facts, &mut transaction, &mut replies);
+        while goes_on {
+            let mut keyspace = Keyspace::Lent(&mut held);
+            let worker = &mut self.worker;
+            if worker.exec_one(&mut keyspace, &mut batch.facts, &mut transaction, &mut replies) {
+                continue;
+            }
+            let Some((id, args)) = transaction.peek() else { break };
+            let registered = &worker.table.all()[usize::from(id)];
+            let Some(connection) = self.clients.of(batch.client, batch.generation) else { break };
+            if worker.refuse(Some(registered), args, &mut batch.facts, &mut replies) {
+                transaction.advance();
+                continue;
+            }
+            let facts = connection.facts(worker.core);
+            let session = &mut connection.session;
+            session.facts = batch.facts;
+            let mut job = None;
+            let mut request = None;
+            if registered.way == Way::Whole {
+                job = worker.begin_whole(session, facts, registered, args, &mut replies);
+            } else {
+                request = worker.session(session, facts, registered, args, &mut replies);
+            }
+            batch.facts = session.facts;
+            if job.is_none() {
+                transaction.advance();
+            }
+            match (job, request) {
+                (None, None | Some(Request::Discard | Request::Unwatch)) => {}
+                (None, Some(Request::Shutdown)) => self.control.shut_down(),
+                (Some(job), _) => {
+                    batch.replies = replies;
+                    batch.transaction = Some(transaction);
+                    self.start_whole(OpenWhole { batch, parts: Vec::new(), held: Some(held) }, job);
+                    return None;
+                }
+                (None, Some(Request::RewriteConfig { config })) => {
+                    batch.replies = replies;
+                    batch.transaction = Some(transaction);
+                    self.rewrite_config(Ticket { batch, held: Some(held) }, config);
+                    return None;
+                }
+            }
+        }
+        self.worker.end_exec(&mut Keyspace::Lent(&mut held));
+        batch.replies = replies;
+        batch.ran("exec");
+        self.run_batch(batch);
+        Some(held)
+    }
+
+    /// A command of a transaction has ended that had parts elsewhere: the transaction goes on.
+    pub(super) fn resume_exec(&mut self, batch: Box<Batch>, held: Held) {
+        if let Some(mut partitions) = self.run_exec_at_home(batch, held) {
+            self.publish_lent(&mut partitions);
+            self.return_partitions(partitions);
+        }
+    }
+
+    /// The words of the command that a batch waits for: the next one of its transaction, or its own.
+    pub(super) fn open_command(batch: &Batch) -> Option<Args<'_>> {
+        match &batch.transaction {
+            Some(transaction) => transaction.peek().map(|(_, args)| args),
+            None => batch.peek(),
+        }
+    }
+
+    /// Queues the next command of a batch whose client is inside MULTI. False if it is to run.
+    pub(super) fn enqueue_next(
+        &mut self,
+        batch: &mut Batch,
+        registered: &'static Registered,
+    ) -> bool {
+        let Core { clients, worker, map, .. } = self;
+        let Some(connection) = clients.of(batch.client, batch.generation) else { return false };
+        let Some((args, facts, replies)) = batch.peek_split() else { return false };
+        let command = (registered, args);
+        if !worker.enqueue(command, facts, &mut connection.queue, *map, replies) {
+            return false;
+        }
+        connection.session.facts = *facts;
+        batch.advance();
+        true
+    }
+
+    /// A client watches keys no more.
+    pub(super) fn unwatch(&mut self, watched: Vec<Watched>) {
+        for one in watched {
+            let owner = self.map.owner(Slot::of(&one.key));
+            if owner == self.worker.core {
+                self.unwatch_here(one);
+            } else {
+                self.mail.post(owner, Message::Unwatch(one));
+            }
+        }
+    }
+
+    /// A key of this core's partition is watched once less.
+    pub(super) fn unwatch_here(&mut self, watched: Watched) {
+        match self.seat.partition_now() {
+            None => self.seat.wait(Waiting::Unwatch(watched)),
+            Some(partition) => {
+                partition.watchers_mut().unwatch(&watched);
+            }
+        }
+    }
+
+    /// What a client has queued and watched is dropped.
+    pub(super) fn discard(&mut self, client: u32, with_queue: bool) {
+        let Some(connection) = self.clients.get(client) else { return };
+        if with_queue {
+            connection.queue = None;
+        }
+        let watched = std::mem::take(&mut connection.watched);
+        self.unwatch(watched);
+    }
+}

@@ -1,0 +1,96 @@
+//! A transaction: the commands that MULTI has queued, and what is left to do when EXEC runs them.
+//!
+//! Invariant: its commands run one behind the other with nothing in between, on a core that has the
+//! partitions of all their keys and of all keys that the client watches.
+//! Source: MULTI, EXEC, WATCH.
+
+use crate::base::slot::Slot;
+use crate::command::args::{ArgRange, Args, BigArg};
+use crate::store::watchers::Watched;
+use crate::txn::cores::{CoreSet, SlotMap};
+
+/// One queued command.
+#[derive(Debug)]
+struct Queued {
+    id: u16,
+    first: usize,
+    words: usize,
+    big: Vec<BigArg>,
+}
+
+/// Commands that wait for EXEC.
+#[derive(Debug, Default)]
+pub struct Transaction {
+    buffer: Vec<u8>,
+    ranges: Vec<ArgRange>,
+    commands: Vec<Queued>,
+    owners: CoreSet,
+    needs_home: bool,
+    /// Keys that must not have changed.
+    pub watched: Vec<Watched>,
+    /// The next command to run.
+    next: usize,
+}
+
+impl Transaction {
+    /// Queues a command, which has this number in the table; its words are copied, large ones shared.
+    /// `owners` are the cores of its keys; `needs_home` if it runs with the client's session.
+    pub fn push(&mut self, args: Args<'_>, id: u16, owners: CoreSet, needs_home: bool) {
+        let first = self.ranges.len();
+        for word in args.iter_from(0) {
+            let start = self.buffer.len() as u32;
+            self.buffer.extend_from_slice(word);
+            self.ranges.push(ArgRange { start, len: word.len() as u32 });
+        }
+        let share = |big: &BigArg| BigArg { index: big.index, value: big.value.clone() };
+        let big = args.big().iter().map(share).collect();
+        self.commands.push(Queued { id, first, words: args.len(), big });
+        self.owners.extend(owners);
+        self.needs_home |= needs_home;
+    }
+
+    /// Commands queued. Source: CLIENT LIST, multi.
+    pub fn len(&self) -> usize {
+        self.commands.len()
+    }
+
+    /// True if none is.
+    pub fn is_empty(&self) -> bool {
+        self.commands.is_empty()
+    }
+
+    /// Bytes that it holds. Source: CLIENT LIST, multi-mem.
+    pub fn held_bytes(&self) -> usize {
+        let commands = self.commands.capacity() * size_of::<Queued>();
+        self.buffer.capacity() + self.ranges.capacity() * size_of::<ArgRange>() + commands
+    }
+
+    /// The cores whose partitions it needs.
+    pub fn owners(&self, map: SlotMap) -> CoreSet {
+        let mut owners = self.owners;
+        self.watched.iter().for_each(|one| owners.insert(map.owner(Slot::of(&one.key))));
+        owners
+    }
+
+    /// True if one of its commands runs with the client's session.
+    pub fn needs_home(&self) -> bool {
+        self.needs_home
+    }
+
+    /// The next command to run, and its number in the table. None at the end.
+    pub fn peek(&self) -> Option<(u16, Args<'_>)> {
+        let command = self.commands.get(self.next)?;
+        let ranges = &self.ranges[command.first..command.first + command.words];
+        Some((command.id, Args::new(&self.buffer, ranges, &command.big)))
+    }
+
+    /// The next command has run.
+    pub fn advance(&mut self) {
+        self.next += 1;
+    }
+
+    /// True before the first command has run.
+    pub fn is_fresh(&self) -> bool {
+        self.next == 0
+    }
+}
