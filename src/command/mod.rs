@@ -22,7 +22,7 @@ pub use context::{Context, SessionContext};
 pub use error::CommandError;
 pub use flags::Flags;
 pub use keyspec::{Access, KeySpec};
-pub use suspension::{OnTimeout, Suspension, Wants};
+pub use suspension::{Denied, Suspension, Wants};
 pub use whole::Whole;
 
 use crate::resp::reply::Reply;

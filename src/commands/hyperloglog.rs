@@ -118,27 +118,24 @@ fn pfadd(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
     };
     let (encoding, _) = header(StringRef::of(entry.view())?)?;
     let (mut replaced, mut outcome) = (None, Ok(()));
-    let added = match (encoding, entry.str_mut()) {
-        (Encoding::Dense, Some(bytes)) => {
-            let added = elements.map(|element| u64::from(hll::add_dense(bytes, element))).sum();
-            if added > 0 {
-                hll::invalidate(bytes);
-            }
-            added
+    let added;
+    if encoding == Encoding::Dense
+        && let Some(bytes) = entry.str_mut()
+    {
+        added = elements.map(|element| u64::from(hll::add_dense(bytes, element))).sum();
+        if added > 0 {
+            hll::invalidate(bytes);
         }
-        _ => {
-            let mut bytes = body(StringRef::of(entry.view())?)?;
-            let (added, result) = add_all(&mut bytes, elements, sparse_max);
-            outcome = result;
-            if added > 0 {
-                hll::invalidate(bytes.to_mut());
-            }
-            if let Cow::Owned(bytes) = bytes {
-                replaced = entry.set_value(new_value(&bytes));
-            }
-            added
+    } else {
+        let mut bytes = body(StringRef::of(entry.view())?)?;
+        (added, outcome) = add_all(&mut bytes, elements, sparse_max);
+        if added > 0 {
+            hll::invalidate(bytes.to_mut());
         }
-    };
+        if let Cow::Owned(bytes) = bytes {
+            replaced = entry.set_value(new_value(&bytes));
+        }
+    }
     cx.replaced.extend(replaced);
     if added > 0 {
         cx.changed(EventClass::String, "pfadd", &key);

@@ -10,7 +10,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use crate::base::sys;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
-use crate::command::OnTimeout;
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
@@ -45,8 +44,6 @@ pub struct Blocked {
     pub waiter: Arc<Waiter>,
     /// Until when. None is for ever.
     pub deadline: Option<Millis>,
-    /// What it is answered with then.
-    pub on_timeout: OnTimeout,
 }
 
 /// Whose commands are run.

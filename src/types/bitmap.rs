@@ -204,10 +204,9 @@ impl FieldType {
 
     /// A value as this field holds it. None if it does not and `overflow` says to fail.
     pub fn fit(self, value: i128, overflow: Overflow) -> Option<i64> {
-        let (min, max) = match self.signed {
-            true => (-(1 << (self.bits - 1)), (1 << (self.bits - 1)) - 1),
-            false => (0, (1i128 << self.bits) - 1),
-        };
+        let range = 1i128 << self.bits;
+        let min = if self.signed { -range / 2 } else { 0 };
+        let max = min + range - 1;
         if (min..=max).contains(&value) {
             return Some(value as i64);
         }

@@ -35,7 +35,7 @@ impl Position {
     /// The position that a score stands for: the middle of the smallest cell.
     pub fn from_score(score: f64) -> Self {
         let area = Cell { bits: score_bits(score), step: STEP_MAX }.area();
-        let middle = |low: f64, high: f64, max: f64| ((low + high) / 2.0).clamp(-max, max);
+        let middle = |low: f64, high: f64, max: f64| f64::midpoint(low, high).clamp(-max, max);
         Self {
             longitude: middle(area.west, area.east, LONGITUDE_MAX),
             latitude: middle(area.south, area.north, LATITUDE_MAX),

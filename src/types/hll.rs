@@ -407,6 +407,8 @@ fn estimate(histogram: &[u32; VALUES]) -> u64 {
     (ALPHA_INFINITY * m * m / z).round() as u64
 }
 
+/// Sums until more changes nothing. Only exact comparison ends as Redis ends.
+#[allow(clippy::float_cmp)]
 fn sigma(mut x: f64) -> f64 {
     if x == 1.0 {
         return f64::INFINITY;
@@ -423,6 +425,8 @@ fn sigma(mut x: f64) -> f64 {
     }
 }
 
+/// As `sigma`.
+#[allow(clippy::float_cmp)]
 fn tau(mut x: f64) -> f64 {
     if x == 0.0 || x == 1.0 {
         return 0.0;

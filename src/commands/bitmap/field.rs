@@ -258,10 +258,8 @@ impl Step {
             Action::Get => Some((old, old)),
             Action::Set(value) => {
                 // As in Redis, a negative value is a very large one to an unsigned field.
-                let value = match self.field.signed {
-                    true => i128::from(value),
-                    false => i128::from(value as u64),
-                };
+                let unsigned = i128::from(value as u64);
+                let value = if self.field.signed { i128::from(value) } else { unsigned };
                 Some((self.field.fit(value, self.overflow)?, old))
             }
             Action::IncrBy(increment) => {

@@ -294,27 +294,21 @@ fn search(
     }
     let search = if exists { query.search() } else { None };
     let Some(search) = search else {
-        return match query.store {
-            Some(at) => store(cx, args.get(at), None, style, reply),
-            None => {
-                reply.array(0);
-                Ok(())
-            }
-        };
+        if let Some(at) = query.store {
+            return store(cx, args.get(at), None, style, reply);
+        }
+        reply.array(0);
+        return Ok(());
     };
     let limits = limits(cx);
     let Some(entry) = cx.peek(&source) else { return Ok(()) };
     let points = find(ZSetRef::of(entry.value())?, &search, &query);
-    match query.store {
-        Some(at) => {
-            let found = collection(&points, &query, search.unit, &limits)?;
-            store(cx, args.get(at), found, style, reply)
-        }
-        None => {
-            answer(&points, &query, search.unit, reply);
-            Ok(())
-        }
+    if let Some(at) = query.store {
+        let found = collection(&points, &query, search.unit, &limits)?;
+        return store(cx, args.get(at), found, style, reply);
     }
+    answer(&points, &query, search.unit, reply);
+    Ok(())
 }
 
 /// True if the key specs name word `index` of this request as a key.

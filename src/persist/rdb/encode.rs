@@ -62,16 +62,14 @@ impl Encoder {
         match length {
             0..0x40 => self.byte(length as u8),
             0x40..0x4000 => self.raw(&[0x40 | (length >> 8) as u8, length as u8]),
-            _ => match u32::try_from(length) {
-                Ok(length) => {
-                    self.byte(opcode::LENGTH_32);
-                    self.raw(&length.to_be_bytes());
-                }
-                Err(_) => {
-                    self.byte(opcode::LENGTH_64);
-                    self.raw(&length.to_be_bytes());
-                }
-            },
+            _ if u32::try_from(length).is_ok() => {
+                self.byte(opcode::LENGTH_32);
+                self.raw(&(length as u32).to_be_bytes());
+            }
+            _ => {
+                self.byte(opcode::LENGTH_64);
+                self.raw(&length.to_be_bytes());
+            }
         }
     }
 

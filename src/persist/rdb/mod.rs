@@ -26,3 +26,6 @@ pub struct Malformed;
 pub const VERSION_MAX: u16 = 12;
 /// The oldest version that is written: that of Redis 5.
 pub const VERSION_MIN: u16 = 9;
+
+#[cfg(test)]
+mod tests;

@@ -55,10 +55,8 @@ pub(super) fn triples(
     relative: bool,
     limits: &HashLimits,
 ) -> Result<Collection, Malformed> {
-    let base = match relative {
-        true => u64::try_from(reader.millis()?).map_err(|_| Malformed)?,
-        false => 1,
-    };
+    let first = if relative { reader.millis()? } else { 1 };
+    let base = u64::try_from(first).map_err(|_| Malformed)?;
     let count = reader.length()?;
     let mut building = Building::new(count, limits)?;
     building.hash()?.allow_expiry();

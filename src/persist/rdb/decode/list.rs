@@ -1,11 +1,10 @@
 //! Lists from RDB. Invariant: as in `decode`.
 
-use std::borrow::Cow;
-
 use super::{old, pack_of};
 use crate::encoding::listpack::{self, Element, Listpack};
 use crate::persist::rdb::{Malformed, Reader, opcode};
 use crate::types::list::{self, Item, Limits, QuickList};
+use crate::types::string::CHUNK_BYTES;
 use crate::types::{BigString, Collection};
 
 /// A list element by element.
@@ -17,7 +16,7 @@ pub(super) fn elements(reader: &mut Reader<'_>, limits: Limits) -> Result<Collec
     if strings.is_empty() {
         return Err(Malformed);
     }
-    let big: Vec<Option<BigString>> = strings.iter().map(large).collect();
+    let big: Vec<Option<BigString>> = strings.iter().map(|string| large(string)).collect();
     let items = strings.iter().zip(&big).map(|(string, big)| match big {
         Some(big) => Item::Big(big),
         None => Item::Str(string),
@@ -26,8 +25,8 @@ pub(super) fn elements(reader: &mut Reader<'_>, limits: Limits) -> Result<Collec
 }
 
 /// A string that does not fit one chunk, in chunks.
-fn large(string: &Cow<'_, [u8]>) -> Option<BigString> {
-    (string.len() > crate::types::string::CHUNK_BYTES).then(|| BigString::from(&string[..]))
+fn large(string: &[u8]) -> Option<BigString> {
+    (string.len() > CHUNK_BYTES).then(|| BigString::from(string))
 }
 
 /// A list that is a ziplist.

@@ -1,5 +1,7 @@
 //! Sorted sets from RDB. Invariant: as in `decode`.
 
+use std::cmp::Ordering;
+
 use crate::base::number;
 use crate::encoding::listpack::{Element, INT_TEXT_MAX, Listpack};
 use crate::persist::rdb::{Malformed, Reader};
@@ -76,7 +78,8 @@ fn score_of(element: Element<'_>) -> Result<f64, Malformed> {
 
 /// True if pairs are in the order of a sorted set: by score, then by bytes.
 fn is_ascending(pairs: &[(Element<'_>, f64)]) -> bool {
-    pairs.is_sorted_by(|(one, score), (next, next_score)| {
-        score < next_score || score == next_score && one.to_vec() < next.to_vec()
+    pairs.is_sorted_by(|(one, score), (next, next_score)| match score.partial_cmp(next_score) {
+        Some(Ordering::Equal) => one.to_vec() < next.to_vec(),
+        order => order == Some(Ordering::Less),
     })
 }
