@@ -422,8 +422,19 @@ pub fn push_all<'v>(bytes: &mut Vec<u8>, values: impl IntoIterator<Item = Elemen
     let mut added = 0;
     bytes.pop();
     for value in values {
-        let encoded = Encoded::new(value);
-        encoded.pieces().into_iter().for_each(|piece| bytes.extend_from_slice(piece));
+        match value {
+            // The two most frequent forms, at less cost.
+            Element::Int(small @ 0..128) => bytes.extend_from_slice(&[small as u8, 1]),
+            Element::Str(short) if short.len() < 64 => {
+                bytes.push(STR_6 | short.len() as u8);
+                bytes.extend_from_slice(short);
+                bytes.push(short.len() as u8 + 1);
+            }
+            _ => {
+                let encoded = Encoded::new(value);
+                encoded.pieces().into_iter().for_each(|piece| bytes.extend_from_slice(piece));
+            }
+        }
         added += 1;
     }
     bytes.push(END);

@@ -114,9 +114,9 @@ impl MemberMap {
         // The interval of the segment: all that share as many leading bits as its depth says.
         let width = (1u64 << 32) >> self.depth(index);
         let end = (u64::from(cursor) / width + 1) * width;
-        let step =
-            (u128::from(width) * u128::from(count) / u128::from(segment.records.max(1))) as u64;
-        let end = end.min(u64::from(cursor) + step.max(1));
+        let wanted = u128::from(width) * u128::from(count) / u128::from(segment.records.max(1));
+        let step = wanted.clamp(1, u128::from(width)) as u64;
+        let end = end.min(u64::from(cursor) + step);
         for (tag, leaf) in segment.iter() {
             if (u64::from(cursor)..end).contains(&u64::from(tag.turned())) {
                 emit(tag, leaf);
@@ -501,6 +501,18 @@ mod tests {
             }
         }
         assert!(seen.iter().all(|times| *times == 1));
+    }
+
+    #[test]
+    fn a_scan_for_more_than_there_are_takes_a_step_for_each_segment() {
+        let mut map = MemberMap::new();
+        (0..1_000).for_each(|number| map.insert(tag(number), LeafId(number)));
+        let (mut cursor, mut steps, mut seen) = (0, 0, 0);
+        while steps == 0 || cursor != 0 {
+            cursor = map.scan(cursor, u64::MAX, |_, _| seen += 1);
+            steps += 1;
+        }
+        assert_eq!((seen, steps), (1_000, map.segments));
     }
 
     #[test]

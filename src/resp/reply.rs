@@ -142,11 +142,7 @@ impl<'b> Reply<'b> {
     /// An integer.
     #[inline]
     pub fn integer(&mut self, value: i64) {
-        if (0..10).contains(&value) {
-            self.raw(&[b':', b'0' + value as u8, b'\r', b'\n']);
-        } else {
-            self.header(b':', value);
-        }
+        self.header(b':', value);
     }
 
     /// A length or count as an integer.
@@ -327,7 +323,11 @@ impl<'b> Reply<'b> {
         self.buffer.bytes.extend_from_slice(b"\r\n");
     }
 
+    #[inline]
     fn header(&mut self, kind: u8, value: i64) {
+        if (0..10).contains(&value) {
+            return self.raw(&[kind, b'0' + value as u8, b'\r', b'\n']);
+        }
         let mut digits = itoa::Buffer::new();
         self.line(kind, digits.format(value).as_bytes());
     }

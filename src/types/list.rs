@@ -12,7 +12,7 @@ mod sequence;
 #[cfg(test)]
 mod tests;
 
-pub use item::Item;
+pub use item::{Item, OwnedItem};
 pub use limits::Limits;
 pub use node::Contents;
 pub use quicklist::QuickList;
@@ -29,6 +29,16 @@ pub enum End {
     Head,
     /// Index -1; RIGHT.
     Tail,
+}
+
+impl End {
+    /// The opposite end.
+    fn other(self) -> Self {
+        match self {
+            Self::Head => Self::Tail,
+            Self::Tail => Self::Head,
+        }
+    }
 }
 
 /// The side of an element.
@@ -87,15 +97,19 @@ impl<'a> ListRef<'a> {
     #[inline]
     pub fn at_end(self, end: End) -> Option<Item<'a>> {
         match self {
-            Self::Packed(pack) => {
-                let pos = match end {
-                    End::Head => pack.first(),
-                    End::Tail => pack.last(),
-                };
-                pos.map(|pos| pack.get(pos).into())
-            }
+            Self::Packed(pack) => position_at(pack, end).map(|pos| pack.get(pos).into()),
             Self::Quick(list) => list.at_end(end),
         }
+    }
+
+    /// A copy of the element at an end, to be pushed elsewhere. As in Redis only what comes out of a
+    /// quicklist arrives as an integer, which matters to the limits there.
+    pub fn copy_of_end(self, end: End) -> Option<OwnedItem> {
+        let item = self.at_end(end)?;
+        Some(match (self, item) {
+            (Self::Packed(_), Item::Int(_)) => OwnedItem::Str(item.to_vec()),
+            _ => item.to_owned(),
+        })
     }
 
     /// Shows the elements from `index` on in the direction of `end`; false if there is none.
@@ -112,6 +126,15 @@ impl<'a> ListRef<'a> {
             }
             Self::Quick(list) => list.visit(index, end, visitor),
         }
+    }
+}
+
+/// Position of the element at an end.
+#[inline]
+fn position_at(pack: Listpack<'_>, end: End) -> Option<usize> {
+    match end {
+        End::Head => pack.first(),
+        End::Tail => pack.last(),
     }
 }
 
@@ -192,40 +215,28 @@ impl<'p, P: Place> ListMut<'p, P> {
             self.expect_less();
             return;
         }
-        let pack = Listpack::new(self.place.bytes());
-        let pos = match end {
-            End::Head => pack.first(),
-            End::Tail => pack.last(),
-        };
-        if let Some(pos) = pos {
+        if let Some(pos) = position_at(Listpack::new(self.place.bytes()), end) {
             listpack::delete(self.place, pos, 1);
         }
     }
 
     /// Moves the element at one end to another end. O(1). Source: LMOVE from a list to itself.
     pub fn rotate(&mut self, from: End, to: End) {
-        let Some(item) = self.view().at_end(from) else { return };
+        let Some(moved) = self.view().copy_of_end(from) else { return };
         let limits = self.limits;
-        if let Item::Big(string) = item {
-            let string = string.clone();
-            if let Some(list) = self.quick() {
-                list.drop_end(from);
-                list.push(to, Item::Big(&string), limits);
-            }
+        if let Some(list) = self.quick() {
+            // The form is decided on when both are done.
+            list.drop_end(from);
+            list.push(to, moved.item(), limits);
+            self.expect_less();
         } else {
-            let bytes = item.to_vec();
-            if let Some(list) = self.quick() {
-                list.drop_end(from);
-                list.push(to, Item::Str(&bytes), limits);
-            } else {
-                self.drop_end(from);
-                self.push(to, std::iter::once(Item::Str(&bytes)));
-            }
+            self.drop_end(from);
+            self.push(to, std::iter::once(moved.item()));
         }
-        self.expect_less();
     }
 
-    /// Removes `count` elements from `index` on. O(log) beside what lies in the nodes at the borders.
+    /// Removes `count` elements from `index` on. O(nodes / 256), beside what lies in the two
+    /// nodes at the borders.
     pub fn remove_range(&mut self, index: u64, count: u64) -> Removed {
         if count == 0 {
             return None;

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::command::{Acl, Arity, Command, Flags, Group, Handler, Outcome};
-use crate::types::{BigString, Packing};
+use crate::types::Packing;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
@@ -74,7 +74,7 @@ pub(super) fn move_element(
     let limits = limits(cx);
     let Some(entry) = cx.write(&source) else { return Ok(false) };
     let list = ListRef::of(entry.view().value())?;
-    let Some(moved) = Moved::of(list, from) else { return Ok(false) };
+    let Some(moved) = list.copy_of_end(from) else { return Ok(false) };
     if source.bytes == destination.bytes {
         let mut entry = entry;
         ListMut::of(&mut entry, limits)?.rotate(from, to);
@@ -103,31 +103,4 @@ pub(super) fn move_element(
 fn arrived(cx: &mut Context<'_>, key: &Key<'_>, end: End) {
     cx.effects.changed_along(cx.session.db, key.bytes);
     cx.event(EventClass::List, push_event(end), key);
-}
-
-/// An element on its way.
-enum Moved {
-    Int(i64),
-    Str(Vec<u8>),
-    Big(BigString),
-}
-
-impl Moved {
-    fn of(list: ListRef<'_>, end: End) -> Option<Self> {
-        let item = list.at_end(end)?;
-        Some(match (item, list) {
-            (Item::Big(string), _) => Moved::Big(string.clone()),
-            // Only what comes out of a quicklist arrives as an integer, as in Redis.
-            (Item::Int(value), ListRef::Quick(_)) => Moved::Int(value),
-            (item, _) => Moved::Str(item.to_vec()),
-        })
-    }
-
-    fn item(&self) -> Item<'_> {
-        match self {
-            Moved::Int(value) => Item::Int(*value),
-            Moved::Str(bytes) => Item::Str(bytes),
-            Moved::Big(string) => Item::Big(string),
-        }
-    }
 }

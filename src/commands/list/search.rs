@@ -192,7 +192,7 @@ impl PosOptions {
 
     /// Shows the indexes of matches, in the order of the search.
     fn search(&self, list: ListRef<'_>, wanted: &[u8], mut show: impl FnMut(u64) -> Walk) {
-        let last = list.len() - 1;
+        let last = list.len().saturating_sub(1);
         let first = if self.end == End::Tail { 0 } else { last };
         let (mut compared, mut passed) = (0, 0);
         list.visit(first, self.end, |item| {

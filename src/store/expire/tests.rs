@@ -10,6 +10,8 @@ use crate::base::slot::Slot;
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::entry::NewValue;
 use crate::store::key::Hasher;
+use crate::types::hash::{HashLimits, HashMut};
+use crate::types::{Collection, Packing};
 
 type Model = BTreeMap<(usize, Vec<u8>), Option<i64>>;
 
@@ -112,4 +114,85 @@ proptest! {
         let left: usize = partition.dbs().iter().map(crate::store::db::Db::len).sum();
         prop_assert_eq!(left, model.len());
     }
+}
+
+/// A hash of so many fields, named by their numbers, each of which expires at `expiry` plus its number.
+fn hash(fields: i64, expiry: i64) -> Collection {
+    let limits = HashLimits { entries: 100, value: 64, key: HashKey { k0: 7, k1: 8 } };
+    let mut place = Collection::empty(Packing::Hash);
+    let mut hash = HashMut::of(&mut place).expect("a hash");
+    for field in 0..fields {
+        let name = field.to_string();
+        hash.set(name.as_bytes(), b"v", false, &limits);
+        hash.allow_expiry();
+        hash.set_expiry(name.as_bytes(), Some(expiry + field));
+    }
+    place
+}
+
+#[test]
+fn fields_go_in_slices_and_the_hash_with_its_last() {
+    let mut partition = partition(2);
+    let access = Access { now: Millis(0), policy: AccessPolicy::Lru, touch: true, chance: 0 };
+    for (name, fields) in [(&b"packed"[..], 50), (b"large", 5000)] {
+        let db = partition.db_mut(1);
+        db.set(&db.key(name), NewValue::from(hash(fields, 1000)), None, &access);
+    }
+    set(&mut partition, 1, b"stays", None, 0);
+    assert_eq!((partition.db(1).subexpiry(), partition.db(1).expires()), (2, 0));
+
+    let (mut fields, mut gone) = (0, Vec::new());
+    for now in (0..9000).step_by(10) {
+        let mut budget = Budget::new(1000);
+        let slice =
+            expire_slice(&mut partition, Millis(now), &mut budget, |db, expiring| match expiring {
+                Expiring::Key(_) => panic!("no key expires"),
+                Expiring::Field(_, field) => {
+                    let number: i64 = str::from_utf8(field).expect("text").parse().expect("digits");
+                    assert!(db == 1 && 1000 + number <= now);
+                    fields += 1;
+                }
+                Expiring::Fields(key, true) => gone.push(key.to_vec()),
+                Expiring::Fields(_, false) => {}
+            });
+        assert!(slice.fields <= 1000 / UNITS_PER_DELETION + 200);
+        if now == 3000 {
+            // No later than a second after its time, and not before it.
+            assert!((1050..=2051).contains(&fields), "{fields}");
+        }
+    }
+    assert_eq!((fields, gone), (5050, vec![b"packed".to_vec(), b"large".to_vec()]));
+    assert_eq!((partition.db(1).len(), partition.db(1).subexpiry()), (1, 0));
+}
+
+#[test]
+fn hashes_with_expiring_fields_are_counted_wherever_they_go() {
+    let mut partition = partition(2);
+    let access = Access { now: Millis(0), policy: AccessPolicy::Lru, touch: true, chance: 0 };
+    let db = partition.db_mut(0);
+    let (one, other) = (db.key(b"one"), db.key(b"other"));
+    db.set(&one, NewValue::from(hash(3, 1000)), Some(Millis(5000)), &access);
+    assert_eq!((db.subexpiry(), db.expires()), (1, 1));
+    db.set(&one, NewValue::Int(1), None, &access);
+    assert_eq!((db.subexpiry(), db.expires()), (0, 0));
+    db.set(&one, NewValue::from(hash(300, 1000)), None, &access);
+    let entry = db.delete(&one).expect("it is there");
+    assert_eq!(db.subexpiry(), 0);
+    let copy = entry.view().copied(b"one", 0);
+    db.insert(&other, entry.renamed(b"other"));
+    db.insert(&one, copy);
+    assert_eq!(db.subexpiry(), 2);
+    let mut entry = db.entry(&one).expect("it is there");
+    entry.set_expiry(Some(Millis(50)));
+    entry.set_expiry(None);
+    let mut hash = HashMut::of(&mut entry).expect("a hash");
+    (0..300).for_each(|field| assert!(hash.set_expiry(field.to_string().as_bytes(), None)));
+    entry.note_fields();
+    assert_eq!((db.subexpiry(), db.expires()), (1, 0));
+    let mut fields = 0;
+    for now in [5000, 7000] {
+        let mut budget = Budget::new(100_000);
+        fields += expire_slice(&mut partition, Millis(now), &mut budget, |_, _| ()).fields;
+    }
+    assert_eq!((fields, partition.db(0).len(), partition.db(0).subexpiry()), (300, 1, 0));
 }

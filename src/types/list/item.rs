@@ -89,6 +89,15 @@ impl<'a> Item<'a> {
         self.to_slice(&mut Vec::new()).to_vec()
     }
 
+    /// A copy that outlives the list.
+    pub fn to_owned(self) -> OwnedItem {
+        match self {
+            Item::Int(value) => OwnedItem::Int(value),
+            Item::Str(bytes) => OwnedItem::Str(bytes.to_vec()),
+            Item::Big(string) => OwnedItem::Big(string.clone()),
+        }
+    }
+
     /// The string in chunks, shared where it is in chunks already.
     pub fn to_big(self) -> BigString {
         match self {
@@ -107,6 +116,29 @@ impl<'a> From<Element<'a>> for Item<'a> {
         match element {
             Element::Int(value) => Item::Int(value),
             Element::Str(bytes) => Item::Str(bytes),
+        }
+    }
+}
+
+/// An element on its way from list to list.
+#[derive(Clone, Debug)]
+pub enum OwnedItem {
+    /// The string that spells this integer.
+    Int(i64),
+    /// Bytes in one piece.
+    Str(Vec<u8>),
+    /// Chunks.
+    Big(BigString),
+}
+
+impl OwnedItem {
+    /// The element.
+    #[inline]
+    pub fn item(&self) -> Item<'_> {
+        match self {
+            OwnedItem::Int(value) => Item::Int(*value),
+            OwnedItem::Str(bytes) => Item::Str(bytes),
+            OwnedItem::Big(string) => Item::Big(string),
         }
     }
 }

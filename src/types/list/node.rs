@@ -4,7 +4,7 @@
 //! was compressed here or taken apart when it was loaded.
 
 use super::limits::Limits;
-use super::{BigString, End, Item};
+use super::{BigString, End, Item, position_at};
 use crate::encoding::gap::GapRun;
 use crate::encoding::listpack::{self, Element, Listpack};
 use crate::encoding::lzf;
@@ -121,11 +121,7 @@ impl Node {
         match &self.data {
             Data::Packed(run) => {
                 let pack = Listpack::new(run.bytes());
-                let pos = match end {
-                    End::Head => pack.first(),
-                    End::Tail => pack.last(),
-                };
-                pos.map(|pos| pack.get(pos).into())
+                position_at(pack, end).map(|pos| pack.get(pos).into())
             }
             Data::Plain(string) => Some(Item::Big(string)),
             Data::Compressed { .. } => None,
@@ -163,12 +159,8 @@ impl Node {
             return;
         }
         let run = self.run();
-        let pack = Listpack::new(run.bytes());
-        let pos = match end {
-            End::Head => pack.first(),
-            End::Tail => pack.last(),
-        };
-        listpack::delete(run, pos.expect("no node is empty"), 1);
+        let pos = position_at(Listpack::new(run.bytes()), end).expect("no node is empty");
+        listpack::delete(run, pos, 1);
     }
 
     /// Removes `count` elements from `index` on, which are there but not all.

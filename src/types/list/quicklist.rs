@@ -11,7 +11,7 @@ use std::ops::Range;
 use super::limits::Limits;
 use super::node::{Contents, Node};
 use super::sequence::Sequence;
-use super::{BigString, End, Item, ListRef, Walk, visit_pack};
+use super::{BigString, End, Item, ListRef, Walk, position_at, visit_pack};
 use crate::encoding::listpack::{self, Listpack};
 use crate::types::place::Collection;
 use crate::types::value::{Packing, Value};
@@ -130,8 +130,7 @@ impl QuickList {
                 (Contents::Packed(pack), offset) => {
                     let from = match offset {
                         Some(offset) => pack.seek(offset.into()),
-                        None if end == End::Tail => pack.first(),
-                        None => pack.last(),
+                        None => position_at(pack, end.other()),
                     };
                     let from = from.expect("no node is empty");
                     visit_pack(pack, from, end, &mut visitor)

@@ -245,10 +245,10 @@ impl Sequence {
     /// Where node number `index` is.
     fn locate(&self, index: usize) -> At {
         let at = self.locate_gap(index);
-        if at.slot == self.directory[at.branch].nodes {
-            return At { branch: at.branch + 1, slot: 0 };
+        match self.directory.get(at.branch) {
+            Some(branch) if at.slot == branch.nodes => At { branch: at.branch + 1, slot: 0 },
+            _ => at,
         }
-        at
     }
 
     /// Where a node would be inserted to get number `index`: at the end of a branch rather than at

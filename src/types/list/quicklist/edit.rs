@@ -15,6 +15,15 @@ struct Spot {
     is_last: bool,
 }
 
+/// Equal elements of one node.
+struct Matches {
+    node: usize,
+    /// All elements of the node.
+    elements: u32,
+    /// Where the equal ones are, ascending.
+    positions: Vec<usize>,
+}
+
 impl QuickList {
     /// Inserts an item beside the first element that equals `pivot`; false if there is none.
     pub(in crate::types::list) fn insert(
@@ -68,28 +77,45 @@ impl QuickList {
         end: End,
     ) -> u64 {
         let mut removed = 0;
-        let mut ahead = self.nodes.len();
-        let mut buffer = Vec::new();
-        while ahead > 0 && removed < limit {
-            let number = match end {
-                End::Tail => self.nodes.len() - ahead,
-                End::Head => ahead - 1,
-            };
-            ahead -= 1;
-            let node = self.nodes.node(number);
-            let elements = u64::from(node.elements());
-            let found = match node.contents(&mut buffer) {
-                Contents::Plain(item) => vec![0; usize::from(item.eq_bytes(wanted))],
-                Contents::Packed(pack) => equal_in_pack(pack, wanted, limit - removed, end),
-            };
-            removed += found.len() as u64;
-            if found.len() as u64 == elements {
-                self.remove_nodes(number..number + 1);
-            } else if !found.is_empty() {
-                self.change_node(number, |node| node.remove_all(&found));
+        let mut next = match end {
+            End::Tail => Some(0),
+            End::Head => self.nodes.len().checked_sub(1),
+        };
+        while removed < limit
+            && let Some(from) = next
+            && let Some(found) = self.matches_from(from, end, wanted, limit - removed)
+        {
+            removed += found.positions.len() as u64;
+            let is_gone = found.positions.len() as u64 == u64::from(found.elements);
+            if is_gone {
+                self.remove_nodes(found.node..found.node + 1);
+            } else {
+                self.change_node(found.node, |node| node.remove_all(&found.positions));
             }
+            next = match end {
+                End::Tail => Some(found.node + usize::from(!is_gone)),
+                End::Head => found.node.checked_sub(1),
+            };
         }
         removed
+    }
+
+    /// The first node from number `from` on in the direction of `end` with elements that equal
+    /// `wanted`, of which up to `limit` are listed.
+    fn matches_from(&self, from: usize, end: End, wanted: &[u8], limit: u64) -> Option<Matches> {
+        let mut buffer = Vec::new();
+        for (passed, node) in self.nodes.walk(from, end).enumerate() {
+            let positions = match node.contents(&mut buffer) {
+                Contents::Plain(item) if item.eq_bytes(wanted) => vec![0],
+                Contents::Plain(_) => Vec::new(),
+                Contents::Packed(pack) => equal_in_pack(pack, wanted, limit, end),
+            };
+            if !positions.is_empty() {
+                let number = if end == End::Tail { from + passed } else { from - passed };
+                return Some(Matches { node: number, elements: node.elements(), positions });
+            }
+        }
+        None
     }
 
     /// The first element that equals `wanted`.
