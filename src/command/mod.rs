@@ -24,7 +24,7 @@ pub use error::CommandError;
 pub use flags::Flags;
 pub use keyspec::{Access, KeySpec};
 pub use permission::Channels;
-pub use suspension::{OnTimeout, Suspension, Wants};
+pub use suspension::{Denied, Suspension, Wants};
 pub use whole::Whole;
 
 use crate::resp::reply::Reply;

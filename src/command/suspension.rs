@@ -5,9 +5,9 @@
 use crate::base::time::Millis;
 pub use crate::store::waiters::Wants;
 
-/// What the client is answered with when its time is up.
+/// What a command is answered with at once where nothing may wait: inside EXEC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum OnTimeout {
+pub enum Denied {
     /// A null array.
     NullArray,
     /// A null.
@@ -23,10 +23,10 @@ pub struct Suspension {
     pub keys: Vec<usize>,
     /// What it can be served with.
     pub wants: Wants,
-    /// Until when. None is for ever.
+    /// Until when; then the reply is a null array. None is for ever.
     pub deadline: Option<Millis>,
-    /// What it is answered with then.
-    pub on_timeout: OnTimeout,
+    /// What it is answered with where it may not wait.
+    pub denied: Denied,
     /// It runs again, too, when a key is deleted or changes its type.
     pub wakes_on_delete: bool,
     /// Words that it has instead when it runs again (XREAD's `$`).

@@ -50,8 +50,7 @@ impl Worker {
         (address, facts): (Address, SessionFacts),
         (registered, args): (&Registered, Args<'_>),
     ) -> Blocked {
-        let Suspension { keys, wants, deadline, on_timeout, wakes_on_delete, replaced } =
-            suspension;
+        let Suspension { keys, wants, deadline, wakes_on_delete, replaced, .. } = suspension;
         let mut named = 0;
         // The handler ran, so the keys can be found.
         let found = keyspec::keys_of(registered.command.keys, args, |_, _| named += 1);
@@ -77,7 +76,7 @@ impl Worker {
                 partition.waiters_mut().add(key, &waiter);
             }
         }
-        Blocked { waiter, deadline, on_timeout }
+        Blocked { waiter, deadline }
     }
 
     /// Serves those who waited for what the last command did.

@@ -9,7 +9,7 @@ use super::route::{self, Place};
 use super::table::{Registered, Way};
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::context::Keyspace;
-use crate::command::{Args, CommandError, Flags, OnTimeout};
+use crate::command::{Args, CommandError, Denied, Flags};
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::multi::Transaction;
@@ -104,9 +104,9 @@ impl Worker {
             if let Some(suspension) = suspension {
                 // Nothing blocks here: it is answered as if its time were up.
                 let mut reply = Reply::new(buffer, facts.proto);
-                match suspension.on_timeout {
-                    OnTimeout::Null => reply.null(),
-                    OnTimeout::NullArray => reply.null_array(),
+                match suspension.denied {
+                    Denied::Null => reply.null(),
+                    Denied::NullArray => reply.null_array(),
                 }
                 self.count(registered, false);
             }

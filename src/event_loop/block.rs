@@ -10,8 +10,8 @@ use std::sync::Arc;
 use super::{Core, Message};
 use crate::base::slot::Slot;
 use crate::base::time::{Clock, Millis};
+use crate::command::CommandError;
 use crate::command::context::Keyspace;
-use crate::command::{CommandError, OnTimeout};
 use crate::dispatch::serve::Served;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
@@ -132,8 +132,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Ends a wait whose claim this core has taken.
     fn end_unserved(&mut self, client: u32, end: End) {
         let Some(batch) = self.unblock(client) else { return };
-        let Some(Blocked { waiter, on_timeout, .. }) = &batch.blocked else { return };
-        let (waiter, on_timeout) = (waiter.clone(), *on_timeout);
+        let Some(Blocked { waiter, .. }) = &batch.blocked else { return };
+        let waiter = waiter.clone();
         let mut served = Served {
             full_name: self.worker.table.all()[usize::from(waiter.command)].full_name,
             reply_mode: waiter.facts.reply_mode,
@@ -142,10 +142,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             denial: None,
             waiter: waiter.clone(),
         };
-        self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match (end, on_timeout) {
-            (End::Error, _) => reply.error(CommandError::Unblocked.text()),
-            (End::Timeout, OnTimeout::Null) => reply.null(),
-            (End::Timeout, OnTimeout::NullArray) => reply.null_array(),
+        self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match end {
+            End::Error => reply.error(CommandError::Unblocked.text()),
+            End::Timeout => reply.null_array(),
         });
         self.forget_everywhere(&waiter, CoreSet::default());
         self.end_wait(batch, served);

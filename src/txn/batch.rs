@@ -11,7 +11,6 @@ use crate::acl::Denial;
 use crate::base::sys;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
-use crate::command::OnTimeout;
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
@@ -46,8 +45,6 @@ pub struct Blocked {
     pub waiter: Arc<Waiter>,
     /// Until when. None is for ever.
     pub deadline: Option<Millis>,
-    /// What it is answered with then.
-    pub on_timeout: OnTimeout,
 }
 
 /// Whose commands are run.

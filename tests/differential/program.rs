@@ -5,6 +5,7 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod bitmap;
+mod geo;
 mod hash;
 mod list;
 mod set;
@@ -61,6 +62,7 @@ pub(crate) struct Group {
 /// Every group. A program is about one or two of them.
 const GROUPS: &[&Group] = &[
     &bitmap::GROUP,
+    &geo::GROUP,
     &hash::GROUP,
     &list::GROUP,
     &set::GROUP,

@@ -9,7 +9,7 @@ use super::*;
 use crate::base::time::Millis;
 use crate::command::keyspec::{Begin, Find};
 use crate::command::{
-    Acl, Arity, Command, Flags, Group, Handler, OnTimeout, Outcome, Suspension, Wants,
+    Acl, Arity, Command, Denied, Flags, Group, Handler, Outcome, Suspension, Wants,
 };
 
 /// The table's slice.
@@ -106,7 +106,7 @@ fn blmove(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         let words = [b"LMOVE", args.get(1), args.get(2), args.get(3), args.get(4)];
         cx.effects.propagate(db, &words);
     } else {
-        wait(cx, vec![1], deadline);
+        wait(cx, vec![1], deadline, Denied::Null);
     }
     Ok(())
 }
@@ -115,7 +115,7 @@ fn blmpop(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
     let request = MultiPop::parse(args, 2)?;
     let deadline = args.timeout_seconds(1, cx.now)?;
     if !request.serve(cx, args, reply)? {
-        wait(cx, request.keys.collect(), deadline);
+        wait(cx, request.keys.collect(), deadline, Denied::NullArray);
     }
     Ok(())
 }
@@ -134,7 +134,7 @@ fn brpoplpush(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Ou
         let db = cx.db_index();
         cx.effects.propagate(db, &[b"RPOPLPUSH", args.get(1), args.get(2)]);
     } else {
-        wait(cx, vec![1], deadline);
+        wait(cx, vec![1], deadline, Denied::Null);
     }
     Ok(())
 }
@@ -158,17 +158,17 @@ fn pop_or_wait(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>, end:
         cx.effects.propagate(db, &[pop_command(end), key.bytes]);
         return Ok(());
     }
-    wait(cx, (1..last).collect(), deadline);
+    wait(cx, (1..last).collect(), deadline, Denied::NullArray);
     Ok(())
 }
 
 /// Leaves the command waiting for a list at one of the keys.
-fn wait(cx: &mut Context<'_>, keys: Vec<usize>, deadline: Option<Millis>) {
+fn wait(cx: &mut Context<'_>, keys: Vec<usize>, deadline: Option<Millis>, denied: Denied) {
     cx.suspend(Suspension {
         keys,
         wants: Wants::List,
         deadline,
-        on_timeout: OnTimeout::NullArray,
+        denied,
         wakes_on_delete: false,
         replaced: Vec::new(),
     });

@@ -19,6 +19,7 @@ use crate::command::{
     Access, Args, Arity, Command, CommandError, Context, Flags, Handler, KeySpec, Outcome,
     SessionContext, Whole,
 };
+use crate::encoding::dict::Dict;
 use crate::observe::log;
 use crate::resp::reply::Reply;
 use crate::store::access::idle_seconds;
@@ -196,9 +197,28 @@ fn htstats_key(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> O
     if !matches!(entry.encoding(), "hashtable" | "skiplist") {
         return Err(CommandError::NoTable);
     }
-    let text = format!("[Dictionary HT]\nbytes of the value: {}\n", entry.bytes_allocated());
+    let mut text = format!("[Dictionary HT]\nbytes of the entry: {}\n", entry.bytes_allocated());
+    if let ValueRef::Boxed(Value::Hash(dict) | Value::Set(dict)) = entry.value() {
+        text.push_str(&dict_shape(dict));
+    }
     reply.verbatim("txt", text.as_bytes());
     Ok(())
+}
+
+/// What DEBUG HTSTATS-KEY tells of a hash or a set.
+fn dict_shape(dict: &Dict) -> String {
+    let shape = dict.shape();
+    format!(
+        "number of elements: {}\nelements that expire: {}\nbytes of the table: {}\n\
+         bytes of the elements: {}\npages: {}\nsegments: {}\nmost elements in one: {}\n",
+        dict.len(),
+        dict.volatile_len(),
+        shape.bytes,
+        shape.live,
+        shape.pages,
+        shape.segments,
+        shape.fullest,
+    )
 }
 
 fn object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -4,8 +4,8 @@ use super::{KEY, KEYS, NUMKEYS, lost, refuse, write_member, write_score};
 use crate::base::number;
 use crate::base::time::Millis;
 use crate::command::{
-    Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Group,
-    Handler, KeySpec, OnTimeout, Outcome, Suspension, Wants,
+    Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Denied,
+    Flags, Group, Handler, KeySpec, Outcome, Suspension, Wants,
 };
 use crate::resp::Proto;
 use crate::resp::reply::Reply;
@@ -328,7 +328,7 @@ fn suspend(cx: &mut Context<'_>, (first, keys): (usize, usize), deadline: Option
         keys: (first..first + keys).collect(),
         wants: Wants::SortedSet,
         deadline,
-        on_timeout: OnTimeout::NullArray,
+        denied: Denied::NullArray,
         wakes_on_delete: false,
         replaced: Vec::new(),
     });

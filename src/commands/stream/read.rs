@@ -7,7 +7,7 @@ use super::{Claim, id, no_group, propagate_claims, propagate_group_id, read};
 use super::{reply_entries, reply_entry, reply_id, reply_one};
 use crate::base::time::Millis;
 use crate::command::effects::EventClass;
-use crate::command::suspension::{OnTimeout, Suspension, Wants};
+use crate::command::suspension::{Denied, Suspension, Wants};
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags,
     Handler, KeySpec, Outcome, keyspec,
@@ -215,7 +215,7 @@ impl<'q> Request<'q> {
             keys: (self.first_key..self.first_key + self.keys).collect(),
             wants: Wants::Stream,
             deadline,
-            on_timeout: OnTimeout::NullArray,
+            denied: Denied::NullArray,
             wakes_on_delete: self.group.is_some(),
             replaced: ids
                 .filter(|(at, _)| self.args.get(*at) == b"$")

@@ -223,8 +223,11 @@ impl Stream {
         if !is_full {
             return Some(last);
         }
-        if let Some(block) = Arc::get_mut(self.blocks.at_mut(last)) {
-            block.shrink_to_fit();
+        if let Some(block) = Arc::get_mut(self.blocks.at_mut(last))
+            && block.capacity() > block.len()
+        {
+            // An allocator that is asked to shrink in place keeps up to half of the room.
+            *block = block.as_slice().to_vec();
         }
         None
     }

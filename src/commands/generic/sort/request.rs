@@ -169,7 +169,7 @@ mod tests {
     use super::*;
 
     fn window(offset: i64, count: i64, len: usize) -> Range<usize> {
-        let mut request = Request::parse(Args::new(b"", &[], &[])).expect("no options");
+        let mut request = Request::parse(Args::new(b"", &[], &[]), true).expect("no options");
         (request.offset, request.count) = (offset, count);
         request.window(len)
     }

@@ -15,12 +15,30 @@ pub(super) fn members(
     limits: &Limits,
 ) -> Result<Collection, Malformed> {
     let count = reader.length()?;
-    let mut collection = new(count, limits)?;
-    let mut set = ZSetMut::of(&mut collection).map_err(|_| Malformed)?;
-    for _ in 0..count {
+    let mut next = || {
         let member = reader.string()?;
         let score = if binary { reader.double()? } else { reader.text_double()? };
-        add(&mut set, &member, score, limits)?;
+        Ok((member, score))
+    };
+    if count > limits.entries as u64 {
+        let mut collection = new(count, 0, limits)?;
+        let mut set = ZSetMut::of(&mut collection).map_err(|_| Malformed)?;
+        for _ in 0..count {
+            let (member, score) = next()?;
+            add(&mut set, &member, score, limits)?;
+        }
+        return Ok(collection);
+    }
+    // The longest member decides the form before the first is added: a tree keeps a score of -0.
+    let mut pairs = Vec::new();
+    for _ in 0..count {
+        pairs.push(next()?);
+    }
+    let longest = pairs.iter().map(|(member, _)| member.len()).max().unwrap_or(0);
+    let mut collection = new(count, longest, limits)?;
+    let mut set = ZSetMut::of(&mut collection).map_err(|_| Malformed)?;
+    for (member, score) in &pairs {
+        add(&mut set, member, *score, limits)?;
     }
     Ok(collection)
 }
@@ -36,7 +54,7 @@ pub(super) fn packed(bytes: Vec<u8>, limits: &Limits) -> Result<Collection, Malf
     if pairs.len() <= limits.entries && is_ascending(&pairs) {
         return Ok(Collection::Packed(Packing::SortedSet, bytes));
     }
-    let mut collection = new(pairs.len() as u64, limits)?;
+    let mut collection = new(pairs.len() as u64, 0, limits)?;
     let mut set = ZSetMut::of(&mut collection).map_err(|_| Malformed)?;
     for (member, score) in pairs {
         add(&mut set, member.to_bytes(&mut [0; INT_TEXT_MAX]), score, limits)?;
@@ -44,14 +62,15 @@ pub(super) fn packed(bytes: Vec<u8>, limits: &Limits) -> Result<Collection, Malf
     Ok(collection)
 }
 
-/// An empty sorted set in the form that one of `count` members has.
-fn new(count: u64, limits: &Limits) -> Result<Collection, Malformed> {
+/// An empty sorted set in the form that one of `count` members, the longest of which has this length,
+/// has.
+fn new(count: u64, longest: usize, limits: &Limits) -> Result<Collection, Malformed> {
     if count == 0 {
         return Err(Malformed);
     }
     let mut collection = Collection::empty(Packing::SortedSet);
     let mut set = ZSetMut::of(&mut collection).map_err(|_| Malformed)?;
-    set.expect(usize::try_from(count).unwrap_or(usize::MAX), 0, limits);
+    set.expect(usize::try_from(count).unwrap_or(usize::MAX), longest, limits);
     Ok(collection)
 }
 
