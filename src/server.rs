@@ -270,7 +270,7 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
                 None => (&*text, false),
             };
             for ip in host::resolve(name) {
-                match Listener::tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
+                match bind(SocketAddr::new(ip, config.port), config.tcp_backlog) {
                     Ok(listener) => listeners.push(listener),
                     Err(error) if optional && host::is_missing_address(&error) => {}
                     Err(error) => {
@@ -303,6 +303,24 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     }
     Ok(listeners)
 }
+
+/// Binds an address. One in use is tried again for a while: the kernel takes a moment to close what the
+/// ring of a killed process still listens on, and scripts start the next one at once.
+fn bind(address: SocketAddr, backlog: i32) -> std::io::Result<Listener> {
+    for _ in 0..BIND_TRIES {
+        match Listener::tcp(address, backlog) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                std::thread::sleep(BIND_PAUSE);
+            }
+            result => return result,
+        }
+    }
+    Listener::tcp(address, backlog)
+}
+
+/// Together about a second.
+const BIND_TRIES: u32 = 50;
+const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
