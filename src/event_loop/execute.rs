@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::stage::Item;
+use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
@@ -224,7 +225,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
                 if !worker.watched.is_empty() {
-                    connection.watched.append(&mut worker.watched);
+                    watch_more(&mut connection.watched, &mut worker.watched, &worker.stats);
                 }
                 if let Some(suspension) = suspension {
                     let who =
