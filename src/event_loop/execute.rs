@@ -201,12 +201,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
+            if registered.is_some_and(|one| one.way == Way::Exec) {
+                self.discard(client, true);
+            }
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
         if facts.in_multi
             && worker.enqueue((registered, args), facts, &mut connection.queue, *map, replies)
         {
+            self.check_query_buffer(client);
             return Staying::Ran;
         }
         if registered.way == Way::Exec || worker.is_paused(registered) {

@@ -32,9 +32,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (in_multi, failed) = (facts.in_multi, facts.multi_failed);
         facts.leave_multi();
         let queue = connection.queue.take();
-        let watched = watch_nothing(&mut connection.watched, &self.worker.stats);
+        let mut watched = watch_nothing(&mut connection.watched, &self.worker.stats);
         batch.facts = *facts;
         if in_multi && !failed {
+            self.sabotage_exec(&mut watched);
             let mut transaction = queue.unwrap_or_default();
             transaction.watched = watched;
             batch.transaction = Some(transaction);
@@ -46,7 +47,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.unwatch(watched);
         } else if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             // EXEC alone is a mistake that changes nothing.
-            watch_more(&mut connection.watched, &mut { watched }, &self.worker.stats);
+            watch_more(&mut connection.watched, &mut watched, &self.worker.stats);
         }
         let worker = &mut self.worker;
         if let Some((args, facts, replies)) = batch.peek_split() {
@@ -175,6 +176,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         connection.session.facts = *facts;
         batch.advance();
+        self.check_query_buffer(batch.client);
         true
     }
 

@@ -256,7 +256,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if worker.refuse(registered, args, facts, replies) {
             connection.session.facts.reply_mode = facts.reply_mode;
             connection.session.facts.multi_failed = facts.multi_failed;
+            connection.session.facts.in_multi = facts.in_multi;
             batch.advance();
+            if registered.is_some_and(|one| one.way == Way::Exec) {
+                self.discard(client, true);
+            }
             return Some(batch);
         }
         let registered = registered?;
