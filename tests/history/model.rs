@@ -79,7 +79,7 @@ impl Command {
     }
 
     /// One command on its own.
-    fn plain(rng: &mut Rng, keys: usize, unique: u64) -> Command {
+    pub(crate) fn plain(rng: &mut Rng, keys: usize, unique: u64) -> Command {
         let mut order: Vec<usize> = (0..keys).collect();
         for at in 0..keys {
             order.swap(at, at + rng.below((keys - at) as u64) as usize);

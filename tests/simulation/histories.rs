@@ -39,13 +39,23 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn random(rng: &mut Rng, net: &SimNet, number: usize, names: &[Vec<u8>]) -> Recorder {
+    fn random(
+        rng: &mut Rng,
+        net: &SimNet,
+        number: usize,
+        names: &[Vec<u8>],
+        in_transactions: bool,
+    ) -> Recorder {
         let count = 4 + rng.below(12) as usize;
         let (mut operations, mut requests) = (Vec::new(), Vec::new());
         let (mut begins, mut replies) = (Vec::new(), Vec::new());
         for at in 0..count {
             let unique = (number * 100 + at) as u64 + 1;
-            let command = Command::random(rng, names.len(), number, unique);
+            let command = if in_transactions {
+                Command::random(rng, names.len(), number, unique)
+            } else {
+                Command::plain(rng, names.len(), unique)
+            };
             let sends = command.requests(names);
             begins.push(requests.len());
             replies.push(sends.len());
@@ -146,8 +156,9 @@ pub(crate) fn history(seed: u64, cores: usize, sabotage: Sabotage) -> Result<(),
     let keys = 2 + rng.below(3) as usize;
     let names = names(keys, cores);
     let net = server.net.clone();
+    let in_transactions = rng.below(2) == 0;
     let mut clients: Vec<Recorder> = (0..2 + rng.below(4) as usize)
-        .map(|number| Recorder::random(&mut rng, &net, number, &names))
+        .map(|number| Recorder::random(&mut rng, &net, number, &names, in_transactions))
         .collect();
     let mut schedule = Schedule::new(&mut rng, cores);
     while !clients.iter().all(Recorder::is_done) {

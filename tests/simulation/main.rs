@@ -63,7 +63,7 @@ fn four_cores_are_strictly_serialisable() {
 }
 
 /// Seeds among which a broken server must show an anomaly.
-const SABOTAGE_SEEDS: u64 = 200;
+const SABOTAGE_SEEDS: u64 = 1000;
 
 fn finds(sabotage: Sabotage) {
     let found = (0..SABOTAGE_SEEDS).find(|seed| histories::history(*seed, 4, sabotage).is_err());
