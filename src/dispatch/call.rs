@@ -392,8 +392,14 @@ impl Worker {
         registered: Option<&Registered>,
         facts: &mut SessionFacts,
         buffer: &mut ReplyBuffer,
-        text: Vec<u8>,
+        mut text: Vec<u8>,
     ) {
+        if registered.is_some_and(|one| one.way == Way::Exec) {
+            // The transaction ends with its EXEC; the event loop forgets its commands.
+            let reason = text.strip_prefix(b"ERR ").unwrap_or(&text);
+            text = [b"EXECABORT Transaction discarded because of: ", reason].concat();
+            facts.leave_multi();
+        }
         facts.multi_failed |= facts.in_multi;
         self.stats.totals.error_replies.add(1);
         self.stats.errors.count(&text);

@@ -93,12 +93,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Milliseconds until the first wait ends by itself.
     pub(super) fn until_deadline(&self) -> Option<u64> {
         let ((deadline, _), _) = self.deadlines.first_key_value()?;
-        Some(deadline.0.saturating_sub(self.worker.now.0).max(0) as u64)
+        // It ends behind its last millisecond, never before the time that was asked for.
+        Some(deadline.0.saturating_sub(self.worker.now.0).saturating_add(1).max(0) as u64)
     }
 
     fn has_due_deadline(&self) -> bool {
         let first = self.deadlines.first_key_value();
-        first.is_some_and(|((deadline, _), _)| *deadline <= self.worker.now)
+        first.is_some_and(|((deadline, _), _)| *deadline < self.worker.now)
     }
 
     fn end_due(&mut self) {

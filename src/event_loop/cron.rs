@@ -281,6 +281,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// What others may read of this core's data, before anybody can hear of this turn.
     pub(super) fn publish_gauges(&mut self) {
+        self.worker.stats.timed_clients.set(self.deadlines.len() as u64);
         if let Some(partition) = self.seat.partition_now() {
             publish_partition(&self.worker.stats, partition);
         }
@@ -325,6 +326,10 @@ fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
         gauges.subexpiry.set(db.subexpiry() as u64);
         gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
     }
+    stats.watched_keys.set(partition.watchers().len() as u64);
+    let (blocking, on_nokey) = partition.waiters().count();
+    stats.blocking_keys.set(blocking as u64);
+    stats.blocking_keys_on_nokey.set(on_nokey as u64);
 }
 
 /// The level of the log for a `loglevel`.

@@ -4,6 +4,7 @@
 //! here and now, it leaves in a batch together with everything behind it.
 
 use super::stage::Item;
+use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
@@ -198,12 +199,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
             self.report_denials(client);
+            if registered.is_some_and(|one| one.way == Way::Exec) {
+                self.discard(client, true);
+            }
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
         if facts.in_multi
             && worker.enqueue((registered, args), facts, &mut connection.queue, *map, replies)
         {
+            self.check_query_buffer(client);
             return Staying::Ran;
         }
         if registered.way == Way::Exec || worker.is_paused(registered) {
@@ -222,7 +227,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
                 if !worker.watched.is_empty() {
-                    connection.watched.append(&mut worker.watched);
+                    watch_more(&mut connection.watched, &mut worker.watched, &worker.stats);
                 }
                 if let Some(suspension) = suspension {
                     let who =

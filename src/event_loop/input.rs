@@ -21,6 +21,8 @@ use crate::ring::{BufferLease, Completion, Kind, Op, Ring, Token};
 
 /// A client that is not executed for, and has sent so much, is not read from.
 const WAITING_BYTES_MAX: usize = 256 * 1024;
+/// MULTI queues no more, whatever client-query-buffer-limit says: places of words have 32 bits.
+const QUEUED_BYTES_MAX: usize = 1 << 31;
 
 impl<R: Ring, C: Clock> Core<R, C> {
     /// Takes in what the kernel has done.
@@ -131,11 +133,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    fn check_query_buffer(&mut self, index: u32) {
+    /// Closes a client that has sent too much that has not run: what MULTI has queued counts, too.
+    pub(super) fn check_query_buffer(&mut self, index: u32) {
         let limit = self.worker.config.client_query_buffer_limit as usize;
         let Some(connection) = self.clients.get(index) else { return };
         let waiting = connection.input.waiting_bytes();
-        if waiting > limit {
+        let queued = connection.queue.as_ref().map_or(0, |queue| queue.word_bytes());
+        if waiting.saturating_add(queued) > limit || queued > QUEUED_BYTES_MAX {
             // More of it may come in this turn: one line and one count are enough.
             if std::mem::replace(&mut connection.closing, true) {
                 return self.doomed.push(index);

@@ -11,6 +11,7 @@ use crate::command::context::Keyspace;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::ring::Ring;
 use crate::store::partition::Partition;
+use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
 use crate::txn::loan::LoanId;
 
@@ -25,6 +26,8 @@ pub enum Sabotage {
     SplitLoan,
     /// Of two SETs of one batch that follow each other, the second runs first.
     ReorderBatch,
+    /// EXEC runs whatever has become of the keys that its client watches.
+    BlindExec,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -40,6 +43,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             batch.swap_pairs(|one, other| {
                 one.is(0, "SET") && other.is(0, "SET") && one.opt(1) != other.opt(1)
             });
+        }
+    }
+
+    /// EXEC is about to take over what its client watches.
+    pub(super) fn sabotage_exec(&mut self, watched: &mut Vec<Watched>) {
+        if self.sabotage == Sabotage::BlindExec {
+            self.unwatch(std::mem::take(watched));
         }
     }
 
@@ -63,6 +73,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for batch in &mut self.coordinator.open(id).batches {
             let Some((args, facts, _)) = batch.peek_split() else { continue };
             if let Some(registered) = self.worker.table.lookup(args) {
+                self.worker.hint(None);
                 let mut unseen = ReplyBuffer::default();
                 let keyspace = Keyspace::Lent(&mut lent);
                 self.worker.keyed(keyspace, facts, registered, args, &mut unseen);

@@ -12,6 +12,7 @@ use crate::command::context::{Keyspace, Request};
 use crate::command::whole::Job;
 use crate::command::{Args, CommandError};
 use crate::dispatch::table::{Registered, Way};
+use crate::observe::stats::CoreStats;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
@@ -46,9 +47,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let (in_multi, failed) = (facts.in_multi, facts.multi_failed);
         facts.leave_multi();
         let queue = connection.queue.take();
-        let watched = std::mem::take(&mut connection.watched);
+        let mut watched = watch_nothing(&mut connection.watched, &self.worker.stats);
         batch.facts = *facts;
         if in_multi && !failed {
+            self.sabotage_exec(&mut watched);
             let mut transaction = queue.unwrap_or_default();
             transaction.watched = watched;
             batch.transaction = Some(transaction);
@@ -60,7 +62,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.unwatch(watched);
         } else if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             // EXEC alone is a mistake that changes nothing.
-            connection.watched = watched;
+            watch_more(&mut connection.watched, &mut watched, &self.worker.stats);
         }
         let worker = &mut self.worker;
         if let Some((args, facts, replies)) = batch.peek_split() {
@@ -218,6 +220,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         connection.session.facts = *facts;
         batch.advance();
+        self.check_query_buffer(batch.client);
         true
     }
 
@@ -249,7 +252,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if with_queue {
             connection.queue = None;
         }
-        let watched = std::mem::take(&mut connection.watched);
+        let watched = watch_nothing(&mut connection.watched, &self.worker.stats);
         self.unwatch(watched);
     }
+}
+
+/// A client has begun to watch more keys.
+pub(super) fn watch_more(watched: &mut Vec<Watched>, more: &mut Vec<Watched>, stats: &CoreStats) {
+    let begins = watched.is_empty() && !more.is_empty();
+    stats.watching_clients.add(begins.into());
+    watched.append(more);
+}
+
+/// What a client has watched until now.
+fn watch_nothing(watched: &mut Vec<Watched>, stats: &CoreStats) -> Vec<Watched> {
+    stats.watching_clients.sub((!watched.is_empty()).into());
+    std::mem::take(watched)
 }

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::mail::WholeId;
+use super::transact::watch_more;
 use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
@@ -149,6 +150,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         loop {
             if !self.deliver(&mut batch) {
                 self.unwatch(std::mem::take(&mut batch.watched));
+                if let Some(transaction) = &mut batch.transaction {
+                    // It never ran.
+                    let watched = std::mem::take(&mut transaction.watched);
+                    self.unwatch(watched);
+                }
                 return self.abandon_wait(batch);
             }
             if batch.blocked.is_some() {
@@ -186,7 +192,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         connection.session.facts.reply_mode = batch.facts.reply_mode;
         connection.session.commands += std::mem::take(&mut batch.ran_count);
-        connection.watched.append(&mut batch.watched);
+        watch_more(&mut connection.watched, &mut batch.watched, &self.worker.stats);
         if !batch.last_command.is_empty() {
             connection.session.last_command = std::mem::take(&mut batch.last_command);
         }
@@ -253,8 +259,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if worker.refuse(registered, args, facts, replies) {
             connection.session.facts.reply_mode = facts.reply_mode;
             connection.session.facts.multi_failed = facts.multi_failed;
+            connection.session.facts.in_multi = facts.in_multi;
             batch.advance();
             self.report_denials(client);
+            if registered.is_some_and(|one| one.way == Way::Exec) {
+                self.discard(client, true);
+            }
             return Some(batch);
         }
         let registered = registered?;

@@ -304,6 +304,16 @@ pub struct CoreStats {
     pub clients_assigned: Counter,
     /// Clients that wait in a blocking command.
     pub blocked_clients: Counter,
+    /// Those of them whose wait ends by itself.
+    pub timed_clients: Counter,
+    /// Clients that watch keys.
+    pub watching_clients: Counter,
+    /// Keys of the partition that somebody watches.
+    pub watched_keys: Counter,
+    /// Keys of the partition that somebody waits for.
+    pub blocking_keys: Counter,
+    /// Those of them whose deletion somebody wants to hear of.
+    pub blocking_keys_on_nokey: Counter,
     /// Changes since the start, for rdb_changes_since_last_save.
     pub dirty: Counter,
     /// The largest query buffer of late.
@@ -339,6 +349,11 @@ impl CoreStats {
             clients: Counter::default(),
             clients_assigned: Counter::default(),
             blocked_clients: Counter::default(),
+            timed_clients: Counter::default(),
+            watching_clients: Counter::default(),
+            watched_keys: Counter::default(),
+            blocking_keys: Counter::default(),
+            blocking_keys_on_nokey: Counter::default(),
             dirty: Counter::default(),
             max_input_bytes: Counter::default(),
             max_output_bytes: Counter::default(),

@@ -83,6 +83,8 @@ struct Queue {
 #[derive(Debug, Default)]
 pub struct Waiters {
     queues: BTreeMap<usize, BTreeMap<Box<[u8]>, Queue>>,
+    /// Keys with waiters, and those of them with waiters that run when the key is deleted.
+    counts: (usize, usize),
     reserved: usize,
 }
 
@@ -96,6 +98,9 @@ impl Waiters {
     /// Puts a waiter behind those who wait for the key already.
     pub fn add(&mut self, key: &[u8], waiter: &Arc<Waiter>) {
         let queue = self.queues.entry(waiter.facts.db).or_default().entry(key.into()).or_default();
+        let begins = waiter.wakes_on_delete && queue.wake_on_delete == 0;
+        self.counts.0 += usize::from(queue.waiters.is_empty());
+        self.counts.1 += usize::from(begins);
         queue.waiters.push_back(waiter.clone());
         queue.wake_on_delete += usize::from(waiter.wakes_on_delete);
     }
@@ -120,6 +125,9 @@ impl Waiters {
         };
         queue.waiters.remove(at);
         queue.wake_on_delete -= usize::from(waiter.wakes_on_delete);
+        let ends = waiter.wakes_on_delete && queue.wake_on_delete == 0;
+        self.counts.0 -= usize::from(queue.waiters.is_empty());
+        self.counts.1 -= usize::from(ends);
         if queue.waiters.is_empty() && !queue.is_reserved {
             keys.remove(key);
             if keys.is_empty() {
@@ -170,8 +178,7 @@ impl Waiters {
 
     /// How many keys somebody waits for, and how many of them somebody who hears of deletions.
     pub fn count(&self) -> (usize, usize) {
-        let queues = || self.queues.values().flat_map(BTreeMap::values);
-        (queues().count(), queues().filter(|queue| queue.wake_on_delete > 0).count())
+        self.counts
     }
 
     fn queue(&self, db: usize, key: &[u8]) -> Option<&Queue> {

@@ -28,6 +28,7 @@ struct Version {
 #[derive(Debug, Default)]
 pub struct Watchers {
     dbs: BTreeMap<usize, BTreeMap<Box<[u8]>, Version>>,
+    keys: usize,
     last: u64,
 }
 
@@ -38,9 +39,9 @@ impl Watchers {
         self.dbs.is_empty()
     }
 
-    /// Keys that are watched. Source: INFO clients, watched_keys.
+    /// Keys that are watched. Source: INFO clients, total_watched_keys.
     pub fn len(&self) -> usize {
-        self.dbs.values().map(BTreeMap::len).sum()
+        self.keys
     }
 
     /// A client begins to watch a key.
@@ -48,6 +49,7 @@ impl Watchers {
         self.last += 1;
         let fresh = Version { version: self.last, watches: 0 };
         let watched = self.dbs.entry(db).or_default().entry(key.into()).or_insert(fresh);
+        self.keys += usize::from(watched.watches == 0);
         watched.watches += 1;
         Watched { db, key: key.into(), version: watched.version }
     }
@@ -59,6 +61,7 @@ impl Watchers {
         let same = found.version == watched.version;
         found.watches -= 1;
         if found.watches == 0 {
+            self.keys -= 1;
             keys.remove(&watched.key);
             if keys.is_empty() {
                 self.dbs.remove(&watched.db);

@@ -24,6 +24,8 @@ pub struct Transaction {
     buffer: Vec<u8>,
     ranges: Vec<ArgRange>,
     commands: Vec<Queued>,
+    /// Bytes of large words, which are shared.
+    big_bytes: u64,
     owners: CoreSet,
     needs_home: bool,
     /// Keys that must not have changed.
@@ -44,6 +46,7 @@ impl Transaction {
         }
         let share = |big: &BigArg| BigArg { index: big.index, value: big.value.clone() };
         let big = args.big().iter().map(share).collect();
+        self.big_bytes += args.big().iter().map(|big| big.value.len()).sum::<u64>();
         self.commands.push(Queued { id, first, words: args.len(), big });
         self.owners.extend(owners);
         self.needs_home |= needs_home;
@@ -57,6 +60,11 @@ impl Transaction {
     /// True if none is.
     pub fn is_empty(&self) -> bool {
         self.commands.is_empty()
+    }
+
+    /// Bytes of the queued words. Source: client-query-buffer-limit, which counts them.
+    pub fn word_bytes(&self) -> usize {
+        self.buffer.len() + self.big_bytes as usize
     }
 
     /// Bytes that it holds. Source: CLIENT LIST, multi-mem.

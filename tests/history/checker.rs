@@ -32,7 +32,7 @@ type Taken = Vec<usize>;
 /// Checks the histories of all clients, on `keys` keys that do not exist at first. The error shows
 /// the longest order that fits, and what no order can explain.
 pub(crate) fn check(clients: &[Vec<Operation>], keys: usize) -> Result<(), String> {
-    let start: (Taken, State) = (vec![0; clients.len()], vec![None; keys]);
+    let start: (Taken, State) = (vec![0; clients.len()], State::new(keys));
     let mut seen = HashSet::from([start.clone()]);
     let mut stack = vec![start.clone()];
     let mut furthest = start;
@@ -80,7 +80,7 @@ fn candidates(clients: &[Vec<Operation>], taken: &Taken) -> impl Iterator<Item =
 fn explain(clients: &[Vec<Operation>], (taken, state): &(Taken, State)) -> String {
     let shown = |bytes: &[u8]| bytes.escape_ascii().to_string();
     let mut text = String::from("no order explains this history. After the longest that fits:\n");
-    for (key, value) in state.iter().enumerate() {
+    for (key, value) in state.values.iter().enumerate() {
         let value = value.as_deref().map_or("(nil)".to_owned(), shown);
         text += &format!("  key {key} = {value}\n");
     }
@@ -145,6 +145,23 @@ mod tests {
         assert_eq!(check(&[writer.clone(), reader(b"*2\r\n$-1\r\n$-1\r\n")], 2), Ok(()));
         assert_eq!(check(&[writer.clone(), reader(b"*2\r\n$1\r\n1\r\n$1\r\n1\r\n")], 2), Ok(()));
         assert!(check(&[writer, reader(b"*2\r\n$1\r\n1\r\n$-1\r\n")], 2).is_err());
+    }
+
+    #[test]
+    fn a_transaction_sees_no_change_of_what_its_client_watches() {
+        let watch = |times| operation(Command::Watch(0, vec![0]), times, b"+OK\r\n");
+        let exec =
+            |times, reply: &[u8]| operation(Command::Exec(0, vec![Command::Get(0)]), times, reply);
+        let (null, seen) = (&b"*-1\r\n"[..], &b"*1\r\n$1\r\n1\r\n"[..]);
+        let history =
+            |times, reply| [vec![watch((1, 2)), exec((5, 6), reply)], vec![set(0, "1", times)]];
+        // Written before, between, and maybe before or between.
+        assert_eq!(check(&history((0, 0), seen), 1), Ok(()));
+        assert!(check(&history((0, 0), null), 1).is_err());
+        assert_eq!(check(&history((3, 4), null), 1), Ok(()));
+        assert!(check(&history((3, 4), seen), 1).is_err());
+        assert_eq!(check(&history((1, 4), seen), 1), Ok(()));
+        assert_eq!(check(&history((1, 4), null), 1), Ok(()));
     }
 
     #[test]

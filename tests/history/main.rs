@@ -24,6 +24,7 @@ use snapshots::Span;
 use support::client::{Client, encode};
 use support::server::{Program, Server};
 
+/// Partitions that the keys lie on, where there are so many.
 const CORES: usize = 4;
 /// Rounds of an ordinary run: a few seconds in all.
 const ROUNDS: u64 = 40;
@@ -53,8 +54,17 @@ fn time(origin: Instant) -> u64 {
 
 #[test]
 fn short_histories_have_an_order() {
+    short_histories(CORES);
+}
+
+#[test]
+fn short_histories_of_one_core_have_an_order() {
+    short_histories(1);
+}
+
+fn short_histories(cores: usize) {
     const CLIENTS: usize = 4;
-    let server = server();
+    let server = Server::start(&Program::Ours { cores }, &[]);
     for round in 0..rounds() * 5 {
         let (names, barrier, origin) = (names(round), Barrier::new(CLIENTS), Instant::now());
         let (server, names, barrier) = (&server, &names, &barrier);
@@ -89,14 +99,20 @@ fn random_pipelines(
         let commands: Vec<Command> = (0..1 + rng.below(4))
             .map(|at| {
                 let unique = (client * 100 + operations.len()) as u64 + at + 1;
-                Command::random(&mut rng, names.len(), unique)
+                Command::random(&mut rng, names.len(), client, unique)
             })
             .collect();
-        let bytes: Vec<u8> = commands.iter().flat_map(|one| encode(&one.words(names))).collect();
+        let requests: Vec<_> = commands.iter().map(|one| one.requests(names)).collect();
+        let bytes = requests.iter().flatten().flatten().copied().collect::<Vec<u8>>();
         let invoked = time(origin);
         connection.send(&bytes).expect("a pipeline is sent");
-        for command in commands {
-            let reply = connection.read_reply().expect("each command is answered");
+        for (command, requests) in commands.into_iter().zip(requests) {
+            let mut replies = requests
+                .iter()
+                .map(|_| connection.read_reply().expect("each request is answered"))
+                .collect::<Vec<_>>();
+            let reply = replies.pop().expect("that of the command");
+            assert!(replies.iter().all(|one| one[0] == b'+'), "{command:?} is queued");
             operations.push(Operation { command, invoked, returned: Some((time(origin), reply)) });
         }
     }
@@ -204,6 +220,69 @@ fn who_sees_the_flag_sees_the_data() {
         writer_ends.store(true, Ordering::Relaxed);
         assert!(reader.join().expect("the reader") > 0, "the reader saw nothing");
     });
+}
+
+#[test]
+fn no_update_is_lost() {
+    for cores in [1, CORES] {
+        let server = Server::start(&Program::Ours { cores }, &[]);
+        let (server, names) = (&server, &names(0));
+        let added: Vec<u64> = thread::scope(|scope| {
+            let careful = (0..3)
+                .map(|client| scope.spawn(move || count_carefully(server.client(), names, client)));
+            let careful: Vec<_> = careful.collect();
+            let plain = scope.spawn(move || {
+                let mut connection = server.client();
+                for round in 0..rounds() as usize {
+                    let name = &names[round % names.len()];
+                    connection.call(&[&b"INCR"[..], name.as_slice()]).expect("a reply");
+                }
+                vec![rounds() / names.len() as u64; names.len()]
+            });
+            let counts =
+                careful.into_iter().chain([plain]).map(|one| one.join().expect("a client"));
+            counts.reduce(|sum, one| sum.iter().zip(one).map(|(a, b)| a + b).collect())
+        })
+        .expect("there are clients");
+        let mut connection = server.client();
+        for (name, added) in names.iter().zip(added) {
+            connection.send_command(&[&b"GET"[..], name.as_slice()]).expect("a read is sent");
+            assert_eq!(number(&mut connection), added, "{cores} cores");
+        }
+        let watched = server.info("clients", "total_watched_keys");
+        assert_eq!(watched.as_deref(), Some("0"), "nobody watches any more");
+    }
+}
+
+/// Adds 1 to two counters at a time, by WATCH, MGET, MULTI, SET, EXEC; what it added to each.
+fn count_carefully(mut connection: Client, names: &[Vec<u8>], client: u64) -> Vec<u64> {
+    let mut rng = Rng::new(client);
+    let mut added = vec![0; names.len()];
+    let mut left = rounds();
+    while left > 0 {
+        let one = rng.below(names.len() as u64) as usize;
+        let other = (one + 1 + rng.below(names.len() as u64 - 1) as usize) % names.len();
+        let [first, second] = [one, other].map(|at| names[at].as_slice());
+        connection.call(&[b"WATCH", first, second]).expect("a reply");
+        let read = [encode(&[b"GET", first]), encode(&[b"GET", second])].concat();
+        connection.send(&read).expect("reads are sent");
+        let next = [(); 2].map(|()| (number(&mut connection) + 1).to_string());
+        let pipeline = [
+            encode(&["MULTI"]),
+            encode(&[b"SET", first, next[0].as_bytes()]),
+            encode(&[b"SET", second, next[1].as_bytes()]),
+            encode(&["EXEC"]),
+        ];
+        connection.send(&pipeline.concat()).expect("a transaction is sent");
+        let replies = pipeline.map(|_| connection.read_reply().expect("a reply"));
+        if replies[3] != b"*-1\r\n" {
+            assert_eq!(replies[3], b"*2\r\n+OK\r\n+OK\r\n");
+            added[one] += 1;
+            added[other] += 1;
+            left -= 1;
+        }
+    }
+    added
 }
 
 /// The number in the next reply, 0 for none.

@@ -3,10 +3,42 @@
 //!
 //! Invariant: pure; a reply is the exact bytes of RESP2. Source: the command reference of Redis.
 
+use std::collections::BTreeMap;
+
 use ironring::base::rng::Rng;
 
-/// The keys' values, by number.
-pub(crate) type State = Vec<Option<Vec<u8>>>;
+use super::support::client::encode;
+
+/// The keyspace, and who watches what of it.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(crate) struct State {
+    /// The keys' values, by number.
+    pub(crate) values: Vec<Option<Vec<u8>>>,
+    /// By client: the keys that it watches, and whether one of them has changed since.
+    watched: BTreeMap<usize, (Vec<usize>, bool)>,
+}
+
+impl State {
+    /// So many keys, none of which exists.
+    pub(crate) fn new(keys: usize) -> State {
+        State { values: vec![None; keys], watched: BTreeMap::new() }
+    }
+
+    fn write(&mut self, key: usize, value: Option<Vec<u8>>) {
+        self.values[key] = value;
+        let watchers = self.watched.values_mut().filter(|(keys, _)| keys.contains(&key));
+        watchers.for_each(|(_, changed)| *changed = true);
+    }
+
+    /// Deletes a key; what it held.
+    fn take(&mut self, key: usize) -> Option<Vec<u8>> {
+        let value = self.values[key].clone();
+        if value.is_some() {
+            self.write(key, None);
+        }
+        value
+    }
+}
 
 /// One command on keys that are named by their number.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -21,12 +53,33 @@ pub(crate) enum Command {
     Copy(usize, usize),
     Append(usize, Vec<u8>),
     Incr(usize),
+    /// A client begins to watch keys.
+    Watch(usize, Vec<usize>),
+    /// MULTI, these commands, and EXEC, whose reply is the one that counts; of a client.
+    Exec(usize, Vec<Command>),
 }
 
 impl Command {
-    /// A command on `keys` keys by chance; what it writes is `unique`, so that every state tells who
-    /// made it.
-    pub(crate) fn random(rng: &mut Rng, keys: usize, unique: u64) -> Command {
+    /// What a client sends next, on `keys` keys, by chance; what it writes is `unique`, so that every
+    /// state tells who made it.
+    pub(crate) fn random(rng: &mut Rng, keys: usize, client: usize, unique: u64) -> Command {
+        match rng.below(10) {
+            0 => {
+                let one = rng.below(keys as u64) as usize;
+                let other = rng.below(keys as u64) as usize;
+                Command::Watch(client, vec![one, other])
+            }
+            1..3 => {
+                let count = 1 + rng.below(4);
+                let commands = (0..count).map(|_| Command::plain(rng, keys, unique));
+                Command::Exec(client, commands.collect())
+            }
+            _ => Command::plain(rng, keys, unique),
+        }
+    }
+
+    /// One command on its own.
+    pub(crate) fn plain(rng: &mut Rng, keys: usize, unique: u64) -> Command {
         let mut order: Vec<usize> = (0..keys).collect();
         for at in 0..keys {
             order.swap(at, at + rng.below((keys - at) as u64) as usize);
@@ -48,7 +101,15 @@ impl Command {
         }
     }
 
-    /// The words to send; `names` are those of the keys.
+    /// The requests to send, each of which has a reply: the last one is the command's. `names` are
+    /// those of the keys.
+    pub(crate) fn requests(&self, names: &[Vec<u8>]) -> Vec<Vec<u8>> {
+        let Command::Exec(_, commands) = self else { return vec![encode(&self.words(names))] };
+        let queued = commands.iter().map(|one| encode(&one.words(names)));
+        std::iter::once(encode(&["MULTI"])).chain(queued).chain([encode(&["EXEC"])]).collect()
+    }
+
+    /// The words of a plain command.
     pub(crate) fn words(&self, names: &[Vec<u8>]) -> Vec<Vec<u8>> {
         let name = |key: &usize| names[*key].clone();
         let (command, rest): (&str, Vec<Vec<u8>>) = match self {
@@ -64,6 +125,8 @@ impl Command {
             Command::Copy(source, target) => ("COPY", vec![name(source), name(target)]),
             Command::Append(key, value) => ("APPEND", vec![name(key), value.clone()]),
             Command::Incr(key) => ("INCR", vec![name(key)]),
+            Command::Watch(_, keys) => ("WATCH", keys.iter().map(name).collect()),
+            Command::Exec(..) => unreachable!("a transaction is several requests"),
         };
         std::iter::once(command.as_bytes().to_vec()).chain(rest).collect()
     }
@@ -71,48 +134,50 @@ impl Command {
     /// Runs on `state`; the reply.
     pub(crate) fn apply(&self, state: &mut State) -> Vec<u8> {
         match self {
-            Command::Get(key) => bulk(&state[*key]),
+            Command::Get(key) => bulk(&state.values[*key]),
             Command::Set(key, value) => {
-                state[*key] = Some(value.clone());
+                state.write(*key, Some(value.clone()));
                 b"+OK\r\n".to_vec()
             }
             Command::Mget(keys) => {
                 let mut reply = format!("*{}\r\n", keys.len()).into_bytes();
-                keys.iter().for_each(|key| reply.extend(bulk(&state[*key])));
+                keys.iter().for_each(|key| reply.extend(bulk(&state.values[*key])));
                 reply
             }
             Command::Mset(pairs) => {
                 for (key, value) in pairs {
-                    state[*key] = Some(value.clone());
+                    state.write(*key, Some(value.clone()));
                 }
                 b"+OK\r\n".to_vec()
             }
-            Command::Getdel(key) => bulk(&state[*key].take()),
+            Command::Getdel(key) => bulk(&state.take(*key)),
             Command::Del(keys) => {
-                let count = keys.iter().filter(|key| state[**key].take().is_some()).count();
+                let count = keys.iter().filter(|key| state.take(**key).is_some()).count();
                 integer(count as i64)
             }
-            Command::Rename(source, target) => match state[*source].take() {
+            Command::Rename(source, target) => match state.take(*source) {
                 None => b"-ERR no such key\r\n".to_vec(),
                 value => {
-                    state[*target] = value;
+                    state.write(*target, value);
                     b"+OK\r\n".to_vec()
                 }
             },
             Command::Copy(source, target) => {
-                let copies = state[*source].is_some() && state[*target].is_none();
+                let copies = state.values[*source].is_some() && state.values[*target].is_none();
                 if copies {
-                    state[*target] = state[*source].clone();
+                    state.write(*target, state.values[*source].clone());
                 }
                 integer(copies.into())
             }
             Command::Append(key, value) => {
-                let string = state[*key].get_or_insert_default();
+                let mut string = state.values[*key].clone().unwrap_or_default();
                 string.extend_from_slice(value);
-                integer(string.len() as i64)
+                let len = string.len();
+                state.write(*key, Some(string));
+                integer(len as i64)
             }
             Command::Incr(key) => {
-                let old = state[*key].as_deref().unwrap_or(b"0");
+                let old = state.values[*key].as_deref().unwrap_or(b"0");
                 let number =
                     std::str::from_utf8(old).ok().and_then(|text| text.parse::<i64>().ok());
                 match number.and_then(|number| number.checked_add(1)) {
@@ -121,10 +186,23 @@ impl Command {
                     }
                     None => b"-ERR value is not an integer or out of range\r\n".to_vec(),
                     Some(next) => {
-                        state[*key] = Some(next.to_string().into_bytes());
+                        state.write(*key, Some(next.to_string().into_bytes()));
                         integer(next)
                     }
                 }
+            }
+            Command::Watch(client, keys) => {
+                let (watched, _) = state.watched.entry(*client).or_default();
+                watched.extend(keys);
+                b"+OK\r\n".to_vec()
+            }
+            Command::Exec(client, commands) => {
+                if state.watched.remove(client).is_some_and(|(_, changed)| changed) {
+                    return b"*-1\r\n".to_vec();
+                }
+                let mut reply = format!("*{}\r\n", commands.len()).into_bytes();
+                commands.iter().for_each(|one| reply.extend(one.apply(state)));
+                reply
             }
         }
     }

@@ -6,7 +6,6 @@
 use ironring::base::rng::Rng;
 use ironring::base::slot::Slot;
 use ironring::event_loop::Sabotage;
-use ironring::resp::request;
 use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
 use ironring::txn::cores::SlotMap;
 
@@ -24,8 +23,12 @@ struct Recorder {
     /// Its commands, one behind the other, and where each begins.
     requests: Vec<u8>,
     begins: Vec<usize>,
+    /// Replies to each.
+    replies: Vec<usize>,
     sent: usize,
     answered: usize,
+    /// Replies to the next one that is not answered.
+    heard: usize,
     received: Vec<u8>,
     /// Commands under way, at most.
     depth: usize,
@@ -36,14 +39,27 @@ struct Recorder {
 }
 
 impl Recorder {
-    fn random(rng: &mut Rng, net: &SimNet, number: usize, names: &[Vec<u8>]) -> Recorder {
+    fn random(
+        rng: &mut Rng,
+        net: &SimNet,
+        number: usize,
+        names: &[Vec<u8>],
+        in_transactions: bool,
+    ) -> Recorder {
         let count = 4 + rng.below(12) as usize;
-        let (mut operations, mut requests, mut begins) = (Vec::new(), Vec::new(), Vec::new());
+        let (mut operations, mut requests) = (Vec::new(), Vec::new());
+        let (mut begins, mut replies) = (Vec::new(), Vec::new());
         for at in 0..count {
             let unique = (number * 100 + at) as u64 + 1;
-            let command = Command::random(rng, names.len(), unique);
+            let command = if in_transactions {
+                Command::random(rng, names.len(), number, unique)
+            } else {
+                Command::plain(rng, names.len(), unique)
+            };
+            let sends = command.requests(names);
             begins.push(requests.len());
-            requests.extend(request::encode(&command.words(names)));
+            replies.push(sends.len());
+            requests.extend(sends.concat());
             operations.push(Operation { command, invoked: 0, returned: None });
         }
         let total = requests.len() as u64;
@@ -52,8 +68,10 @@ impl Recorder {
             operations,
             requests,
             begins,
+            replies,
             sent: 0,
             answered: 0,
+            heard: 0,
             received: Vec::new(),
             depth: [1, 3, 100][rng.below(3) as usize],
             piece_max: [20, 100, 10_000][rng.below(3) as usize],
@@ -96,8 +114,12 @@ impl Recorder {
         while let Ok(Some(length)) = reply::complete_length(&self.received) {
             let rest = self.received.split_off(length);
             let reply = std::mem::replace(&mut self.received, rest);
-            self.operations[self.answered].returned = Some((step, reply));
-            self.answered += 1;
+            self.heard += 1;
+            if self.heard == self.replies[self.answered] {
+                self.operations[self.answered].returned = Some((step, reply));
+                self.answered += 1;
+                self.heard = 0;
+            }
         }
         !bytes.is_empty()
     }
@@ -134,8 +156,9 @@ pub(crate) fn history(seed: u64, cores: usize, sabotage: Sabotage) -> Result<(),
     let keys = 2 + rng.below(3) as usize;
     let names = names(keys, cores);
     let net = server.net.clone();
+    let in_transactions = rng.below(2) == 0;
     let mut clients: Vec<Recorder> = (0..2 + rng.below(4) as usize)
-        .map(|number| Recorder::random(&mut rng, &net, number, &names))
+        .map(|number| Recorder::random(&mut rng, &net, number, &names, in_transactions))
         .collect();
     let mut schedule = Schedule::new(&mut rng, cores);
     while !clients.iter().all(Recorder::is_done) {

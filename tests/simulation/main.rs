@@ -63,7 +63,7 @@ fn four_cores_are_strictly_serialisable() {
 }
 
 /// Seeds among which a broken server must show an anomaly.
-const SABOTAGE_SEEDS: u64 = 200;
+const SABOTAGE_SEEDS: u64 = 1000;
 
 fn finds(sabotage: Sabotage) {
     let found = (0..SABOTAGE_SEEDS).find(|seed| histories::history(*seed, 4, sabotage).is_err());
@@ -73,6 +73,11 @@ fn finds(sabotage: Sabotage) {
 #[test]
 fn a_command_that_runs_without_all_its_partitions_is_noticed() {
     finds(Sabotage::SplitLoan);
+}
+
+#[test]
+fn a_transaction_that_does_not_look_at_what_was_watched_is_noticed() {
+    finds(Sabotage::BlindExec);
 }
 
 #[test]

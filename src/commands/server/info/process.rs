@@ -83,15 +83,13 @@ pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("client_recent_max_input_buffer", highest(|stats| stats.max_input_bytes.get()));
     report.field("client_recent_max_output_buffer", highest(|stats| stats.max_output_bytes.get()));
     report.field("blocked_clients", server.sum(|stats| stats.blocked_clients.get()));
-    report.zeros(&[
-        "tracking_clients",
-        "pubsub_clients",
-        "watching_clients",
-        "clients_in_timeout_table",
-        "total_watched_keys",
-        "total_blocking_keys",
-        "total_blocking_keys_on_nokey",
-    ]);
+    report.zeros(&["tracking_clients", "pubsub_clients"]);
+    report.field("watching_clients", server.sum(|stats| stats.watching_clients.get()));
+    report.field("clients_in_timeout_table", server.sum(|stats| stats.timed_clients.get()));
+    report.field("total_watched_keys", server.sum(|stats| stats.watched_keys.get()));
+    report.field("total_blocking_keys", server.sum(|stats| stats.blocking_keys.get()));
+    let on_nokey = server.sum(|stats| stats.blocking_keys_on_nokey.get());
+    report.field("total_blocking_keys_on_nokey", on_nokey);
 }
 
 pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
