@@ -60,16 +60,24 @@ impl<T: Clone> Shared<T> {
     }
 }
 
-impl Shared<[u8]> {
-    /// The bytes, to be changed; copied before if another value has them.
+impl<T: Copy> Shared<[T]> {
+    /// The part, to be changed; copied before if another value has it.
     #[inline]
-    pub fn change(&mut self) -> &mut [u8] {
+    pub fn change(&mut self) -> &mut [T] {
         if self.is_shared() {
             *self = Shared(Arc::from(&*self.0));
         }
-        self.unshared_mut().expect("a fresh copy is not shared")
+        self.unshared_mut().expect("a fresh part is not shared")
     }
+}
 
+impl<T> FromIterator<T> for Shared<[T]> {
+    fn from_iter<I: IntoIterator<Item = T>>(parts: I) -> Self {
+        Shared(parts.into_iter().collect())
+    }
+}
+
+impl Shared<[u8]> {
     /// So many bytes of zero with one owner.
     pub fn zeroed(len: usize) -> Self {
         Shared(repeat_n(0, len).collect())
@@ -121,5 +129,15 @@ mod tests {
         assert!(!one.is_shared());
         assert_eq!(two.clone().into_unshared(), None);
         assert_eq!(two.into_unshared(), Some(vec![1, 2, 3]));
+    }
+
+    #[test]
+    fn a_shared_slice_is_copied_before_it_is_changed() {
+        let mut one: Shared<[u8]> = (0..3).collect();
+        one.change()[0] = 7;
+        let two = one.clone();
+        one.change()[1] = 8;
+        assert_eq!((&*one, &*two), (&[7, 8, 2][..], &[7, 1, 2][..]));
+        assert!(!one.is_shared() && !two.is_shared());
     }
 }
