@@ -20,7 +20,7 @@ use crate::observe::stats::CoreStats;
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
-use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, ValueRef};
+use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
 use crate::store::partition::Partition;
@@ -318,15 +318,19 @@ impl Context<'_> {
     /// The entry of a key of the selected database, to be changed; a missing one is made with an
     /// empty packed collection, which the caller fills: nothing may fail from here on.
     pub fn write_or_make(&mut self, key: &Key<'_>, packing: Packing) -> EntryMut<'_> {
+        let access = self.moment();
         let db = self.session.db;
-        if self.write(key).is_none() {
-            let access = self.moment();
-            let empty = NewValue::Packed(packing, Cow::Borrowed(packing.empty()));
-            self.keyspace.partition(key.position).db_mut(db).set(key, empty, None, &access);
-            self.effects.event(EventClass::New, "new", db, key.bytes);
+        let Context { keyspace, effects, stats, removed, .. } = self;
+        let table = keyspace.partition(key.position).db_mut(db);
+        let empty = || NewValue::Packed(packing, Cow::Borrowed(packing.empty()));
+        let (entry, origin) = table.lookup_or_make(key, &access, empty);
+        match origin {
+            Origin::Found => return entry,
+            Origin::Made => {}
+            Origin::Replaced(old) => expired(effects, stats, removed, (db, key), old),
         }
-        let found = self.keyspace.partition(key.position).db_mut(db).entry(key);
-        found.expect("it was there or has just been made")
+        effects.event(EventClass::New, "new", db, key.bytes);
+        entry
     }
 
     /// Gives a key of the selected database a collection and an expiry, whatever it had before.

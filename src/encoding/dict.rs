@@ -3,8 +3,8 @@
 //! Invariant: elements lie in segments of at most about 128 elements or 4 KiB, ordered by position, a
 //! part of the field's keyed hash; no change touches more than two segments and a page of their list;
 //! a clone shares all of them and whoever changes one first copies it.
-//! Source: a B+ tree of two levels over hashes, found by interpolation as hashes are evenly spread
-//! (Peterson, "Addressing for random-access storage", 1957; section 5).
+//! Source: a B+ tree of two levels over hashes, each of which is found by the top bits of
+//! a position as hashes are evenly spread (`guide.rs`).
 //!
 //! ```text
 //! hash:  | position 48 | 8 unused | tag 8 |
@@ -18,6 +18,7 @@
 //! comes, goes, splits or merges meanwhile does not move what stays, so an element that is there
 //! during a whole scan is given at least once; only one that left and came back is given twice.
 
+mod guide;
 mod outside;
 mod page;
 mod segment;
@@ -26,11 +27,12 @@ mod tests;
 
 use std::collections::BTreeSet;
 use std::fmt;
-use std::sync::Arc;
 
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
-use page::{Page, SEGMENTS_MAX, SEGMENTS_MIN, locate};
+use crate::encoding::shared::Shared;
+use guide::Guide;
+use page::{Page, SEGMENTS_MAX, SEGMENTS_MIN};
 use segment::{BYTES_MAX, COUNT_MAX, Segment};
 
 /// One element, as it lies in the dict.
@@ -65,7 +67,9 @@ pub struct Dict {
     key: HashKey,
     /// The first position of each page.
     starts: Vec<u64>,
-    pages: Vec<Arc<Page>>,
+    /// The guide to these starts.
+    guide: Guide<u32>,
+    pages: Vec<Shared<Page>>,
     len: usize,
     volatile: usize,
     /// No element expires before this.
@@ -76,11 +80,17 @@ pub struct Dict {
     fullest: usize,
 }
 
-/// Where an element is: valid until the dict changes.
+/// Where a segment is: valid until the dict changes.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
-struct Place {
+struct Spot {
     page: usize,
     segment: usize,
+}
+
+/// Where an element is, likewise.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Place {
+    spot: Spot,
     at: usize,
 }
 
@@ -90,6 +100,7 @@ impl Dict {
         Self {
             key,
             starts: Vec::new(),
+            guide: Guide::default(),
             pages: Vec::new(),
             len: 0,
             volatile: 0,
@@ -126,40 +137,45 @@ impl Dict {
     /// Bytes allocated. Clones that share memory count it each.
     pub fn bytes(&self) -> usize {
         let pages: usize = self.pages.iter().map(|page| page.bytes()).sum();
-        self.held + pages + self.pages.capacity() * (size_of::<u64>() + size_of::<usize>())
+        self.held
+            + pages
+            + self.guide.bytes()
+            + self.pages.capacity() * (size_of::<u64>() + size_of::<usize>())
     }
 
     /// The element with this field. O(1).
     #[inline]
     pub fn get(&self, field: &[u8]) -> Option<Element<'_>> {
         let hash = self.key.hash(field);
-        let (page, segment) = self.locate(position(hash))?;
-        let segment = self.pages[page].segment(segment);
+        let segment = self.segment_of(hash)?;
         segment.find(tag(hash), field).map(|at| segment.element(at))
     }
 
     /// True if there is an element with this field. O(1).
     #[inline]
     pub fn contains(&self, field: &[u8]) -> bool {
-        self.get(field).is_some()
+        let hash = self.key.hash(field);
+        self.segment_of(hash).is_some_and(|segment| segment.find(tag(hash), field).is_some())
     }
 
     /// Sets value and expiry of an element, which is made if it is not there; true if it was not. O(1).
     pub fn insert(&mut self, field: &[u8], value: &[u8], expiry: Option<i64>) -> bool {
         let hash = self.key.hash(field);
-        let Some(place) = self.find(hash, field) else {
-            self.add(hash, field, value, expiry);
+        let spot = self.spot(hash);
+        let Some(at) = self.segment(spot).find(tag(hash), field) else {
+            self.add(spot, hash, field, value, expiry);
             return true;
         };
+        let place = Place { spot, at };
         let was_volatile = self.element(place).expiry.is_some();
-        if self.change(place, |segment| segment.overwrite(place.at, value, expiry)) {
-            self.note_expiry(place.page, expiry);
+        if self.change(spot, |segment| segment.overwrite(place.at, value, expiry)) {
+            self.note_expiry(spot, expiry);
             return false;
         }
-        self.change(place, |segment| segment.remove(place.at));
+        self.change(spot, |segment| segment.remove(place.at));
         self.len -= 1;
         self.volatile -= usize::from(was_volatile);
-        self.add(hash, field, value, expiry);
+        self.add(spot, hash, field, value, expiry);
         self.tidy(hash);
         false
     }
@@ -167,9 +183,10 @@ impl Dict {
     /// Adds an element unless one with this field is there; true if it was not. O(1).
     pub fn insert_if_absent(&mut self, field: &[u8], value: &[u8]) -> bool {
         let hash = self.key.hash(field);
-        let absent = self.find(hash, field).is_none();
+        let spot = self.spot(hash);
+        let absent = self.segment(spot).find(tag(hash), field).is_none();
         if absent {
-            self.add(hash, field, value, None);
+            self.add(spot, hash, field, value, None);
         }
         absent
     }
@@ -177,8 +194,7 @@ impl Dict {
     /// The value of an element, to be changed in place. O(1), but for a copy of what a clone shares.
     pub fn value_mut(&mut self, field: &[u8]) -> Option<&mut [u8]> {
         let place = self.find(self.key.hash(field), field)?;
-        let page = Arc::make_mut(&mut self.pages[place.page]);
-        Some(page.segment_mut(place.segment).value_mut(place.at))
+        Some(self.segment_mut(place.spot).value_mut(place.at))
     }
 
     /// Lets an element expire at a time (milliseconds), or never; false if it is not there. O(1).
@@ -186,9 +202,9 @@ impl Dict {
         let hash = self.key.hash(field);
         let Some(place) = self.find(hash, field) else { return false };
         let was_volatile = self.element(place).expiry.is_some();
-        self.change(place, |segment| segment.set_expiry(place.at, expiry));
+        self.change(place.spot, |segment| segment.set_expiry(place.at, expiry));
         self.volatile = self.volatile + usize::from(expiry.is_some()) - usize::from(was_volatile);
-        self.note_expiry(place.page, expiry);
+        self.note_expiry(place.spot, expiry);
         self.tidy(hash);
         true
     }
@@ -219,7 +235,7 @@ impl Dict {
         if cursor >= POSITIONS {
             return 0;
         }
-        let Some((mut page, mut at)) = self.locate(cursor) else { return 0 };
+        let Some(Spot { mut page, segment: mut at }) = self.locate(cursor) else { return 0 };
         let mut given = 0;
         // A merge may have put what was given before into the segment of the cursor.
         let mut not_before = cursor;
@@ -292,14 +308,14 @@ impl Dict {
     ) -> u64 {
         let mut cursor = cursor;
         let mut budget = budget;
-        while let Some((page, at)) = self.next_due(now, cursor) {
-            let start = self.pages[page].start(at).expect("a segment of the page");
+        while let Some(spot) = self.next_due(now, cursor) {
+            let start = self.segment(spot).start();
             if budget == 0 {
                 return start.max(1);
             }
             budget -= 1;
-            let end = self.end_of(page, at);
-            self.expire_segment(page, at, now, &mut removed);
+            let end = self.end_of(spot);
+            self.expire_segment(spot, now, &mut removed);
             match end {
                 Some(end) => cursor = end,
                 None => break,
@@ -316,7 +332,7 @@ impl Dict {
             let Some(page) = self.pages.last_mut() else { break };
             units -= 1;
             // A page that a clone shares stays; the clone frees it.
-            let freed = Arc::get_mut(page).and_then(Page::pop);
+            let freed = page.unshared_mut().and_then(Page::pop);
             if let Some(segment) = freed {
                 self.held = self.held.saturating_sub(segment.bytes());
                 self.len = self.len.saturating_sub(segment.count());
@@ -350,88 +366,112 @@ impl Dict {
 
     /// Page and segment of a position; None if the dict is empty.
     #[inline]
-    fn locate(&self, position: u64) -> Option<(usize, usize)> {
-        if self.pages.is_empty() {
-            return None;
-        }
-        let page = locate(&self.starts, POSITIONS, position);
-        Some((page, self.pages[page].locate(position, self.page_end(page))))
+    fn locate(&self, position: u64) -> Option<Spot> {
+        let page = self.guide.find(position, |page| self.starts[page]);
+        let segment = self.pages.get(page)?.locate(position);
+        Some(Spot { page, segment })
     }
 
-    fn page_end(&self, page: usize) -> u64 {
-        self.starts.get(page + 1).copied().unwrap_or(POSITIONS)
+    /// The segment where an element with this hash would be, on its way into the cache.
+    #[inline]
+    fn segment_of(&self, hash: u64) -> Option<&Segment> {
+        let segment = self.segment(self.locate(position(hash))?);
+        segment.prefetch();
+        Some(segment)
+    }
+
+    /// The same, to add an element to: there is one, though the dict may be empty.
+    #[inline]
+    fn spot(&mut self, hash: u64) -> Spot {
+        if self.pages.is_empty() {
+            self.starts.push(0);
+            self.pages.push(Shared::new(Page::new(POSITIONS)));
+        }
+        let spot = self.locate(position(hash)).expect("a dict with a page");
+        self.segment(spot).prefetch();
+        spot
+    }
+
+    /// Makes the guide anew, after a page came or went.
+    fn renew_guide(&mut self) {
+        let starts = &self.starts;
+        self.guide = Guide::new(0, POSITIONS, starts.len(), |at| starts[at]);
     }
 
     /// Where the segment after this one begins.
-    fn end_of(&self, page: usize, at: usize) -> Option<u64> {
-        self.pages[page].start(at + 1).or(self.starts.get(page + 1).copied())
+    fn end_of(&self, Spot { page, segment }: Spot) -> Option<u64> {
+        self.pages[page].start(segment + 1).or(self.starts.get(page + 1).copied())
     }
 
     #[inline]
     fn find(&self, hash: u64, field: &[u8]) -> Option<Place> {
-        let (page, segment) = self.locate(position(hash))?;
-        let at = self.pages[page].segment(segment).find(tag(hash), field)?;
-        Some(Place { page, segment, at })
+        let spot = self.locate(position(hash))?;
+        let segment = self.segment(spot);
+        segment.prefetch();
+        segment.find(tag(hash), field).map(|at| Place { spot, at })
     }
 
     fn element(&self, place: Place) -> Element<'_> {
-        self.segment(place).element(place.at)
+        self.segment(place.spot).element(place.at)
     }
 
-    fn segment(&self, place: Place) -> &Segment {
-        self.pages[place.page].segment(place.segment)
+    #[inline]
+    fn segment(&self, spot: Spot) -> &Segment {
+        self.pages[spot.page].segment(spot.segment)
     }
 
-    /// Changes a segment, which is copied first if a clone shares it, and counts its bytes.
-    fn change<R>(&mut self, place: Place, change: impl FnOnce(&mut Segment) -> R) -> R {
-        let segment = Arc::make_mut(&mut self.pages[place.page]).segment_mut(place.segment);
+    /// A segment, which is copied first if a clone shares it.
+    #[inline]
+    fn segment_mut(&mut self, spot: Spot) -> &mut Segment {
+        self.pages[spot.page].change().segment_mut(spot.segment)
+    }
+
+    /// Changes a segment and counts its bytes.
+    #[inline]
+    fn change<R>(&mut self, spot: Spot, change: impl FnOnce(&mut Segment) -> R) -> R {
+        let segment = self.pages[spot.page].change().segment_mut(spot.segment);
         let held = segment.bytes();
         let result = change(segment);
         self.held = self.held - held + segment.bytes();
         result
     }
 
-    fn note_expiry(&mut self, page: usize, expiry: Option<i64>) {
+    fn note_expiry(&mut self, spot: Spot, expiry: Option<i64>) {
         if let Some(expiry) = expiry {
-            Arc::make_mut(&mut self.pages[page]).note_expiry(expiry);
+            self.pages[spot.page].change().note_expiry(expiry);
             self.next_expiry = self.next_expiry.min(expiry);
         }
     }
 
-    /// Adds an element that is not there.
-    fn add(&mut self, hash: u64, field: &[u8], value: &[u8], expiry: Option<i64>) {
-        if self.pages.is_empty() {
-            self.starts.push(0);
-            self.pages.push(Arc::new(Page::new()));
-        }
+    /// Adds an element that is not there; its segment is at `spot`.
+    fn add(&mut self, spot: Spot, hash: u64, field: &[u8], value: &[u8], expiry: Option<i64>) {
         let size = Segment::size_of(field, value, expiry);
-        let (page, at) = self.segment_with_room(position(hash), size);
-        let place = Place { page, segment: at, at: 0 };
-        let count = self.change(place, |segment| {
+        let spot = self.with_room(spot, position(hash), size);
+        let count = self.change(spot, |segment| {
             segment.append(tag(hash), field, value, expiry);
             segment.count()
         });
         self.fullest = self.fullest.max(count);
         self.len += 1;
         self.volatile += usize::from(expiry.is_some());
-        self.note_expiry(page, expiry);
+        self.note_expiry(spot, expiry);
     }
 
-    /// The segment of a position, split until it has room for `size` bytes.
-    fn segment_with_room(&mut self, position: u64, size: usize) -> (usize, usize) {
+    /// The segment of a position, which is at `spot`, split until it has room for `size` bytes.
+    fn with_room(&mut self, mut spot: Spot, position: u64, size: usize) -> Spot {
         loop {
-            let (page, at) = self.locate(position).expect("a dict to be added to has a page");
-            let segment = self.pages[page].segment(at);
+            let segment = self.segment(spot);
             let full = segment.count() >= COUNT_MAX || segment.live() + size > BYTES_MAX;
-            if !full || segment.count() < 2 || !self.split_segment(page, at) {
-                return (page, at);
+            if !full || segment.count() < 2 || !self.split_segment(spot) {
+                return spot;
             }
+            spot = self.locate(position).expect("a dict with a page");
         }
     }
 
-    fn split_segment(&mut self, at_page: usize, at: usize) -> bool {
+    fn split_segment(&mut self, Spot { page: at_page, segment: at }: Spot) -> bool {
         let key = self.key;
-        let page = Arc::make_mut(&mut self.pages[at_page]);
+        let page = self.pages[at_page].change();
         let held = page.segment(at).bytes();
         if !page.split_segment(at, |field| position(key.hash(field))) {
             return false;
@@ -441,33 +481,34 @@ impl Dict {
         if page.len() >= SEGMENTS_MAX {
             let (start, high) = page.split();
             self.starts.insert(at_page + 1, start);
-            self.pages.insert(at_page + 1, Arc::new(high));
+            self.pages.insert(at_page + 1, Shared::new(high));
+            self.renew_guide();
         }
         true
     }
 
     fn remove_at(&mut self, place: Place) {
         let was_volatile = self.element(place).expiry.is_some();
-        self.change(place, |segment| segment.remove(place.at));
+        self.change(place.spot, |segment| segment.remove(place.at));
         self.len -= 1;
         self.volatile -= usize::from(was_volatile);
-        self.shrink(place.page, place.segment);
+        self.shrink(place.spot);
     }
 
     /// `shrink` for the segment of a hash.
     fn tidy(&mut self, hash: u64) {
-        if let Some((page, segment)) = self.locate(position(hash)) {
-            self.shrink(page, segment);
+        if let Some(spot) = self.locate(position(hash)) {
+            self.shrink(spot);
         }
     }
 
     /// Gives memory back after a segment lost something.
-    fn shrink(&mut self, at_page: usize, at: usize) {
+    fn shrink(&mut self, Spot { page: at_page, segment: at }: Spot) {
         if self.len == 0 {
             *self = Self::new(self.key);
             return;
         }
-        let page = Arc::make_mut(&mut self.pages[at_page]);
+        let page = self.pages[at_page].change();
         let around = at.saturating_sub(1)..(at + 2).min(page.len());
         let segments = page.len();
         let held: usize = page.segments()[around.clone()].iter().map(Segment::bytes).sum();
@@ -491,21 +532,21 @@ impl Dict {
         }
         let high = self.pages.remove(low + 1);
         self.starts.remove(low + 1);
-        Arc::make_mut(&mut self.pages[low]).merge(Arc::unwrap_or_clone(high));
+        self.pages[low].change().merge(&high);
+        self.renew_guide();
     }
 
     /// The first segment from `cursor` on that may have an element that expires at or before `now`.
-    fn next_due(&self, now: i64, cursor: u64) -> Option<(usize, usize)> {
+    fn next_due(&self, now: i64, cursor: u64) -> Option<Spot> {
         if cursor >= POSITIONS {
             return None;
         }
-        let (first, at) = self.locate(cursor)?;
-        let mut from = at;
+        let Spot { page: first, segment: mut from } = self.locate(cursor)?;
         for (page, it) in self.pages.iter().enumerate().skip(first) {
             if it.next_expiry() <= now {
                 let due = |segment: &Segment| segment.next_expiry() <= now;
                 if let Some(found) = it.segments()[from..].iter().position(due) {
-                    return Some((page, from + found));
+                    return Some(Spot { page, segment: from + found });
                 }
             }
             from = 0;
@@ -516,22 +557,16 @@ impl Dict {
     /// Corrects what is known of the next expiry, of pages whose elements are said to be due.
     fn renew_next_expiry(&mut self, now: i64) {
         for page in self.pages.iter_mut().filter(|page| page.next_expiry() <= now) {
-            Arc::make_mut(page).renew_next_expiry();
+            page.change().renew_next_expiry();
         }
         let next = self.pages.iter().map(|page| page.next_expiry()).min();
         self.next_expiry = next.unwrap_or(i64::MAX);
     }
 
     /// Takes the elements of one segment out that expire at or before `now`.
-    fn expire_segment(
-        &mut self,
-        at_page: usize,
-        at: usize,
-        now: i64,
-        removed: &mut impl FnMut(Element<'_>),
-    ) {
-        let page = Arc::make_mut(&mut self.pages[at_page]);
-        let segment = page.segment_mut(at);
+    fn expire_segment(&mut self, spot: Spot, now: i64, removed: &mut impl FnMut(Element<'_>)) {
+        let page = self.pages[spot.page].change();
+        let segment = page.segment_mut(spot.segment);
         let held = segment.bytes();
         let mut next_expiry = i64::MAX;
         let mut index = 0;
@@ -553,7 +588,7 @@ impl Dict {
         segment.set_next_expiry(next_expiry);
         self.held = self.held - held + segment.bytes();
         page.renew_next_expiry();
-        self.shrink(at_page, at);
+        self.shrink(spot);
     }
 
     /// Places are drawn as if all pages and segments were as full as they can be, until one is met.
@@ -566,7 +601,7 @@ impl Dict {
             let (page, segment) = (drawn / segments, drawn % segments);
             let there = self.pages[page].segments().get(segment);
             if there.is_some_and(|segment| at < segment.count()) {
-                return Place { page, segment, at };
+                return Place { spot: Spot { page, segment }, at };
             }
         }
     }

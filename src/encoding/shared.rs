@@ -7,19 +7,15 @@
 #![allow(unsafe_code)]
 
 use std::fmt;
+use std::iter::repeat_n;
 use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 /// A counted pointer to a part.
-pub struct Shared<T>(Arc<T>);
+pub struct Shared<T: ?Sized>(Arc<T>);
 
-impl<T> Shared<T> {
-    /// A part with one owner.
-    pub fn new(part: T) -> Self {
-        Shared(Arc::new(part))
-    }
-
+impl<T: ?Sized> Shared<T> {
     /// True if another value has it, too.
     #[inline]
     pub fn is_shared(&self) -> bool {
@@ -39,6 +35,13 @@ impl<T> Shared<T> {
         // provenance.
         Some(unsafe { &mut *Arc::as_ptr(&self.0).cast_mut() })
     }
+}
+
+impl<T> Shared<T> {
+    /// A part with one owner.
+    pub fn new(part: T) -> Self {
+        Shared(Arc::new(part))
+    }
 
     /// The part if nobody else has it, taken out of its pointer.
     pub fn into_unshared(self) -> Option<T> {
@@ -57,14 +60,36 @@ impl<T: Clone> Shared<T> {
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl Shared<[u8]> {
+    /// The bytes, to be changed; copied before if another value has them.
+    #[inline]
+    pub fn change(&mut self) -> &mut [u8] {
+        if self.is_shared() {
+            *self = Shared(Arc::from(&*self.0));
+        }
+        self.unshared_mut().expect("a fresh copy is not shared")
+    }
+
+    /// So many bytes of zero with one owner.
+    pub fn zeroed(len: usize) -> Self {
+        Shared(repeat_n(0, len).collect())
+    }
+}
+
+impl Default for Shared<[u8]> {
+    fn default() -> Self {
+        Shared(Arc::default())
+    }
+}
+
+impl<T: ?Sized> Clone for Shared<T> {
     #[inline]
     fn clone(&self) -> Self {
         Shared(Arc::clone(&self.0))
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T: ?Sized> Deref for Shared<T> {
     type Target = T;
 
     #[inline]
@@ -73,7 +98,7 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+impl<T: fmt::Debug + ?Sized> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }

@@ -7,7 +7,7 @@
 mod tests;
 
 use super::access::Access;
-use super::entry::{Entry, EntryMut, EntryRef, EntryTable, NewValue};
+use super::entry::{Entry, EntryMut, EntryRef, EntryTable, NewValue, Origin};
 use super::key::{Hasher, Key};
 use crate::base::time::Millis;
 use crate::types::Value;
@@ -137,6 +137,27 @@ impl Db {
         }
         touch(&mut entry, access);
         LookupMut::Found(entry)
+    }
+
+    /// The entry of a key, to be changed, touched as by `lookup_write`; a missing one is made with the
+    /// value that `make` gives and without expiry, also in the place of one that had expired.
+    #[inline]
+    pub fn lookup_or_make<'v>(
+        &mut self,
+        key: &Key<'_>,
+        access: &Access,
+        make: impl FnOnce() -> NewValue<'v>,
+    ) -> (EntryMut<'_>, Origin) {
+        let (mut entry, origin) = self.entries.lookup_or_insert(
+            &self.hasher,
+            key,
+            |entry| entry.is_expired(access.now),
+            || Entry::new(key.bytes, make(), None, access.initial()),
+        );
+        if matches!(origin, Origin::Found) {
+            touch(&mut entry, access);
+        }
+        (entry, origin)
     }
 
     /// The entry of a key, expired or not, to be changed; leaves no trace of an access.

@@ -25,7 +25,7 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-pub use table::{EntryMut, EntryTable, Verdict};
+pub use table::{EntryMut, EntryTable, Origin, Verdict};
 
 use crate::base::time::Millis;
 use crate::encoding::run::Run;

@@ -1,7 +1,9 @@
 //! A page of a dict: neighbouring segments, by the first position of each.
-//! Invariant: `starts` rises; segment `n` holds the positions from `starts[n]` to before
-//! `starts[n + 1]`; between two changes only the single segment of a page may be empty.
+//! Invariant: starts rise; a segment holds the positions from its start to before that of the next,
+//! the last one those before `end`; between two changes only the single segment of a page may be
+//! empty. The guide is of these starts.
 
+use super::guide::Guide;
 use super::segment::{BYTES_MAX, COUNT_MAX, Segment};
 
 /// Segments of one page: a copy of it, after a clone of the dict, takes some microseconds.
@@ -12,16 +14,23 @@ pub(super) const SEGMENTS_MIN: usize = SEGMENTS_MAX / 4;
 /// Some segments.
 #[derive(Clone)]
 pub(super) struct Page {
-    starts: Vec<u64>,
+    guide: Guide<u8>,
     segments: Vec<Segment>,
+    /// Where the page that follows begins.
+    end: u64,
     /// No element expires before this; `i64::MAX` if none is volatile.
     next_expiry: i64,
 }
 
 impl Page {
-    /// A page with one empty segment.
-    pub(super) fn new() -> Self {
-        Self { starts: vec![0], segments: vec![Segment::new()], next_expiry: i64::MAX }
+    /// A page with one empty segment, for all positions before `end`.
+    pub(super) fn new(end: u64) -> Self {
+        Self {
+            guide: Guide::default(),
+            segments: vec![Segment::new(0)],
+            end,
+            next_expiry: i64::MAX,
+        }
     }
 
     #[inline]
@@ -29,10 +38,17 @@ impl Page {
         self.segments.len()
     }
 
-    /// The segment of a position, which is not before the page; `end` is where the next page begins.
+    /// The segment of a position of the page.
     #[inline]
-    pub(super) fn locate(&self, position: u64, end: u64) -> usize {
-        locate(&self.starts, end, position)
+    pub(super) fn locate(&self, position: u64) -> usize {
+        self.guide.find(position, |at| self.segments[at].start())
+    }
+
+    /// Makes the guide anew, after a segment came or went.
+    fn renew_guide(&mut self) {
+        let segments = &self.segments;
+        let first = segments[0].start();
+        self.guide = Guide::new(first, self.end, segments.len(), |at| segments[at].start());
     }
 
     #[inline]
@@ -51,7 +67,7 @@ impl Page {
 
     /// The first position of a segment; None past the last.
     pub(super) fn start(&self, at: usize) -> Option<u64> {
-        self.starts.get(at).copied()
+        self.segments.get(at).map(Segment::start)
     }
 
     pub(super) fn next_expiry(&self) -> i64 {
@@ -71,14 +87,12 @@ impl Page {
 
     /// Splits a segment in two; false if all of its positions are equal.
     pub(super) fn split_segment(&mut self, at: usize, position: impl Fn(&[u8]) -> u64) -> bool {
-        let Some((start, high)) = self.segments[at].split(position) else { return false };
-        let more = self.len() / 8 + 1;
-        if self.starts.len() == self.starts.capacity() {
-            self.starts.reserve_exact(more);
-            self.segments.reserve_exact(more);
+        let Some(high) = self.segments[at].split(position) else { return false };
+        if self.segments.len() == self.segments.capacity() {
+            self.segments.reserve_exact(self.len() / 8 + 1);
         }
-        self.starts.insert(at + 1, start);
         self.segments.insert(at + 1, high);
+        self.renew_guide();
         true
     }
 
@@ -104,73 +118,51 @@ impl Page {
     /// Merges the segments `low` and `low + 1`.
     fn merge_segments(&mut self, low: usize) {
         let high = self.segments.remove(low + 1);
-        self.starts.remove(low + 1);
         if self.segments[low].count() == 0 {
-            self.segments[low] = high;
+            self.segments[low] = high.starting_at(self.segments[low].start());
         } else if high.count() > 0 {
             self.segments[low].merge(high);
         }
         if self.segments.len() < self.segments.capacity() / 2 {
             self.segments.shrink_to_fit();
-            self.starts.shrink_to_fit();
         }
+        self.renew_guide();
     }
 
     /// Moves the upper half of the segments to a page of their own; returns where it begins.
     pub(super) fn split(&mut self) -> (u64, Self) {
         let middle = self.len() / 2;
         let mut high = Self {
-            starts: self.starts.split_off(middle),
+            guide: Guide::default(),
             segments: self.segments.split_off(middle),
+            end: self.end,
             next_expiry: i64::MAX,
         };
-        self.starts.shrink_to_fit();
+        let start = high.segments[0].start();
+        self.end = start;
         self.segments.shrink_to_fit();
+        self.renew_guide();
+        high.renew_guide();
         high.renew_next_expiry();
         self.renew_next_expiry();
-        (high.starts[0], high)
+        (start, high)
     }
 
     /// Takes the segments of the page that follows in.
-    pub(super) fn merge(&mut self, next: Self) {
-        self.starts.extend(next.starts);
-        self.segments.extend(next.segments);
+    pub(super) fn merge(&mut self, next: &Self) {
+        self.segments.extend_from_slice(&next.segments);
+        self.end = next.end;
+        self.renew_guide();
         self.next_expiry = self.next_expiry.min(next.next_expiry);
     }
 
     /// Takes the last segment out, to free it.
     pub(super) fn pop(&mut self) -> Option<Segment> {
-        self.starts.pop();
         self.segments.pop()
     }
 
     /// Bytes allocated, without those of the segments.
     pub(super) fn bytes(&self) -> usize {
-        self.starts.capacity() * size_of::<u64>()
-            + self.segments.capacity() * size_of::<Segment>()
-            + size_of::<Self>()
+        self.guide.bytes() + self.segments.capacity() * size_of::<Segment>() + size_of::<Self>()
     }
 }
-
-/// The last index with `starts[index] <= position`. `starts` rises, begins at or before `position`, and
-/// ends before `end`. Positions are hashes, so where one belongs can be told from its value.
-#[inline]
-pub(super) fn locate(starts: &[u64], end: u64, position: u64) -> usize {
-    let first = starts[0];
-    debug_assert!(first <= position && position < end);
-    let guess = (position - first) as f64 / (end - first) as f64 * starts.len() as f64;
-    let mut at = (guess as usize).min(starts.len() - 1);
-    for _ in 0..STEPS_MAX {
-        if starts[at] > position {
-            at -= 1;
-        } else if starts.get(at + 1).is_some_and(|&next| next <= position) {
-            at += 1;
-        } else {
-            return at;
-        }
-    }
-    starts.partition_point(|&start| start <= position) - 1
-}
-
-/// Steps from a guess before a search is cheaper.
-const STEPS_MAX: usize = 12;

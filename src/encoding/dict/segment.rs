@@ -12,12 +12,11 @@
 //! `more` is 0 for a field without value and expiry: a set's member costs one byte beside its own
 //! and those of the index. Of an element outside, `name` is its number in the table of large ones.
 
-use std::iter::repeat_n;
-use std::sync::Arc;
-
 use super::Element;
 use super::outside::{Large, Outside};
 use crate::base::alloc::class_size;
+use crate::base::sys::prefetch;
+use crate::encoding::shared::Shared;
 
 /// Elements of one segment; only positions that are all equal can make it more.
 pub(super) const COUNT_MAX: usize = 128;
@@ -29,6 +28,8 @@ const INSIDE_MAX: usize = 1024;
 const ARC_HEADER: usize = 2 * size_of::<usize>();
 /// Unused bytes that are not worth a copy of the segment.
 const UNUSED_MIN: usize = 64;
+/// Bytes that come into the cache together.
+const CACHE_LINE: usize = 64;
 /// Bytes of the index for each element.
 const INDEX: usize = 3;
 
@@ -39,10 +40,12 @@ const OUTSIDE: usize = 2;
 /// Some elements in one allocation.
 #[derive(Clone)]
 pub(super) struct Segment {
-    blob: Arc<[u8]>,
+    blob: Shared<[u8]>,
     outside: Option<Box<Outside>>,
     /// No element expires before this; `i64::MAX` if none is volatile.
     next_expiry: i64,
+    /// The first position that belongs here.
+    start: u64,
     count: u16,
     used: u16,
     wasted: u16,
@@ -66,11 +69,13 @@ impl Parts {
 }
 
 impl Segment {
-    pub(super) fn new() -> Self {
+    /// An empty one, without any allocation, of the positions from `start` on.
+    pub(super) fn new(start: u64) -> Self {
         Self {
-            blob: Arc::default(),
+            blob: Shared::default(),
             outside: None,
             next_expiry: i64::MAX,
+            start,
             count: 0,
             used: 0,
             wasted: 0,
@@ -80,6 +85,17 @@ impl Segment {
     #[inline]
     pub(super) fn count(&self) -> usize {
         usize::from(self.count)
+    }
+
+    /// The first position that belongs here.
+    #[inline]
+    pub(super) fn start(&self) -> u64 {
+        self.start
+    }
+
+    /// The same elements, to take the place of a segment that begins at `start`.
+    pub(super) fn starting_at(self, start: u64) -> Self {
+        Self { start, ..self }
     }
 
     /// Bytes of its elements, without what lies outside.
@@ -108,13 +124,53 @@ impl Segment {
     #[inline]
     pub(super) fn find(&self, tag: u8, field: &[u8]) -> Option<usize> {
         let tags = &self.blob[..self.count()];
-        memchr::memchr_iter(tag, tags).find(|&at| self.element(at).field == field)
+        memchr::memchr_iter(tag, tags).find(|&at| self.has_field(at, field))
+    }
+
+    /// Fetches what a search reads first: tags and offsets.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        let index = self.count() * INDEX;
+        for line in (0..index).step_by(CACHE_LINE) {
+            prefetch(self.blob.as_ptr().wrapping_add(line));
+        }
+        // An element often lies in another page of memory than the index: the two are found at once.
+        prefetch(self.blob.as_ptr().wrapping_add(self.blob.len().saturating_sub(self.live() / 2)));
+    }
+
+    /// True if the element at an index below `count` has this field.
+    #[inline(always)]
+    fn has_field(&self, at: usize, field: &[u8]) -> bool {
+        let start = self.offset(at);
+        let (name, body) = varint(&self.blob, start);
+        if name & MORE == 0 {
+            return name >> 1 == field.len() && &self.blob[body..body + field.len()] == field;
+        }
+        let parts = self.parts(start);
+        if parts.outside {
+            return self.element(at).field == field;
+        }
+        parts.name == field.len() && &self.blob[parts.body..parts.body + field.len()] == field
     }
 
     /// The element at an index below `count`.
     #[inline]
     pub(super) fn element(&self, at: usize) -> Element<'_> {
-        let parts = self.parts(self.start(at));
+        let start = self.offset(at);
+        let (name, body) = varint(&self.blob, start);
+        if name & MORE == 0 {
+            return Element {
+                field: &self.blob[body..body + (name >> 1)],
+                value: b"",
+                expiry: None,
+            };
+        }
+        self.pair(start)
+    }
+
+    /// The element that begins at `start` and may have more than a field.
+    fn pair(&self, start: usize) -> Element<'_> {
+        let parts = self.parts(start);
         let expiry = parts.volatile.then(|| read_i64(&self.blob, parts.body - 8));
         if parts.outside {
             let outside = self.outside.as_ref().expect("an element is outside");
@@ -158,7 +214,7 @@ impl Segment {
         let used = usize::from(self.used) + size;
         self.used = u16::try_from(used).expect("only equal positions pass the limit of a segment");
         self.count += 1;
-        let blob = Arc::make_mut(&mut self.blob);
+        let blob = self.blob.change();
         blob.copy_within(count..count * INDEX, count + 1);
         blob[count] = tag;
         write_u16(blob, count * INDEX + 1, self.used);
@@ -172,19 +228,19 @@ impl Segment {
     /// Takes out the element at an index; the last one takes that index. Memory stays as it is: see
     /// `give_back`.
     pub(super) fn remove(&mut self, at: usize) {
-        let parts = self.parts(self.start(at));
+        let parts = self.parts(self.offset(at));
         if parts.outside {
             self.take_outside(parts.name);
         }
         self.unlink(at);
         if self.count == 0 {
-            *self = Self::new();
+            *self = Self::new(self.start);
         }
     }
 
     /// Takes an element's bytes and entry of the index out.
     fn unlink(&mut self, at: usize) {
-        let start = self.start(at);
+        let start = self.offset(at);
         let size = (self.parts(start).end() - start) as u16;
         if usize::from(self.used) == self.blob.len() - start {
             self.used -= size;
@@ -192,7 +248,7 @@ impl Segment {
             self.wasted += size;
         }
         let count = self.count();
-        let blob = Arc::make_mut(&mut self.blob);
+        let blob = self.blob.change();
         blob[at] = blob[count - 1];
         let moved = read_u16(blob, count + (count - 1) * 2);
         write_u16(blob, count + at * 2, moved);
@@ -211,7 +267,7 @@ impl Segment {
 
     /// Writes value and expiry over those of the element at `at`, if they take the same place.
     pub(super) fn overwrite(&mut self, at: usize, value: &[u8], expiry: Option<i64>) -> bool {
-        let parts = self.parts(self.start(at));
+        let parts = self.parts(self.offset(at));
         if self.element(at).value.len() != value.len() || parts.volatile != expiry.is_some() {
             return false;
         }
@@ -224,18 +280,18 @@ impl Segment {
 
     /// The value of the element at `at`, to be changed in place.
     pub(super) fn value_mut(&mut self, at: usize) -> &mut [u8] {
-        let parts = self.parts(self.start(at));
+        let parts = self.parts(self.offset(at));
         if parts.outside {
             let outside = self.outside.as_mut().expect("an element is outside");
             return outside.value_mut(parts.name);
         }
         let value = parts.body + parts.name;
-        &mut Arc::make_mut(&mut self.blob)[value..value + parts.value]
+        &mut self.blob.change()[value..value + parts.value]
     }
 
     /// Lets the element at `at` expire at another time, or never.
     pub(super) fn set_expiry(&mut self, at: usize, expiry: Option<i64>) {
-        let parts = self.parts(self.start(at));
+        let parts = self.parts(self.offset(at));
         match expiry {
             Some(expiry) if parts.volatile => self.write_expiry(parts.body, expiry),
             None if !parts.volatile => {}
@@ -244,14 +300,14 @@ impl Segment {
     }
 
     fn write_expiry(&mut self, body: usize, expiry: i64) {
-        Arc::make_mut(&mut self.blob)[body - 8..body].copy_from_slice(&expiry.to_le_bytes());
+        self.blob.change()[body - 8..body].copy_from_slice(&expiry.to_le_bytes());
         self.next_expiry = self.next_expiry.min(expiry);
     }
 
     /// Writes the element anew, with an expiry where it had none or without the one it had. What lies
     /// outside stays there.
     fn change_expiry(&mut self, at: usize, expiry: Option<i64>) {
-        let start = self.start(at);
+        let start = self.offset(at);
         let parts = self.parts(start);
         let tag = self.blob[at];
         let content = self.blob[parts.body..parts.end()].to_vec();
@@ -265,16 +321,16 @@ impl Segment {
         self.next_expiry = self.next_expiry.min(expiry.unwrap_or(i64::MAX));
     }
 
-    /// Moves the elements of the higher positions to a segment of their own; returns the first
-    /// position there. None if all positions are equal.
-    pub(super) fn split(&mut self, position: impl Fn(&[u8]) -> u64) -> Option<(u64, Self)> {
+    /// Moves the elements of the higher positions to a segment of their own. None if all positions are
+    /// equal.
+    pub(super) fn split(&mut self, position: impl Fn(&[u8]) -> u64) -> Option<Self> {
         let positions: Vec<u64> = self.elements().map(|it| position(it.field)).collect();
         let mut order = positions.clone();
         order.sort_unstable();
         let middle = order[order.len() / 2];
         // The middle itself would leave the lower half empty if it were the least.
         let first = order.iter().copied().find(|&at| at >= middle && at > order[0])?;
-        let [mut low, mut high] = [Self::new(), Self::new()];
+        let [mut low, mut high] = [Self::new(self.start), Self::new(first)];
         let high_count = positions.iter().filter(|&&at| at >= first).count();
         let share = |count: usize| self.live() * count / positions.len() + count * INDEX;
         low.rebuild(share(positions.len() - high_count));
@@ -285,7 +341,7 @@ impl Segment {
         low.give_back();
         high.give_back();
         *self = low;
-        Some((first, high))
+        Some(high)
     }
 
     /// Takes all elements of another segment in.
@@ -298,7 +354,7 @@ impl Segment {
 
     /// Adds a copy of an element of `source`, which gives away what it has outside.
     fn adopt(&mut self, source: &mut Self, at: usize) {
-        let start = source.start(at);
+        let start = source.offset(at);
         let parts = source.parts(start);
         let tag = source.blob[at];
         let expiry = parts.volatile.then(|| read_i64(&source.blob, parts.body - 8));
@@ -326,8 +382,8 @@ impl Segment {
         let needed = self.live() + count * INDEX + more;
         // The classes of the allocator, four for each doubling, are the steps of growth.
         let len = class_size(needed + ARC_HEADER) - ARC_HEADER;
-        let mut new: Arc<[u8]> = repeat_n(0, len).collect();
-        let blob = Arc::get_mut(&mut new).expect("not shared yet");
+        let mut new = Shared::zeroed(len);
+        let blob = new.change();
         blob[..count * INDEX].copy_from_slice(&self.blob[..count * INDEX]);
         if self.wasted == 0 {
             let used = usize::from(self.used);
@@ -335,7 +391,7 @@ impl Segment {
         } else {
             let mut used = 0;
             for at in 0..count {
-                let start = self.start(at);
+                let start = self.offset(at);
                 let element = &self.blob[start..self.parts(start).end()];
                 used += element.len();
                 blob[len - used..len - used + element.len()].copy_from_slice(element);
@@ -348,7 +404,7 @@ impl Segment {
     }
 
     #[inline]
-    fn start(&self, at: usize) -> usize {
+    fn offset(&self, at: usize) -> usize {
         debug_assert!(at < self.count());
         self.blob.len() - usize::from(read_u16(&self.blob, self.count() + at * 2))
     }

@@ -34,7 +34,9 @@ impl Dict {
             assert!(page.len() < SEGMENTS_MAX);
             for (at, segment) in page.segments().iter().enumerate() {
                 let start = page.start(at).expect("a start for each segment");
-                let end = self.end_of(number, at).unwrap_or(POSITIONS);
+                let spot = Spot { page: number, segment: at };
+                let end = self.end_of(spot).unwrap_or(POSITIONS);
+                assert!([start, end - 1].iter().all(|&it| self.locate(it) == Some(spot)));
                 starts.push(start);
                 len += segment.count();
                 held += segment.bytes();

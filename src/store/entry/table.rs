@@ -41,6 +41,16 @@ pub enum Verdict {
     Remove,
 }
 
+/// Where an entry comes from that had to be there.
+pub enum Origin {
+    /// It was there.
+    Found,
+    /// It was made.
+    Made,
+    /// It was made for this one, which was stale.
+    Replaced(Entry),
+}
+
 /// An entry of a table, to be changed. The table follows where the entry moves.
 pub struct EntryMut<'a> {
     table: &'a mut EntryTable,
@@ -121,6 +131,33 @@ impl EntryTable {
             let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
             hasher.key(view.key()).position
         });
+    }
+
+    /// The entry of a key, to be changed; one that `make` makes, if there is none or a stale one.
+    #[inline]
+    pub fn lookup_or_insert(
+        &mut self,
+        hasher: &Hasher,
+        key: &Key<'_>,
+        is_stale: impl FnOnce(EntryRef<'_>) -> bool,
+        make: impl FnOnce() -> Entry,
+    ) -> (EntryMut<'_>, Origin) {
+        // What is found is a number, which does not borrow the table.
+        let found = self.find(key).filter(|(_, address)| {
+            // SAFETY: the table owns the entry and nothing changes it during this call.
+            !is_stale(unsafe { EntryRef::from_address(*address) })
+        });
+        let (place, address, origin) = if let Some((place, address)) = found {
+            (place, address, Origin::Found)
+        } else {
+            let stale = self.remove(key);
+            self.insert(hasher, key.position, make());
+            let (place, address) = self.find(key).expect("it has just been made");
+            (place, address, stale.map_or(Origin::Made, Origin::Replaced))
+        };
+        // SAFETY: as in `lookup_mut`.
+        let entry = ManuallyDrop::new(unsafe { Entry::from_address(address) });
+        (EntryMut { table: self, position: key.position, place, entry }, origin)
     }
 
     /// Takes out the entry of a key.
