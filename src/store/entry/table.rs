@@ -147,14 +147,13 @@ impl EntryTable {
             // SAFETY: the table owns the entry and nothing changes it during this call.
             !is_stale(unsafe { EntryRef::from_address(*address) })
         });
-        let (place, address, origin) = match found {
-            Some((place, address)) => (place, address, Origin::Found),
-            None => {
-                let stale = self.remove(key);
-                self.insert(hasher, key.position, make());
-                let (place, address) = self.find(key).expect("it has just been made");
-                (place, address, stale.map_or(Origin::Made, Origin::Replaced))
-            }
+        let (place, address, origin) = if let Some((place, address)) = found {
+            (place, address, Origin::Found)
+        } else {
+            let stale = self.remove(key);
+            self.insert(hasher, key.position, make());
+            let (place, address) = self.find(key).expect("it has just been made");
+            (place, address, stale.map_or(Origin::Made, Origin::Replaced))
         };
         // SAFETY: as in `lookup_mut`.
         let entry = ManuallyDrop::new(unsafe { Entry::from_address(address) });
