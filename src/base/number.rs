@@ -58,6 +58,11 @@ pub fn write_u64(out: &mut Vec<u8>, value: u64) {
 /// A double: all of `text` must be what strtod accepts (decimal, hexadecimal, "inf", "infinity"; no
 /// space in front). None for "nan", and where the value overflows or underflows to 0.
 pub fn parse_f64(text: &[u8]) -> Option<f64> {
+    // Most numbers are integers that a double holds exactly.
+    if (1..=INTEGER_DIGITS_EXACT).contains(&text.len()) && text.iter().all(u8::is_ascii_digit) {
+        let value = text.iter().fold(0u64, |value, digit| value * 10 + u64::from(digit - b'0'));
+        return Some(value as f64);
+    }
     let (negative, scanned) = scan(text)?;
     let magnitude = match scanned {
         Scanned::Infinity => f64::INFINITY,
@@ -269,6 +274,8 @@ const PLAIN_INTEGER_MAX: f64 = (1u64 << 62) as f64;
 /// An integer gets up to this many zeros, counted from its last digit, before an exponent is
 /// shorter.
 const ZEROS_APPENDED_MAX: i32 = 7;
+/// Integers of so many digits are below 2^53.
+const INTEGER_DIGITS_EXACT: usize = 15;
 const F64_EXPONENT_MAX: i64 = f64::MAX_EXP as i64 - 1;
 const F64_EXPONENT_MIN: i64 = f64::MIN_EXP as i64 - 1;
 const PRECISION_17G: usize = 17;

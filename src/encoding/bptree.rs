@@ -19,14 +19,13 @@ mod leaves;
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Ordering;
-use std::sync::Arc;
-
 use inner::{FANOUT_MIN, Inner, Node, Separator, Split};
 use leaf::OVERHEAD;
 pub use leaf::{Element, Leaf, Probe};
 pub use leaves::LeafId;
 use leaves::Leaves;
+
+use super::shared::Shared;
 
 /// Told of each member that leaves a leaf, and of the one that it goes to; none if it is removed.
 pub type Moved<'a> = &'a mut dyn FnMut(&[u8], LeafId, Option<LeafId>);
@@ -81,7 +80,7 @@ impl Tree {
                 let total = self.len + u64::from(outcome.placed.is_some());
                 let left_count = total - split.count;
                 let left = std::mem::replace(&mut self.root, Node::Leaf(LeafId(0)));
-                self.root = Node::Inner(Arc::new(Inner::root(left, left_count, split)));
+                self.root = Node::Inner(Shared::new(Inner::root(left, left_count, split)));
             }
             if let Some(id) = outcome.placed {
                 self.len += 1;
@@ -92,8 +91,18 @@ impl Tree {
 
     /// Removes an element; false if it is not there. `moved` is told of others only.
     pub fn remove(&mut self, element: &Element<'_>, moved: Moved<'_>) -> bool {
+        self.remove_at(element, None, moved)
+    }
+
+    /// `remove` of an element whose place in its leaf is known.
+    pub fn remove_at(
+        &mut self,
+        element: &Element<'_>,
+        at: Option<usize>,
+        moved: Moved<'_>,
+    ) -> bool {
         let mut removal = Removal { leaves: &mut self.leaves, moved };
-        let removed = removal.element(&mut self.root, element);
+        let removed = removal.element(&mut self.root, element, at);
         self.finish(u64::from(removed));
         removed
     }
@@ -109,36 +118,35 @@ impl Tree {
         }
     }
 
-    /// Gives the element at place `at` of a leaf another score if that changes neither its place nor
-    /// its leaf; false if it might.
-    pub fn set_score(&mut self, id: LeafId, at: usize, score: f64) -> bool {
+    /// Gives the element at place `at` of a leaf another score if that leaves it in this leaf; false
+    /// if it might not. `element` is the member there and the new score.
+    pub fn set_score(&mut self, id: LeafId, at: usize, element: &Element<'_>) -> bool {
         let leaf = self.leaves.get(id);
-        let element = Element { score, member: leaf.member(at) };
-        let single = matches!(self.root, Node::Leaf(_));
-        let follows = match at.checked_sub(1) {
-            Some(before) => leaf.probe(before).order(&element) == Ordering::Less,
-            None => single,
-        };
-        let precedes = if at + 1 < leaf.count() {
-            leaf.probe(at + 1).order(&element) == Ordering::Greater
-        } else {
-            single
-        };
-        if follows && precedes {
-            self.leaves.get_mut(id).set_score(at, score);
+        let (Ok(place) | Err(place)) = leaf.search(element);
+        // Before the first and behind the last one begin other leaves.
+        let within = 0 < place && place < leaf.count();
+        if !within && !matches!(self.root, Node::Leaf(_)) {
+            return false;
         }
-        follows && precedes
+        let to = if place > at { place - 1 } else { place };
+        let leaf = self.leaves.get_mut(id);
+        if to == at {
+            leaf.set_score(at, element.score);
+        } else {
+            leaf.relocate(at, to, element);
+        }
+        true
     }
 
     /// The number of an element, 0-based. None if it is not there.
     pub fn rank(&self, element: &Element<'_>) -> Option<u64> {
-        let (before, leaf) = self.descend(|probe| probe.order(element) != Ordering::Greater);
+        let (before, leaf) = self.descend(|inner| inner.child_of(&self.leaves, element));
         leaf.search(element).ok().map(|at| before + at as u64)
     }
 
     /// How many elements satisfy `before`, which no element does behind one that does not.
     pub fn count_before(&self, before: impl Fn(Probe<'_>) -> bool) -> u64 {
-        let (passed, leaf) = self.descend(&before);
+        let (passed, leaf) = self.descend(|inner| inner.child_for(&self.leaves, &before));
         passed + leaf.partition_point(|_, probe| before(probe)) as u64
     }
 
@@ -154,6 +162,13 @@ impl Tree {
     pub fn range(&self, from: u64, to: u64) -> Range<'_> {
         let back = to.min(self.len);
         Range { tree: self, front: from.min(back), back, first: None, last: None }
+    }
+
+    /// Shows the elements from number `from` to before number `to`, which lie within the tree, in
+    /// order. One descent in all.
+    #[inline]
+    pub fn visit<'a>(&'a self, from: u64, to: u64, mut show: impl FnMut(Element<'a>)) {
+        self.visit_below(&self.root, from, to, &mut show);
     }
 
     /// All elements.
@@ -180,7 +195,7 @@ impl Tree {
             && let Node::Inner(root) = &mut self.root
         {
             // A node that is shared is the other's to free.
-            let child = Arc::get_mut(root).and_then(|root| {
+            let child = root.unshared_mut().and_then(|root| {
                 let child = root.children.pop()?;
                 Some((root, child))
             });
@@ -190,7 +205,7 @@ impl Tree {
             };
             if let Node::Inner(mut inner) = child {
                 units -= 1;
-                if let Some(inner) = Arc::get_mut(&mut inner) {
+                if let Some(inner) = inner.unshared_mut() {
                     root.children.append(&mut inner.children);
                 }
             }
@@ -212,17 +227,45 @@ impl Tree {
 
     /// The leaf that a search ends in, and the number of elements before it.
     #[inline(always)]
-    fn descend(&self, reached: impl Fn(Probe<'_>) -> bool) -> (u64, &Leaf) {
+    fn descend(&self, choose: impl Fn(&Inner) -> usize) -> (u64, &Leaf) {
         let (mut node, mut passed) = (&self.root, 0);
         loop {
             match node {
                 Node::Leaf(id) => return (passed, self.leaves.get(*id)),
                 Node::Inner(inner) => {
-                    let at = inner.child_for(&self.leaves, &reached);
+                    let at = choose(inner);
                     passed += inner.counts[..at].iter().sum::<u64>();
                     node = &inner.children[at];
                 }
             }
+        }
+    }
+
+    /// `visit` of the elements below a node. Recursion ends at the tree's depth.
+    fn visit_below<'a>(
+        &'a self,
+        node: &'a Node,
+        from: u64,
+        to: u64,
+        show: &mut impl FnMut(Element<'a>),
+    ) {
+        let inner = match node {
+            Node::Leaf(id) => {
+                let leaf = self.leaves.get(*id);
+                return leaf.elements(from as usize, to as usize).for_each(show);
+            }
+            Node::Inner(inner) => inner,
+        };
+        let (first, mut within) = inner.child_at(from);
+        let mut left = to.saturating_sub(from);
+        for (child, count) in inner.children.iter().zip(&inner.counts).skip(first) {
+            if left == 0 {
+                break;
+            }
+            let shown = left.min(count - within);
+            self.visit_below(child, within, within + shown, show);
+            left -= shown;
+            within = 0;
         }
     }
 
@@ -262,10 +305,9 @@ impl Insertion<'_> {
     fn below(&mut self, node: &mut Node, edge: bool) -> Outcome {
         let inner = match node {
             Node::Leaf(id) => return self.in_leaf(*id, edge),
-            Node::Inner(inner) => Arc::make_mut(inner),
+            Node::Inner(inner) => inner.change(),
         };
-        let element = self.element;
-        let at = inner.child_for(self.leaves, |it| it.order(element) != Ordering::Greater);
+        let at = inner.child_of(self.leaves, self.element);
         let edge = edge && at + 1 == inner.children.len();
         let Outcome { split, placed } = self.below(&mut inner.children[at], edge);
         inner.counts[at] += u64::from(placed.is_some());
@@ -334,18 +376,20 @@ struct Removal<'a> {
 }
 
 impl Removal<'_> {
-    /// Removes an element below a node. Recursion ends at the tree's depth.
-    fn element(&mut self, node: &mut Node, element: &Element<'_>) -> bool {
+    /// Removes an element below a node; `place`: where it is in its leaf, if that is known.
+    /// Recursion ends at the tree's depth.
+    fn element(&mut self, node: &mut Node, element: &Element<'_>, place: Option<usize>) -> bool {
         let inner = match node {
             Node::Leaf(id) => {
-                let Ok(at) = self.leaves.get(*id).search(element) else { return false };
-                self.leaves.get_mut(*id).remove(at, at + 1);
+                let leaf = self.leaves.get_mut(*id);
+                let Some(at) = place.or_else(|| leaf.search(element).ok()) else { return false };
+                leaf.remove(at, at + 1);
                 return true;
             }
-            Node::Inner(inner) => Arc::make_mut(inner),
+            Node::Inner(inner) => inner.change(),
         };
-        let at = inner.child_for(self.leaves, |it| it.order(element) != Ordering::Greater);
-        let removed = self.element(&mut inner.children[at], element);
+        let at = inner.child_of(self.leaves, element);
+        let removed = self.element(&mut inner.children[at], element, place);
         if removed {
             inner.counts[at] -= 1;
             self.settle(inner, at);
@@ -363,7 +407,7 @@ impl Removal<'_> {
                 self.leaves.get_mut(*id).remove(from as usize, to as usize);
                 return to - from;
             }
-            Node::Inner(inner) => Arc::make_mut(inner),
+            Node::Inner(inner) => inner.change(),
         };
         let (at, rank) = inner.child_at(rank);
         let removed = self.span(&mut inner.children[at], rank, max);

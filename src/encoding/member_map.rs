@@ -14,9 +14,8 @@
 //!
 //! Source: Litwin, "Linear Hashing".
 
-use std::sync::Arc;
-
 use super::bptree::LeafId;
+use super::shared::Shared;
 use crate::base::alloc::class_size;
 
 /// What is kept of a member's hash.
@@ -46,7 +45,7 @@ impl Tag {
 /// The map.
 #[derive(Clone, Debug)]
 pub struct MemberMap {
-    blocks: Vec<Arc<Vec<Segment>>>,
+    blocks: Vec<Shared<Vec<Segment>>>,
     segments: usize,
     records: u64,
 }
@@ -60,7 +59,7 @@ impl Default for MemberMap {
 impl MemberMap {
     /// No records.
     pub fn new() -> Self {
-        MemberMap { blocks: vec![Arc::new(vec![Segment::with(1)])], segments: 1, records: 0 }
+        MemberMap { blocks: vec![Shared::new(vec![Segment::with(1)])], segments: 1, records: 0 }
     }
 
     /// Records.
@@ -145,7 +144,7 @@ impl MemberMap {
             && let Some(block) = self.blocks.last_mut()
         {
             // A block that is shared is the other's to free.
-            let Some(segments) = Arc::get_mut(block).filter(|block| !block.is_empty()) else {
+            let Some(segments) = block.unshared_mut().filter(|block| !block.is_empty()) else {
                 self.blocks.pop();
                 units -= 1;
                 continue;
@@ -186,13 +185,13 @@ impl MemberMap {
         let split = old.split_off(|tag| tag.0 as usize & (bits - 1) == new);
         match self.blocks.last_mut() {
             Some(block) if block.len() < BLOCK => {
-                let block = Arc::make_mut(block);
+                let block = block.change();
                 if block.len() == block.capacity() {
                     block.reserve_exact((block.len() / 4).max(2));
                 }
                 block.push(split);
             }
-            _ => self.blocks.push(Arc::new(vec![split])),
+            _ => self.blocks.push(Shared::new(vec![split])),
         }
         self.segments += 1;
     }
@@ -200,7 +199,7 @@ impl MemberMap {
     /// Joins the last segment with the one that it had split off from.
     fn join(&mut self) {
         let Some(block) = self.blocks.last_mut() else { return };
-        let Some(last) = Arc::make_mut(block).pop() else { return };
+        let Some(last) = block.change().pop() else { return };
         if block.is_empty() {
             self.blocks.pop();
         }
@@ -217,7 +216,7 @@ impl MemberMap {
 
     #[inline(always)]
     fn segment_mut(&mut self, index: usize) -> &mut Segment {
-        &mut Arc::make_mut(&mut self.blocks[index / BLOCK])[index % BLOCK]
+        &mut self.blocks[index / BLOCK].change()[index % BLOCK]
     }
 }
 
@@ -245,7 +244,7 @@ impl Bucket {
 /// The records of some low bits of the tag.
 #[derive(Clone, Debug)]
 struct Segment {
-    buckets: Arc<[Bucket]>,
+    buckets: Shared<[Bucket]>,
     records: u32,
 }
 
@@ -312,7 +311,7 @@ impl Segment {
     fn place(&mut self, tag: Tag, leaf: LeafId) {
         let mut at = self.home(tag);
         let len = self.buckets.len();
-        let buckets = Arc::make_mut(&mut self.buckets);
+        let buckets = self.buckets.change_slice();
         loop {
             let bucket = &mut buckets[at];
             if let Some(place) = bucket.tags.iter().position(|tag| *tag == 0) {
@@ -329,7 +328,7 @@ impl Segment {
     fn remove(&mut self, tag: Tag, leaf: LeafId) {
         let mut at = self.home(tag);
         let len = self.buckets.len();
-        let buckets = Arc::make_mut(&mut self.buckets);
+        let buckets = self.buckets.change_slice();
         let place = loop {
             if let Some(place) = buckets[at].find(tag, leaf) {
                 break place;
@@ -348,7 +347,7 @@ impl Segment {
     fn replace(&mut self, tag: Tag, from: LeafId, to: LeafId) {
         let mut at = self.home(tag);
         let len = self.buckets.len();
-        let buckets = Arc::make_mut(&mut self.buckets);
+        let buckets = self.buckets.change_slice();
         loop {
             if let Some(place) = buckets[at].find(tag, from) {
                 buckets[at].leaves[place] = to.0;

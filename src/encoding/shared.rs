@@ -12,7 +12,7 @@ use std::sync::Arc;
 use std::sync::atomic::{Ordering, fence};
 
 /// A counted pointer to a part.
-pub struct Shared<T>(Arc<T>);
+pub struct Shared<T: ?Sized>(Arc<T>);
 
 impl<T> Shared<T> {
     /// A part with one owner.
@@ -20,6 +20,13 @@ impl<T> Shared<T> {
         Shared(Arc::new(part))
     }
 
+    /// The part if nobody else has it, taken out of its pointer.
+    pub fn into_unshared(self) -> Option<T> {
+        Arc::into_inner(self.0)
+    }
+}
+
+impl<T: ?Sized> Shared<T> {
     /// True if another value has it, too.
     #[inline]
     pub fn is_shared(&self) -> bool {
@@ -39,11 +46,6 @@ impl<T> Shared<T> {
         // provenance.
         Some(unsafe { &mut *Arc::as_ptr(&self.0).cast_mut() })
     }
-
-    /// The part if nobody else has it, taken out of its pointer.
-    pub fn into_unshared(self) -> Option<T> {
-        Arc::into_inner(self.0)
-    }
 }
 
 impl<T: Clone> Shared<T> {
@@ -57,14 +59,31 @@ impl<T: Clone> Shared<T> {
     }
 }
 
-impl<T> Clone for Shared<T> {
+impl<T: Copy> Shared<[T]> {
+    /// The part, to be changed; copied before if another value has it.
+    #[inline]
+    pub fn change_slice(&mut self) -> &mut [T] {
+        if self.is_shared() {
+            *self = Shared(Arc::from(&*self.0));
+        }
+        self.unshared_mut().expect("a fresh part is not shared")
+    }
+}
+
+impl<T> FromIterator<T> for Shared<[T]> {
+    fn from_iter<I: IntoIterator<Item = T>>(parts: I) -> Self {
+        Shared(parts.into_iter().collect())
+    }
+}
+
+impl<T: ?Sized> Clone for Shared<T> {
     #[inline]
     fn clone(&self) -> Self {
         Shared(Arc::clone(&self.0))
     }
 }
 
-impl<T> Deref for Shared<T> {
+impl<T: ?Sized> Deref for Shared<T> {
     type Target = T;
 
     #[inline]
@@ -73,7 +92,7 @@ impl<T> Deref for Shared<T> {
     }
 }
 
-impl<T: fmt::Debug> fmt::Debug for Shared<T> {
+impl<T: fmt::Debug + ?Sized> fmt::Debug for Shared<T> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
@@ -96,5 +115,14 @@ mod tests {
         assert!(!one.is_shared());
         assert_eq!(two.clone().into_unshared(), None);
         assert_eq!(two.into_unshared(), Some(vec![1, 2, 3]));
+    }
+    #[test]
+    fn a_shared_slice_is_copied_before_it_is_changed() {
+        let mut one: Shared<[u8]> = (0..3).collect();
+        one.change_slice()[0] = 7;
+        let two = one.clone();
+        one.change_slice()[1] = 8;
+        assert_eq!((&*one, &*two), (&[7, 8, 2][..], &[7, 1, 2][..]));
+        assert!(!one.is_shared() && !two.is_shared());
     }
 }

@@ -119,7 +119,7 @@ impl<'a> ZSetRef<'a> {
                 set.tree().range(from, to).rev().for_each(|element| show(element.into()));
             }
             ZSetRef::Tree(set) => {
-                set.tree().range(from, to).for_each(|element| show(element.into()));
+                set.tree().visit(from, to, |element| show(element.into()));
             }
         }
     }

@@ -3,19 +3,20 @@
 //! Invariant: there is one separator fewer than children. A separator is greater than every element
 //! of the child before it and not greater than any of the child behind it, and as short as that
 //! allows. Members may have long common beginnings: a separator of `SEPARATOR_MAX` bytes is cut off
-//! there, is only not greater than the child behind it, and the first element of that child decides
-//! in its place.
+//! there, is only not greater than the child behind it, and where scores agree the first element of
+//! that child decides in its place.
 
-use std::sync::Arc;
+use std::cmp::Ordering;
 
 use super::leaf::{Element, Leaf, Probe};
 use super::leaves::{LeafId, Leaves};
+use crate::encoding::shared::Shared;
 
 /// A part of the tree. All leaves have the same depth.
 #[derive(Clone, Debug)]
 pub(super) enum Node {
     Leaf(LeafId),
-    Inner(Arc<Inner>),
+    Inner(Shared<Inner>),
 }
 
 impl Node {
@@ -96,6 +97,26 @@ impl Inner {
         })
     }
 
+    /// `child_for` of an element: the last child that does not begin behind it. Separators with
+    /// another score are told apart by that alone.
+    #[inline]
+    pub(super) fn child_of(&self, leaves: &Leaves, element: &Element<'_>) -> usize {
+        let (mut low, mut high) = self.separators.with_score(element.score);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            let separator = self.separators.member(middle);
+            let reached = separator <= element.member
+                && (separator.len() < SEPARATOR_MAX
+                    || self.children[middle + 1].first(leaves).order(element) != Ordering::Greater);
+            if reached {
+                low = middle + 1;
+            } else {
+                high = middle;
+            }
+        }
+        low
+    }
+
     /// The child that holds element number `rank`, and its number in there. The last child if there
     /// are not so many.
     #[inline]
@@ -133,7 +154,7 @@ impl Inner {
         self.separators.remove(at - 1, at);
         let right = Inner { separators, counts, children };
         let count = right.count();
-        Some(Split { separator, right: Node::Inner(Arc::new(right)), count })
+        Some(Split { separator, right: Node::Inner(Shared::new(right)), count })
     }
 
     /// Takes child `at` out, and the separator before it, or behind it if it is the first or what it
@@ -155,10 +176,10 @@ impl Inner {
         if left.children.len() + right.children.len() > JOINED_MAX {
             return false;
         }
-        let right = Arc::clone(right);
+        let right = Shared::clone(right);
         let separator = self.separators.get(at);
         let Node::Inner(left) = &mut self.children[at] else { return false };
-        let left = Arc::make_mut(left);
+        let left = left.change();
         left.separators.insert(left.separators.count(), &separator, 0);
         left.separators.append(&right.separators);
         left.counts.extend_from_slice(&right.counts);

@@ -13,9 +13,9 @@
 //! nearly always told by its marks alone.
 
 use std::cmp::Ordering;
-use std::sync::Arc;
 
 use crate::base::alloc::class_size;
+use crate::encoding::shared::Shared;
 
 /// What the allocation of an `Arc` holds before its value.
 pub(in crate::encoding) const ARC_HEADER: usize = 16;
@@ -87,7 +87,7 @@ impl<'a> Probe<'a> {
 
 /// Elements in order, shared by all clones until one of them changes.
 #[derive(Clone, Debug)]
-pub struct Leaf(Arc<[u8]>);
+pub struct Leaf(Shared<[u8]>);
 
 impl Leaf {
     /// No elements.
@@ -187,9 +187,44 @@ impl Leaf {
     /// The place of an element, or where it belongs.
     #[inline]
     pub(super) fn search(&self, element: &Element<'_>) -> Result<usize, usize> {
-        let at = self.partition_point(|_, probe| probe.order(element) == Ordering::Less);
-        let found = at < self.count() && self.get(at).order(element) == Ordering::Equal;
-        if found { Ok(at) } else { Err(at) }
+        let (mut low, mut high) = self.with_score(element.score);
+        while low < high {
+            let middle = low + (high - low) / 2;
+            match self.member(middle).cmp(element.member) {
+                Ordering::Less => low = middle + 1,
+                Ordering::Equal => return Ok(middle),
+                Ordering::Greater => high = middle,
+            }
+        }
+        Err(low)
+    }
+
+    /// The places of the elements with a score, from the first to behind the last. Looks at the
+    /// scores alone, which lie side by side.
+    #[inline]
+    pub(super) fn with_score(&self, score: f64) -> (usize, usize) {
+        let scores = self.scores();
+        let from = scores.partition_point(|own| f64::from_le_bytes(*own) < score);
+        let equal = scores[from..].partition_point(|own| f64::from_le_bytes(*own) <= score);
+        (from, from + equal)
+    }
+
+    /// The elements from `from` to before `to`, in order.
+    #[inline]
+    pub(super) fn elements(&self, from: usize, to: usize) -> impl Iterator<Item = Element<'_>> {
+        let (count, size) = (self.count(), self.0.len());
+        let mut start = self.start(count, from);
+        self.scores()[from..to].iter().zip(from..).map(move |(score, at)| {
+            let end = self.end(count, at);
+            let member = &self.0[size - end..size - start];
+            start = end;
+            Element { score: f64::from_le_bytes(*score), member }
+        })
+    }
+
+    #[inline(always)]
+    fn scores(&self) -> &[[u8; SCORE]] {
+        self.0[HEADER..HEADER + self.count() * SCORE].as_chunks().0
     }
 
     /// Puts an element at its place.
@@ -198,14 +233,13 @@ impl Leaf {
         if self.used() + OVERHEAD + len > self.0.len() {
             *self = self.copy(0, self.count(), 1, len);
         }
-        let bytes = Arc::make_mut(&mut self.0);
-        let mut parts = Parts::of(bytes);
+        let mut parts = Parts::of(self.0.change_slice());
         parts.insert(at, element, mark);
     }
 
     /// Takes the elements from `from` to before `to` out.
     pub(super) fn remove(&mut self, from: usize, to: usize) {
-        let mut parts = Parts::of(Arc::make_mut(&mut self.0));
+        let mut parts = Parts::of(self.0.change_slice());
         parts.remove(from, to);
         self.shrink();
     }
@@ -213,7 +247,16 @@ impl Leaf {
     /// Gives element `at` another score, which must not change its place.
     pub(super) fn set_score(&mut self, at: usize, score: f64) {
         let at = HEADER + at * SCORE;
-        Arc::make_mut(&mut self.0)[at..at + SCORE].copy_from_slice(&score.to_le_bytes());
+        self.0.change_slice()[at..at + SCORE].copy_from_slice(&score.to_le_bytes());
+    }
+
+    /// Moves element `at` to where it belongs with another score: place `to`, of those that are
+    /// left when it is taken out.
+    pub(super) fn relocate(&mut self, at: usize, to: usize, element: &Element<'_>) {
+        let mark = self.mark(at);
+        let mut parts = Parts::of(self.0.change_slice());
+        parts.remove(at, at + 1);
+        parts.insert(to, element, mark);
     }
 
     /// Takes the elements from `at` on out, into a leaf of their own.
@@ -226,7 +269,7 @@ impl Leaf {
     /// Adds all elements of a leaf that belong behind those of this one.
     pub(super) fn append(&mut self, right: &Leaf) {
         let mut joined = self.copy(0, self.count(), right.count(), right.heap());
-        let mut parts = Parts::of(Arc::make_mut(&mut joined.0));
+        let mut parts = Parts::of(joined.0.change_slice());
         for at in 0..right.count() {
             parts.insert(parts.count, &right.get(at), right.mark(at));
         }
@@ -263,7 +306,7 @@ impl Leaf {
         let (kept, heap) = (to - from, end - start);
         let mut copy = Self::with_room(kept + more, heap + more_heap);
         let source = &self.0;
-        let target = Arc::get_mut(&mut copy.0).expect("nobody else has seen it");
+        let target = copy.0.change_slice();
         let size = target.len();
         target[..2].copy_from_slice(&(kept as u16).to_le_bytes());
         target[4..8].copy_from_slice(&(heap as u32).to_le_bytes());

@@ -4,9 +4,8 @@
 //! Invariant: a number names one leaf from `add` to `free`. Numbers are reused. Blocks of leaves are
 //! shared by all clones until one of them changes.
 
-use std::sync::Arc;
-
 use super::leaf::Leaf;
+use crate::encoding::shared::Shared;
 
 /// The number of a leaf.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -15,7 +14,7 @@ pub struct LeafId(pub u32);
 /// All leaves of a tree.
 #[derive(Clone, Debug)]
 pub(super) struct Leaves {
-    blocks: Vec<Arc<Vec<Slot>>>,
+    blocks: Vec<Shared<Vec<Slot>>>,
     /// The first number that is free, or `NONE`.
     free: u32,
     /// Leaves that are in use.
@@ -71,7 +70,7 @@ impl Leaves {
         }
         let id = match self.blocks.last_mut() {
             Some(last) if last.len() < BLOCK => {
-                let last = Arc::make_mut(last);
+                let last = last.change();
                 if last.len() == last.capacity() {
                     last.reserve_exact((last.len() / 4).max(2));
                 }
@@ -79,7 +78,7 @@ impl Leaves {
                 (self.blocks.len() - 1) * BLOCK + self.blocks[self.blocks.len() - 1].len() - 1
             }
             _ => {
-                self.blocks.push(Arc::new(vec![Slot::Leaf(leaf)]));
+                self.blocks.push(Shared::new(vec![Slot::Leaf(leaf)]));
                 (self.blocks.len() - 1) * BLOCK
             }
         };
@@ -119,7 +118,7 @@ impl Leaves {
             && let Some(block) = self.blocks.last_mut()
         {
             // A block that is shared is the other's to free.
-            let Some(slots) = Arc::get_mut(block).filter(|slots| !slots.is_empty()) else {
+            let Some(slots) = block.unshared_mut().filter(|slots| !slots.is_empty()) else {
                 self.blocks.pop();
                 units -= 1;
                 continue;
@@ -134,7 +133,7 @@ impl Leaves {
     #[inline(always)]
     fn slot_mut(&mut self, id: u32) -> &mut Slot {
         let at = id as usize;
-        &mut Arc::make_mut(&mut self.blocks[at / BLOCK])[at % BLOCK]
+        &mut self.blocks[at / BLOCK].change()[at % BLOCK]
     }
 }
 

@@ -1,5 +1,6 @@
 //! The tree against a sorted vector.
 
+use std::cmp::Ordering;
 use std::collections::HashMap;
 
 use proptest::prelude::*;
@@ -76,6 +77,11 @@ fn check(tree: &Tree, model: &[(f64, Vec<u8>)]) {
     let owned = |it: Element<'_>| (it.score, it.member.to_vec());
     assert!(tree.elements().map(owned).eq(model.iter().cloned()));
     assert!(tree.elements().rev().map(owned).eq(model.iter().rev().cloned()));
+    for (from, to) in [(0, model.len()), (model.len() / 3, model.len() / 2)] {
+        let mut seen = Vec::new();
+        tree.visit(from as u64, to as u64, |it| seen.push(owned(it)));
+        assert_eq!(seen, model[from..to]);
+    }
     for (rank, (score, member)) in model.iter().enumerate() {
         let element = Element { score: *score, member };
         assert_eq!(tree.rank(&element), Some(rank as u64));
@@ -215,18 +221,38 @@ fn a_tree_that_shrank_is_dense() {
     assert!(each < 48.0, "{each}");
 }
 
+/// Sets the score of the element at a place of a leaf.
+fn set_score(tree: &mut Tree, id: LeafId, at: usize, score: f64) -> bool {
+    let member = tree.leaf(id).member(at).to_vec();
+    tree.set_score(id, at, &Element { score, member: &member })
+}
+
 #[test]
-fn a_score_changes_in_place_between_its_neighbours() {
+fn a_score_changes_within_its_leaf() {
     let mut tree = filled(10, |number| number as f64);
     let id = LeafId(0);
-    assert!(tree.set_score(id, 4, 4.5));
-    assert!(!tree.set_score(id, 4, 5.5));
-    assert!(!tree.set_score(id, 4, 2.5));
-    assert!(tree.set_score(id, 9, 100.0), "nothing is behind the last one");
-    assert_eq!(tree.nth(4).map(|it| it.score), Some(4.5));
+    let moves = [(4, 4.5), (4, 5.5), (5, -1.0), (0, 100.0), (9, 2.5), (0, 0.5), (9, 9.5)];
+    let mut model: Vec<_> = tree.elements().map(|it| (it.score, it.member.to_vec())).collect();
+    for (at, score) in moves {
+        assert!(set_score(&mut tree, id, at, score), "there is no other leaf");
+        model[at].0 = score;
+        model.sort_by(order);
+        check(&tree, &model);
+    }
     let mut large = filled(10_000, |number| number as f64);
-    assert!(!large.set_score(LeafId(1), 0, -1.0));
-    assert!(!large.set_score(LeafId(1), large.leaf(LeafId(1)).count() - 1, 1e9));
+    let last = large.leaf(LeafId(1)).count() - 1;
+    let first_score = large.leaf(LeafId(1)).score(0);
+    assert!(!set_score(&mut large, LeafId(1), 0, -1.0));
+    assert!(!set_score(&mut large, LeafId(1), last, 1e9));
+    let mut model: Vec<_> = large.elements().map(|it| (it.score, it.member.to_vec())).collect();
+    for (at, to) in [(0, last as f64 - 0.5), (last, 3.5), (last - 1, 2.5)] {
+        let changed = large.leaf(LeafId(1)).get(at);
+        let changed = model.iter().position(|it| it.1 == changed.member).expect("it is there");
+        assert!(set_score(&mut large, LeafId(1), at, first_score + to));
+        model[changed].0 = first_score + to;
+        model.sort_by(order);
+        check(&large, &model);
+    }
 }
 
 #[test]

@@ -13,8 +13,6 @@ mod range;
 #[cfg(test)]
 mod tests;
 
-use std::sync::Arc;
-
 pub use block::validate as validate_block;
 pub use group::{Consumer, Group, Groups, Nack};
 pub use id::{NewId, StreamId};
@@ -24,13 +22,14 @@ pub use range::Range;
 use super::WrongType;
 use super::place::Place;
 use super::value::{Value, ValueRef};
+use crate::encoding::shared::Shared;
 use block::{Block, Deletion};
 use ordered::Spot;
 
 /// A stream. Cloning it shares the blocks.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
-    blocks: Ordered<Arc<Vec<u8>>>,
+    blocks: Ordered<Shared<Vec<u8>>>,
     facts: Facts,
     /// Its consumer groups.
     pub groups: Groups,
@@ -102,7 +101,7 @@ impl Stream {
             }
             last = Some(id);
             bytes.shrink_to_fit();
-            stream.blocks.insert(id, Arc::new(bytes));
+            stream.blocks.insert(id, Shared::new(bytes));
         }
         if facts.first_id.is_zero() {
             stream.find_first();
@@ -180,11 +179,11 @@ impl Stream {
         match self.open_block(bytes, limit, limits.node_max_entries) {
             Some(spot) => {
                 let master = self.blocks.at(spot).0;
-                let block = Arc::make_mut(self.blocks.at_mut(spot));
+                let block = self.blocks.at_mut(spot).change();
                 block::append(block, master, id, pairs, limit as usize);
             }
             None => {
-                self.blocks.insert(id, Arc::new(block::new_block(pairs)));
+                self.blocks.insert(id, Shared::new(block::new_block(pairs)));
             }
         }
         let facts = &mut self.facts;
@@ -223,7 +222,7 @@ impl Stream {
         if !is_full {
             return Some(last);
         }
-        if let Some(block) = Arc::get_mut(self.blocks.at_mut(last))
+        if let Some(block) = self.blocks.at_mut(last).unshared_mut()
             && block.capacity() > block.len()
         {
             // An allocator that is asked to shrink in place keeps up to half of the room.
@@ -255,7 +254,7 @@ impl Stream {
         if !Block::new(master, self.blocks.at(spot).1).has_live(id) {
             return false;
         }
-        match block::delete(Arc::make_mut(self.blocks.at_mut(spot)), master, id) {
+        match block::delete(self.blocks.at_mut(spot).change(), master, id) {
             Deletion::Missing => return false,
             Deletion::Marked => {}
             Deletion::LastOne => drop(self.blocks.remove_at(spot)),
@@ -319,7 +318,7 @@ impl Stream {
         if !first_live.is_some_and(|(id, _)| goes(&mut length.clone(), id)) {
             return 0;
         }
-        let block = Arc::make_mut(self.blocks.at_mut(spot));
+        let block = self.blocks.at_mut(spot).change();
         block::delete_front(block, master, |id| goes(length, id))
     }
 
@@ -376,7 +375,7 @@ impl From<Groups> for Stream {
 
 /// The entries of a stream.
 #[derive(Clone, Copy)]
-pub struct Entries<'a>(&'a Ordered<Arc<Vec<u8>>>);
+pub struct Entries<'a>(&'a Ordered<Shared<Vec<u8>>>);
 
 impl<'a> Entries<'a> {
     /// The entries from `start` to `end`, both included, or in the other direction.

@@ -10,14 +10,14 @@
 //! a lookup is two binary searches, and what moves when a leaf comes or goes is 8 bytes a leaf.
 
 use std::collections::VecDeque;
-use std::sync::Arc;
 
 use super::id::StreamId;
+use crate::encoding::shared::Shared;
 
 /// The map. Cloning it shares the leaves.
 #[derive(Clone, Debug)]
 pub struct Ordered<V> {
-    leaves: VecDeque<Arc<Vec<(StreamId, V)>>>,
+    leaves: VecDeque<Shared<Vec<(StreamId, V)>>>,
     len: usize,
 }
 
@@ -122,7 +122,7 @@ impl<V> Ordered<V> {
 
     /// Bytes allocated, without those of the values.
     pub fn bytes(&self) -> usize {
-        let leaf = |leaf: &Arc<Vec<(StreamId, V)>>| {
+        let leaf = |leaf: &Shared<Vec<(StreamId, V)>>| {
             leaf.capacity() * size_of::<(StreamId, V)>() + LEAF_HEAD_BYTES
         };
         self.leaves.iter().map(leaf).sum::<usize>() + self.leaves.capacity() * size_of::<usize>()
@@ -133,7 +133,7 @@ impl<V: Clone> Ordered<V> {
     /// The value at a place, to be changed.
     #[inline]
     pub fn at_mut(&mut self, spot: Spot) -> &mut V {
-        &mut Arc::make_mut(&mut self.leaves[spot.leaf])[spot.index].1
+        &mut self.leaves[spot.leaf].change()[spot.index].1
     }
 
     /// The value at an id, to be changed.
@@ -157,8 +157,8 @@ impl<V: Clone> Ordered<V> {
     fn push(&mut self, id: StreamId, value: V) {
         self.len += 1;
         match self.leaves.back_mut() {
-            Some(leaf) if leaf.len() < LEAF_LEN_MAX => Arc::make_mut(leaf).push((id, value)),
-            _ => self.leaves.push_back(Arc::new(vec![(id, value)])),
+            Some(leaf) if leaf.len() < LEAF_LEN_MAX => leaf.change().push((id, value)),
+            _ => self.leaves.push_back(Shared::new(vec![(id, value)])),
         }
     }
 
@@ -171,11 +171,11 @@ impl<V: Clone> Ordered<V> {
             return false;
         }
         let is_full = leaf.len() >= LEAF_LEN_MAX;
-        let leaf = Arc::make_mut(&mut self.leaves[number]);
+        let leaf = self.leaves[number].change();
         leaf.insert(index, (id, value));
         if is_full {
             let upper = leaf.split_off(leaf.len() / 2);
-            self.leaves.insert(number + 1, Arc::new(upper));
+            self.leaves.insert(number + 1, Shared::new(upper));
         }
         self.len += 1;
         true
@@ -189,7 +189,7 @@ impl<V: Clone> Ordered<V> {
 
     /// Takes the value at a place out.
     pub fn remove_at(&mut self, spot: Spot) -> V {
-        let leaf = Arc::make_mut(&mut self.leaves[spot.leaf]);
+        let leaf = self.leaves[spot.leaf].change();
         let (_, value) = leaf.remove(spot.index);
         self.len -= 1;
         match leaf.len() {
@@ -207,7 +207,7 @@ impl<V: Clone> Ordered<V> {
             return;
         }
         if let Some(behind) = self.leaves.remove(number + 1) {
-            Arc::make_mut(&mut self.leaves[number]).extend(Arc::unwrap_or_clone(behind));
+            self.leaves[number].change().extend(behind.iter().cloned());
         }
     }
 
@@ -234,7 +234,7 @@ impl<V: Clone> Ordered<V> {
     /// Takes the last pair out.
     pub fn pop_last(&mut self) -> Option<V> {
         let spot = self.last()?;
-        let leaf = Arc::make_mut(&mut self.leaves[spot.leaf]);
+        let leaf = self.leaves[spot.leaf].change();
         let (_, value) = leaf.pop()?;
         self.len -= 1;
         if leaf.is_empty() {

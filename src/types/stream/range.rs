@@ -1,17 +1,16 @@
 //! A walk over the entries of a stream, in either direction.
 //! Invariant: deleted entries are passed over; what is not read of an entry is skipped.
 
-use std::sync::Arc;
-
 use super::block::{Block, Item};
 use super::id::StreamId;
 use super::ordered::{Ordered, Spot};
 use crate::encoding::listpack::Element;
+use crate::encoding::shared::Shared;
 
 /// The entries from one id to another. `next` goes to an entry, `field` reads it.
 #[derive(Clone)]
 pub struct Range<'a> {
-    blocks: &'a Ordered<Arc<Vec<u8>>>,
+    blocks: &'a Ordered<Shared<Vec<u8>>>,
     /// The block that is opened next.
     spot: Option<Spot>,
     block: Option<Block<'a>>,
@@ -31,7 +30,7 @@ pub struct Range<'a> {
 
 impl<'a> Range<'a> {
     pub(super) fn new(
-        blocks: &'a Ordered<Arc<Vec<u8>>>,
+        blocks: &'a Ordered<Shared<Vec<u8>>>,
         start: StreamId,
         end: StreamId,
         backward: bool,

@@ -85,7 +85,8 @@ impl SortedSet {
         let SortedSet { tree, map, hash_key } = self;
         map.remove(found.tag, found.leaf);
         let moved = &mut |member: &[u8], from, to| note(map, hash_key, member, from, to);
-        let removed = tree.remove(&Element { score: found.score, member }, moved);
+        let element = Element { score: found.score, member };
+        let removed = tree.remove_at(&element, Some(found.at), moved);
         assert!(removed, "what a leaf holds is in the tree");
         true
     }
@@ -166,15 +167,18 @@ impl SortedSet {
 
     /// Gives a member that was found another score.
     fn update(&mut self, member: &[u8], found: Found, score: f64) {
-        if self.tree.set_score(found.leaf, found.at, score) {
+        if self.tree.set_score(found.leaf, found.at, &Element { score, member }) {
             return;
         }
         let SortedSet { tree, map, hash_key } = self;
         let moved = &mut |member: &[u8], from, to| note(map, hash_key, member, from, to);
-        let removed = tree.remove(&Element { score: found.score, member }, moved);
+        let element = Element { score: found.score, member };
+        let removed = tree.remove_at(&element, Some(found.at), moved);
         assert!(removed, "what a leaf holds is in the tree");
         let leaf = tree.insert(&Element { score, member }, found.tag.mark(), moved);
-        map.replace(found.tag, found.leaf, leaf);
+        if leaf != found.leaf {
+            map.replace(found.tag, found.leaf, leaf);
+        }
     }
 }
 
