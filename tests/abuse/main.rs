@@ -25,7 +25,7 @@ use socket2::SockRef;
 use support::server::{Program, Server};
 
 /// Nothing that a test waits for takes longer, unless it never comes.
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_mins(1);
 /// An orderly end takes no longer.
 const END_DEADLINE: Duration = Duration::from_secs(2);
 const POLL_PAUSE: Duration = Duration::from_millis(5);
