@@ -4,6 +4,7 @@
 //! The modules stand in dependency order; `docs/ARCHITECTURE.md` is the map. This is the library of
 //! the `ironring` binary, not a stable API.
 
+pub mod acl;
 pub mod base;
 pub mod client;
 pub mod command;

@@ -11,6 +11,8 @@ use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
 
+use crate::acl::Users;
+use crate::acl::file::{self as acl_file, Declarations};
 use crate::base::alloc;
 use crate::base::mailbox::{self, Parked};
 use crate::base::rng::Rng;
@@ -18,12 +20,14 @@ use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::{Clock, SystemClock, TickRate};
+use crate::command::context::Request;
+use crate::commands::server::acl;
 use crate::config::args::{self, Startup};
-use crate::config::{self, Config, Loaded};
-use crate::control::{ControlThread, Handle};
+use crate::config::{self, Config, Host, Loaded};
+use crate::control::{Ask, ControlThread, Done, Handle};
 use crate::dispatch::call::Identity;
 use crate::dispatch::table;
-use crate::event_loop::{self, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
+use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
 use crate::observe::server::{
@@ -54,17 +58,20 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             ExitCode::FAILURE
         }
         Startup::CheckSystem => host::check_system(),
-        Startup::Serve(sources) => match config::load(&sources, &mut host::SystemHost) {
-            Ok(loaded) => serve(loaded),
-            Err(config::LoadError::Report(text) | config::LoadError::Unreadable(text)) => {
-                eprintln!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n'));
-                ExitCode::FAILURE
+        Startup::Serve(sources) => {
+            let mut host = host::SystemHost::default();
+            match config::load(&sources, &mut host) {
+                Ok(loaded) => serve(loaded, &host.declared),
+                Err(config::LoadError::Report(text) | config::LoadError::Unreadable(text)) => {
+                    eprintln!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n'));
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
     }
 }
 
-fn serve(loaded: Loaded) -> ExitCode {
+fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let Loaded { config, file, notices } = loaded;
     sys::ignore_signals();
     sys::block_signals(&ENDING_SIGNALS);
@@ -114,7 +121,9 @@ fn serve(loaded: Loaded) -> ExitCode {
     let config = fit_open_files(config, cores);
     let started = config.and_then(|config| {
         announce_place(&config, &facts, &notices, cores);
-        start_cores(&Arc::new(config), &facts, &control.handle(), &event_fds, &processors)
+        let users = first_users(&config, declared)?;
+        let people = (Arc::new(config), Arc::new(users));
+        start_cores(&people, &facts, &control.handle(), &event_fds, &processors)
     });
     let code = match started {
         Ok(threads) => {
@@ -217,6 +226,39 @@ fn fit_open_files(config: Config, cores: usize) -> Result<Config, String> {
     Ok(config.with_maxclients(clients as u32))
 }
 
+/// The users that the server starts with: those of the configuration, or of the ACL file.
+fn first_users(config: &Config, declared: &Declarations) -> Result<Users, String> {
+    let text = |report: Vec<u8>| String::from_utf8_lossy(&report).into_owned();
+    let users = Users::clone(&table::table().first_users(config));
+    let defaults = acl::defaults(config);
+    if config.aclfile.is_empty() {
+        let users = declared.make(users, defaults).map_err(|line| {
+            log::warning(text(line));
+            "Critical error while loading ACLs. Exiting.".to_owned()
+        })?;
+        for named in declared.names().filter_map(|name| users.find(name)) {
+            if !named.user.is_enabled() {
+                let name = String::from_utf8_lossy(&named.name);
+                log::notice(format!(
+                    "The user '{name}' is disabled (there is no 'on' modifier in the user description). Make sure this is not a configuration error."
+                ));
+            }
+        }
+        return Ok(users);
+    }
+    if !declared.is_empty() {
+        return Err("Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This setup is very likely to lead to configuration errors and security holes, please define either an ACL file or declare users directly in your redis.conf, but not both.".into());
+    }
+    let report = |report: String| format!("Aborting Redis startup because of ACL errors: {report}");
+    let path = &config.aclfile;
+    let content = host::SystemHost::default().read_file(path).map_err(|reason| {
+        let path = String::from_utf8_lossy(path);
+        report(format!("Error loading ACLs, opening file '{path}': {reason}"))
+    })?;
+    let parsed = acl_file::parse(&content, path, users.catalogue(), defaults);
+    Ok(users.replace(parsed.map_err(|line| report(text(line)))?))
+}
+
 /// Binds all listeners; an address with `-` before it may be missing.
 fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     let mut listeners = Vec::new();
@@ -228,7 +270,7 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
                 None => (&*text, false),
             };
             for ip in host::resolve(name) {
-                match Listener::tcp(SocketAddr::new(ip, config.port), config.tcp_backlog) {
+                match bind(SocketAddr::new(ip, config.port), config.tcp_backlog) {
                     Ok(listener) => listeners.push(listener),
                     Err(error) if optional && host::is_missing_address(&error) => {}
                     Err(error) => {
@@ -262,6 +304,24 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     Ok(listeners)
 }
 
+/// Binds an address. One in use is tried again for a while: the kernel takes a moment to close what the
+/// ring of a killed process still listens on, and scripts start the next one at once.
+fn bind(address: SocketAddr, backlog: i32) -> std::io::Result<Listener> {
+    for _ in 0..BIND_TRIES {
+        match Listener::tcp(address, backlog) {
+            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
+                std::thread::sleep(BIND_PAUSE);
+            }
+            result => return result,
+        }
+    }
+    Listener::tcp(address, backlog)
+}
+
+/// Together about a second.
+const BIND_TRIES: u32 = 50;
+const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
+
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
 /// One core's ends of its queues to and from every core.
@@ -288,7 +348,7 @@ fn mailboxes(cores: usize) -> Vec<Ends> {
 
 /// Starts one pinned thread a core; returns when every ring is set up, or with the first failure.
 fn start_cores(
-    config: &Arc<Config>,
+    (config, users): &(Arc<Config>, Arc<Users>),
     facts: &Arc<ServerFacts>,
     control: &Arc<Handle>,
     event_fds: &[i32],
@@ -312,6 +372,7 @@ fn start_cores(
         let identity = Identity {
             core,
             config: config.clone(),
+            users: users.clone(),
             server: facts.clone(),
             hasher,
             rng: Rng::new(half(0) ^ half(8) ^ core as u64),
@@ -385,12 +446,31 @@ fn wait_for_the_end(control: &Arc<Handle>) {
 }
 
 impl Control for Handle {
-    fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>) {
-        Handle::rewrite_config(self, core, ticket, config);
+    fn ask(&self, core: usize, ticket: u64, request: Request) {
+        let ask = Ask { core, ticket };
+        match request {
+            Request::Shutdown => self.shut_down(),
+            Request::Discard | Request::Unwatch => {
+                unreachable!("what concerns the client alone stays on its core")
+            }
+            Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
+            Request::SaveUsers { config, users } => {
+                self.save_users(ask, host::path(&config.aclfile), users);
+            }
+            Request::LoadUsers { config, users, client } => {
+                let path = host::path(&config.aclfile);
+                self.load_users(ask, path, users, (acl::defaults(&config), client));
+            }
+        }
     }
 
-    fn answer(&self, core: usize) -> Option<(u64, Result<(), String>)> {
-        Handle::answer(self, core)
+    fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)> {
+        let (ticket, outcome) = Handle::answer(self, core)?;
+        let outcome = outcome.map(|done| match done {
+            Done::Task => Answer::Done,
+            Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
+        });
+        Some((ticket, outcome))
     }
 
     fn shut_down(&self) {

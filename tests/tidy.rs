@@ -11,6 +11,8 @@ use std::path::{Path, PathBuf};
 /// itself. Both a folder and a file at the top of `src` are modules.
 const EDGES: &[(&str, &[&str])] = &[
     ("base", &[]),
+    // Users are data that sessions and every core's view hold; it knows commands by number only.
+    ("acl", &["base"]),
     ("encoding", &["base"]),
     ("types", &["encoding", "base"]),
     ("config", &["base"]),
@@ -19,11 +21,10 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ring", &["base"]),
     // A waiter keeps what its command needs of the session.
     ("store", &["types", "encoding", "base", "config", "observe", "client"]),
-    ("command", &["client", "resp", "store", "config", "observe", "base", "types"]),
-    ("client", &["resp", "base", "config"]),
+    ("command", &["acl", "client", "resp", "store", "config", "observe", "base", "types"]),
+    ("client", &["acl", "resp", "base", "config"]),
     ("txn", ABOVE_COMMAND),
     ("pubsub", ABOVE_COMMAND),
-    ("acl", ABOVE_COMMAND),
     ("script", ABOVE_COMMAND),
     ("persist", &["types", "encoding", "base"]),
     ("replication", &["base", "types", "persist"]),
@@ -52,14 +53,16 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "event_loop",
         &[
-            "net", "dispatch", "ring", "txn", "pubsub", "store", "client", "command", "commands",
-            "resp", "config", "observe", "base", "control", "persist",
+            "net", "dispatch", "ring", "txn", "pubsub", "acl", "store", "client", "command",
+            "commands", "resp", "config", "observe", "base", "control", "persist",
         ],
     ),
-    ("control", &["config", "observe", "base", "persist", "replication", "cluster"]),
+    // The ACL file is read and judged there.
+    ("control", &["acl", "config", "observe", "base", "persist", "replication", "cluster"]),
 ];
 
-const ABOVE_COMMAND: &[&str] = &["command", "client", "store", "resp", "base", "config", "observe"];
+const ABOVE_COMMAND: &[&str] =
+    &["command", "acl", "client", "store", "resp", "base", "config", "observe"];
 
 /// Modules that join everything.
 const JOINING: &[&str] = &["server", "main", "lib"];

@@ -88,6 +88,17 @@ pub fn borrow_fd(fd: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'static> {
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
 
+/// Fills `bytes` with what nobody can guess. Source: getrandom(2).
+pub fn random_bytes(bytes: &mut [u8]) {
+    let mut rest = bytes;
+    while !rest.is_empty() {
+        // SAFETY: the kernel writes at most `rest.len()` bytes to where `rest` points.
+        let got = unsafe { libc::getrandom(rest.as_mut_ptr().cast(), rest.len(), 0) };
+        // A signal may come in between; no other failure is possible with valid memory.
+        rest = &mut rest[usize::try_from(got).unwrap_or(0)..];
+    }
+}
+
 /// Restricts the calling thread to one processor.
 pub fn pin_thread(processor: usize) -> std::io::Result<()> {
     // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET checks its index against the size.

@@ -26,8 +26,9 @@ pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, 
         Proto::Resp2 => 2,
         Proto::Resp3 => 3,
     };
-    let user = "default";
-    write(out, format_args!(" events={events} cmd={command} user={user} redir=-1 resp={resp}"));
+    write(out, format_args!(" events={events} cmd={command} user="));
+    out.extend_from_slice(session.user_name());
+    write(out, format_args!(" redir=-1 resp={resp}"));
     out.extend_from_slice(b" lib-name=");
     out.extend_from_slice(shown(&session.lib_name));
     out.extend_from_slice(b" lib-ver=");

@@ -5,6 +5,8 @@
 
 use std::sync::Arc;
 
+use crate::acl::UserRef;
+use crate::acl::users::{DEFAULT_NAME, Named};
 use crate::base::claim::Claim;
 use crate::base::time::Millis;
 use crate::resp::Proto;
@@ -32,6 +34,8 @@ pub struct SessionFacts {
     pub db: usize,
     /// The protocol of its replies.
     pub proto: Proto,
+    /// As whom it is logged in; `default` before that.
+    pub user: UserRef,
     /// False until AUTH, where a password is set.
     pub authenticated: bool,
     /// Which replies it wants.
@@ -71,6 +75,8 @@ pub struct Session {
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
     pub capa_redirect: bool,
+    /// The name of its user, if that is not `default`.
+    pub user_name: Option<Arc<[u8]>>,
     /// CLIENT SETNAME.
     pub name: Vec<u8>,
     /// CLIENT SETINFO LIB-NAME.
@@ -109,6 +115,7 @@ impl Session {
                 id,
                 db: 0,
                 proto: Proto::Resp2,
+                user: UserRef::DEFAULT,
                 authenticated,
                 reply_mode: ReplyMode::On,
                 no_touch: false,
@@ -122,6 +129,7 @@ impl Session {
             wait: None,
             no_evict: false,
             capa_redirect: false,
+            user_name: None,
             name: Vec::new(),
             lib_name: Vec::new(),
             lib_ver: Vec::new(),
@@ -145,10 +153,23 @@ impl Session {
         self.unix || loopback.iter().any(|prefix| self.addr.starts_with(prefix))
     }
 
+    /// Logs it in.
+    pub fn log_in(&mut self, named: &Named) {
+        self.facts.user = named.id;
+        self.facts.authenticated = true;
+        self.user_name = (*named.name != *DEFAULT_NAME).then(|| named.name.clone());
+    }
+
+    /// The name of its user.
+    pub fn user_name(&self) -> &[u8] {
+        self.user_name.as_deref().unwrap_or(DEFAULT_NAME)
+    }
+
     /// RESET: everything that commands changed, back to the start. Names of libraries stay.
     pub fn reset(&mut self, authenticated: bool) {
         let fresh = Session::new(self.facts.id, self.created, authenticated);
         self.facts = SessionFacts { local: self.facts.local, ..fresh.facts };
+        self.user_name = None;
         self.no_evict = false;
         self.name.clear();
     }

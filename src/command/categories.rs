@@ -57,6 +57,11 @@ impl Acl {
         self.0 & other.0 == other.0
     }
 
+    /// As bits, in the order of `NAMES`.
+    pub const fn bits(self) -> u32 {
+        self.0
+    }
+
     /// The declared categories and all that `flags` imply.
     #[must_use]
     pub fn derived(self, flags: Flags) -> Acl {

@@ -6,11 +6,14 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use super::catalog::CommandTable;
+use super::Args;
+use super::catalog::{CommandTable, Listed};
 use super::effects::{Effects, EventClass};
 use super::error::CommandError;
+use super::permission::{self, Asked};
 use super::suspension::Suspension;
 use super::whole::Switches;
+use crate::acl::{Denial, Users};
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
@@ -138,6 +141,10 @@ pub struct Context<'a> {
     pub suspension: &'a mut Option<Suspension>,
     /// Keys that the client watches from now on.
     pub watched: &'a mut Vec<Watched>,
+    /// The command that runs.
+    pub command: Listed,
+    /// Every user.
+    pub users: &'a Users,
 }
 
 impl Context<'_> {
@@ -150,6 +157,16 @@ impl Context<'_> {
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
     pub fn suspend(&mut self, suspension: Suspension) {
         *self.suspension = Some(suspension);
+    }
+
+    /// True if the client's user may read keys that the request does not name: SORT's BY and GET.
+    pub fn may_read_all_keys(&self, args: Args<'_>) -> bool {
+        let databases = self.config.databases;
+        let asked = Asked { command: self.command, args, db: self.session.db, databases };
+        let named = self.users.get(self.session.user);
+        named.is_some_and(|one| {
+            one.unrestricted || permission::may_read_all_keys(self.users, &one.user, &asked)
+        })
     }
 
     /// Has the client watch a key of the selected database.
@@ -470,6 +487,10 @@ pub struct SessionContext<'a> {
     pub switches: &'a Switches,
     /// All commands.
     pub table: &'a dyn CommandTable,
+    /// Every user.
+    pub users: &'a Arc<Users>,
+    /// Logins that failed, for the log.
+    pub denials: &'a mut Vec<Denial>,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.
@@ -497,5 +518,23 @@ pub enum Request {
     RewriteConfig {
         /// The configuration to write.
         config: Arc<Config>,
+        /// The users to write into it.
+        users: Arc<Users>,
+    },
+    /// Write the ACL file; the reply waits for the result.
+    SaveUsers {
+        /// Says which file.
+        config: Arc<Config>,
+        /// The users to write.
+        users: Arc<Users>,
+    },
+    /// Read the ACL file and have its users take the place of the others.
+    LoadUsers {
+        /// Says which file.
+        config: Arc<Config>,
+        /// The users whose place they take.
+        users: Arc<Users>,
+        /// The client that asks, which gets its reply even if its user is not among them.
+        client: u64,
     },
 }

@@ -148,6 +148,12 @@ pub enum CommandError {
     XclaimRetryCount,
     XautoclaimMinIdle,
     XautoclaimCount,
+    SortByDenied,
+    SortGetDenied,
+    UsernameBlanks,
+    DefaultUserStays,
+    PasswordBits,
+    NoAclFile,
 }
 
 impl CommandError {
@@ -363,6 +369,20 @@ impl CommandError {
             Self::XclaimRetryCount => "ERR Invalid RETRYCOUNT option argument for XCLAIM",
             Self::XautoclaimMinIdle => "ERR Invalid min-idle-time argument for XAUTOCLAIM",
             Self::XautoclaimCount => "ERR COUNT must be > 0",
+            Self::SortByDenied => {
+                "ERR BY option of SORT denied due to insufficient ACL permissions."
+            }
+            Self::SortGetDenied => {
+                "ERR GET option of SORT denied due to insufficient ACL permissions."
+            }
+            Self::UsernameBlanks => "ERR Usernames can't contain spaces or null characters",
+            Self::DefaultUserStays => "ERR The 'default' user cannot be removed",
+            Self::PasswordBits => {
+                "ERR ACL GENPASS argument must be the number of bits for the output password, a positive number up to 4096"
+            }
+            Self::NoAclFile => {
+                "ERR This Redis instance is not configured to use an ACL file. You may want to specify users via the ACL SETUSER command and then issue a CONFIG REWRITE (assuming you have a Redis configuration file set) in order to store users in the Redis configuration."
+            }
             Self::NoConfigFile => "ERR The server is running without a config file",
             Self::InvalidArgumentsSpecified => "ERR Invalid arguments specified for command",
         }

@@ -12,6 +12,7 @@ pub mod effects;
 pub mod error;
 pub mod flags;
 pub mod keyspec;
+pub mod permission;
 pub mod suspension;
 pub mod whole;
 
@@ -22,6 +23,7 @@ pub use context::{Context, SessionContext};
 pub use error::CommandError;
 pub use flags::Flags;
 pub use keyspec::{Access, KeySpec};
+pub use permission::Channels;
 pub use suspension::{Denied, Suspension, Wants};
 pub use whole::Whole;
 
@@ -56,6 +58,11 @@ pub struct Command {
     /// What a request does with its keys, where that depends on the request; None where the specs say
     /// it all.
     pub key_access: Option<fn(Args<'_>) -> Access>,
+    /// Where its channels stand, if it publishes or subscribes.
+    pub channels: Option<Channels>,
+    /// Which words of a request name databases beside the selected one. Empty for a request that is
+    /// not well formed.
+    pub databases: Option<fn(Args<'_>) -> Vec<usize>>,
     /// Command tips: `nondeterministic_output`, `request_policy:...`, `response_policy:...`.
     pub tips: &'static [&'static str],
     /// The syntax, as COMMAND DOCS prints it.
@@ -86,6 +93,8 @@ impl Command {
         acl: Acl::NONE,
         keys: &[],
         key_access: None,
+        channels: None,
+        databases: None,
         tips: &[],
         arguments: &[],
         deprecated: None,

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use super::args::Args;
 use super::{Outcome, SessionContext};
+use crate::acl::{Log, Users, log::LogEntry};
 use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::stats::CoreStats;
@@ -35,6 +36,8 @@ pub enum Part {
     Count(u64),
     /// Text to be joined.
     Text(Vec<u8>),
+    /// Entries of ACL LOG, from the core that keeps it.
+    Refusals(Vec<LogEntry>),
     /// Why it could not be done.
     Failed(String),
 }
@@ -47,6 +50,10 @@ pub struct CoreView<'a> {
     pub clients: &'a mut dyn ConnectionTable,
     /// The configuration that this core works with; replaced whole.
     pub config: &'a mut Arc<Config>,
+    /// The users that this core knows; replaced whole.
+    pub users: &'a mut Arc<Users>,
+    /// The log of refusals; only that of one core is ever filled.
+    pub acl_log: &'a mut Log,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

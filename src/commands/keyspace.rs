@@ -32,6 +32,7 @@ pub const COMMANDS: &[Command] = &[
     Command {
         name: "FLUSHALL",
         summary: "Deletes all keys of all databases.",
+        flags: Flags::WRITE.with(Flags::ALL_DBS),
         handler: Handler::Keyspace(flushall),
         ..FLUSHES
     },
@@ -48,6 +49,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("index1", ArgumentKind::Integer),
             Argument::new("index2", ArgumentKind::Integer),
         ],
+        databases: Some(|_| vec![1, 2]),
         handler: Handler::Keyspace(swapdb),
         ..Command::BASE
     },

@@ -69,6 +69,7 @@ pub const ALL: &[&[Command]] = &[
     list::ends::COMMANDS,
     list::moving::COMMANDS,
     list::search::COMMANDS,
+    server::acl::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,

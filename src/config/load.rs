@@ -24,6 +24,8 @@ pub trait Host {
     fn enter_dir(&mut self, path: &[u8]) -> Result<Vec<u8>, String>;
     /// Opens a file for appending, made if it is missing, and closes it.
     fn try_append(&mut self, path: &[u8]) -> Result<(), String>;
+    /// Declares a user: its name and its rules. An error says what is wrong with the line.
+    fn declare_user(&mut self, words: &[&[u8]]) -> Result<(), String>;
 }
 
 /// A loaded configuration.
@@ -167,8 +169,7 @@ impl<'a> Loader<'a> {
         match (name.as_slice(), args) {
             (name, [_]) if FORGOTTEN.contains(&name) => Ok(()),
             (b"include", [path]) => self.include(path, depth + 1),
-            (b"user", [_, ..]) if is_unrestricted_default_user(args) => Ok(()),
-            (b"user", [_, ..]) => Err(missing("users").into()),
+            (b"user", [_, ..]) => Ok(self.host.declare_user(args)?),
             (b"rename-command", [_, _]) => Err(missing("renamed commands").into()),
             (b"loadmodule", [_, ..]) => Err(missing("modules").into()),
             (b"sentinel", _) => Err(missing("Sentinel").into()),
@@ -267,15 +268,6 @@ fn report(place: Option<&Place>, reason: &str) -> LoadError {
     report.extend(reason.as_bytes());
     report.push(b'\n');
     LoadError::Report(report)
-}
-
-/// Whether the words after `user` give the default user what it has anyway. CONFIG REWRITE of a
-/// stock server leaves such a line in every file.
-fn is_unrestricted_default_user(words: &[&[u8]]) -> bool {
-    const NEEDED: [&[u8]; 5] = [b"on", b"nopass", b"~*", b"&*", b"+@all"];
-    let [b"default", rules @ ..] = words else { return false };
-    NEEDED.iter().all(|rule| rules.contains(rule))
-        && rules.iter().all(|rule| NEEDED.contains(rule) || *rule == b"sanitize-payload")
 }
 
 /// `path` as seen from `dir`; leading `./` and `../` are resolved by name.

@@ -81,6 +81,8 @@ settings! {
 
     /// Password of the default user; empty = none.
     requirepass: Vec<u8> = text "requirepass",
+    /// Where ACL SAVE writes the users; empty = nowhere.
+    aclfile: Vec<u8> = text "aclfile",
     acllog_max_len: usize = number "acllog-max-len",
     acl_pubsub_default: AclPubsubDefault = acl_pubsub_default "acl-pubsub-default",
     maxclients: u32 = number "maxclients",

@@ -1,4 +1,4 @@
-//! Files of the control plane: the log, the configuration file.
+//! Files of the control plane: the log, the configuration file, the ACL file.
 //!
 //! Invariant: a file that is replaced is whole at any instant: written beside, synced, renamed.
 
@@ -7,6 +7,8 @@ use std::path::{Path, PathBuf};
 
 use tokio_uring::fs::{File, OpenOptions};
 
+use crate::acl::file::{self, FileUsers};
+use crate::acl::{Defaults, Users};
 use crate::base::sys;
 use crate::config::{Config, rewrite};
 use crate::persist::storage::{Storage, StorageError, Stored, replace};
@@ -40,6 +42,7 @@ pub(super) async fn rewrite_config<S: Storage>(
     storage: &S,
     path: &Path,
     config: &Config,
+    users: &Users,
 ) -> Stored<()> {
     if path.as_os_str().is_empty() {
         let reason = io::Error::other("The server is running without a config file");
@@ -50,9 +53,39 @@ pub(super) async fn rewrite_config<S: Storage>(
         Err(error) if error.source.kind() == io::ErrorKind::NotFound => Vec::new(),
         Err(error) => return Err(error),
     };
+    // Where there is an ACL file, users stand in that one alone.
+    let written = users.iter().filter(|_| config.aclfile.is_empty());
+    let lines: Vec<Vec<u8>> =
+        written.map(|named| [&*named.name, b" ", &named.user.text()].concat()).collect();
+    write_whole(storage, path, rewrite(&old, config, &lines)).await
+}
+
+/// Writes the ACL file, as a whole.
+pub(super) async fn save_users<S: Storage>(storage: &S, path: &Path, users: &Users) -> Stored<()> {
+    write_whole(storage, path, file::write(users)).await
+}
+
+async fn write_whole<S: Storage>(storage: &S, path: &Path, contents: Vec<u8>) -> Stored<()> {
     let mut beside = path.as_os_str().to_owned();
     beside.push(format!(".{}.tmp", std::process::id()));
-    replace(storage, path, Path::new(&beside), rewrite(&old, config, &[])).await
+    replace(storage, path, Path::new(&beside), contents).await
+}
+
+/// The users in the ACL file at `path`; an error is what ACL LOAD answers.
+pub(super) async fn load_users<S: Storage>(
+    storage: &S,
+    path: &Path,
+    users: &Users,
+    defaults: Defaults,
+) -> Result<FileUsers, String> {
+    let name = path.as_os_str().as_encoded_bytes();
+    let text = storage.read(path).await.map_err(|error| {
+        let reason = error.source.to_string();
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        format!("ERR Error loading ACLs, opening file '{}': {reason}", path.display())
+    })?;
+    let parsed = file::parse(&text, name, users.catalogue(), defaults);
+    parsed.map_err(|report| format!("ERR {}", String::from_utf8_lossy(&report)))
 }
 
 /// Resident memory of the process in bytes. Source: proc(5), /proc/self/statm.
@@ -135,6 +168,7 @@ impl Storage for Files {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::acl::Catalogue;
     use crate::persist::simulated::SimulatedDisk;
     use std::pin::pin;
     use std::task::{Context, Poll, Waker};
@@ -143,7 +177,8 @@ mod tests {
 
     fn rewritten(disk: &SimulatedDisk, path: &Path) -> Stored<()> {
         let config = Config::default();
-        let future = pin!(rewrite_config(disk, path, &config));
+        let users = Users::new(Box::leak(Box::new(Catalogue::new(vec![], vec![]))));
+        let future = pin!(rewrite_config(disk, path, &config, &users));
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => panic!("a simulated operation waited"),

@@ -15,6 +15,8 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use crate::acl::file::FileUsers;
+use crate::acl::{Defaults, Users};
 use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
@@ -25,13 +27,34 @@ enum Task {
     /// Write a line to the log.
     Log(String),
     /// Write the configuration file.
-    RewriteConfig { core: usize, ticket: u64, config: Arc<Config> },
+    RewriteConfig { ask: Ask, config: Arc<Config>, users: Arc<Users> },
+    /// Write the ACL file.
+    SaveUsers { ask: Ask, path: PathBuf, users: Arc<Users> },
+    /// Read the ACL file, for a client.
+    LoadUsers { ask: Ask, path: PathBuf, users: Arc<Users>, defaults: Defaults, client: u64 },
     /// Finish what was asked before, then end.
     End,
 }
 
-/// An answer to a core: the ticket, and what went wrong.
-type Answer = (u64, Result<(), String>);
+/// Who asks: a core, and the ticket by which it knows what for.
+#[derive(Clone, Copy, Debug)]
+pub struct Ask {
+    /// The core.
+    pub core: usize,
+    /// Its ticket.
+    pub ticket: u64,
+}
+
+/// What was done for a core.
+pub enum Done {
+    /// What it asked.
+    Task,
+    /// The ACL file was read, for this client.
+    Users(FileUsers, u64),
+}
+
+/// An answer to a core: the ticket, and what was done or went wrong.
+type Answer = (u64, Result<Done, String>);
 
 /// Where answers wait for their core. The receiving end is used by that core alone.
 struct Desk {
@@ -100,9 +123,25 @@ impl Handle {
         let _ = self.tasks.send(Task::Log(line));
     }
 
-    /// Has the configuration file written; the answer comes to `core` with this ticket.
-    pub fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>) {
-        let _ = self.tasks.send(Task::RewriteConfig { core, ticket, config });
+    /// Has the configuration file written.
+    pub fn rewrite_config(&self, ask: Ask, config: Arc<Config>, users: Arc<Users>) {
+        let _ = self.tasks.send(Task::RewriteConfig { ask, config, users });
+    }
+
+    /// Has the ACL file written.
+    pub fn save_users(&self, ask: Ask, path: PathBuf, users: Arc<Users>) {
+        let _ = self.tasks.send(Task::SaveUsers { ask, path, users });
+    }
+
+    /// Has the ACL file read, for a client; `users` are those of now.
+    pub fn load_users(
+        &self,
+        ask: Ask,
+        path: PathBuf,
+        users: Arc<Users>,
+        (defaults, client): (Defaults, u64),
+    ) {
+        let _ = self.tasks.send(Task::LoadUsers { ask, path, users, defaults, client });
     }
 
     /// The next answer for a core. Only that core asks, so the lock is never waited for.
@@ -138,22 +177,42 @@ async fn serve(
     while let Some(task) = tasks.recv().await {
         match task {
             Task::Log(line) => log_writer.write(line).await,
-            Task::RewriteConfig { core, ticket, config } => {
-                let outcome = files::rewrite_config(&files::Files, &config_file, &config).await;
+            Task::RewriteConfig { ask, config, users } => {
+                let rewritten = files::rewrite_config(&files::Files, &config_file, &config, &users);
+                let outcome = rewritten.await;
                 match &outcome {
                     Ok(()) => log::notice("CONFIG REWRITE executed with success."),
                     Err(error) => log::warning(format!("CONFIG REWRITE failed: {error}")),
                 }
                 let outcome =
                     outcome.map_err(|error| format!("ERR Rewriting config file: {}", error.source));
-                let desk = &desks[core];
-                let _ = desk.answers.send((ticket, outcome));
-                sys::write_event(desk.event_fd);
+                answer(&desks, ask, outcome.map(|()| Done::Task));
+            }
+            Task::SaveUsers { ask, path, users } => {
+                let saved = files::save_users(&files::Files, &path, &users).await;
+                let outcome = saved.map_err(|error| {
+                    log::warning(format!("Writing ACL file for ACL SAVE: {}", error.source));
+                    NOT_SAVED.to_owned()
+                });
+                answer(&desks, ask, outcome.map(|()| Done::Task));
+            }
+            Task::LoadUsers { ask, path, users, defaults, client } => {
+                let outcome = files::load_users(&files::Files, &path, &users, defaults).await;
+                answer(&desks, ask, outcome.map(|users| Done::Users(users, client)));
             }
             Task::End => return,
         }
     }
 }
+
+fn answer(desks: &[Desk], ask: Ask, outcome: Result<Done, String>) {
+    let desk = &desks[ask.core];
+    let _ = desk.answers.send((ask.ticket, outcome));
+    sys::write_event(desk.event_fd);
+}
+
+/// What ACL SAVE answers where the file could not be written.
+const NOT_SAVED: &str = "ERR There was an error trying to save the ACLs. Please check the server logs for more information";
 
 /// Publishes what the process holds, round after round.
 async fn watch_memory(server: Arc<ServerFacts>) {

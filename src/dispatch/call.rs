@@ -9,12 +9,15 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::route::{self, Place};
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
+use crate::acl::log::Place as DenialPlace;
+use crate::acl::{Denial, Denied, Reason, UserRef, Users};
 use crate::base::alloc;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
 use crate::command::effects::{Effects, Interest};
+use crate::command::permission::{self, Asked};
 use crate::command::whole::{Job, Part, Switches};
 use crate::command::{Args, CommandError, Flags, Handler, Outcome, Suspension, Whole};
 use crate::config::Config;
@@ -49,6 +52,12 @@ pub struct Worker {
     pub table: &'static Table,
     /// The configuration in force.
     pub config: Arc<Config>,
+    /// Every user.
+    pub users: Arc<Users>,
+    /// What was refused of late for want of permissions, until somebody tells the log.
+    pub denials: Vec<Denial>,
+    /// The commands that are looked at were queued by MULTI.
+    pub(super) inside_exec: bool,
     /// Process facts.
     pub server: Arc<ServerFacts>,
     /// This core's counters.
@@ -66,6 +75,7 @@ pub struct Worker {
     pub(super) effects: Effects,
     tick_rate: TickRate,
     last_tick: u64,
+    free_pass: UserRef,
     memory_full: bool,
     hint: Option<Position>,
     long_nanos: u64,
@@ -91,6 +101,8 @@ pub struct Identity {
     pub core: usize,
     /// The configuration.
     pub config: Arc<Config>,
+    /// Every user.
+    pub users: Arc<Users>,
     /// Process facts.
     pub server: Arc<ServerFacts>,
     /// The hash key, the same on every core.
@@ -104,11 +116,15 @@ pub struct Identity {
 impl Worker {
     /// A worker of a core.
     pub fn new(identity: Identity) -> Worker {
-        let Identity { core, config, server, hasher, rng, tick_rate } = identity;
+        let Identity { core, config, users, server, hasher, rng, tick_rate } = identity;
         Worker {
             core,
             table: super::table::table(),
             config,
+            free_pass: users.free_pass(),
+            users,
+            denials: Vec::new(),
+            inside_exec: false,
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
@@ -157,6 +173,11 @@ impl Worker {
         };
     }
 
+    /// The users were replaced: what is derived from them follows.
+    pub fn users_changed(&mut self) {
+        self.free_pass = self.users.free_pass();
+    }
+
     /// What somebody wants to hear of.
     pub fn interest(&self) -> Interest {
         Interest::default()
@@ -199,10 +220,7 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
-        let known = facts.authenticated || self.config.requirepass.is_empty();
-        if !known && !command.flags.has(Flags::NO_AUTH) {
-            let text = CommandError::NoAuth.text().as_bytes().to_vec();
-            self.reply_error(Some(registered), facts, buffer, text);
+        if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
         if self.memory_full && command.flags.has(Flags::DENYOOM) {
@@ -211,6 +229,107 @@ impl Worker {
             return true;
         }
         false
+    }
+
+    /// The gate of permissions: true if the client has not logged in, or its user may not run this,
+    /// and the error is written.
+    #[inline]
+    pub(super) fn refuse_forbidden(
+        &mut self,
+        registered: &Registered,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        if facts.user == self.free_pass {
+            return false;
+        }
+        let Some(text) = self.forbids(registered, args, facts) else { return false };
+        self.reply_error(Some(registered), facts, buffer, text);
+        true
+    }
+
+    /// Why a client may not run a command. None if it may.
+    fn forbids(
+        &mut self,
+        registered: &Registered,
+        args: Args<'_>,
+        facts: &SessionFacts,
+    ) -> Option<Vec<u8>> {
+        let known = facts.authenticated || self.users.is_open();
+        let named = self.users.get(facts.user);
+        let Some(named) = named.filter(|_| known || registered.command.flags.has(Flags::NO_AUTH))
+        else {
+            return Some(CommandError::NoAuth.text().as_bytes().to_vec());
+        };
+        let denied = self.check(registered, args, facts).err()?;
+        let text = if self.inside_exec {
+            permission::changed_since(denied)
+        } else {
+            permission::refusal(denied, &named.name, registered.full_name)
+        };
+        let username = named.name.to_vec();
+        let in_multi = self.inside_exec || facts.in_multi;
+        let place = if in_multi { DenialPlace::Multi } else { DenialPlace::TopLevel };
+        let denial = self.denied((denied, username), place, registered, args);
+        self.denials.push(denial);
+        Some(text)
+    }
+
+    /// Whether a client's user may run a command: what EXEC and scripts ask for each of theirs. One
+    /// that has been deleted may run none.
+    #[inline]
+    pub fn check(
+        &self,
+        registered: &Registered,
+        args: Args<'_>,
+        facts: &SessionFacts,
+    ) -> Result<(), Denied> {
+        if facts.user == self.free_pass {
+            return Ok(());
+        }
+        let Some(named) = self.users.get(facts.user) else {
+            return Err(Denied { reason: Reason::Command, word: 0 });
+        };
+        if named.unrestricted {
+            return Ok(());
+        }
+        let command = registered.listed();
+        let asked = Asked { command, args, db: facts.db, databases: self.config.databases };
+        permission::check(&self.users, &named.user, &asked)
+    }
+
+    /// Counts a refusal, and says what the log has to know of it.
+    #[cold]
+    fn denied(
+        &self,
+        (denied, username): (Denied, Vec<u8>),
+        place: DenialPlace,
+        registered: &Registered,
+        args: Args<'_>,
+    ) -> Denial {
+        let of = &self.stats.denials;
+        let counter = match denied.reason {
+            Reason::Auth => &of.auth,
+            Reason::Command => &of.commands,
+            Reason::Key => &of.keys,
+            Reason::Channel => &of.channels,
+            Reason::Database => &of.databases,
+        };
+        counter.add(1);
+        let object = match denied.word {
+            0 => registered.full_name.as_bytes(),
+            word => args.get(word),
+        };
+        Denial {
+            reason: denied.reason,
+            place,
+            object: object.to_vec(),
+            username,
+            time: self.now,
+            command: registered.full_name,
+            client: Vec::new(),
+        }
     }
 
     /// Why a protected command may not run. None if its directive allows it.
@@ -365,6 +484,8 @@ impl Worker {
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
             watched: &mut self.watched,
+            command: registered.listed(),
+            users: &self.users,
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
@@ -490,6 +611,8 @@ impl Worker {
             rng: &mut self.rng,
             switches: &self.switches,
             table: self.table,
+            users: &self.users,
+            denials: &mut self.denials,
             request,
             refusal: None,
         }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use super::call::Worker;
 use super::table::Registered;
+use crate::acl::Denial;
 use crate::base::claim::Refused;
 use crate::base::slot::Slot;
 use crate::client::{ReplyMode, SessionFacts};
@@ -31,6 +32,8 @@ pub struct Served {
     pub reply_mode: ReplyMode,
     /// The full name of the command.
     pub full_name: &'static str,
+    /// What its user may do no more, if that is what ended it.
+    pub denial: Option<Denial>,
     /// When it was served.
     pub time: crate::base::time::Millis,
 }
@@ -92,12 +95,12 @@ impl Worker {
             self.ready.extend(of_all.iter().flat_map(|one| one.waiters().keys()));
         }
         let keys = self.effects.take_keys();
-        let ready = self.note_keys(keyspace, keys);
+        let ready = Self::note_keys(keyspace, keys);
         self.ready.extend(ready);
     }
 
     /// Gives watched keys that have changed another version; what may serve somebody.
-    fn note_keys(&self, keyspace: &mut Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) -> Ready {
+    fn note_keys(keyspace: &mut Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) -> Ready {
         for (db, key) in &keys {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
                 partition.watchers_mut().touch(*db, key);
@@ -108,7 +111,7 @@ impl Worker {
 
     /// Keys have gone without a command: they expired.
     pub fn went_by_itself(&mut self, mut keyspace: Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) {
-        let mut ready = self.note_keys(&mut keyspace, keys);
+        let mut ready = Self::note_keys(&mut keyspace, keys);
         self.serve_ready(&mut keyspace, &mut ready);
     }
 
@@ -203,17 +206,21 @@ impl Worker {
         let mut facts = waiter.facts;
         let mut replies = ReplyBuffer::default();
         self.hint(None);
-        let lent = keyspace.reborrow();
-        if self.run(lent, &mut facts, registered, args, &mut replies).is_some() {
-            return false;
+        // Its permissions may have changed while it waited.
+        if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
+            let lent = keyspace.reborrow();
+            if self.run(lent, &mut facts, registered, args, &mut replies).is_some() {
+                return false;
+            }
+            self.note_changes(keyspace);
+            ready.extend(self.ready.drain(..));
         }
-        self.note_changes(keyspace);
-        ready.extend(self.ready.drain(..));
         self.served.push(Served {
             waiter: waiter.clone(),
             replies,
             reply_mode: facts.reply_mode,
             full_name: registered.full_name,
+            denial: self.denials.pop(),
             time: self.now,
         });
         true

@@ -3,11 +3,13 @@
 //! Invariant: names are unique (checked when the crate is built); a command's number is its place in
 //! the statistics of every core.
 
-use std::sync::LazyLock;
+use std::sync::{Arc, LazyLock};
 
+use crate::acl::{Catalogue, Entry, Users};
 use crate::command::keyspec::{Begin, Find};
-use crate::command::{Args, Command, CommandTable, Handler, Listed};
+use crate::command::{Acl, Args, Command, CommandTable, Handler, Listed};
 use crate::commands;
+use crate::config::Config;
 
 /// Slots of the hash; a power of two.
 const SLOTS: usize = 4096;
@@ -62,6 +64,7 @@ pub struct Table {
     top_level: usize,
     slots: Box<[u16; SLOTS]>,
     seed: u64,
+    catalogue: Catalogue,
 }
 
 /// The table of this build.
@@ -93,7 +96,18 @@ impl Table {
         let names: Vec<&[u8]> =
             registered[..top_level].iter().map(|one| one.command.name.as_bytes()).collect();
         let (seed, slots) = perfect_hash(&names);
-        Table { registered, top_level, slots, seed }
+        let catalogue = catalogue(&registered);
+        Table { registered, top_level, slots, seed, catalogue }
+    }
+
+    /// The commands as rules speak of them.
+    pub fn catalogue(&self) -> &Catalogue {
+        &self.catalogue
+    }
+
+    /// The users of a server before any rule: only `default`, with the password of `requirepass`.
+    pub fn first_users(&'static self, config: &Config) -> Arc<Users> {
+        Arc::new(Users::new(&self.catalogue).require_password(&config.requirepass))
     }
 
     /// The command of this name, in any case. Subcommands are not looked at.
@@ -162,7 +176,8 @@ impl CommandTable for Table {
 }
 
 impl Registered {
-    fn listed(&self) -> Listed {
+    /// As commands see it.
+    pub fn listed(&self) -> Listed {
         Listed { command: self.command, number: self.id, full_name: self.full_name }
     }
 
@@ -176,6 +191,30 @@ impl Registered {
         let full_name = Box::leak(full_name.into_boxed_str());
         let folded = Folded::whole(command.name.as_bytes());
         Registered { command, id, full_name, way: way_of(command), subcommands, folded }
+    }
+}
+
+/// The commands as rules speak of them.
+fn catalogue(registered: &[Registered]) -> Catalogue {
+    let mut entries: Vec<Entry> = registered.iter().map(entry).collect();
+    for container in registered {
+        for part in container.subcommands.clone() {
+            let hidden = registered[part].command.hidden;
+            entries[part].is_part = !hidden;
+            entries[part].counts_as = hidden.then_some(container.id as u16);
+        }
+    }
+    let categories = Acl::NAMES.iter().map(|(category, name)| (category.bits(), *name)).collect();
+    Catalogue::new(entries, categories)
+}
+
+fn entry(one: &Registered) -> Entry {
+    Entry {
+        full_name: one.full_name,
+        categories: one.command.acl.derived(one.command.flags).bits(),
+        parts: one.subcommands.clone(),
+        is_part: false,
+        counts_as: None,
     }
 }
 

@@ -97,7 +97,7 @@ impl Worker {
         if matches!(registered.way, Way::Home | Way::Whole) {
             return false;
         }
-        if !self.refuse(Some(registered), args, facts, buffer) {
+        if !self.refuse_inside(registered, args, facts, buffer) {
             self.hint(None);
             let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
             self.note_changes(keyspace);
@@ -113,6 +113,20 @@ impl Worker {
         }
         transaction.advance();
         true
+    }
+
+    /// The gates for a command that runs in a transaction.
+    pub fn refuse_inside(
+        &mut self,
+        registered: &'static Registered,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        self.inside_exec = true;
+        let refused = self.refuse(Some(registered), args, facts, buffer);
+        self.inside_exec = false;
+        refused
     }
 
     /// Ends a transaction: serves who waited for what it did.

@@ -140,6 +140,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             reply_mode: waiter.facts.reply_mode,
             replies: std::mem::take(&mut self.spare_replies),
             time: self.worker.now,
+            denial: None,
             waiter: waiter.clone(),
         };
         self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match end {
@@ -177,6 +178,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.forget_everywhere(&blocked.waiter, owners);
             }
         }
+        batch.denials.extend(served.denial);
         batch.facts.reply_mode = served.reply_mode;
         batch.replies.append_from(&served.replies, 0);
         self.spare_replies = served.replies;

@@ -3,14 +3,11 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
-use std::sync::Arc;
-
 use super::stage::Item;
 use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
-use crate::config::Config;
 use crate::dispatch::call::Worker;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
@@ -42,7 +39,7 @@ enum Staying {
     /// It cannot run here and now.
     Leaves,
     /// It ran, and the control plane has its reply.
-    Waits(Arc<Config>),
+    Waits(Request),
     /// It found nothing and waits for a key.
     Blocks(Blocked),
 }
@@ -166,10 +163,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     }
                     return;
                 }
-                Staying::Waits(config) => {
+                Staying::Waits(request) => {
                     self.end_segment(client);
                     if let Some(batch) = self.pack(client, &commands[at + 1..]) {
-                        self.rewrite_config(Ticket { batch, held: None }, config);
+                        self.ask_control(Ticket { batch, held: None }, request);
                     }
                     return;
                 }
@@ -201,6 +198,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let args = stage.args(staged, ring);
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
+            self.report_denials(client);
             if registered.is_some_and(|one| one.way == Way::Exec) {
                 self.discard(client, true);
             }
@@ -250,12 +248,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let session = &mut connection.session;
                 let request = worker.session(session, held, registered, args, replies);
                 connection.closing |= connection.session.close_after_reply;
+                self.report_denials(client);
                 match request {
                     None => {}
                     Some(Request::Shutdown) => self.control.shut_down(),
                     Some(Request::Discard) => self.discard(client, true),
                     Some(Request::Unwatch) => self.discard(client, false),
-                    Some(Request::RewriteConfig { config }) => return Staying::Waits(config),
+                    Some(request) => return Staying::Waits(request),
                 }
             }
             Place::Core(_) | Place::Loan(_) | Place::Whole => return Staying::Leaves,
@@ -456,7 +455,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some((args, facts, replies)) = batch.peek_split() else { return Next::Home };
         let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
-            batch.advance();
+            batch.refused(&mut worker.denials);
             return Next::Again;
         }
         let Some(registered) = registered else { return Next::Home };
@@ -546,7 +545,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let Some((args, facts, replies)) = batch.peek_split() else { break };
                 let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
                 if worker.refuse(registered, args, facts, replies) {
-                    batch.advance();
+                    batch.refused(&mut worker.denials);
                     continue;
                 }
                 let Some(registered) = registered else { break };
@@ -616,5 +615,6 @@ fn run_exec(worker: &mut Worker, keyspace: Keyspace<'_>, batch: &mut Batch) {
     if let Some((_, facts, replies)) = batch.peek_split() {
         worker.exec(keyspace, facts, &mut transaction, replies);
     }
+    batch.denials.append(&mut worker.denials);
     batch.ran("exec");
 }

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use crate::acl::Denial;
 use crate::base::mailbox::{Parked, Receiver, Sender};
 use crate::base::time::Millis;
 use crate::command::whole::{Job, Part};
@@ -52,6 +53,8 @@ pub enum Message {
     WholeDone(WholeId, usize, Part),
     /// To the home core: a client's wait was served.
     Served(Served),
+    /// To the core that keeps the log of refusals.
+    Denied(Box<Denial>),
     /// To an owner: this one waits for its keys no more.
     Forget(Arc<Waiter>),
     /// To an owner: this key is watched once less.

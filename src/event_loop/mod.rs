@@ -11,6 +11,7 @@ mod execute;
 mod input;
 mod mail;
 mod output;
+mod refusals;
 mod sabotage;
 mod stage;
 mod transact;
@@ -26,9 +27,10 @@ pub use mail::{MAILBOX_CAPACITY, Mail, Message};
 #[doc(hidden)]
 pub use sabotage::Sabotage;
 
+use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
+use crate::command::context::Request;
 use crate::command::whole::{Job, Part};
-use crate::config::Config;
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::resp::reply::ReplyBuffer;
@@ -64,6 +66,8 @@ struct OpenWhole {
     parts: Vec<Option<Part>>,
     /// The partitions of the transaction that it is part of.
     held: Option<Held>,
+    /// The command has run already, and this is what it leads to.
+    has_run: bool,
 }
 
 /// A command that the control plane answers.
@@ -73,12 +77,20 @@ struct Ticket {
     held: Option<Held>,
 }
 
+/// What the control plane answers.
+pub enum Answer {
+    /// It was done.
+    Done,
+    /// It was done, and leads to this on every core.
+    Everywhere(Job),
+}
+
 /// What the event loop asks of the control plane; answers come back through the eventfd.
 pub trait Control {
-    /// Writes the configuration file; `answer` tells the core that asked of the outcome.
-    fn rewrite_config(&self, core: usize, ticket: u64, config: Arc<Config>);
+    /// Does what a command asks for; `answer` tells the core that asked of the outcome.
+    fn ask(&self, core: usize, ticket: u64, request: Request);
     /// The next answer for `core`: the ticket, and what went wrong.
-    fn answer(&self, core: usize) -> Option<(u64, Result<(), String>)>;
+    fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -141,6 +153,8 @@ pub struct Core<R: Ring, C: Clock> {
     spare_replies: ReplyBuffer,
     last_number: u64,
     spare_batches: Vec<Box<Batch>>,
+    /// The log of refusals; that of one core alone is used.
+    acl_log: Log,
     cron: Cron,
     may_spin: bool,
     sabotage: Sabotage,
@@ -180,6 +194,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             spare_replies: ReplyBuffer::default(),
             last_number: 0,
             spare_batches: Vec::new(),
+            acl_log: Log::default(),
             cron: Cron::new(),
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,

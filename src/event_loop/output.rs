@@ -176,9 +176,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Takes a client in: its session begins, its socket is read.
     pub(super) fn add_client(&mut self, accepted: Accepted) {
         let Accepted { fd, addr, laddr, unix, refusal } = accepted;
-        let config = &self.worker.config;
         let id = self.worker.server.next_client_id();
-        let mut session = Session::new(id, self.worker.now, config.requirepass.is_empty());
+        let mut session = Session::new(id, self.worker.now, self.worker.users.is_open());
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
         session.facts.local = session.is_local();
         let generation = self.clients.next_generation();
@@ -199,7 +198,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Completion { token, result, more, .. } = completion;
         let listener = &self.listeners[token.index() as usize];
         if result >= 0 {
-            let accepted = listener.admit(result, &self.worker.config, &self.worker.server);
+            let worker = &self.worker;
+            let nopass = worker.users.default_user().user.has_nopass();
+            let accepted = listener.admit(result, &worker.config, &worker.server, nopass);
             let stats = &self.worker.stats.totals;
             if accepted.refusal.is_some() {
                 stats.rejected_connections.add(1);

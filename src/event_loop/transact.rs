@@ -9,15 +9,30 @@ use crate::base::slot::Slot;
 use crate::base::time::Clock;
 use crate::client::ReplyMode;
 use crate::command::context::{Keyspace, Request};
+use crate::command::whole::Job;
 use crate::command::{Args, CommandError};
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::stats::CoreStats;
+use crate::resp::reply::ReplyBuffer;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::Waiting;
+use crate::txn::multi::Transaction;
+
+/// What running the next command of a transaction came to.
+enum Step {
+    /// It has run.
+    Again,
+    /// There is none, or nobody to run it for.
+    Done,
+    /// It has a part on every core.
+    Whole(Job),
+    /// It waits for the control plane.
+    Asks(Request),
+}
 
 /// What is held for a transaction that could not go on at once.
 pub(super) type Held = Vec<Box<Partition>>;
@@ -92,57 +107,86 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut replies = std::mem::take(&mut batch.replies);
         batch.facts.reply_mode = ReplyMode::On;
         let mut keyspace = Keyspace::Lent(&mut held);
-        let goes_on = !transaction.is_fresh()
+        let begins = !transaction.is_fresh()
             || worker.begin_exec(&mut keyspace, &batch.facts, &mut transaction, &mut replies);
-        while goes_on {
-            let mut keyspace = Keyspace::Lent(&mut held);
-            let worker = &mut self.worker;
-            if worker.exec_one(&mut keyspace, &mut batch.facts, &mut transaction, &mut replies) {
-                continue;
-            }
-            let Some((id, args)) = transaction.peek() else { break };
-            let registered = &worker.table.all()[usize::from(id)];
-            let Some(connection) = self.clients.of(batch.client, batch.generation) else { break };
-            if worker.refuse(Some(registered), args, &mut batch.facts, &mut replies) {
-                transaction.advance();
-                continue;
-            }
-            let facts = connection.facts(worker.core);
-            let session = &mut connection.session;
-            session.facts = batch.facts;
-            let mut job = None;
-            let mut request = None;
-            if registered.way == Way::Whole {
-                job = worker.begin_whole(session, facts, registered, args, &mut replies);
-            } else {
-                request = worker.session(session, facts, registered, args, &mut replies);
-            }
-            batch.facts = session.facts;
-            if job.is_none() {
-                transaction.advance();
-            }
-            match (job, request) {
-                (None, None | Some(Request::Discard | Request::Unwatch)) => {}
-                (None, Some(Request::Shutdown)) => self.control.shut_down(),
-                (Some(job), _) => {
-                    batch.replies = replies;
-                    batch.transaction = Some(transaction);
-                    self.start_whole(OpenWhole { batch, parts: Vec::new(), held: Some(held) }, job);
-                    return None;
-                }
-                (None, Some(Request::RewriteConfig { config })) => {
-                    batch.replies = replies;
-                    batch.transaction = Some(transaction);
-                    self.rewrite_config(Ticket { batch, held: Some(held) }, config);
-                    return None;
-                }
-            }
+        let mut step = if begins { Step::Again } else { Step::Done };
+        while matches!(step, Step::Again) {
+            step = self.exec_step(&mut batch, &mut transaction, &mut replies, &mut held);
         }
+        if !matches!(step, Step::Done) {
+            batch.replies = replies;
+            batch.transaction = Some(transaction);
+            let held = Some(held);
+            match step {
+                Step::Whole(job) => {
+                    let open = OpenWhole { batch, parts: Vec::new(), held, has_run: false };
+                    self.start_whole(open, job);
+                }
+                Step::Asks(request) => self.ask_control(Ticket { batch, held }, request),
+                Step::Again | Step::Done => unreachable!("such a transaction has not left"),
+            }
+            return None;
+        }
+        batch.denials.append(&mut self.worker.denials);
         self.worker.end_exec(&mut Keyspace::Lent(&mut held));
         batch.replies = replies;
         batch.ran("exec");
+        // It has closed itself: nothing that was sent behind it runs.
+        if let Some(connection) = self.clients.of(batch.client, batch.generation)
+            && connection.session.close_after_reply
+        {
+            connection.closing = true;
+            self.dirty.push(batch.client);
+            batch.abandon();
+        }
         self.run_batch(batch);
         Some(held)
+    }
+
+    /// Runs the next command of a transaction at its client's home.
+    fn exec_step(
+        &mut self,
+        batch: &mut Batch,
+        transaction: &mut Transaction,
+        replies: &mut ReplyBuffer,
+        held: &mut Held,
+    ) -> Step {
+        let Core { worker, clients, .. } = self;
+        let mut keyspace = Keyspace::Lent(held);
+        if worker.exec_one(&mut keyspace, &mut batch.facts, transaction, replies) {
+            return Step::Again;
+        }
+        let Some((id, args)) = transaction.peek() else { return Step::Done };
+        let registered = &worker.table.all()[usize::from(id)];
+        let Some(connection) = clients.of(batch.client, batch.generation) else {
+            return Step::Done;
+        };
+        if worker.refuse_inside(registered, args, &mut batch.facts, replies) {
+            transaction.advance();
+            return Step::Again;
+        }
+        let facts = connection.facts(worker.core);
+        let session = &mut connection.session;
+        session.facts = batch.facts;
+        if registered.way == Way::Whole {
+            let job = worker.begin_whole(session, facts, registered, args, replies);
+            batch.facts = session.facts;
+            if let Some(job) = job {
+                return Step::Whole(job);
+            }
+            transaction.advance();
+            return Step::Again;
+        }
+        let request = worker.session(session, facts, registered, args, replies);
+        batch.facts = session.facts;
+        transaction.advance();
+        match request {
+            // Neither can be queued: RESET and DISCARD run at once, and nothing is watched any more.
+            None | Some(Request::Discard | Request::Unwatch) => {}
+            Some(Request::Shutdown) => self.control.shut_down(),
+            Some(request) => return Step::Asks(request),
+        }
+        Step::Again
     }
 
     /// A command of a transaction has ended that had parts elsewhere: the transaction goes on.

@@ -7,11 +7,10 @@ use std::sync::Arc;
 
 use super::mail::WholeId;
 use super::transact::watch_more;
-use super::{Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
+use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
-use crate::config::Config;
 use crate::dispatch::table::Way;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
@@ -72,6 +71,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Served(served) => self.served(served),
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
+            Message::Denied(denial) => self.file_denial(*denial),
         }
     }
 
@@ -196,6 +196,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !batch.last_command.is_empty() {
             connection.session.last_command = std::mem::take(&mut batch.last_command);
         }
+        for denial in std::mem::take(&mut batch.denials) {
+            self.report(batch.client, denial);
+        }
         if !batch.replies.is_empty() {
             self.begin_segment(batch.client);
             self.replies.append_from(&batch.replies, 0);
@@ -258,6 +261,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             connection.session.facts.multi_failed = facts.multi_failed;
             connection.session.facts.in_multi = facts.in_multi;
             batch.advance();
+            self.report_denials(client);
             if registered.is_some_and(|one| one.way == Way::Exec) {
                 self.discard(client, true);
             }
@@ -282,7 +286,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 batch.ran(registered.full_name);
                 return Some(batch);
             };
-            self.start_whole(OpenWhole { batch, parts: Vec::new(), held: None }, job);
+            self.start_whole(
+                OpenWhole { batch, parts: Vec::new(), held: None, has_run: false },
+                job,
+            );
             return None;
         }
         let request = worker.session(&mut connection.session, held, registered, args, replies);
@@ -294,6 +301,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.dirty.push(client);
             batch.abandon();
         }
+        self.report_denials(client);
         self.answer_request(batch, request)
     }
 
@@ -308,20 +316,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Some(Request::Shutdown) => self.control.shut_down(),
             Some(Request::Discard) => self.discard(batch.client, true),
             Some(Request::Unwatch) => self.discard(batch.client, false),
-            Some(Request::RewriteConfig { config }) => {
-                self.rewrite_config(Ticket { batch, held: None }, config);
+            Some(request) => {
+                self.ask_control(Ticket { batch, held: None }, request);
                 return None;
             }
         }
         Some(batch)
     }
 
-    /// Has the configuration file written; the batch waits for the outcome, which is the reply to
+    /// Has the control plane do something; the batch waits for the outcome, which is the reply to
     /// the command that ran last.
-    pub(super) fn rewrite_config(&mut self, open: Ticket, config: Arc<Config>) {
+    pub(super) fn ask_control(&mut self, open: Ticket, request: Request) {
         let ticket = self.next_number();
         self.tickets.insert(ticket, open);
-        self.control.rewrite_config(self.worker.core, ticket, config);
+        self.control.ask(self.worker.core, ticket, request);
     }
 
     pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
@@ -333,17 +341,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn run_part(&mut self, job: &Job) -> Part {
         self.publish_gauges();
-        let before = self.worker.config.clone();
+        let before = (self.worker.config.clone(), self.worker.users.clone());
         let worker = &mut self.worker;
         let part = job(&mut CoreView {
             core: worker.core,
             clients: &mut self.clients,
             config: &mut worker.config,
+            users: &mut worker.users,
+            acl_log: &mut self.acl_log,
             stats: &worker.stats,
             switches: &mut worker.switches,
             now: worker.now,
         });
-        if !Arc::ptr_eq(&before, &worker.config) {
+        if !Arc::ptr_eq(&before.1, &worker.users) {
+            worker.users_changed();
+        }
+        if !Arc::ptr_eq(&before.0, &worker.config) {
             self.config_changed();
         }
         self.doomed.append(&mut self.clients.doomed);
@@ -358,13 +371,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if open.parts.iter().any(Option::is_none) {
             return;
         }
-        let OpenWhole { mut batch, parts, held } =
+        let OpenWhole { mut batch, parts, held, has_run } =
             self.wholes.remove(&id.number).expect("it was there a line ago");
         let parts = parts.into_iter().flatten().collect();
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             self.return_partitions(held.unwrap_or_default());
             return self.keep_spare(batch);
         };
+        if has_run {
+            if connection.session.close_after_reply {
+                connection.closing = true;
+                batch.abandon();
+            }
+            Reply::new(&mut batch.replies, batch.facts.proto).ok();
+            return match held {
+                Some(held) => self.resume_exec(batch, held),
+                None => self.run_batch(batch),
+            };
+        }
         let worker = &mut self.worker;
         worker.start_clock();
         let mut replies = std::mem::take(&mut batch.replies);
@@ -390,11 +414,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// The control plane has done what a command waits for.
-    pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<(), String>) {
+    pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<Answer, String>) {
         let Some(Ticket { mut batch, held }) = self.tickets.remove(&ticket) else { return };
+        if let Ok(Answer::Everywhere(job)) = outcome {
+            let open = OpenWhole { batch, parts: Vec::new(), held, has_run: true };
+            return self.start_whole(open, job);
+        }
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
-            Ok(()) => reply.ok(),
+            Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
             Err(error) => {
                 let stats = &self.worker.stats;
                 stats.totals.error_replies.add(1);

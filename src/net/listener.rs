@@ -74,8 +74,9 @@ impl Listener {
         self.socket.as_raw_fd()
     }
 
-    /// Looks at a client that was accepted here: who it is, and whether it may stay.
-    pub fn admit(&self, fd: Fd, config: &Config, server: &ServerFacts) -> Accepted {
+    /// Looks at a client that was accepted here: who it is, and whether it may stay. `nopass` is true
+    /// if the default user needs no password.
+    pub fn admit(&self, fd: Fd, config: &Config, server: &ServerFacts, nopass: bool) -> Accepted {
         // SockRef borrows; the descriptor stays the ring's.
         let borrowed = crate::base::sys::borrow_fd(fd);
         let socket = SockRef::from(&borrowed);
@@ -101,7 +102,7 @@ impl Listener {
         let loopback = unix || peer.is_some_and(|peer| plain_ip(peer.ip()).is_loopback());
         let refusal = if clients >= i64::from(config.maxclients) {
             Some(TOO_MANY)
-        } else if config.protected_mode && config.requirepass.is_empty() && !loopback {
+        } else if config.protected_mode && nopass && !loopback {
             Some(PROTECTED)
         } else {
             None

@@ -99,8 +99,6 @@ counters! {
         query_buffer_disconnections,
         /// Clients closed for their output.
         output_buffer_disconnections,
-        /// AUTH with a wrong name or password.
-        acl_denied_auth,
         /// Batches sent to another core.
         hops,
         /// Partitions lent.
@@ -121,6 +119,22 @@ counters! {
         cq_overflows,
         /// Sends that did not go out in one piece.
         short_sends,
+    }
+}
+
+counters! {
+    /// What was refused for want of permissions; CONFIG RESETSTAT leaves these alone.
+    Denials {
+        /// Logins with a wrong name or password.
+        auth,
+        /// Commands.
+        commands,
+        /// Keys.
+        keys,
+        /// Channels.
+        channels,
+        /// Databases.
+        databases,
     }
 }
 
@@ -282,6 +296,8 @@ pub struct Rates {
 pub struct CoreStats {
     /// Since the start or CONFIG RESETSTAT.
     pub totals: Totals,
+    /// What was refused for want of permissions.
+    pub denials: Denials,
     /// Clients that live here.
     pub clients: Counter,
     /// Clients that were sent here and have not arrived yet, counted by the accepting core.
@@ -329,6 +345,7 @@ impl CoreStats {
     pub fn new(commands: usize, databases: usize) -> Self {
         CoreStats {
             totals: Totals::default(),
+            denials: Denials::default(),
             clients: Counter::default(),
             clients_assigned: Counter::default(),
             blocked_clients: Counter::default(),

@@ -10,14 +10,20 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use crate::acl::file::Declarations;
 use crate::config::Host;
+use crate::dispatch::table::table;
 
 /// Months as the log prints them.
 const MONTHS: [&str; 12] =
     ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The system that the configuration is loaded on.
-pub(super) struct SystemHost;
+#[derive(Default)]
+pub(super) struct SystemHost {
+    /// The users that the configuration declares.
+    pub(super) declared: Declarations,
+}
 
 impl Host for SystemHost {
     fn read_file(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
@@ -63,6 +69,10 @@ impl Host for SystemHost {
     fn try_append(&mut self, path: &[u8]) -> Result<(), String> {
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(self::path(path));
         opened.map(drop).map_err(|error| reason(&error))
+    }
+
+    fn declare_user(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        self.declared.declare(words, table().catalogue())
     }
 }
 

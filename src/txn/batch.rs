@@ -7,6 +7,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use crate::acl::Denial;
 use crate::base::sys;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
@@ -78,6 +79,8 @@ pub struct Batch {
     pub last_command: &'static str,
     /// What its next command waits for.
     pub blocked: Option<Blocked>,
+    /// Commands that its user may not run, to be told to the log from its home.
+    pub denials: Vec<Denial>,
     /// What its next command, EXEC, is to run.
     pub transaction: Option<Box<Transaction>>,
     /// Keys that its client watches since it left home.
@@ -110,6 +113,7 @@ impl Batch {
             blocked: None,
             transaction: None,
             watched: Vec::new(),
+            denials: Vec::new(),
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
@@ -133,6 +137,7 @@ impl Batch {
         (self.ran_count, self.last_command, self.next) = (0, "", 0);
         self.blocked = None;
         self.transaction = None;
+        self.denials.clear();
         self.broken = None;
     }
 
@@ -251,6 +256,12 @@ impl Batch {
     pub fn ran(&mut self, full_name: &'static str) {
         self.ran_count += 1;
         self.last_command = full_name;
+        self.advance();
+    }
+
+    /// The next command was refused; for want of permissions, if `denials` says so.
+    pub fn refused(&mut self, denials: &mut Vec<Denial>) {
+        self.denials.append(denials);
         self.advance();
     }
 

@@ -10,6 +10,7 @@ mod ending;
 mod extremes;
 mod floods;
 mod garbage;
+mod permissions;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;

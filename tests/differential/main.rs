@@ -20,12 +20,14 @@ mod program;
 mod random;
 mod run;
 
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
 
 use known::KnownDifferences;
-use program::Program;
+use program::{Oracle, Program};
 use run::{Mismatch, Pair};
 use support::env;
+use support::reply::Node;
 use support::server;
 
 #[test]
@@ -59,6 +61,7 @@ fn compare(cores: usize, protocol: u8, default_seed: u64) {
     let ours = server::Server::start(&server::Program::Ours { cores }, &options);
     let version = oracle_server.info("server", "redis_version").unwrap_or_default();
     let known = KnownDifferences::of_oracle(&version);
+    let facts = Oracle { series: series_of(&version), commands: commands_of(&oracle_server) };
     let pair = Pair { oracle: &oracle_server, ours: &ours, protocol, known: &known };
     let first_seed = number("DIFF_SEED").unwrap_or(default_seed);
     let steps_wanted = number("DIFF_STEPS").unwrap_or(STEPS);
@@ -68,7 +71,7 @@ fn compare(cores: usize, protocol: u8, default_seed: u64) {
     );
     let (mut seed, mut steps) = (first_seed, 0);
     while steps < steps_wanted.max(1) {
-        let program = Program::generate(seed);
+        let program = Program::generate(seed, &facts);
         if let Err(mismatch) = pair.run(&program) {
             report(&pair, &program, &mismatch, seed, cores);
         }
@@ -90,6 +93,21 @@ fn report(pair: &Pair<'_>, program: &Program, mismatch: &Mismatch, seed: u64, co
         small.steps.len(),
         program.steps.len(),
     );
+}
+
+/// Major and minor number of a version; 0 for what is none.
+fn series_of(version: &str) -> (u32, u32) {
+    let mut parts = version.split('.').map(|part| part.parse().unwrap_or(0));
+    (parts.next().unwrap_or(0), parts.next().unwrap_or(0))
+}
+
+/// The commands that a server has, in upper case.
+fn commands_of(server: &server::Server) -> BTreeSet<String> {
+    let mut client = server.client();
+    let reply = client.call(&["COMMAND", "LIST"]).expect("a reply to COMMAND LIST");
+    client.quit();
+    let names = Node::parse(&reply).elements.into_iter();
+    names.map(|name| String::from_utf8_lossy(&name.text).to_ascii_uppercase()).collect()
 }
 
 fn oracle() -> Option<PathBuf> {

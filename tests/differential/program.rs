@@ -14,6 +14,7 @@ mod sorted_set;
 mod stream;
 mod string;
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use super::random::Random;
@@ -53,10 +54,12 @@ pub(crate) type Line = (usize, &'static str, Rule);
 pub(crate) struct Group {
     /// What `DIFF_GROUP` calls it.
     pub(crate) name: &'static str,
+    /// The first series of the oracle that answers as 8.0.6 in nearly all of it.
+    pub(crate) since: (u32, u32),
     /// Its commands.
     pub(crate) lines: &'static [Line],
     /// Expands a word of its own; false if it does not know the word.
-    pub(crate) expand: fn(&mut Generator, &str, &mut Vec<Vec<u8>>) -> bool,
+    pub(crate) expand: fn(&mut Generator<'_>, &str, &mut Vec<Vec<u8>>) -> bool,
 }
 
 /// Every group. A program is about one or two of them.
@@ -94,13 +97,14 @@ impl Step {
 }
 
 impl Program {
-    /// The program of this seed.
-    pub(crate) fn generate(seed: u64) -> Self {
+    /// The program of this seed, for this oracle.
+    pub(crate) fn generate(seed: u64, oracle: &Oracle) -> Self {
         let mut random = Random::new(seed);
         let leaves_expired = random.one_in(2);
         let pipeline_max = random.below(PIPELINE_MAX) + 1;
-        let groups = groups(&mut random);
-        let mut generator = Generator { random, leaves_expired, times: 0, groups };
+        let groups = groups(&mut random, oracle.series);
+        let mut generator =
+            Generator { random, leaves_expired, times: 0, groups, commands: &oracle.commands };
         let count = generator.random.below(STEPS_MAX) + 10;
         let steps = (0..count).map(|_| generator.step(pipeline_max)).collect();
         Self { steps }
@@ -123,19 +127,31 @@ impl fmt::Display for Program {
 }
 
 /// The groups that a program is about: one or two of all, or the one that `DIFF_GROUP` names.
-fn groups(random: &mut Random) -> Vec<&'static Group> {
+fn groups(random: &mut Random, series: (u32, u32)) -> Vec<&'static Group> {
     if let Some(name) = env("DIFF_GROUP") {
         let found = GROUPS.iter().find(|group| group.name == name);
         return vec![found.unwrap_or_else(|| panic!("no group is called {name}"))];
     }
-    (0..=random.below(2)).map(|_| GROUPS[random.below(GROUPS.len())]).collect()
+    let groups: Vec<&Group> =
+        GROUPS.iter().copied().filter(|group| group.since <= series).collect();
+    (0..=random.below(2)).map(|_| groups[random.below(groups.len())]).collect()
+}
+
+/// What is known of the server that is asked.
+pub(crate) struct Oracle {
+    /// Major and minor version.
+    pub(crate) series: (u32, u32),
+    /// Its commands, in upper case: an older one cannot be asked for others.
+    pub(crate) commands: BTreeSet<String>,
 }
 
 /// Makes the steps of one program.
-pub(crate) struct Generator {
+pub(crate) struct Generator<'c> {
     /// Chance.
     pub(crate) random: Random,
     groups: Vec<&'static Group>,
+    /// What the oracle has.
+    commands: &'c BTreeSet<String>,
     /// Whether SET may store what has expired already, which DBSIZE counts until it is noticed.
     leaves_expired: bool,
     /// How many times to live were given out: none is given twice, so GT and LT never meet a tie
@@ -143,7 +159,7 @@ pub(crate) struct Generator {
     times: u64,
 }
 
-impl Generator {
+impl Generator<'_> {
     fn step(&mut self, pipeline_max: usize) -> Step {
         let (_, template, rule) = self.line();
         let mut argv = Vec::new();
@@ -173,15 +189,20 @@ impl Generator {
     fn line(&mut self) -> &'static Line {
         let own = !self.random.one_in(OTHERS_ONE_IN);
         let lines = if own { self.random.pick(&self.groups).lines } else { EVERYWHERE };
-        let total: usize = lines.iter().map(|(weight, _, _)| weight).sum();
-        let mut left = self.random.below(total);
-        for line in lines {
-            if left < line.0 {
+        loop {
+            let total: usize = lines.iter().map(|(weight, _, _)| weight).sum();
+            let mut left = self.random.below(total);
+            let chosen = lines.iter().find(|line| {
+                let is_it = left < line.0;
+                left = left.saturating_sub(line.0);
+                is_it
+            });
+            let Some(line) = chosen else { unreachable!("the weights add up to {total}") };
+            let name = line.1.split(' ').next().unwrap_or_default();
+            if name.starts_with('$') || self.commands.contains(name) {
                 return line;
             }
-            left -= line.0;
         }
-        unreachable!("the weights add up to {total}")
     }
 
     /// Appends the arguments that a word of a template stands for.

@@ -12,6 +12,7 @@ use ironring::base::slot::Slot;
 use ironring::base::time::{SimClock, TickRate};
 use ironring::config::{Config, SetContext};
 use ironring::dispatch::call::Identity;
+use ironring::dispatch::table::table;
 use ironring::event_loop::{Core, Mail, Parts};
 use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::Gauge;
@@ -65,6 +66,7 @@ impl Server {
                 identity: Identity {
                     core,
                     config: config.clone(),
+                    users: table().first_users(&config),
                     server: server.facts.clone(),
                     hasher,
                     rng: Rng::new(rng.next_u64()),

@@ -8,9 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use ironring::base::time::{Micros, Millis};
+use ironring::command::context::Request;
 use ironring::config::Config;
 use ironring::dispatch::table;
-use ironring::event_loop::Control;
+use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
@@ -22,9 +23,9 @@ pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
 pub(crate) struct NoControl;
 
 impl Control for NoControl {
-    fn rewrite_config(&self, _core: usize, _ticket: u64, _config: Arc<Config>) {}
+    fn ask(&self, _core: usize, _ticket: u64, _request: Request) {}
 
-    fn answer(&self, _core: usize) -> Option<(u64, Result<(), String>)> {
+    fn answer(&self, _core: usize) -> Option<(u64, Result<Answer, String>)> {
         None
     }
 

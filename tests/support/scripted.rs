@@ -15,6 +15,7 @@ use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
 use ironring::base::time::{SimClock, TickRate};
 use ironring::dispatch::call::Identity;
+use ironring::dispatch::table::table;
 use ironring::event_loop::{Core, Mail, Parts};
 use ironring::resp::request::encode;
 use ironring::ring::{BufferLease, Completion, Fd, Kind, Op, Ring, Token, Wait};
@@ -178,6 +179,7 @@ fn core(ring: ScriptedRing) -> Core<ScriptedRing, SimClock> {
         clock: SimClock::new(parts::WALL_AT_START),
         identity: Identity {
             core: 0,
+            users: table().first_users(&config),
             server: Arc::new(parts::facts(1, config.databases)),
             config,
             hasher,

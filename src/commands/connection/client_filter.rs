@@ -6,8 +6,8 @@
 
 use std::mem::discriminant;
 
-use super::auth::DEFAULT_USER;
 use super::int32;
+use crate::acl::Users;
 use crate::base::number;
 use crate::base::time::Millis;
 use crate::client::{ConnectionFacts, Session, info};
@@ -64,8 +64,8 @@ enum Condition {
     Addr(Vec<u8>),
     LocalAddr(Vec<u8>),
     Ip(Vec<u8>),
-    /// Logged in as `default`: every client is.
-    User,
+    /// Logged in as this user.
+    User(Vec<u8>),
     Name(Vec<u8>),
     LibName(Vec<u8>),
     LibVer(Vec<u8>),
@@ -84,7 +84,7 @@ impl Condition {
             Condition::Addr(addr) => session.addr.as_bytes() == addr,
             Condition::LocalAddr(addr) => session.laddr.as_bytes() == addr,
             Condition::Ip(ip) => ip_of(&session.addr) == Some(ip),
-            Condition::User => true,
+            Condition::User(name) => session.user_name() == name,
             Condition::Name(name) => is(&session.name, name),
             Condition::LibName(name) => is(&session.lib_name, name),
             Condition::LibVer(version) => is(&session.lib_ver, version),
@@ -103,6 +103,15 @@ fn ip_of(addr: &str) -> Option<&[u8]> {
     let (ip, port) = addr.rsplit_once(':')?;
     let ip = ip.strip_prefix('[').and_then(|ip| ip.strip_suffix(']')).unwrap_or(ip);
     (!port.starts_with('0')).then_some(ip.as_bytes())
+}
+
+/// What conditions may name.
+#[derive(Clone, Copy)]
+pub(super) struct Known<'a> {
+    /// How many databases there are.
+    pub(super) databases: usize,
+    /// Every user.
+    pub(super) users: &'a Users,
 }
 
 /// Which clients are meant.
@@ -124,10 +133,10 @@ impl Filter {
         Filter { wanted: vec![Condition::Addr(addr.to_vec())], ..Filter::default() }
     }
 
-    /// Reads the options from word 2 on. `databases` bounds DB; `skip_me` holds without SKIPME.
+    /// Reads the options from word 2 on; `skip_me` holds without SKIPME.
     pub(super) fn parse(
         args: Args<'_>,
-        databases: usize,
+        known: Known<'_>,
         skip_me: bool,
     ) -> Result<Filter, Refusal> {
         let mut filter = Filter { skip_me, ..Filter::default() };
@@ -136,13 +145,13 @@ impl Filter {
             if at + 1 == args.len() || args.get(at).len() > OPTION_BYTES_MAX {
                 return Err(CommandError::Syntax.into());
             }
-            at = filter.option(args, at, databases)?;
+            at = filter.option(args, at, known)?;
         }
         Ok(filter)
     }
 
     /// Reads the option at word `at`, behind which there is one more at least; where the next is.
-    fn option(&mut self, args: Args<'_>, at: usize, databases: usize) -> Result<usize, Refusal> {
+    fn option(&mut self, args: Args<'_>, at: usize, known: Known<'_>) -> Result<usize, Refusal> {
         let name = args.get(at).to_ascii_lowercase();
         let value = args.get(at + 1);
         match &name[..] {
@@ -165,7 +174,7 @@ impl Filter {
                 let (condition, next) = if kind == b"id" {
                     ids(args, at + 1)?
                 } else {
-                    (condition(kind, negated, value, databases)?, at + 2)
+                    (condition(kind, negated, value, known)?, at + 2)
                 };
                 conditions.retain(|one| discriminant(one) != discriminant(&condition));
                 conditions.push(condition);
@@ -211,7 +220,7 @@ fn condition(
     kind: &[u8],
     negated: bool,
     value: &[u8],
-    databases: usize,
+    known: Known<'_>,
 ) -> Result<Condition, Refusal> {
     let owned = || value.to_vec();
     let quoted =
@@ -221,7 +230,7 @@ fn condition(
             let kind = ClientType::of_name(value);
             Condition::Type(kind.ok_or_else(|| quoted("Unknown client type"))?)
         }
-        b"user" if value == DEFAULT_USER => Condition::User,
+        b"user" if known.users.find(value).is_some() => Condition::User(owned()),
         b"user" => return Err(quoted("No such user")),
         b"addr" => Condition::Addr(owned()),
         b"laddr" => Condition::LocalAddr(owned()),
@@ -231,7 +240,7 @@ fn condition(
         b"lib-ver" => Condition::LibVer(owned()),
         b"flags" => Condition::Flags(letters(STATE_LETTERS, ("flags", negated), value)?),
         b"capa" => Condition::Capa(letters(CAPABILITY_LETTERS, ("capa", negated), value)?),
-        b"db" => Condition::Db(database(value, negated, databases)?),
+        b"db" => Condition::Db(database(value, negated, known.databases)?),
         _ => return Err(CommandError::Syntax.into()),
     })
 }

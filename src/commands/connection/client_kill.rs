@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use super::client_filter::{Filter, Refusal};
+use super::client_filter::{Filter, Known, Refusal};
 use crate::client::Verdict;
 use crate::command::whole::{Job, Part};
 use crate::command::{Args, CommandError, Outcome, SessionContext};
@@ -56,8 +56,13 @@ fn filter(cx: &SessionContext<'_>, args: Args<'_>) -> Result<Filter, Refusal> {
     match args.len() {
         // The old form, with which a client can close itself.
         3 => Ok(Filter::of_address(args.get(2))),
-        _ => Filter::parse(args, cx.config.databases, true),
+        _ => Filter::parse(args, known(cx), true),
     }
+}
+
+/// What conditions may name.
+pub(super) fn known<'a>(cx: &'a SessionContext<'_>) -> Known<'a> {
+    Known { databases: cx.config.databases, users: cx.users }
 }
 
 /// What begins instead of a request that was not understood: an error, or parts that do nothing,

@@ -6,7 +6,7 @@
 use std::sync::Arc;
 
 use super::client_filter::{Filter, Refusal};
-use super::client_kill::{answer, refused};
+use super::client_kill::{answer, known, refused};
 use crate::base::number;
 use crate::client::{Verdict, info};
 use crate::command::whole::{Job, Part};
@@ -79,14 +79,14 @@ fn selection(cx: &SessionContext<'_>, args: Args<'_>) -> Result<Selection, Refus
             return Ok(Selection::Ids(ids));
         }
         // Redis takes nothing but ids behind ID; Valkey more options, if there is an id before.
-        return match Filter::parse(args, cx.config.databases, false) {
+        return match Filter::parse(args, known(cx), false) {
             Err(Refusal::Fixed(CommandError::Syntax | CommandError::ClientIdNotPositive)) => {
                 Err(CommandError::InvalidClientId.into())
             }
             parsed => parsed.map(Selection::Matching),
         };
     }
-    Filter::parse(args, cx.config.databases, false).map(Selection::Matching)
+    Filter::parse(args, known(cx), false).map(Selection::Matching)
 }
 
 /// A line with the id that it begins with: `id=<number> `.

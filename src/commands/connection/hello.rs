@@ -21,7 +21,7 @@ pub(super) fn hello(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Rep
     let proto = if args.len() > 1 { Some(version(args)?) } else { None };
     let options = options(args, reply)?;
     if let Some((user, password)) = options.login {
-        authenticate(cx, user, password)?;
+        authenticate(cx, args, user, password)?;
     }
     if !cx.session.facts.authenticated {
         return Err(CommandError::HelloNoAuth);

@@ -161,6 +161,7 @@ pub const COMMANDS: &[Command] = &[
         flags: Flags::LOADING.with(Flags::STALE).with(Flags::FAST),
         acl: Acl::CONNECTION,
         arguments: &[Argument::new("index", ArgumentKind::Integer)],
+        databases: Some(|_| vec![1]),
         handler: Handler::Session(select),
         ..Command::BASE
     },
@@ -189,7 +190,7 @@ fn quit(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> 
 fn reset(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     // CLIENT REPLY SKIP still covers this very reply.
     let skipped = cx.session.facts.reply_mode == ReplyMode::Skip;
-    cx.session.reset(cx.config.requirepass.is_empty());
+    cx.session.reset(cx.users.is_open());
     *cx.request = Some(Request::Discard);
     if skipped {
         cx.session.facts.reply_mode = ReplyMode::Skip;

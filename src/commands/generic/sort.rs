@@ -100,16 +100,16 @@ const fn pattern(name: &'static str) -> Argument {
 
 /// True if a request looks up keys that its words do not name.
 fn reaches(args: Args<'_>) -> bool {
-    Request::parse(args).is_ok_and(|request| request.reaches())
+    Request::parse(args, true).is_ok_and(|request| request.reaches())
 }
 
 /// The word that names where the result is stored.
 fn stored_at(args: Args<'_>) -> Option<usize> {
-    Request::parse(args).ok()?.store
+    Request::parse(args, true).ok()?.store
 }
 
 fn sort(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let request = Request::parse(args)?;
+    let request = Request::parse(args, cx.may_read_all_keys(args))?;
     let key = cx.key(args.get(1));
     let mut sorting = Sorting::begin(cx, &key, &request)?;
     if sorting.is_sorted {

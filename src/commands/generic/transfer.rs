@@ -61,6 +61,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("destination-db", ArgumentKind::Integer).after("DB").optional(),
             Argument::token("replace", "REPLACE").optional(),
         ],
+        databases: Some(databases_of_copy),
         handler: Handler::Keyed(copy),
         ..Command::BASE
     },
@@ -72,6 +73,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::KEYSPACE,
         keys: &[KeySpec::one(1, Access::RW.with(Access::ACCESS).with(Access::UPDATE))],
         arguments: &[Argument::key("key", 0), Argument::new("db", ArgumentKind::Integer)],
+        databases: Some(|_| vec![2]),
         handler: Handler::Keyed(move_key),
         ..Command::BASE
     },
@@ -87,6 +89,24 @@ fn renamenx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outc
     let renamed = rename_key(cx, args, false)?;
     reply.integer(i64::from(renamed));
     Ok(())
+}
+
+/// Each number behind DB: the last one counts, and permissions ask for all. Empty where the options
+/// are wrong.
+fn databases_of_copy(args: Args<'_>) -> Vec<usize> {
+    let mut words = Vec::new();
+    let mut at = 3;
+    while at < args.len() {
+        if args.is(at, "DB") && at + 1 < args.len() {
+            words.push(at + 1);
+            at += 2;
+        } else if args.is(at, "REPLACE") {
+            at += 1;
+        } else {
+            return Vec::new();
+        }
+    }
+    words
 }
 
 fn copy(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -136,7 +136,8 @@ fn rewrite(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>)
     if cx.server.config_file.is_empty() {
         return Err(CommandError::NoConfigFile);
     }
-    *cx.request = Some(Request::RewriteConfig { config: cx.config.clone() });
+    *cx.request =
+        Some(Request::RewriteConfig { config: cx.config.clone(), users: cx.users.clone() });
     Ok(())
 }
 
@@ -163,6 +164,9 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
             pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
         match view.config.set(&pairs, context) {
             Ok(new) => {
+                if new.requirepass != view.config.requirepass {
+                    *view.users = Arc::new(view.users.require_password(&new.requirepass));
+                }
                 *view.config = Arc::new(match &dir {
                     Some(dir) => new.with_dir(dir),
                     None => new,
@@ -211,7 +215,7 @@ fn acknowledge(
 ) -> Outcome {
     let failed = parts.into_iter().find_map(|part| match part {
         Part::Failed(reason) => Some(reason),
-        Part::Done | Part::Count(_) | Part::Text(_) => None,
+        Part::Done | Part::Count(_) | Part::Text(_) | Part::Refusals(_) => None,
     });
     match failed {
         Some(reason) => reply.error(reason),

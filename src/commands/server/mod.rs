@@ -3,6 +3,7 @@
 //! Invariant: these commands report what the cores have published and change what is replaced whole;
 //! none of them reads another core's memory.
 
+pub mod acl;
 pub mod command;
 pub mod config;
 pub mod debug;

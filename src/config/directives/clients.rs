@@ -5,9 +5,9 @@ use super::*;
 
 pub(super) const DIRECTIVES: &[Directive] = &[
     optional_text("requirepass").sensitive(),
-    text("aclfile", "").immutable().refused("ACL files"),
-    int("acllog-max-len", 0, LONG_MAX, "128").pending(),
-    choice("acl-pubsub-default", AclPubsubDefault::CHOICES, "resetchannels").pending(),
+    text("aclfile", "").immutable(),
+    int("acllog-max-len", 0, LONG_MAX, "128"),
+    choice("acl-pubsub-default", AclPubsubDefault::CHOICES, "resetchannels"),
     int("maxclients", 1, UINT_MAX, "10000"),
     int("timeout", 0, INT_MAX, "0"),
     memory("client-query-buffer-limit", 1 << 20, LONG_MAX_BYTES, "1gb"),

@@ -93,9 +93,12 @@ impl Node {
 
     /// True if both together are not too large for one node.
     pub(super) fn allows_merge(&self, other: &Node, limits: Limits) -> bool {
+        if self.is_plain() || other.is_plain() {
+            return false;
+        }
         let bytes = self.size() + other.size() - listpack::EMPTY.len() as u64;
         let elements = u64::from(self.elements) + u64::from(other.elements);
-        !self.is_plain() && !other.is_plain() && !limits.exceeded_by(bytes, || elements)
+        !limits.exceeded_by(bytes, || elements)
     }
 
     /// What it holds; a compressed node is decompressed into `buffer`.

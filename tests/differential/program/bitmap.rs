@@ -6,6 +6,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "bitmap",
+    since: (7, 0),
     lines: &[
         (12, "SETBIT $key $bit_offset $bit", Rule::Exact),
         (6, "GETBIT $key $bit_offset", Rule::Exact),
@@ -33,7 +34,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "bit" => argv.push(generator.pick(&["0", "1", "0", "1", "0", "1", "2", "-1", "x"])),
         "bit_offset" => argv.push(bit_offset(generator)),
@@ -70,7 +71,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
     true
 }
 
-fn bit_offset(generator: &mut Generator) -> Vec<u8> {
+fn bit_offset(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(12) {
         0 => generator.pick(&["-1", "x", "4294967296", "9223372036854775808", "#3", "#", "#-1"]),
         1 => generator.random.below(2_000_000).to_string().into_bytes(),
@@ -79,7 +80,7 @@ fn bit_offset(generator: &mut Generator) -> Vec<u8> {
     }
 }
 
-fn bit_index(generator: &mut Generator) -> Vec<u8> {
+fn bit_index(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(8) {
         0 => generator.pick(INTEGERS),
         1 => format!("-{}", generator.random.below(100_000)).into_bytes(),
@@ -90,7 +91,7 @@ fn bit_index(generator: &mut Generator) -> Vec<u8> {
 }
 
 /// One operation of BITFIELD.
-fn field(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn field(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     const OPERATIONS: &[&str] = &["GET", "SET", "INCRBY", "OVERFLOW", "what"];
     let operation = generator.pick(OPERATIONS);
     let is_overflow = operation == b"OVERFLOW";

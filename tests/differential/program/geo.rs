@@ -5,6 +5,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "geo",
+    since: (7, 0),
     lines: &[
         (14, "GEOADD $key $geoadd_options $places", Rule::Exact),
         (6, "GEOPOS $key $place $place", Rule::Exact),
@@ -26,7 +27,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "geoadd_options" => generator.some_of(&["NX", "XX", "CH", "ch", "INCR"], 2, argv),
         "place" => argv.push(place(generator)),
@@ -75,11 +76,11 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
     true
 }
 
-fn place(generator: &mut Generator) -> Vec<u8> {
+fn place(generator: &mut Generator<'_>) -> Vec<u8> {
     format!("place{}", generator.random.below(200)).into_bytes()
 }
 
-fn position(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn position(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     if generator.random.one_in(30) {
         argv.push(generator.pick(&["181", "x", "-180", "inf"]));
         return argv.push(generator.pick(&["86", "y", "85.05112878", "0"]));

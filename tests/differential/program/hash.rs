@@ -5,6 +5,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "hash",
+    since: (8, 0),
     lines: &[
         (14, "HSET $key $pairs_of_fields", Rule::Exact),
         (2, "HMSET $key $pairs_of_fields", Rule::Exact),
@@ -42,7 +43,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "field" => argv.push(field(generator)),
         "fields" => (0..=generator.random.below(4)).for_each(|_| argv.push(field(generator))),
@@ -77,7 +78,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
 }
 
 /// Few words, so that they meet; now and then one that a listpack does not take.
-fn field(generator: &mut Generator) -> Vec<u8> {
+fn field(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(20) {
         0 => Vec::new(),
         1 => generator.pick(INTEGERS),
@@ -90,7 +91,7 @@ fn field(generator: &mut Generator) -> Vec<u8> {
 }
 
 /// Sometimes more than a listpack takes.
-fn pairs(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn pairs(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     let count = if generator.random.one_in(20) { 520 } else { generator.random.below(5) + 1 };
     for _ in 0..count {
         argv.push(field(generator));
@@ -102,7 +103,7 @@ fn pairs(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
 }
 
 /// FIELDS with a number and as many fields, each with `words - 1` values.
-fn counted(generator: &mut Generator, argv: &mut Vec<Vec<u8>>, words: usize) {
+fn counted(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>, words: usize) {
     let count = generator.random.below(4) + 1;
     argv.push(generator.pick(&["FIELDS", "FIELDS", "FIELDS", "FIELDS", "fields", "FIELD"]));
     let said = if generator.random.one_in(15) { "0" } else { "" };

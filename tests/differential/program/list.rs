@@ -6,6 +6,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "list",
+    since: (7, 0),
     lines: &[
         (10, "LPUSH $key $elements", Rule::Exact),
         (10, "RPUSH $key $elements", Rule::Exact),
@@ -39,7 +40,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "element" => argv.push(element(generator)),
         "elements" => {
@@ -83,7 +84,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
 
 /// Few short ones, so that searches find them; integers around the widths of a listpack; strings
 /// around its lengths, and around those of a node.
-fn element(generator: &mut Generator) -> Vec<u8> {
+fn element(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(12) {
         0 => generator.pick(INTEGERS),
         1 => generator.pick(&["127", "128", "4095", "4096", "-4097", "32768", "-8388609"]),

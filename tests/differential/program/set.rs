@@ -6,6 +6,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "set",
+    since: (7, 0),
     lines: &[
         (14, "SADD $key $members", Rule::Exact),
         (8, "SADD $key $ints", Rule::Exact),
@@ -34,7 +35,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "member" => argv.push(member(generator)),
         "members" => {
@@ -64,7 +65,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
 }
 
 /// Few short ones, so that sets have some in common; integers around the widths of an intset; others.
-fn member(generator: &mut Generator) -> Vec<u8> {
+fn member(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(8) {
         0 => generator.pick(&["32767", "32768", "-32769", "2147483647", "2147483648"]),
         1 => generator.pick(INTEGERS),
@@ -75,7 +76,7 @@ fn member(generator: &mut Generator) -> Vec<u8> {
 }
 
 /// A run of integers, now and then longer than a listpack or an intset may be.
-fn ints(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn ints(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     let len = *generator.random.pick(&[&3, &20, &127, &128, &130, &500, &513]);
     let first = generator.random.below(40);
     argv.extend((first..first + len).map(|value| value.to_string().into_bytes()));

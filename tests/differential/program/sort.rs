@@ -6,6 +6,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "sort",
+    since: (7, 0),
     lines: &[
         (8, "RPUSH $key $elements", Rule::Exact),
         (6, "SADD $key $elements", Rule::Exact),
@@ -33,7 +34,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "element" => argv.push(element(generator)),
         "elements" => {
@@ -58,12 +59,12 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
     true
 }
 
-fn gets(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn gets(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     generator.some_of(&["GET #", "GET w_*", "GET w_*->f", "get none", "GET *"], 2, argv);
 }
 
 /// Numbers mostly, so that most sets can be sorted by them.
-fn element(generator: &mut Generator) -> Vec<u8> {
+fn element(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(40) {
         0 => generator.value(),
         1..4 => generator.pick(&["1.5", "-0", "1e3", "inf", "-inf", ".5", "007", ""]),

@@ -6,6 +6,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "sorted_set",
+    since: (8, 0),
     lines: &[
         (10, "ZADD $zset $zadd_options $scored", Rule::Exact),
         (8, "ZADD $zset $scored", Rule::Exact),
@@ -63,7 +64,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "zset" => argv.push(key(generator)),
         // Only ever scores of 0.
@@ -134,7 +135,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
     true
 }
 
-fn key(generator: &mut Generator) -> Vec<u8> {
+fn key(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(10) {
         0 => b"large".to_vec(),
         _ => generator.key(),
@@ -142,7 +143,7 @@ fn key(generator: &mut Generator) -> Vec<u8> {
 }
 
 /// Few, so that sorted sets have some in common; integers; others.
-fn member(generator: &mut Generator) -> Vec<u8> {
+fn member(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(8) {
         0 => generator.value(),
         1..4 => generator.random.below(20).to_string().into_bytes(),
@@ -151,7 +152,7 @@ fn member(generator: &mut Generator) -> Vec<u8> {
 }
 
 /// Many members, now and then more than a listpack may have.
-fn run(generator: &mut Generator, argv: &mut Vec<Vec<u8>>, score: impl Fn(usize) -> String) {
+fn run(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>, score: impl Fn(usize) -> String) {
     let len = *generator.random.pick(&[&10, &100, &128, &129, &400]);
     let first = generator.random.below(60);
     for at in first..first + len {
@@ -160,7 +161,7 @@ fn run(generator: &mut Generator, argv: &mut Vec<Vec<u8>>, score: impl Fn(usize)
     }
 }
 
-fn weights(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn weights(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     let keys = argv.len() - 2;
     if generator.random.one_in(3) {
         argv.push(b"WEIGHTS".to_vec());

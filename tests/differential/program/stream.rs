@@ -6,6 +6,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "stream",
+    since: (8, 0),
     lines: &[
         (30, "XADD $key $new_id $fields", Rule::Exact),
         (8, "XADD $key $trim $new_id $fields", Rule::Exact),
@@ -52,7 +53,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "id" => argv.push(id(generator)),
         "ids" => (0..=generator.random.below(4)).for_each(|_| argv.push(id(generator))),
@@ -131,7 +132,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
 }
 
 /// Few, so that many are there; now and then one that is odd or wrong.
-fn id(generator: &mut Generator) -> Vec<u8> {
+fn id(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(16) {
         0 => generator.pick(ODD_IDS),
         1 => generator.random.below(30).to_string().into_bytes(),
@@ -140,7 +141,7 @@ fn id(generator: &mut Generator) -> Vec<u8> {
 }
 
 /// One that is likely to be above the last: XADD alone must not fail for most of its time.
-fn new_id(generator: &mut Generator) -> Vec<u8> {
+fn new_id(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(12) {
         0 => id(generator),
         1 => generator.pick(&["*-1", "-", "+", "0-0", "5-*5"]),
@@ -149,7 +150,7 @@ fn new_id(generator: &mut Generator) -> Vec<u8> {
     }
 }
 
-fn edge(generator: &mut Generator) -> Vec<u8> {
+fn edge(generator: &mut Generator<'_>) -> Vec<u8> {
     match generator.random.below(6) {
         0 => b"-".to_vec(),
         1 => b"+".to_vec(),
@@ -159,7 +160,7 @@ fn edge(generator: &mut Generator) -> Vec<u8> {
     }
 }
 
-fn trim(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn trim(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     let by_id = generator.random.one_in(2);
     argv.push(if by_id { b"MINID".to_vec() } else { b"MAXLEN".to_vec() });
     generator.some_of(&["~", "~", "="], 1, argv);

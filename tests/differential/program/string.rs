@@ -5,6 +5,7 @@ use crate::support::reply::Rule;
 
 pub(crate) const GROUP: Group = Group {
     name: "string",
+    since: (7, 0),
     lines: &[
         (12, "SET $key $value", Rule::Exact),
         (12, "SET $key $value $set_options", Rule::Exact),
@@ -33,7 +34,7 @@ pub(crate) const GROUP: Group = Group {
     expand,
 };
 
-fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
+fn expand(generator: &mut Generator<'_>, word: &str, argv: &mut Vec<Vec<u8>>) -> bool {
     match word {
         "set_options" => set_options(generator, argv),
         "getex_option" => getex_option(generator, argv),
@@ -47,7 +48,7 @@ fn expand(generator: &mut Generator, word: &str, argv: &mut Vec<Vec<u8>>) -> boo
     true
 }
 
-fn set_options(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn set_options(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     for _ in 0..generator.random.below(4) {
         match generator.random.below(9) {
             0 => argv.push(b"NX".to_vec()),
@@ -64,7 +65,7 @@ fn set_options(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
     }
 }
 
-fn getex_option(generator: &mut Generator, argv: &mut Vec<Vec<u8>>) {
+fn getex_option(generator: &mut Generator<'_>, argv: &mut Vec<Vec<u8>>) {
     match generator.random.below(7) {
         0 => generator.option("EX", "$seconds", argv),
         1 => generator.option("PX", "$millis", argv),

@@ -34,6 +34,10 @@ impl Host for Empty {
     fn try_append(&mut self, _path: &[u8]) -> Result<(), String> {
         Ok(())
     }
+
+    fn declare_user(&mut self, _words: &[&[u8]]) -> Result<(), String> {
+        Ok(())
+    }
 }
 
 fuzz_target!(|text: &[u8]| {

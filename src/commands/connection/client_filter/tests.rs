@@ -1,6 +1,9 @@
 //! The kill-filter parser and what it matches.
 
+use std::sync::LazyLock;
+
 use super::*;
+use crate::acl::Catalogue;
 use crate::command::args::ArgRange;
 
 /// Runs `look` on the words of `line`, which are separated by spaces.
@@ -15,7 +18,10 @@ fn with_args<T>(line: &str, look: impl FnOnce(Args<'_>) -> T) -> T {
 }
 
 fn parse(line: &str) -> Result<Filter, Refusal> {
-    with_args(line, |args| Filter::parse(args, 16, true))
+    // Users without a command that they could be allowed.
+    static CATALOGUE: LazyLock<Catalogue> = LazyLock::new(|| Catalogue::new(vec![], vec![]));
+    let users = Users::new(&CATALOGUE);
+    with_args(line, |args| Filter::parse(args, Known { databases: 16, users: &users }, true))
 }
 
 fn parsed(line: &str) -> Filter {
@@ -55,7 +61,7 @@ fn every_option_is_read() {
             Condition::Type(ClientType::Replica),
             Condition::Addr(b"a:1".to_vec()),
             Condition::LocalAddr(b"b:2".to_vec()),
-            Condition::User,
+            Condition::User(b"default".to_vec()),
             Condition::Name(b"n".to_vec()),
             Condition::Flags(b"Ub".to_vec()),
             Condition::LibName(b"l".to_vec()),

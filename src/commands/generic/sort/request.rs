@@ -29,8 +29,9 @@ pub(super) struct Request<'q> {
 }
 
 impl<'q> Request<'q> {
-    /// Reads the words from 2 on. SORT_RO has no STORE.
-    pub(super) fn parse(args: Args<'q>) -> Result<Self, CommandError> {
+    /// Reads the words from 2 on. SORT_RO has no STORE. Without `may_reach` the client's user may not
+    /// have keys read that no word names.
+    pub(super) fn parse(args: Args<'q>, may_reach: bool) -> Result<Self, CommandError> {
         let mut request = Request {
             by: None,
             unsorted: false,
@@ -70,7 +71,13 @@ impl<'q> Request<'q> {
                 Some(pattern) if args.is(at, "BY") => {
                     request.by = KeyPattern::parse(pattern);
                     request.unsorted |= request.by.is_none();
+                    if request.by.is_some() && !may_reach {
+                        return Err(CommandError::SortByDenied);
+                    }
                     2
+                }
+                Some(_) if args.is(at, "GET") && !may_reach => {
+                    return Err(CommandError::SortGetDenied);
                 }
                 Some(pattern) if args.is(at, "GET") => {
                     request.gets.push(Pattern::of(pattern));
@@ -162,7 +169,7 @@ mod tests {
     use super::*;
 
     fn window(offset: i64, count: i64, len: usize) -> Range<usize> {
-        let mut request = Request::parse(Args::new(b"", &[], &[])).expect("no options");
+        let mut request = Request::parse(Args::new(b"", &[], &[]), true).expect("no options");
         (request.offset, request.count) = (offset, count);
         request.window(len)
     }

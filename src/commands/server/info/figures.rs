@@ -6,7 +6,9 @@ use std::collections::BTreeMap;
 
 use super::Report;
 use crate::command::{Listed, SessionContext};
-use crate::observe::stats::{CommandTotals, CoreStats, Counter, Rates, Totals, percentile};
+use crate::observe::stats::{
+    CommandTotals, CoreStats, Counter, Denials, Rates, Totals, percentile,
+};
 
 pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     let total = |counter: fn(&Totals) -> &Counter| cx.server.sum(|one| counter(&one.totals).get());
@@ -56,8 +58,12 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("instantaneous_eventloop_cycles_per_sec", rate(|r| &r.turns));
     let mean_nanos = rate(|r| &r.turn_nanos) / cx.server.stats.len().max(1) as u64;
     report.field("instantaneous_eventloop_duration_usec", mean_nanos / 1000);
-    report.field("acl_access_denied_auth", total(|t| &t.acl_denied_auth));
-    report.zeros(&["acl_access_denied_cmd", "acl_access_denied_key", "acl_access_denied_channel"]);
+    let denied = |count: fn(&Denials) -> &Counter| cx.server.sum(|one| count(&one.denials).get());
+    report.field("acl_access_denied_auth", denied(|of| &of.auth));
+    report.field("acl_access_denied_cmd", denied(|of| &of.commands));
+    report.field("acl_access_denied_key", denied(|of| &of.keys));
+    report.field("acl_access_denied_channel", denied(|of| &of.channels));
+    report.field("acl_access_denied_db", denied(|of| &of.databases));
 }
 
 /// Fields of Stats between the hits and the errors: there is nothing to count yet.
