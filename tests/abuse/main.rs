@@ -7,6 +7,7 @@
 
 mod crowds;
 mod ending;
+mod extremes;
 mod floods;
 mod garbage;
 mod permissions;
