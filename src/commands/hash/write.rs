@@ -12,8 +12,8 @@ use crate::command::{
 use crate::encoding::listpack::Element;
 use crate::resp::reply::Reply;
 use crate::store::key::Key;
-use crate::types::Packing;
-use crate::types::hash::HashMut;
+use crate::types::hash::{HashLimits, HashMut};
+use crate::types::{Collection, Packing, Place};
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
@@ -198,6 +198,14 @@ fn hsetnx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
     Ok(())
 }
 
+/// Sets all pairs of a request in a hash; how many fields are new.
+fn set_all<P: Place>(hash: &mut HashMut<'_, P>, args: Args<'_>, limits: &HashLimits) -> usize {
+    hash.prepare(args.iter_from(2), limits);
+    let pairs = (2..args.len()).step_by(2);
+    let is_new = pairs.map(|at| hash.set(args.get(at), args.get(at + 1), false, limits));
+    is_new.filter(|is_new| *is_new).count()
+}
+
 /// Sets all pairs of a request and returns how many fields are new.
 fn set_pairs(
     cx: &mut Context<'_>,
@@ -210,15 +218,20 @@ fn set_pairs(
     }
     let key = cx.key(args.get(1));
     let limits = limits(cx);
-    let mut entry = cx.write_or_make(&key, Packing::Hash);
-    let mut hash = HashMut::of(&mut entry)?;
-    hash.prepare(args.iter_from(2), &limits);
-    let mut created = 0;
-    for at in (2..args.len()).step_by(2) {
-        created += usize::from(hash.set(args.get(at), args.get(at + 1), false, &limits));
-    }
-    entry.note_fields();
-    cx.changed(EventClass::Hash, "hset", &key);
+    let created = if args.len() > 4 && cx.write(&key).is_none() {
+        // Put together beside the table, so that the entry is allocated once, and exactly.
+        let mut hash = Collection::empty(Packing::Hash);
+        let created = set_all(&mut HashMut::of(&mut hash)?, args, &limits);
+        cx.set_collection(&key, hash, None);
+        cx.event(EventClass::Hash, "hset", &key);
+        created
+    } else {
+        let mut entry = cx.write_or_make(&key, Packing::Hash);
+        let created = set_all(&mut HashMut::of(&mut entry)?, args, &limits);
+        entry.note_fields();
+        cx.changed(EventClass::Hash, "hset", &key);
+        created
+    };
     count_changes(cx, (args.len() - 2) / 2);
     Ok(created)
 }
