@@ -62,10 +62,13 @@ impl Worker {
     pub fn begin_exec(
         &mut self,
         keyspace: &mut Keyspace<'_>,
-        facts: &SessionFacts,
+        facts: &mut SessionFacts,
         transaction: &mut Transaction,
         buffer: &mut ReplyBuffer,
     ) -> bool {
+        // The replies of the parts are one reply, which is kept or dropped as a whole.
+        let mode = std::mem::replace(&mut facts.reply_mode, ReplyMode::On);
+        transaction.muted = Some((mode, buffer.bytes.len()));
         let mut unchanged = true;
         for watched in std::mem::take(&mut transaction.watched) {
             let key = self.hasher.key(&watched.key);
@@ -130,7 +133,17 @@ impl Worker {
     }
 
     /// Ends a transaction: serves who waited for what it did.
-    pub fn end_exec(&mut self, keyspace: &mut Keyspace<'_>) {
+    pub fn end_exec(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        facts: &mut SessionFacts,
+        transaction: &Transaction,
+        buffer: &mut ReplyBuffer,
+    ) {
+        if let Some((mode, start)) = transaction.muted {
+            facts.reply_mode = mode;
+            settle(facts, buffer, start);
+        }
         self.count(self.exec_command(), false);
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
@@ -144,14 +157,10 @@ impl Worker {
         transaction: &mut Transaction,
         buffer: &mut ReplyBuffer,
     ) {
-        let start = buffer.bytes.len();
-        let mode = std::mem::replace(&mut facts.reply_mode, ReplyMode::On);
         if self.begin_exec(&mut keyspace, facts, transaction, buffer) {
             while self.exec_one(&mut keyspace, facts, transaction, buffer) {}
         }
-        self.end_exec(&mut keyspace);
-        facts.reply_mode = mode;
-        settle(facts, buffer, start);
+        self.end_exec(&mut keyspace, facts, transaction, buffer);
     }
 
     fn exec_command(&self) -> &'static Registered {

@@ -42,7 +42,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         let Some(blocked) = &batch.blocked else { return };
         if let Some(served) = connection.served.take() {
-            return self.end_wait(batch, served);
+            return self.end_served(batch, served);
         }
         let id = connection.session.facts.id;
         if let Some(deadline) = blocked.deadline {
@@ -114,10 +114,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // is looked at again.
             if taken {
                 self.end_unserved(client, End::Timeout);
-            } else if let Some(batch) = &connection.blocked
-                && let Some(Blocked { waiter, .. }) = &batch.blocked
+            } else if let Some(batch) = &mut connection.blocked
+                && let Some(Blocked { waiter, deadline }) = &mut batch.blocked
             {
                 let again = Millis(self.worker.now.0 + 1);
+                *deadline = Some(again);
                 self.deadlines.insert((again, waiter.facts.id), (client, generation));
             }
         }
@@ -147,7 +148,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             End::Error => reply.error(CommandError::Unblocked.text()),
             End::Timeout => reply.null_array(),
         });
-        self.forget_everywhere(&waiter, CoreSet::default());
+        self.forget_everywhere(&waiter);
         self.end_wait(batch, served);
     }
 
@@ -165,19 +166,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return;
         }
         if let Some(batch) = self.unblock(waiter.client) {
-            self.end_wait(batch, served);
+            self.end_served(batch, served);
         }
+    }
+
+    /// Whoever served a waiter has taken it off the queues at hand; other partitions may have more.
+    fn end_served(&mut self, batch: Box<Batch>, served: Served) {
+        if self.waited_on(&served.waiter).len() > 1 {
+            self.forget_everywhere(&served.waiter);
+        }
+        self.end_wait(batch, served);
     }
 
     /// The client of a batch that waited goes on.
     fn end_wait(&mut self, mut batch: Box<Batch>, served: Served) {
-        if let Some(blocked) = batch.blocked.take() {
-            // Where it waited on several partitions, only some of them know that it does no more.
-            let owners = self.waited_on(&blocked.waiter);
-            if owners.len() > 1 {
-                self.forget_everywhere(&blocked.waiter, owners);
-            }
-        }
+        batch.blocked = None;
         batch.denials.extend(served.denial);
         batch.facts.reply_mode = served.reply_mode;
         batch.replies.append_from(&served.replies, 0);
@@ -212,7 +215,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some(Blocked { waiter, .. }) = &batch.blocked {
             // Where somebody else has it, what was served is lost with the client, as its reply is.
             let _ = waiter.claim.take();
-            self.forget_everywhere(&waiter.clone(), CoreSet::default());
+            self.forget_everywhere(&waiter.clone());
         }
         self.keep_spare(batch);
     }
@@ -224,9 +227,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Has a waiter taken off all queues that it may stand in.
-    fn forget_everywhere(&mut self, waiter: &Arc<Waiter>, known: CoreSet) {
-        let owners = if known.is_empty() { self.waited_on(waiter) } else { known };
-        for owner in owners.iter() {
+    fn forget_everywhere(&mut self, waiter: &Arc<Waiter>) {
+        for owner in self.waited_on(waiter).iter() {
             if owner == self.worker.core {
                 self.forget(waiter.clone());
             } else {

@@ -7,7 +7,6 @@
 use super::{Core, Message, OpenWhole, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
-use crate::client::ReplyMode;
 use crate::command::context::{Keyspace, Request};
 use crate::command::whole::Job;
 use crate::command::{Args, CommandError};
@@ -105,10 +104,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let worker = &mut self.worker;
         worker.start_clock();
         let mut replies = std::mem::take(&mut batch.replies);
-        batch.facts.reply_mode = ReplyMode::On;
         let mut keyspace = Keyspace::Lent(&mut held);
         let begins = !transaction.is_fresh()
-            || worker.begin_exec(&mut keyspace, &batch.facts, &mut transaction, &mut replies);
+            || worker.begin_exec(&mut keyspace, &mut batch.facts, &mut transaction, &mut replies);
         let mut step = if begins { Step::Again } else { Step::Done };
         while matches!(step, Step::Again) {
             step = self.exec_step(&mut batch, &mut transaction, &mut replies, &mut held);
@@ -128,7 +126,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return None;
         }
         batch.denials.append(&mut self.worker.denials);
-        self.worker.end_exec(&mut Keyspace::Lent(&mut held));
+        let mut keyspace = Keyspace::Lent(&mut held);
+        self.worker.end_exec(&mut keyspace, &mut batch.facts, &transaction, &mut replies);
         batch.replies = replies;
         batch.ran("exec");
         // It has closed itself: nothing that was sent behind it runs.

@@ -5,6 +5,7 @@
 //! Source: MULTI, EXEC, WATCH.
 
 use crate::base::slot::Slot;
+use crate::client::ReplyMode;
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
@@ -30,6 +31,8 @@ pub struct Transaction {
     needs_home: bool,
     /// Keys that must not have changed.
     pub watched: Vec<Watched>,
+    /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
+    pub muted: Option<(ReplyMode, usize)>,
     /// The next command to run.
     next: usize,
 }
