@@ -89,8 +89,6 @@ pub struct Worker {
     pub(super) ready: Vec<(usize, Box<[u8]>)>,
     /// Clients whose wait has ended, to be told to their homes.
     pub served: Vec<Served>,
-    /// Somebody else was trying to serve a waiter: look again in the next turn.
-    pub again: bool,
     /// Waiters whose keys are reserved for them until a loan comes.
     pub reserved: Vec<Arc<Waiter>>,
 }
@@ -145,7 +143,6 @@ impl Worker {
             watched: Vec::new(),
             ready: Vec::new(),
             served: Vec::new(),
-            again: false,
             reserved: Vec::new(),
         }
     }

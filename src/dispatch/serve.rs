@@ -115,14 +115,6 @@ impl Worker {
         self.serve_ready(&mut keyspace, &mut ready);
     }
 
-    /// Serves whoever waits for any key.
-    pub fn serve_all_waiters(&mut self, mut keyspace: Keyspace<'_>) {
-        let of_all = keyspace.partitions();
-        let mut ready: Ready = of_all.iter().flat_map(|one| one.waiters().keys()).collect();
-        drop(of_all);
-        self.serve_ready(&mut keyspace, &mut ready);
-    }
-
     /// The loan that a reserved waiter needed is here: it is served, or lets its key go.
     pub fn serve_reserved(&mut self, mut keyspace: Keyspace<'_>, waiter: &Waiter) {
         let db = waiter.facts.db;
@@ -171,16 +163,12 @@ impl Worker {
             if !is_wanted {
                 at += 1;
             } else if waiter.needs_all && !self.has_all(keyspace, &waiter) {
-                if let Some(partition) = keyspace.holder(slot) {
-                    partition.waiters_mut().reserve(db, name);
-                }
-                self.reserved.push(waiter);
-                return;
+                return self.serve_later(keyspace, (db, name), waiter);
             } else if let Err(refused) = waiter.claim.hold() {
                 if refused == Refused::Held {
-                    // Another core tries whether one of its keys serves it.
-                    self.again = true;
-                    return;
+                    // Another core tries whether one of its keys serves it; with a loan of all of
+                    // them nobody else can.
+                    return self.serve_later(keyspace, (db, name), waiter);
                 }
                 forget(keyspace, &waiter);
             } else if self.serve_one(keyspace, &waiter, ready) {
@@ -191,6 +179,20 @@ impl Worker {
                 at += 1;
             }
         }
+    }
+
+    /// Keeps a key for its first waiter, until a loan of all partitions that it waits on or needs has
+    /// come.
+    fn serve_later(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        (db, name): (usize, &[u8]),
+        waiter: Arc<Waiter>,
+    ) {
+        if let Some(partition) = keyspace.holder(Slot::of(name).get()) {
+            partition.waiters_mut().reserve(db, name);
+        }
+        self.reserved.push(waiter);
     }
 
     /// Runs the command of a waiter again. False if it goes on waiting.

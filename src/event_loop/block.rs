@@ -11,7 +11,6 @@ use super::{Core, Message};
 use crate::base::slot::Slot;
 use crate::base::time::{Clock, Millis};
 use crate::command::CommandError;
-use crate::command::context::Keyspace;
 use crate::dispatch::serve::Served;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
@@ -73,11 +72,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             self.end_due();
         }
-        if std::mem::take(&mut self.worker.again)
-            && let Some(partition) = self.seat.partition_now()
-        {
-            self.worker.serve_all_waiters(Keyspace::One(partition));
-        }
         for waiter in std::mem::take(&mut self.worker.reserved) {
             let owners = self.worker.owners_of(&waiter, self.map);
             self.coordinator.want_for_waiter(owners, waiter);
@@ -87,7 +81,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// True if waits are left to be ended.
     pub(super) fn has_ends(&self) -> bool {
-        !self.worker.served.is_empty() || self.worker.again || self.has_due_deadline()
+        !self.worker.served.is_empty() || self.has_due_deadline()
     }
 
     /// Milliseconds until the first wait ends by itself.
