@@ -499,6 +499,8 @@ pub struct SessionContext<'a> {
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.
     pub refusal: Option<Vec<u8>>,
+    /// How long the core stood still for the command, in nanoseconds. Source: DEBUG SLEEP.
+    pub stood_still: u64,
 }
 
 impl SessionContext<'_> {

@@ -4,6 +4,7 @@
 //! message.
 
 pub mod call;
+mod note;
 pub mod route;
 pub mod serve;
 pub mod table;

@@ -3,6 +3,7 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
+use super::notes::take_notes;
 use super::stage::Item;
 use super::transact::watch_more;
 use super::{Core, Ticket};
@@ -116,6 +117,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+        self.run_commands(client, commands);
+        self.report_notes(client);
+    }
+
+    fn run_commands(&mut self, client: u32, commands: &[super::stage::Staged]) {
         if let Some(connection) = self.clients.get(client) {
             connection.is_staged = false;
         }
@@ -286,6 +292,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn pack(&mut self, client: u32, rest: &[super::stage::Staged]) -> Option<Box<Batch>> {
         let mut batch = self.new_batch(client)?;
+        batch.travel.since = self.worker.turn_tick();
         for staged in rest {
             match staged.item {
                 Item::Command { id, position } => {
@@ -384,6 +391,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     ) -> Option<Box<Batch>> {
         self.worker.now = self.worker.now.max(batch.time);
         self.worker.start_clock();
+        if served {
+            batch.travel.end_wait(self.worker.last_tick());
+        } else {
+            batch.travel.arrive(self.worker.last_tick());
+        }
         loop {
             if !batch.is_alive() {
                 self.keep_spare(batch);
@@ -398,6 +410,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             } else {
                 self.step(&mut batch, served)
             };
+            take_notes(&mut self.worker, &mut batch);
             let core = match next {
                 Next::Again => continue,
                 Next::Home if batch.home == self.worker.core => return Some(batch),
@@ -409,10 +422,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     return None;
                 }
                 Next::Seat => {
+                    batch.travel.left = self.worker.last_tick();
                     self.seat.wait(Waiting::Batch(batch));
                     return None;
                 }
                 Next::Loan(owners) => {
+                    batch.travel.left = self.worker.last_tick();
                     self.coordinator.want(owners, batch);
                     return None;
                 }
@@ -432,6 +447,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.take_replies_along(&mut batch);
             }
             batch.time = self.worker.now;
+            batch.travel.left = self.worker.last_tick();
             self.worker.stats.totals.hops.add(1);
             self.mail.post(core, super::Message::Batch(batch));
             return None;
@@ -531,6 +547,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for mut batch in batches {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
+            batch.travel.end_wait(self.worker.last_tick());
             for ran in 0..share {
                 let worker = &mut self.worker;
                 // One command runs in any case, so that every loan gets somewhere.
@@ -582,6 +599,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 batch.watched.append(&mut worker.watched);
                 batch.ran(registered.full_name);
             }
+            take_notes(&mut self.worker, &mut batch);
             batch.time = self.worker.now;
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
             let list = if needs_home && batch.is_alive() { &mut at_home } else { &mut left };

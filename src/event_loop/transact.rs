@@ -4,6 +4,7 @@
 //! session it runs at home, and keeps them while a command of it has parts on other cores or waits
 //! for the control plane.
 
+use super::notes::take_notes;
 use super::{Core, Message, OpenWhole, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
@@ -111,6 +112,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while matches!(step, Step::Again) {
             step = self.exec_step(&mut batch, &mut transaction, &mut replies, &mut held);
         }
+        take_notes(&mut self.worker, &mut batch);
         if !matches!(step, Step::Done) {
             batch.replies = replies;
             batch.transaction = Some(transaction);

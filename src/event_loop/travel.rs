@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::mail::WholeId;
+use super::notes::take_notes;
 use super::transact::watch_more;
 use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
 use crate::base::time::{Clock, Millis};
@@ -199,6 +200,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for denial in std::mem::take(&mut batch.denials) {
             self.report(batch.client, denial);
         }
+        if !batch.notes.is_empty() {
+            self.file_notes(batch.client, std::mem::take(&mut batch.notes));
+        }
         if !batch.replies.is_empty() {
             self.begin_segment(batch.client);
             self.replies.append_from(&batch.replies, 0);
@@ -284,6 +288,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let Some(job) = worker.begin_whole(session, held, registered, args, replies) else {
                 batch.facts = connection.session.facts;
                 batch.ran(registered.full_name);
+                take_notes(worker, &mut batch);
                 return Some(batch);
             };
             self.start_whole(
@@ -295,6 +300,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.session(&mut connection.session, held, registered, args, replies);
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
+        take_notes(worker, &mut batch);
         if connection.session.close_after_reply {
             connection.closing = true;
             // It closes behind its output, even if it wanted no reply.
@@ -349,6 +355,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             config: &mut worker.config,
             users: &mut worker.users,
             acl_log: &mut self.acl_log,
+            command_log: &mut self.command_log,
+            latency: &mut worker.latency,
             stats: &worker.stats,
             switches: &mut worker.switches,
             now: worker.now,
@@ -398,6 +406,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.gather_whole(session, registered, (args, parts), &mut replies);
         batch.replies = replies;
         batch.facts = connection.session.facts;
+        take_notes(worker, &mut batch);
         if let Some(held) = held {
             batch.transaction.iter_mut().for_each(|one| one.advance());
             return self.resume_exec(batch, held);
