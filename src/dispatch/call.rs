@@ -36,10 +36,14 @@ use crate::store::key::{Hasher, Key};
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
+use crate::txn::multi::Transaction;
 use crate::types::Value;
 
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
+
+/// What CLIENT PAUSE WRITE holds back.
+pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
@@ -393,10 +397,16 @@ impl Worker {
             None => false,
             Some(pause) if pause.until <= self.now => false,
             // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
-            Some(pause) => {
-                let writes = Flags::WRITE.with(Flags::MAY_REPLICATE);
-                pause.all || registered.command.flags.any(writes)
-            }
+            Some(pause) => pause.all || registered.command.flags.any(HELD_BACK),
+        }
+    }
+
+    /// True if CLIENT PAUSE holds a transaction back now.
+    pub fn is_exec_paused(&self, transaction: &Transaction) -> bool {
+        match self.switches.pause {
+            None => false,
+            Some(pause) if pause.until <= self.now => false,
+            Some(pause) => pause.all || transaction.writes(),
         }
     }
 
@@ -487,6 +497,7 @@ impl Worker {
             access: self.access,
             session: facts,
             now: self.now,
+            keep_expired: self.switches.pause.is_some(),
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,

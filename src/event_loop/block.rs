@@ -48,6 +48,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.deadlines.insert((deadline, id), (batch.client, batch.generation));
         }
         connection.session.blocked = true;
+        let command = usize::from(blocked.waiter.command);
+        connection.session.last_command = self.worker.table.all()[command].full_name;
         connection.session.wait = Some(blocked.waiter.claim.clone());
         if connection.hung_up {
             self.doomed.push(batch.client);

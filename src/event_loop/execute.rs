@@ -211,13 +211,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
+        if worker.switches.pause.is_some() && worker.is_paused(registered) {
+            return Staying::Leaves;
+        }
         if facts.in_multi
             && worker.enqueue((registered, args), facts, &mut connection.queue, *map, replies)
         {
             self.check_query_buffer(client);
             return Staying::Ran;
         }
-        if registered.way == Way::Exec || worker.is_paused(registered) {
+        if registered.way == Way::Exec {
             return Staying::Leaves;
         }
         match worker.place(registered, args, position, facts, *map) {
@@ -417,8 +420,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Next::Home => batch.home,
                 Next::Core(core) => core,
                 Next::Paused => {
-                    self.show_blocked(&batch, true);
-                    self.paused.push(batch);
+                    self.pause_batch(batch);
                     return None;
                 }
                 Next::Seat => {
@@ -456,8 +458,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
+        let is_home = batch.home == self.worker.core;
         if batch.facts.in_multi {
-            return Next::Home;
+            return if is_home && self.is_next_paused(batch) { Next::Paused } else { Next::Home };
         }
         let Core { worker, seat, map, .. } = self;
         let (id, address, position) = (batch.next_id(), batch.address(), batch.next_position());
@@ -477,7 +480,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(registered) = registered else { return Next::Home };
         if worker.is_paused(registered) {
             // It waits at home, where its client is shown as blocked.
-            return if batch.home == worker.core { Next::Paused } else { Next::Home };
+            return if is_home { Next::Paused } else { Next::Home };
         }
         if registered.way == Way::Exec {
             return self.step_exec(batch, served);
@@ -508,9 +511,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
+    /// True if CLIENT PAUSE holds the next command of a batch back.
+    pub(super) fn is_next_paused(&self, batch: &Batch) -> bool {
+        let next = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
+        next.is_some_and(|registered| self.worker.is_paused(registered))
+    }
+
+    /// True if CLIENT PAUSE holds the transaction of a batch back.
+    pub(super) fn is_transaction_paused(&self, batch: &Batch) -> bool {
+        let transaction = batch.transaction.as_ref();
+        transaction.is_some_and(|one| one.is_fresh() && self.worker.is_exec_paused(one))
+    }
+
     /// Runs the transaction of a batch if its keys are here and it needs no session.
     fn step_exec(&mut self, batch: &mut Batch, served: bool) -> Next {
         let core = self.worker.core;
+        if self.is_transaction_paused(batch) {
+            return if batch.home == core { Next::Paused } else { Next::Home };
+        }
         let Some(owners) = self.exec_owners(batch) else {
             let stays = batch.transaction.is_some() && batch.home == core;
             return if stays { Next::Loan(self.exec_at_home(batch)) } else { Next::Home };
@@ -567,6 +585,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 let Some(registered) = registered else { break };
                 if registered.way == Way::Exec {
+                    if self.is_transaction_paused(&batch) {
+                        break;
+                    }
                     let Some(needed) = self.exec_owners(&batch) else { break };
                     let lent = Keyspace::Lent(&mut partitions);
                     if !owners.covers(needed) || lent.has_reservations() {

@@ -98,6 +98,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         mut batch: Box<Batch>,
         mut held: Held,
     ) -> Option<Held> {
+        if self.is_transaction_paused(&batch) {
+            self.pause_batch(batch);
+            return Some(held);
+        }
         let Some(mut transaction) = batch.transaction.take() else {
             self.run_batch(batch);
             return Some(held);

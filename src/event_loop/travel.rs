@@ -237,7 +237,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_needs_home(&self, batch: &Batch) -> bool {
         if batch.facts.in_multi {
-            return true;
+            return !self.is_next_paused(batch);
         }
         let registered = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
         registered.is_none_or(|one| {
@@ -448,15 +448,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Batches held by CLIENT PAUSE are tried again.
     pub(super) fn resume_paused(&mut self) {
         for batch in std::mem::take(&mut self.paused) {
+            self.worker.stats.blocked_clients.sub(1);
             self.show_blocked(&batch, false);
             self.run_batch(batch);
         }
     }
 
+    /// Keeps a batch whose next command CLIENT PAUSE holds back.
+    pub(super) fn pause_batch(&mut self, batch: Box<Batch>) {
+        self.worker.stats.blocked_clients.add(1);
+        self.show_blocked(&batch, true);
+        self.paused.push(batch);
+    }
+
     /// Notes whether the client of a batch waits for the end of a pause.
-    pub(super) fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
+    fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
         if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             connection.session.blocked = blocked;
+            if let Some(id) = batch.next_id() {
+                connection.session.last_command = self.worker.table.all()[usize::from(id)].full_name;
+            }
         }
     }
 }
