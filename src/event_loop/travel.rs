@@ -466,7 +466,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             connection.session.blocked = blocked;
             if let Some(id) = batch.next_id() {
-                connection.session.last_command = self.worker.table.all()[usize::from(id)].full_name;
+                connection.session.last_command =
+                    self.worker.table.all()[usize::from(id)].full_name;
             }
         }
     }
