@@ -4,7 +4,9 @@
 //! message.
 
 pub mod call;
+pub mod notify;
 pub mod route;
 pub mod serve;
+mod subscriber;
 pub mod table;
 pub mod transact;
