@@ -14,6 +14,7 @@ use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
 use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
+use crate::pubsub::{Directory, Hearers};
 use crate::resp::reply::Reply;
 
 /// The two halves of a command that runs on every core.
@@ -64,6 +65,10 @@ pub struct CoreView<'a> {
     pub command_log: &'a mut CommandLog,
     /// What took long here.
     pub latency: &'a mut Latency,
+    /// Who listens to channels; equal on every core.
+    pub directory: &'a mut Directory,
+    /// The clients of this core that do.
+    pub hearers: &'a mut Hearers,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.
