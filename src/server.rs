@@ -35,6 +35,7 @@ use crate::observe::server::{
     IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
 };
 use crate::observe::stats::{CoreStats, Gauge};
+use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
@@ -366,11 +367,12 @@ fn start_cores(
     let tick_rate = TickRate::calibrate();
     let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
     let turns = Arc::new(Turns::new(cores));
+    let letterboxes = letterboxes(cores);
     let ring_fds = Arc::new(Mutex::new(vec![Ok(-1); cores]));
     let barrier = Arc::new(Barrier::new(cores + 1));
     let mut threads = Threads::new();
     for (core, ends) in mailboxes(cores).into_iter().enumerate() {
-        let shared = (parked.clone(), turns.clone());
+        let shared = (parked.clone(), turns.clone(), letterboxes.clone());
         let mail = Mail::new(core, ends.senders, ends.receivers, shared);
         let listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
         let identity = Identity {

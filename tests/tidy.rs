@@ -81,6 +81,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "src/store/entry/",
     "src/base/alloc.rs",
     "src/base/bytestr.rs",
+    "src/base/letterbox.rs",
     "src/base/mailbox.rs",
     "src/base/sys.rs",
 ];

@@ -20,7 +20,7 @@ use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Pushes};
+use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes, Trackers};
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
@@ -49,10 +49,12 @@ impl Keyspace<'_> {
         }
     }
 
-    /// True if somebody waits for a key of it, or watches one.
+    /// True if somebody waits for a key of it, watches or keeps one.
     #[inline]
     pub fn has_listeners(&self) -> bool {
-        let listens = |one: &Partition| !one.waiters().is_empty() || !one.watchers().is_empty();
+        let listens = |one: &Partition| {
+            !one.waiters().is_empty() || !one.watchers().is_empty() || !one.tracked().is_empty()
+        };
         match self {
             Keyspace::One(partition) => listens(partition),
             Keyspace::Lent(partitions) => partitions.iter().any(|one| listens(one)),
@@ -152,6 +154,8 @@ pub struct Context<'a> {
     pub directory: &'a Directory,
     /// What the turn pushes to clients.
     pub pushes: &'a mut Pushes,
+    /// What this turn tells clients of keys that they keep.
+    pub invalidations: &'a mut Invalidations,
 }
 
 impl Context<'_> {
@@ -164,6 +168,18 @@ impl Context<'_> {
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
     pub fn suspend(&mut self, suspension: Suspension) {
         *self.suspension = Some(suspension);
+    }
+
+    /// Tells every client that has tracking on that all keys have changed.
+    pub fn invalidate_all(&mut self) {
+        for partition in self.keyspace.partitions() {
+            partition.tracked_mut().clear();
+        }
+        for (home, stats) in self.server.stats.iter().enumerate() {
+            if stats.tracking_clients.get() > 0 {
+                self.invalidations.add(home, Invalidation::All);
+            }
+        }
     }
 
     /// True if the client's user may read keys that the request does not name: SORT's BY and GET.
@@ -507,6 +523,8 @@ pub struct SessionContext<'a> {
     pub inside_exec: bool,
     /// Logins that failed, for the log.
     pub denials: &'a mut Vec<Denial>,
+    /// The clients of this core that have tracking on.
+    pub trackers: &'a mut Trackers,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.

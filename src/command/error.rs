@@ -96,6 +96,16 @@ pub enum CommandError {
     TimeoutNegative,
     TimeoutOutOfRange,
     LogCount,
+    TrackingRedirectTwice,
+    TrackingRedirectMissing,
+    TrackingPrefixWithoutBcast,
+    TrackingSwitchesBcast,
+    TrackingBcastWithOptions,
+    TrackingBothOptions,
+    TrackingSwitchesOptions,
+    CachingWithoutTracking,
+    CachingYesWithoutOptin,
+    CachingNoWithoutOptout,
     CommandLogType,
     InvalidCommandSpecified,
     NoKeyArguments,
@@ -276,6 +286,32 @@ impl CommandError {
             Self::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
             Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
             Self::TimeoutNegative => "ERR timeout is negative",
+            Self::TrackingRedirectTwice => {
+                "ERR A client can only redirect to a single other client"
+            }
+            Self::TrackingRedirectMissing => {
+                "ERR The client ID you want redirect to does not exist"
+            }
+            Self::TrackingPrefixWithoutBcast => {
+                "ERR PREFIX option requires BCAST mode to be enabled"
+            }
+            Self::TrackingSwitchesBcast => {
+                "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode."
+            }
+            Self::TrackingBcastWithOptions => "ERR OPTIN and OPTOUT are not compatible with BCAST",
+            Self::TrackingBothOptions => "ERR You can't specify both OPTIN mode and OPTOUT mode",
+            Self::TrackingSwitchesOptions => {
+                "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode."
+            }
+            Self::CachingWithoutTracking => {
+                "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+            }
+            Self::CachingYesWithoutOptin => {
+                "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
+            }
+            Self::CachingNoWithoutOptout => {
+                "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
+            }
             Self::LogCount => "ERR count should be greater than or equal to -1",
             Self::CommandLogType => {
                 "ERR type should be one of the following: slow, large-request, large-reply"

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
 use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Hearers};
+use crate::pubsub::{Directory, Hearers, Prefixes};
 use crate::resp::reply::Reply;
 
 /// The two halves of a command that runs on every core.
@@ -69,6 +69,8 @@ pub struct CoreView<'a> {
     pub directory: &'a mut Directory,
     /// The clients of this core that do.
     pub hearers: &'a mut Hearers,
+    /// Who wants to hear of which prefixes; equal on every core.
+    pub prefixes: &'a mut Prefixes,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

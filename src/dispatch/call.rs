@@ -15,6 +15,7 @@ use crate::acl::{Denial, Denied, Reason, UserRef, Users};
 use crate::base::alloc;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
+use crate::client::tracking::Tracking;
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
@@ -28,7 +29,7 @@ use crate::observe::command_log::Note;
 use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Hearers, Pushes};
+use crate::pubsub::{Directory, Hearers, Invalidations, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
@@ -113,6 +114,16 @@ pub struct Worker {
     pub hearers: Hearers,
     /// What this turn pushes to clients.
     pub pushes: Pushes,
+    /// Who wants to hear of which prefixes of keys.
+    pub prefixes: Prefixes,
+    /// The clients of this core that have tracking on.
+    pub trackers: Trackers,
+    /// What this turn tells clients of keys that they keep.
+    pub invalidations: Invalidations,
+    /// Whose command runs, or ran last.
+    pub(super) running: u64,
+    /// It does not want to hear of what it changes itself.
+    pub(super) noloop: bool,
     /// Somebody may listen to keyspace events.
     pub(super) notifies: bool,
 }
@@ -175,6 +186,11 @@ impl Worker {
             directory: Directory::new(hasher.hash_key()),
             hearers: Hearers::new(hasher.hash_key()),
             pushes: Pushes::default(),
+            prefixes: Prefixes::default(),
+            trackers: Trackers::default(),
+            invalidations: Invalidations::default(),
+            running: 0,
+            noloop: false,
             notifies: false,
         }
     }
@@ -477,11 +493,16 @@ impl Worker {
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
     ) -> Option<Suspension> {
-        if !keyspace.has_listeners() {
+        let tracks = facts.tracking.is_on();
+        if !tracks && !self.is_heard(&keyspace) {
             return self.run(keyspace, facts, registered, args, buffer);
         }
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.serve_waiters(&mut keyspace);
+        if tracks && suspension.is_none() {
+            self.remember(&mut keyspace, facts, (registered, args));
+            Self::settle_caching(facts, registered);
+        }
         suspension
     }
 
@@ -504,7 +525,8 @@ impl Worker {
             unreachable!("only commands of keys are sent to the keys");
         };
         let start = buffer.bytes.len();
-        self.effects.reset(Interest { keys: keyspace.has_listeners(), ..self.interest() });
+        (self.running, self.noloop) = (facts.id, facts.tracking.has(Tracking::NOLOOP));
+        self.effects.reset(Interest { keys: self.is_heard(&keyspace), ..self.interest() });
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
@@ -528,6 +550,7 @@ impl Worker {
             users: &self.users,
             directory: &self.directory,
             pushes: &mut self.pushes,
+            invalidations: &mut self.invalidations,
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
@@ -685,6 +708,7 @@ impl Worker {
             directory: &self.directory,
             inside_exec: self.inside_exec,
             denials: &mut self.denials,
+            trackers: &mut self.trackers,
             request,
             refusal: None,
             stood_still: 0,

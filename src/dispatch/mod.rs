@@ -10,4 +10,5 @@ pub mod route;
 pub mod serve;
 mod subscriber;
 pub mod table;
+mod track;
 pub mod transact;

@@ -98,23 +98,29 @@ impl Worker {
             self.ready.extend(of_all.iter().flat_map(|one| one.waiters().keys()));
         }
         let keys = self.effects.take_keys();
-        let ready = Self::note_keys(keyspace, keys);
+        let ready = self.note_keys(keyspace, keys, self.running);
         self.ready.extend(ready);
     }
 
     /// Gives watched keys that have changed another version; what may serve somebody.
-    fn note_keys(keyspace: &mut Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) -> Ready {
+    fn note_keys(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        keys: Vec<(usize, Box<[u8]>)>,
+        by: u64,
+    ) -> Ready {
         for (db, key) in &keys {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
                 partition.watchers_mut().touch(*db, key);
             }
+            self.invalidate(keyspace, key, by);
         }
         keys.into()
     }
 
     /// Keys have gone without a command: they expired.
     pub fn went_by_itself(&mut self, mut keyspace: Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) {
-        let mut ready = Self::note_keys(&mut keyspace, keys);
+        let mut ready = self.note_keys(&mut keyspace, keys, 0);
         self.serve_ready(&mut keyspace, &mut ready);
     }
 
@@ -220,6 +226,7 @@ impl Worker {
                 return false;
             }
             self.note_changes(keyspace);
+            self.remember_if(keyspace, &facts, (registered, args));
             ready.extend(self.ready.drain(..));
         }
         self.served.push(Served {

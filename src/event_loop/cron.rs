@@ -162,7 +162,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let stats = &self.worker.stats.totals;
         let mut done = true;
         if expire {
-            let keys = !partition.waiters().is_empty() || !partition.watchers().is_empty();
+            let keyspace = Keyspace::One(partition);
+            let keys = keyspace.has_listeners() || !self.worker.prefixes.is_empty();
+            let Keyspace::One(partition) = keyspace else { return };
             let began = Ticks::now();
             let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
             let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
@@ -329,6 +331,8 @@ fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
         gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
     }
     stats.watched_keys.set(partition.watchers().len() as u64);
+    stats.tracked_keys.set(partition.tracked().len() as u64);
+    stats.tracked_items.set(partition.tracked().items() as u64);
     let (blocking, on_nokey) = partition.waiters().count();
     stats.blocking_keys.set(blocking as u64);
     stats.blocking_keys_on_nokey.set(on_nokey as u64);

@@ -126,6 +126,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             connection.is_staged = false;
         }
         self.push_own();
+        self.take_letters_for(client, true);
         self.write_held_of(client);
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
@@ -156,7 +157,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             let registered = id.map(|id| &self.worker.table.all()[id as usize]);
             match self.run_here(client, registered, staged) {
-                Staying::Ran => self.push_between(client),
+                Staying::Ran => {
+                    self.push_between(client);
+                    self.take_letters_between(client);
+                }
                 Staying::Ends => break,
                 Staying::Leaves => {
                     self.end_segment(client);
@@ -264,6 +268,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let held = connection.facts(worker.core);
                 let session = &mut connection.session;
                 let request = worker.session(session, held, registered, args, replies);
+                Worker::settle_caching(&mut session.facts, registered);
                 connection.closing |= connection.session.close_after_reply;
                 self.report_denials(client);
                 match request {
@@ -422,6 +427,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.step(&mut batch, served)
             };
             take_notes(&mut self.worker, &mut batch);
+            self.tell_batch(&mut batch);
             let core = match next {
                 Next::Again => continue,
                 Next::Home if batch.home == self.worker.core => return Some(batch),
@@ -636,6 +642,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 batch.ran(registered.full_name);
             }
             take_notes(&mut self.worker, &mut batch);
+            self.tell_batch(&mut batch);
             batch.time = self.worker.now;
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
             let list = if needs_home && batch.is_alive() { &mut at_home } else { &mut left };

@@ -17,6 +17,7 @@ mod push;
 mod refusals;
 mod sabotage;
 mod stage;
+mod tracking;
 mod transact;
 mod travel;
 
@@ -304,6 +305,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
+        self.post_invalidations();
         self.request_loan();
         self.publish_gauges();
         self.end_hung_up();

@@ -78,6 +78,13 @@ impl Inbox {
         numbers.min().filter(|(number, _)| *number <= settled).map(|(_, from)| from)
     }
 
+    /// Remembers that something is held for a client.
+    pub(super) fn note_held(&mut self, index: u32, connection: &Connection) {
+        if connection.held.is_empty() {
+            self.held.push(index);
+        }
+    }
+
     /// Pays for a push to a client.
     #[inline]
     fn pay(&mut self, index: u32, connection: &Connection) {

@@ -12,6 +12,7 @@ use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
+use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
@@ -50,6 +51,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
+            Message::Letters => self.take_letters(),
             Message::Served(served) => self.served(served),
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
@@ -167,6 +169,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Gives a batch's replies to its client. False if the client has gone.
     fn deliver(&mut self, batch: &mut Batch) -> bool {
+        self.take_letters_for(batch.client, false);
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             return false;
         };
@@ -174,6 +177,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return false;
         }
         connection.session.facts.reply_mode = batch.facts.reply_mode;
+        connection.session.facts.keep_caching(&batch.facts);
         connection.session.commands += std::mem::take(&mut batch.ran_count);
         watch_more(&mut connection.watched, &mut batch.watched, &self.worker.stats);
         if !batch.last_command.is_empty() {
@@ -281,6 +285,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return None;
         }
         let request = worker.session(&mut connection.session, held, registered, args, replies);
+        Worker::settle_caching(&mut connection.session.facts, registered);
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
         take_notes(worker, &mut batch);
@@ -357,11 +362,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             latency: &mut worker.latency,
             directory: &mut worker.directory,
             hearers: &mut worker.hearers,
+            prefixes: &mut worker.prefixes,
             stats: &worker.stats,
             switches: &mut worker.switches,
             now: worker.now,
         });
         worker.listeners_changed();
+        worker.stats.tracked_prefixes.set(worker.prefixes.len() as u64);
         if !Arc::ptr_eq(&before.1, &worker.users) {
             worker.users_changed();
         }

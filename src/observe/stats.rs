@@ -312,6 +312,14 @@ pub struct CoreStats {
     pub watching_clients: Counter,
     /// Keys of the partition that somebody watches.
     pub watched_keys: Counter,
+    /// Clients that have tracking on.
+    pub tracking_clients: Counter,
+    /// Keys of the partition that clients keep.
+    pub tracked_keys: Counter,
+    /// The same, each as often as it is kept.
+    pub tracked_items: Counter,
+    /// Prefixes that clients want to hear of; the same on every core.
+    pub tracked_prefixes: Counter,
     /// Keys of the partition that somebody waits for.
     pub blocking_keys: Counter,
     /// Those of them whose deletion somebody wants to hear of.
@@ -355,6 +363,10 @@ impl CoreStats {
             pubsub_clients: Counter::default(),
             watching_clients: Counter::default(),
             watched_keys: Counter::default(),
+            tracking_clients: Counter::default(),
+            tracked_keys: Counter::default(),
+            tracked_items: Counter::default(),
+            tracked_prefixes: Counter::default(),
             blocking_keys: Counter::default(),
             blocking_keys_on_nokey: Counter::default(),
             dirty: Counter::default(),

@@ -10,5 +10,6 @@ pub mod key;
 pub mod memory;
 pub mod partition;
 pub mod scan;
+pub mod tracking;
 pub mod waiters;
 pub mod watchers;

@@ -7,6 +7,7 @@ use super::db::Db;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
+use super::tracking::Tracked;
 use super::waiters::Waiters;
 use super::watchers::Watchers;
 use crate::base::slot::Slot;
@@ -21,6 +22,7 @@ pub struct Partition {
     pub(super) expire: ExpireCursor,
     waiters: Waiters,
     watchers: Watchers,
+    tracked: Tracked,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
     touched: u64,
 }
@@ -41,6 +43,7 @@ impl Partition {
             expire: ExpireCursor::default(),
             waiters: Waiters::default(),
             watchers: Watchers::default(),
+            tracked: Tracked::default(),
             touched: u64::MAX,
         }
     }
@@ -132,6 +135,17 @@ impl Partition {
     /// The same, to be changed.
     pub fn watchers_mut(&mut self) -> &mut Watchers {
         &mut self.watchers
+    }
+
+    /// Which of its keys clients have read and keep.
+    #[inline]
+    pub fn tracked(&self) -> &Tracked {
+        &self.tracked
+    }
+
+    /// The same, to be changed.
+    pub fn tracked_mut(&mut self) -> &mut Tracked {
+        &mut self.tracked
     }
 
     /// The watched keys of a database that are there now, or will be when it holds what database

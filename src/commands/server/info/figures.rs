@@ -41,6 +41,9 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("keyspace_hits", total(|t| &t.keyspace_hits));
     report.field("keyspace_misses", total(|t| &t.keyspace_misses));
     report.zeros(NOT_COUNTED);
+    report.field("tracking_total_keys", cx.server.sum(|one| one.tracked_keys.get()));
+    report.field("tracking_total_items", cx.server.sum(|one| one.tracked_items.get()));
+    report.field("tracking_total_prefixes", cx.stats.tracked_prefixes.get());
     report.field("unexpected_error_replies", total(|t| &t.unexpected_error_replies));
     report.field("total_error_replies", total(|t| &t.error_replies));
     report.field("dump_payload_sanitizations", 0);
@@ -81,9 +84,6 @@ const NOT_COUNTED: &[&str] = &[
     "active_defrag_key_misses",
     "total_active_defrag_time",
     "current_active_defrag_time",
-    "tracking_total_keys",
-    "tracking_total_items",
-    "tracking_total_prefixes",
 ];
 
 /// Every command and subcommand with the numbers that it counts under.
