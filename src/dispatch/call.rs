@@ -6,12 +6,12 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::evict::MemoryLimit;
 use super::route::{self, Place};
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason, UserRef, Users};
-use crate::base::alloc;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
@@ -76,7 +76,8 @@ pub struct Worker {
     tick_rate: TickRate,
     last_tick: u64,
     free_pass: UserRef,
-    memory_full: bool,
+    /// How memory stands against its limit.
+    pub memory: MemoryLimit,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -133,7 +134,7 @@ impl Worker {
             effects: Effects::new(Interest::default()),
             tick_rate,
             last_tick: Ticks::now(),
-            memory_full: false,
+            memory: MemoryLimit::default(),
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -161,6 +162,7 @@ impl Worker {
 
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
+        self.memory = MemoryLimit::of(&self.config);
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -178,12 +180,6 @@ impl Worker {
     /// What somebody wants to hear of.
     pub fn interest(&self) -> Interest {
         Interest::default()
-    }
-
-    /// Looks once a turn whether memory is at its limit.
-    pub fn check_memory(&mut self) {
-        let limit = self.config.maxmemory;
-        self.memory_full = limit != 0 && alloc::used_memory() as u64 > limit;
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -220,7 +216,8 @@ impl Worker {
         if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
-        if self.memory_full && command.flags.has(Flags::DENYOOM) {
+        // EXEC has asked for all of its commands.
+        if command.flags.has(Flags::DENYOOM) && !self.inside_exec && self.is_out_of_memory() {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;

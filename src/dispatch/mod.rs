@@ -4,6 +4,7 @@
 //! message.
 
 pub mod call;
+pub mod evict;
 pub mod route;
 pub mod serve;
 pub mod table;

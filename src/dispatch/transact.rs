@@ -50,7 +50,9 @@ impl Worker {
             (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
         };
         let id = registered.id as u16;
-        queue.get_or_insert_default().push(args, id, owners, needs_home);
+        let transaction = queue.get_or_insert_default();
+        transaction.push(args, id, owners, needs_home);
+        transaction.denies_oom |= registered.command.flags.has(Flags::DENYOOM);
         let start = buffer.bytes.len();
         Reply::new(buffer, facts.proto).simple("QUEUED");
         settle(facts, buffer, start);
@@ -78,7 +80,13 @@ impl Worker {
             unchanged &= entry.is_none_or(|entry| !entry.is_expired(self.now));
             unchanged &= partition.watchers_mut().unwatch(&watched);
         }
+        let has_room = self.has_room(keyspace, transaction.denies_oom);
         let mut reply = Reply::new(buffer, facts.proto);
+        if !has_room {
+            let error = CommandError::OutOfMemory;
+            self.reply_error(Some(self.exec_command()), facts, buffer, error.text().into());
+            return false;
+        }
         if unchanged {
             reply.array(transaction.len());
         } else {

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Core;
+use super::{Core, Message};
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
@@ -177,13 +177,35 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
+        self.evict(false);
         let Some(partition) = self.seat.partition_now() else { return };
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0;
+        self.cron.has_more = !done || pending > 0 || self.worker.should_evict();
         self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
+    }
+
+    /// Evicts some of what is above the limit of memory from this core's partition.
+    pub(super) fn evict(&mut self, for_others: bool) {
+        let Core { worker, seat, .. } = self;
+        if worker.should_evict()
+            && let Some(partition) = seat.partition_now()
+        {
+            worker.evict_slice(&mut Keyspace::One(partition), for_others);
+        }
+    }
+
+    /// Asks the cores for room that have the better candidates.
+    pub(super) fn ask_for_room(&mut self) {
+        for core in std::mem::take(&mut self.worker.memory.asked).iter() {
+            // It has room to make, too, or waits for it.
+            self.cron.has_more = true;
+            if core != self.worker.core {
+                self.mail.post(core, Message::Evict);
+            }
+        }
     }
 
     /// A partition that is about to be lent has its slice first, if that is due.

@@ -9,6 +9,7 @@ use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
 use crate::dispatch::call::Worker;
+use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
@@ -221,8 +222,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;
                 let mut keyspace = Keyspace::One(partition);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    return Staying::Leaves;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => return Staying::Ran,
+                    Admission::KeptBack => return Staying::Leaves,
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
@@ -475,8 +478,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let Some(partition) = seated else { return Next::Seat };
                 worker.hint(position);
                 let mut keyspace = Keyspace::One(partition);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    return Next::KeptBack;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => {
+                        batch.advance();
+                        return Next::Again;
+                    }
+                    Admission::KeptBack => return Next::KeptBack,
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
@@ -568,8 +576,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 worker.hint(position);
                 let mut keyspace = Keyspace::Lent(&mut partitions);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    break;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => {
+                        batch.advance();
+                        continue;
+                    }
+                    Admission::KeptBack => break,
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);

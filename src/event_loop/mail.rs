@@ -59,6 +59,8 @@ pub enum Message {
     Forget(Arc<Waiter>),
     /// To an owner: this key is watched once less.
     Unwatch(Watched),
+    /// To an owner: memory is above its limit, and you have what can go.
+    Evict,
 }
 
 /// One core's ends of all queues.

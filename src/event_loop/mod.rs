@@ -284,6 +284,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
         self.request_loan();
+        self.ask_for_room();
         self.publish_gauges();
         self.end_hung_up();
         self.send_replies();

@@ -72,6 +72,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
+            Message::Evict => self.evict(true),
         }
     }
 

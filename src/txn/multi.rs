@@ -29,6 +29,8 @@ pub struct Transaction {
     big_bytes: u64,
     owners: CoreSet,
     needs_home: bool,
+    /// One of its commands is refused where memory is at its limit.
+    pub denies_oom: bool,
     /// Keys that must not have changed.
     pub watched: Vec<Watched>,
     /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
