@@ -20,6 +20,7 @@ use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::{Clock, SystemClock, TickRate};
+use crate::base::turns::Turns;
 use crate::command::context::Request;
 use crate::commands::server::acl;
 use crate::config::args::{self, Startup};
@@ -363,11 +364,13 @@ fn start_cores(
     let hasher = Hasher::new(HashKey { k0: half(0), k1: half(8) });
     let tick_rate = TickRate::calibrate();
     let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
+    let turns = Arc::new(Turns::new(cores));
     let ring_fds = Arc::new(Mutex::new(vec![Ok(-1); cores]));
     let barrier = Arc::new(Barrier::new(cores + 1));
     let mut threads = Threads::new();
     for (core, ends) in mailboxes(cores).into_iter().enumerate() {
-        let mail = Mail::new(core, ends.senders, ends.receivers, parked.clone());
+        let shared = (parked.clone(), turns.clone());
+        let mail = Mail::new(core, ends.senders, ends.receivers, shared);
         let listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
         let identity = Identity {
             core,
@@ -450,8 +453,8 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
-            Request::Discard | Request::Unwatch => {
-                unreachable!("what concerns the client alone stays on its core")
+            Request::Discard | Request::Unwatch | Request::Leave(_) => {
+                unreachable!("what concerns clients alone stays with the cores")
             }
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {

@@ -21,10 +21,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ring", &["base"]),
     // A waiter keeps what its command needs of the session.
     ("store", &["types", "encoding", "base", "config", "observe", "client"]),
-    ("command", &["acl", "client", "resp", "store", "config", "observe", "base", "types"]),
-    ("client", &["acl", "resp", "base", "config"]),
+    (
+        "command",
+        &["acl", "client", "resp", "store", "config", "observe", "base", "types", "pubsub"],
+    ),
+    // A session holds what its client has subscribed to.
+    ("client", &["acl", "resp", "base", "config", "pubsub"]),
     ("txn", ABOVE_COMMAND),
-    ("pubsub", ABOVE_COMMAND),
+    // Who listens, as data that commands look at and every core's view holds.
+    ("pubsub", &["base"]),
     ("script", ABOVE_COMMAND),
     ("persist", &["types", "encoding", "base"]),
     ("replication", &["base", "types", "persist"]),

@@ -2,6 +2,7 @@
 
 pub mod alloc;
 pub mod claim;
+pub mod core_set;
 pub mod crc;
 mod float_scan;
 pub mod glob;
@@ -14,4 +15,5 @@ pub mod siphash;
 pub mod slot;
 pub mod sys;
 pub mod time;
+pub mod turns;
 pub mod words;

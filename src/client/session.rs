@@ -9,6 +9,7 @@ use crate::acl::UserRef;
 use crate::acl::users::{DEFAULT_NAME, Named};
 use crate::base::claim::Claim;
 use crate::base::time::Millis;
+use crate::pubsub::Subscriptions;
 use crate::resp::Proto;
 
 /// Which replies the client wants (CLIENT REPLY).
@@ -50,6 +51,8 @@ pub struct SessionFacts {
     pub in_multi: bool,
     /// A command was refused inside MULTI: EXEC will be, too.
     pub multi_failed: bool,
+    /// It has subscribed to something: in RESP2 few commands are left to it.
+    pub subscribed: bool,
 }
 
 impl SessionFacts {
@@ -71,6 +74,12 @@ pub struct Session {
     pub blocked: bool,
     /// While it waits for a key: whoever takes this decides how the wait ends.
     pub wait: Option<Arc<Claim>>,
+    /// What it has subscribed to, since it first did.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// What its SUBSCRIBE or kin answers when every core knows.
+    pub answer: Vec<u8>,
+    /// Its place in the table of its home core.
+    pub place: u32,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
@@ -123,10 +132,14 @@ impl Session {
                 local: false,
                 in_multi: false,
                 multi_failed: false,
+                subscribed: false,
             },
             close_after_reply: false,
             blocked: false,
             wait: None,
+            subscriptions: None,
+            answer: Vec::new(),
+            place: 0,
             no_evict: false,
             capa_redirect: false,
             user_name: None,

@@ -12,7 +12,7 @@ use super::effects::{Effects, EventClass};
 use super::error::CommandError;
 use super::permission::{self, Asked};
 use super::suspension::Suspension;
-use super::whole::Switches;
+use super::whole::{Job, Switches};
 use crate::acl::{Denial, Users};
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
@@ -20,6 +20,7 @@ use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::pubsub::{Directory, Pushes};
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
@@ -145,6 +146,10 @@ pub struct Context<'a> {
     pub command: Listed,
     /// Every user.
     pub users: &'a Users,
+    /// Who listens to channels.
+    pub directory: &'a Directory,
+    /// What the turn pushes to clients.
+    pub pushes: &'a mut Pushes,
 }
 
 impl Context<'_> {
@@ -493,12 +498,18 @@ pub struct SessionContext<'a> {
     pub table: &'a dyn CommandTable,
     /// Every user.
     pub users: &'a Arc<Users>,
+    /// Who listens to channels.
+    pub directory: &'a Directory,
+    /// The command runs where a reply a command is expected: inside EXEC.
+    pub inside_exec: bool,
     /// Logins that failed, for the log.
     pub denials: &'a mut Vec<Denial>,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.
     pub refusal: Option<Vec<u8>>,
+    /// What the command writes is pushed: it goes out even to a client that wants no replies.
+    pub pushing: bool,
 }
 
 impl SessionContext<'_> {
@@ -510,7 +521,6 @@ impl SessionContext<'_> {
 }
 
 /// What a session command asks of the event loop.
-#[derive(Debug)]
 pub enum Request {
     /// End the process.
     Shutdown,
@@ -518,6 +528,8 @@ pub enum Request {
     Discard,
     /// Forget the watched keys.
     Unwatch,
+    /// Drop what MULTI has queued, and go on when every core has done this.
+    Leave(Job),
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

@@ -162,6 +162,11 @@ impl Effects {
         std::mem::take(&mut self.keys)
     }
 
+    /// Takes the recorded events out.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
     /// Reports a keyspace event.
     #[inline]
     pub fn event(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {

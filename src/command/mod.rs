@@ -353,6 +353,8 @@ pub enum Handler {
     Reaching(fn(Args<'_>) -> bool, KeyedHandler),
     /// Where the slot is that the function reads from the arguments (SCAN's cursor).
     Located(fn(Args<'_>) -> Option<crate::base::slot::Slot>, KeyedHandler),
+    /// Wherever its batch is: it touches no key, and only adds to what the turn pushes (PUBLISH).
+    Here(KeyedHandler),
     /// EXEC: the queue of the connection, where its keys are.
     Exec,
     /// A part on each core, in one order for all cores, gathered at home: CONFIG SET, CLIENT LIST.

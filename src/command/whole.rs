@@ -12,6 +12,7 @@ use crate::acl::{Log, Users, log::LogEntry};
 use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::stats::CoreStats;
+use crate::pubsub::{Directory, Hearers};
 use crate::resp::reply::Reply;
 
 /// The two halves of a command that runs on every core.
@@ -54,6 +55,10 @@ pub struct CoreView<'a> {
     pub users: &'a mut Arc<Users>,
     /// The log of refusals; only that of one core is ever filled.
     pub acl_log: &'a mut Log,
+    /// Who listens to channels; equal on every core.
+    pub directory: &'a mut Directory,
+    /// The clients of this core that do.
+    pub hearers: &'a mut Hearers,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

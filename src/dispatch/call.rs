@@ -24,6 +24,7 @@ use crate::config::Config;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::pubsub::{Directory, Hearers, Pushes};
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
@@ -92,6 +93,14 @@ pub struct Worker {
     pub served: Vec<Served>,
     /// Waiters whose keys are reserved for them until a loan comes.
     pub reserved: Vec<Arc<Waiter>>,
+    /// Who listens to channels.
+    pub directory: Directory,
+    /// The clients of this core that do.
+    pub hearers: Hearers,
+    /// What this turn pushes to clients.
+    pub pushes: Pushes,
+    /// Somebody may listen to keyspace events.
+    pub(super) notifies: bool,
 }
 
 /// Who a worker works for.
@@ -145,6 +154,10 @@ impl Worker {
             ready: Vec::new(),
             served: Vec::new(),
             reserved: Vec::new(),
+            directory: Directory::new(hasher.hash_key()),
+            hearers: Hearers::new(hasher.hash_key()),
+            pushes: Pushes::default(),
+            notifies: false,
         }
     }
 
@@ -170,6 +183,7 @@ impl Worker {
             },
             _ => AccessPolicy::Lru,
         };
+        self.listeners_changed();
     }
 
     /// The users were replaced: what is derived from them follows.
@@ -178,8 +192,9 @@ impl Worker {
     }
 
     /// What somebody wants to hear of.
+    #[inline]
     pub fn interest(&self) -> Interest {
-        Interest::default()
+        Interest { events: self.notifies, ..Interest::default() }
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -222,7 +237,7 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
-        false
+        facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,
@@ -454,6 +469,7 @@ impl Worker {
         let (Handler::Keyed(handler)
         | Handler::Keyspace(handler)
         | Handler::Located(_, handler)
+        | Handler::Here(handler)
         | Handler::Reaching(_, handler)) = registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
@@ -480,11 +496,14 @@ impl Worker {
             watched: &mut self.watched,
             command: registered.listed(),
             users: &self.users,
+            directory: &self.directory,
+            pushes: &mut self.pushes,
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
             // A consumer of a group is made before its client waits.
             self.stats.dirty.add(self.effects.dirty());
+            self.notify();
             return self.suspension.take();
         }
         if !context.removed.is_empty() || !context.replaced.is_empty() {
@@ -495,6 +514,7 @@ impl Worker {
         if dirty > 0 {
             self.stats.dirty.add(dirty);
         }
+        self.notify();
         self.count(registered, failed);
         settle_reply_mode(facts, buffer, start);
         None
@@ -567,6 +587,21 @@ impl Worker {
         }
     }
 
+    /// The same for a command of a transaction.
+    pub fn begin_whole_inside(
+        &mut self,
+        session: &mut Session,
+        connection: ConnectionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) -> Option<Job> {
+        self.inside_exec = true;
+        let job = self.begin_whole(session, connection, registered, args, buffer);
+        self.inside_exec = false;
+        job
+    }
+
     /// Ends a command whose parts have come home; what it asks of the event loop.
     pub fn gather_whole(
         &mut self,
@@ -581,8 +616,10 @@ impl Worker {
         let mut reply = Reply::new(buffer, session.facts.proto);
         let mut context = self.session_context(session, ConnectionFacts::default(), &mut request);
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
+        let pushed = context.pushing;
         let failed = finish(&self.stats, outcome, &mut reply);
         self.count(registered, failed);
+        let start = if pushed { buffer.bytes.len() } else { start };
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
@@ -606,9 +643,12 @@ impl Worker {
             switches: &self.switches,
             table: self.table,
             users: &self.users,
+            directory: &self.directory,
+            inside_exec: self.inside_exec,
             denials: &mut self.denials,
             request,
             refusal: None,
+            pushing: false,
         }
     }
 

@@ -194,6 +194,7 @@ impl Worker {
             }
         }
         self.check_memory();
+        self.publish_events(effects.take_events());
         self.went_by_itself(keyspace.reborrow(), effects.take_keys());
         room
     }

@@ -5,7 +5,9 @@
 
 pub mod call;
 pub mod evict;
+pub mod notify;
 pub mod route;
 pub mod serve;
+mod subscriber;
 pub mod table;
 pub mod transact;

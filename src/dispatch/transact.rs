@@ -47,6 +47,7 @@ impl Worker {
             (Way::Located, _) => (CoreSet::all(map.cores()), false),
             (_, Place::Core(owner)) => (CoreSet::one(owner), false),
             (_, Place::Loan(owners)) => (owners, false),
+            (_, Place::Here) => (CoreSet::default(), false),
             (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
         };
         let id = registered.id as u16;

@@ -175,6 +175,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !done {
                 stats.expired_time_cap_reached.add(1);
             }
+            self.worker.publish_events(effects.take_events());
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
         self.evict(false);
@@ -288,13 +289,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             output_max = output_max.max(held.output_list_bytes);
             bytes += held.total_bytes;
             let idle: Millis = connection.session.last_interaction;
-            if timeout > 0 && !connection.away && now.0 - idle.0 > timeout {
+            let waits = connection.away || connection.session.facts.subscribed;
+            if timeout > 0 && !waits && now.0 - idle.0 > timeout {
                 self.doomed.push(index);
             }
             // A buffer that a burst left behind is given back.
             if connection.input.query.is_empty() && connection.input.query.capacity() > 0 {
                 connection.input.query = Vec::new();
             }
+            self.check_output(index);
         }
         self.worker.stats.max_input_bytes.set(input_max as u64);
         self.worker.stats.max_output_bytes.set(output_max as u64);

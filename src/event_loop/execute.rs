@@ -120,6 +120,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some(connection) = self.clients.get(client) {
             connection.is_staged = false;
         }
+        self.push_own();
+        self.write_held_of(client);
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
             if self.worker.is_exhausted() {
@@ -149,7 +151,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             let registered = id.map(|id| &self.worker.table.all()[id as usize]);
             match self.run_here(client, registered, staged) {
-                Staying::Ran => {}
+                Staying::Ran => self.push_between(client),
                 Staying::Ends => break,
                 Staying::Leaves => {
                     self.end_segment(client);
@@ -167,7 +169,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Staying::Waits(request) => {
                     self.end_segment(client);
                     if let Some(batch) = self.pack(client, &commands[at + 1..]) {
-                        self.ask_control(Ticket { batch, held: None }, request);
+                        self.ask(Ticket { batch, held: None }, request);
                     }
                     return;
                 }
@@ -243,6 +245,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                         command,
                     ));
                 }
+            }
+            Place::Here => {
+                connection.session.last_command = registered.full_name;
+                connection.session.commands += 1;
+                worker.hint(None);
+                worker.keyed(Keyspace::Lent(&mut []), facts, registered, args, replies);
             }
             Place::Home => {
                 connection.session.last_command = registered.full_name;
@@ -471,6 +479,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         match worker.place(registered, args, position, facts, *map) {
             Place::Home | Place::Whole => Next::Home,
+            Place::Here => {
+                worker.hint(None);
+                worker.keyed(Keyspace::Lent(&mut []), facts, registered, args, replies);
+                batch.ran(registered.full_name);
+                Next::Again
+            }
             Place::Loan(owners) => Next::Loan(owners),
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
@@ -569,6 +583,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let covered = match worker.place(registered, args, position, facts, self.map) {
                     Place::Core(owner) => owners.contains(owner),
                     Place::Loan(needed) => owners.covers(needed),
+                    Place::Here => true,
                     Place::Home | Place::Whole => false,
                 };
                 if !covered || worker.is_paused(registered) {

@@ -9,8 +9,10 @@ mod clients;
 mod cron;
 mod execute;
 mod input;
+mod limits;
 mod mail;
 mod output;
+mod push;
 mod refusals;
 mod sabotage;
 mod stage;
@@ -42,6 +44,7 @@ use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
 use cron::Cron;
 use mail::WholeId;
+use push::Inbox;
 use stage::Stage;
 use transact::Held;
 
@@ -66,8 +69,18 @@ struct OpenWhole {
     parts: Vec<Option<Part>>,
     /// The partitions of the transaction that it is part of.
     held: Option<Held>,
-    /// The command has run already, and this is what it leads to.
-    has_run: bool,
+    then: Then,
+}
+
+/// What is done when all parts of a command have been.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The command gathers them for its reply.
+    Gather,
+    /// The reply is `OK`: the command has run before.
+    Ok,
+    /// The command has run, and has its reply.
+    GoOn,
 }
 
 /// A command that the control plane answers.
@@ -140,6 +153,8 @@ pub struct Core<R: Ring, C: Clock> {
     doomed: Vec<u32>,
     /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
     hung_up: Vec<u32>,
+    /// Pushes on their way to clients.
+    inbox: Inbox,
     /// Batches that have come in this turn.
     arrived: Vec<Box<Batch>>,
     /// Batches held by CLIENT PAUSE.
@@ -185,6 +200,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             rearm: Vec::new(),
             doomed: Vec::new(),
             hung_up: Vec::new(),
+            inbox: Inbox::new(cores),
             arrived: Vec::new(),
             paused: Vec::new(),
             wholes: BTreeMap::new(),
@@ -287,11 +303,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.ask_for_room();
         self.publish_gauges();
         self.end_hung_up();
+        self.push_own();
+        self.write_held();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
         self.ring.publish();
         self.rearm_receives();
+        self.post_pushes();
         for core in self.mail.flush().iter() {
             self.worker.stats.totals.wakes.add(1);
             self.ring.push(Op::Wake { core });
@@ -301,7 +320,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
-        let busy = busy || self.has_ends();
+        let busy = busy || self.has_ends() || self.inbox.is_due();
         if busy || self.mail.has_come() {
             return Wait::No;
         }

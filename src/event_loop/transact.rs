@@ -4,7 +4,7 @@
 //! session it runs at home, and keeps them while a command of it has parts on other cores or waits
 //! for the control plane.
 
-use super::{Core, Message, OpenWhole, Ticket};
+use super::{Core, Message, OpenWhole, Then, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
@@ -117,10 +117,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let held = Some(held);
             match step {
                 Step::Whole(job) => {
-                    let open = OpenWhole { batch, parts: Vec::new(), held, has_run: false };
+                    let then = Then::Gather;
+                    let open = OpenWhole { batch, parts: Vec::new(), held, then };
                     self.start_whole(open, job);
                 }
-                Step::Asks(request) => self.ask_control(Ticket { batch, held }, request),
+                Step::Asks(request) => self.ask(Ticket { batch, held }, request),
                 Step::Again | Step::Done => unreachable!("such a transaction has not left"),
             }
             return None;
@@ -168,7 +169,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let session = &mut connection.session;
         session.facts = batch.facts;
         if registered.way == Way::Whole {
-            let job = worker.begin_whole(session, facts, registered, args, replies);
+            let job = worker.begin_whole_inside(session, facts, registered, args, replies);
             batch.facts = session.facts;
             if let Some(job) = job {
                 return Step::Whole(job);

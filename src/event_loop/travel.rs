@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::mail::WholeId;
 use super::transact::watch_more;
-use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
+use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
@@ -24,29 +24,8 @@ const SEQUENCER: usize = 0;
 const SERVED_PER_TURN_MAX: usize = 1024;
 
 impl<R: Ring, C: Clock> Core<R, C> {
-    /// Handles what the other cores, and this one, have posted here.
-    pub(super) fn take_mail(&mut self) {
-        for from in 0..self.mail.cores() {
-            // What this core leaves for itself meanwhile is for the next turn.
-            for _ in 0..self.mail.waiting(from).min(MESSAGES_PER_TURN_MAX) {
-                match self.mail.take(from) {
-                    Some(Message::Batch(batch)) => {
-                        batch.prefetch();
-                        self.arrived.push(batch);
-                    }
-                    Some(message) => {
-                        // What came before it runs before it.
-                        self.run_arrived();
-                        self.handle(message);
-                    }
-                    None => break,
-                }
-            }
-        }
-        self.run_arrived();
-    }
-
-    fn handle(&mut self, message: Message) {
+    /// Handles a message.
+    pub(super) fn handle(&mut self, message: Message) {
         match message {
             Message::Batch(batch) => self.run_batch(batch),
             Message::LoanRequest(request) => self.sequence_loan(request),
@@ -64,8 +43,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::WholeRequest(id, job) => self.sequence_whole(id, &job),
             Message::Whole(id, job) => {
                 let part = self.run_part(&job);
-                let core = self.worker.core;
-                self.mail.post(id.home, Message::WholeDone(id, core, part));
+                if !id.is_silent() {
+                    let core = self.worker.core;
+                    self.mail.post(id.home, Message::WholeDone(id, core, part));
+                }
             }
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
             Message::Served(served) => self.served(served),
@@ -73,6 +54,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
+            Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
         }
     }
 
@@ -206,6 +188,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.end_segment(batch.client);
             batch.replies.clear();
         }
+        self.write_held_of(batch.client);
         true
     }
 
@@ -288,7 +271,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 return Some(batch);
             };
             self.start_whole(
-                OpenWhole { batch, parts: Vec::new(), held: None, has_run: false },
+                OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Gather },
                 job,
             );
             return None;
@@ -318,16 +301,31 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Some(Request::Discard) => self.discard(batch.client, true),
             Some(Request::Unwatch) => self.discard(batch.client, false),
             Some(request) => {
-                self.ask_control(Ticket { batch, held: None }, request);
+                self.ask(Ticket { batch, held: None }, request);
                 return None;
             }
         }
         Some(batch)
     }
 
+    /// Has done what a command asks for; its batch waits for that.
+    pub(super) fn ask(&mut self, ticket: Ticket, request: Request) {
+        let Request::Leave(job) = request else { return self.ask_control(ticket, request) };
+        let Ticket { batch, held } = ticket;
+        self.discard(batch.client, true);
+        let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::GoOn };
+        self.start_whole(open, job);
+    }
+
+    /// Has every core do something that nobody waits for.
+    pub(super) fn post_everywhere(&mut self, job: Job) {
+        let id = WholeId::silent(self.worker.core);
+        self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
+    }
+
     /// Has the control plane do something; the batch waits for the outcome, which is the reply to
     /// the command that ran last.
-    pub(super) fn ask_control(&mut self, open: Ticket, request: Request) {
+    fn ask_control(&mut self, open: Ticket, request: Request) {
         let ticket = self.next_number();
         self.tickets.insert(ticket, open);
         self.control.ask(self.worker.core, ticket, request);
@@ -350,10 +348,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             config: &mut worker.config,
             users: &mut worker.users,
             acl_log: &mut self.acl_log,
+            directory: &mut worker.directory,
+            hearers: &mut worker.hearers,
             stats: &worker.stats,
             switches: &mut worker.switches,
             now: worker.now,
         });
+        worker.listeners_changed();
         if !Arc::ptr_eq(&before.1, &worker.users) {
             worker.users_changed();
         }
@@ -372,19 +373,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if open.parts.iter().any(Option::is_none) {
             return;
         }
-        let OpenWhole { mut batch, parts, held, has_run } =
+        let OpenWhole { mut batch, parts, held, then } =
             self.wholes.remove(&id.number).expect("it was there a line ago");
+        self.worker.hearers.settle(batch.facts.id);
         let parts = parts.into_iter().flatten().collect();
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             self.return_partitions(held.unwrap_or_default());
             return self.keep_spare(batch);
         };
-        if has_run {
+        if then != Then::Gather {
             if connection.session.close_after_reply {
                 connection.closing = true;
                 batch.abandon();
             }
-            Reply::new(&mut batch.replies, batch.facts.proto).ok();
+            if then == Then::Ok {
+                Reply::new(&mut batch.replies, batch.facts.proto).ok();
+            }
             return match held {
                 Some(held) => self.resume_exec(batch, held),
                 None => self.run_batch(batch),
@@ -418,7 +422,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<Answer, String>) {
         let Some(Ticket { mut batch, held }) = self.tickets.remove(&ticket) else { return };
         if let Ok(Answer::Everywhere(job)) = outcome {
-            let open = OpenWhole { batch, parts: Vec::new(), held, has_run: true };
+            let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Ok };
             return self.start_whole(open, job);
         }
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);

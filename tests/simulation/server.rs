@@ -10,6 +10,7 @@ use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
 use ironring::base::time::{SimClock, TickRate};
+use ironring::base::turns::Turns;
 use ironring::config::{Config, SetContext};
 use ironring::dispatch::call::Identity;
 use ironring::dispatch::table::table;
@@ -101,6 +102,8 @@ fn mailboxes(cores: usize, capacity: usize, parked: &Arc<[Parked]>) -> Vec<Mail>
             receivers.push(receiver);
         }
     }
+    let turns = Arc::new(Turns::new(cores));
     let ends = senders.into_iter().zip(receivers).enumerate();
-    ends.map(|(core, (to, from))| Mail::new(core, to, from, parked.clone())).collect()
+    ends.map(|(core, (to, from))| Mail::new(core, to, from, (parked.clone(), turns.clone())))
+        .collect()
 }
