@@ -122,6 +122,8 @@ pub struct Context<'a> {
     pub session: &'a SessionFacts,
     /// The time, the same for all commands of a batch on a core.
     pub now: Millis,
+    /// What has expired is left where it is.
+    pub keep_expired: bool,
     /// The configuration.
     pub config: &'a Config,
     /// What the command did, to be reported by the handler.
@@ -213,7 +215,8 @@ impl Context<'_> {
             AccessPolicy::Lru => 0,
             AccessPolicy::Lfu { .. } => self.rng.next_u64() as u32,
         };
-        Access { now: self.now, policy: self.access, touch, chance }
+        let keep_expired = self.keep_expired;
+        Access { now: self.now, policy: self.access, touch, chance, keep_expired }
     }
 
     /// Reads a key of the selected database: counts a hit or a miss, touches its access clock.
@@ -510,6 +513,8 @@ pub struct SessionContext<'a> {
     pub refusal: Option<Vec<u8>>,
     /// What the command writes is pushed: it goes out even to a client that wants no replies.
     pub pushing: bool,
+    /// How long the core stood still for the command, in nanoseconds. Source: DEBUG SLEEP.
+    pub stood_still: u64,
 }
 
 impl SessionContext<'_> {

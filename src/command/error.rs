@@ -95,6 +95,8 @@ pub enum CommandError {
     TimeoutNotAnInteger,
     TimeoutNegative,
     TimeoutOutOfRange,
+    LogCount,
+    CommandLogType,
     InvalidCommandSpecified,
     NoKeyArguments,
     InvalidArgumentCount,
@@ -274,6 +276,10 @@ impl CommandError {
             Self::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
             Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
             Self::TimeoutNegative => "ERR timeout is negative",
+            Self::LogCount => "ERR count should be greater than or equal to -1",
+            Self::CommandLogType => {
+                "ERR type should be one of the following: slow, large-request, large-reply"
+            }
             Self::TimeoutOutOfRange => "ERR timeout is out of range",
             Self::InvalidCommandSpecified => "ERR Invalid command specified",
             Self::NoKeyArguments => "ERR The command has no key arguments",

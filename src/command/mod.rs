@@ -13,6 +13,7 @@ pub mod error;
 pub mod flags;
 pub mod keyspec;
 pub mod permission;
+pub mod secret;
 pub mod suspension;
 pub mod whole;
 

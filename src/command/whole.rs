@@ -11,6 +11,8 @@ use super::{Outcome, SessionContext};
 use crate::acl::{Log, Users, log::LogEntry};
 use crate::client::ConnectionTable;
 use crate::config::Config;
+use crate::observe::command_log::{CommandLog, LoggedCommand};
+use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers};
 use crate::resp::reply::Reply;
@@ -39,6 +41,10 @@ pub enum Part {
     Text(Vec<u8>),
     /// Entries of ACL LOG, from the core that keeps it.
     Refusals(Vec<LogEntry>),
+    /// Entries of a command log.
+    Logged(Vec<Arc<LoggedCommand>>),
+    /// What took long.
+    Latency(Latency),
     /// Why it could not be done.
     Failed(String),
 }
@@ -59,6 +65,10 @@ pub struct CoreView<'a> {
     pub directory: &'a mut Directory,
     /// The clients of this core that do.
     pub hearers: &'a mut Hearers,
+    /// The remarkable commands of the clients that live here.
+    pub command_log: &'a mut CommandLog,
+    /// What took long here.
+    pub latency: &'a mut Latency,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

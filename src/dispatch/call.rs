@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::evict::MemoryLimit;
+use super::note::{Limits, Taken};
 use super::route::{self, Place};
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
@@ -15,6 +16,7 @@ use crate::acl::{Denial, Denied, Reason, UserRef, Users};
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
+use crate::command::args::join;
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
 use crate::command::effects::{Effects, Interest};
 use crate::command::permission::{self, Asked};
@@ -22,6 +24,8 @@ use crate::command::whole::{Job, Part, Switches};
 use crate::command::{Args, CommandError, Flags, Handler, Outcome, Suspension, Whole};
 use crate::config::Config;
 use crate::config::choices::MaxmemoryPolicy;
+use crate::observe::command_log::Note;
+use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Pushes};
@@ -33,10 +37,14 @@ use crate::store::key::{Hasher, Key};
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
+use crate::txn::multi::Transaction;
 use crate::types::Value;
 
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
+
+/// What CLIENT PAUSE WRITE holds back.
+pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
@@ -74,8 +82,15 @@ pub struct Worker {
     /// The wall clock when this turn began.
     pub wall: Micros,
     pub(super) effects: Effects,
-    tick_rate: TickRate,
-    last_tick: u64,
+    pub(super) tick_rate: TickRate,
+    pub(super) last_tick: u64,
+    pub(super) turn_tick: u64,
+    /// From where on commands are remarkable.
+    pub(super) limits: Limits,
+    /// Remarkable commands of whoever runs now, to be taken to that client's home.
+    pub notes: Vec<Note>,
+    /// What took long on this core.
+    pub latency: Latency,
     free_pass: UserRef,
     /// How memory stands against its limit.
     pub memory: MemoryLimit,
@@ -128,6 +143,7 @@ impl Worker {
         Worker {
             core,
             table: super::table::table(),
+            limits: Limits::of(&config),
             config,
             free_pass: users.free_pass(),
             users,
@@ -144,6 +160,9 @@ impl Worker {
             tick_rate,
             last_tick: Ticks::now(),
             memory: MemoryLimit::default(),
+            turn_tick: Ticks::now(),
+            notes: Vec::new(),
+            latency: Latency::default(),
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -176,6 +195,7 @@ impl Worker {
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
         self.memory = MemoryLimit::of(&self.config);
+        self.limits = Limits::of(&self.config);
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -389,10 +409,16 @@ impl Worker {
             None => false,
             Some(pause) if pause.until <= self.now => false,
             // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
-            Some(pause) => {
-                let writes = Flags::WRITE.with(Flags::MAY_REPLICATE);
-                pause.all || registered.command.flags.any(writes)
-            }
+            Some(pause) => pause.all || registered.command.flags.any(HELD_BACK),
+        }
+    }
+
+    /// True if CLIENT PAUSE holds a transaction back now.
+    pub fn is_exec_paused(&self, transaction: &Transaction) -> bool {
+        match self.switches.pause {
+            None => false,
+            Some(pause) if pause.until <= self.now => false,
+            Some(pause) => pause.all || transaction.writes(),
         }
     }
 
@@ -484,6 +510,7 @@ impl Worker {
             access: self.access,
             session: facts,
             now: self.now,
+            keep_expired: self.switches.pause.is_some(),
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,
@@ -515,7 +542,8 @@ impl Worker {
             self.stats.dirty.add(dirty);
         }
         self.notify();
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         None
     }
@@ -529,7 +557,11 @@ impl Worker {
         let mut reply = Reply::new(&mut served.replies, facts.proto);
         answer(&mut reply);
         let failed = finish(&self.stats, Ok(()), &mut reply);
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        let (words, ranges) = join(&served.waiter.words);
+        let args = Args::new(&words, &ranges, &[]);
+        self.look_at((registered, args), taken, served.replies.len());
+        served.notes.append(&mut self.notes);
         settle_reply_mode(&mut facts, &mut served.replies, 0);
         served.reply_mode = facts.reply_mode;
     }
@@ -552,7 +584,8 @@ impl Worker {
         let mut context = self.session_context(session, connection, &mut request);
         let outcome = handler(&mut context, args, &mut reply);
         let failed = finish(&self.stats, outcome, &mut reply);
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
@@ -580,7 +613,8 @@ impl Worker {
                     reply.error(text);
                 }
                 let failed = finish(&self.stats, Err(error), &mut reply);
-                self.count(registered, failed);
+                let taken = self.count(registered, failed);
+                self.look_at((registered, args), taken, written(buffer, start));
                 settle_reply_mode(&mut session.facts, buffer, start);
                 None
             }
@@ -617,8 +651,11 @@ impl Worker {
         let mut context = self.session_context(session, ConnectionFacts::default(), &mut request);
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
         let pushed = context.pushing;
+        let stood_still = context.stood_still;
         let failed = finish(&self.stats, outcome, &mut reply);
-        self.count(registered, failed);
+        self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         let start = if pushed { buffer.bytes.len() } else { start };
         settle_reply_mode(&mut session.facts, buffer, start);
         request
@@ -649,14 +686,16 @@ impl Worker {
             request,
             refusal: None,
             pushing: false,
+            stood_still: 0,
         }
     }
 
+    /// Counts a command that has ended; how long it took.
     #[inline]
-    pub(super) fn count(&mut self, registered: &Registered, failed: bool) {
+    pub(super) fn count(&mut self, registered: &Registered, failed: bool) -> Taken {
         let tick = Ticks::now();
-        let nanos = self.tick_rate.nanos(tick.wrapping_sub(self.last_tick));
-        self.last_tick = tick;
+        let started = std::mem::replace(&mut self.last_tick, tick);
+        let nanos = self.tick_rate.nanos(tick.wrapping_sub(started));
         let stats = &self.stats.commands[registered.id];
         stats.record(nanos, self.config.latency_tracking);
         if failed {
@@ -667,6 +706,7 @@ impl Worker {
         if nanos > LONG_COMMAND_NANOS {
             self.long_nanos += nanos;
         }
+        Taken { nanos, started }
     }
 
     /// True if long commands (a table that grows under them, much data) have used up this turn; what
@@ -680,6 +720,7 @@ impl Worker {
     pub fn start_turn(&mut self) {
         self.long_nanos = 0;
         self.start_clock();
+        self.turn_tick = self.last_tick;
     }
 
     /// True if the process is to end.
@@ -720,6 +761,13 @@ fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
             true
         }
     }
+}
+
+/// Bytes that a command has written, which began at `start`.
+#[inline]
+fn written(buffer: &ReplyBuffer, start: usize) -> usize {
+    let plain = buffer.bytes.len().saturating_sub(start);
+    if buffer.spliced.is_empty() { plain } else { plain + buffer.spliced_from(start) }
 }
 
 /// Drops the reply of a client that wants none, and moves CLIENT REPLY SKIP on.

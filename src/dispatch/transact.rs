@@ -4,7 +4,7 @@
 //! and when it runs (an error there is its reply); whoever waits for what a transaction did is served
 //! behind its last command. Source: MULTI, EXEC, WATCH, "errors inside a transaction".
 
-use super::call::{Worker, settle_reply_mode as settle};
+use super::call::{HELD_BACK, Worker, settle_reply_mode as settle};
 use super::route::{self, Place};
 use super::table::{Registered, Way};
 use crate::client::{ReplyMode, SessionFacts};
@@ -54,6 +54,7 @@ impl Worker {
         let transaction = queue.get_or_insert_default();
         transaction.push(args, id, owners, needs_home);
         transaction.denies_oom |= registered.command.flags.has(Flags::DENYOOM);
+        transaction.note_flags(registered.command.flags.any(HELD_BACK));
         let start = buffer.bytes.len();
         Reply::new(buffer, facts.proto).simple("QUEUED");
         settle(facts, buffer, start);

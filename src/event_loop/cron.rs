@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use super::{Core, Message};
-use crate::base::time::{Clock, Millis, Nanos};
+use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
@@ -163,6 +163,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut done = true;
         if expire {
             let keys = !partition.waiters().is_empty() || !partition.watchers().is_empty();
+            let began = Ticks::now();
             let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
             let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
                 Expiring::Key(entry) => effects.expired(db, entry.key()),
@@ -176,6 +177,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 stats.expired_time_cap_reached.add(1);
             }
             self.worker.publish_events(effects.take_events());
+            self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
         self.evict(false);

@@ -11,6 +11,7 @@ mod execute;
 mod input;
 mod limits;
 mod mail;
+mod notes;
 mod output;
 mod push;
 mod refusals;
@@ -35,6 +36,7 @@ use crate::command::context::Request;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
+use crate::observe::command_log::CommandLog;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -170,6 +172,8 @@ pub struct Core<R: Ring, C: Clock> {
     spare_batches: Vec<Box<Batch>>,
     /// The log of refusals; that of one core alone is used.
     acl_log: Log,
+    /// The remarkable commands of the clients that live here.
+    command_log: CommandLog,
     cron: Cron,
     may_spin: bool,
     sabotage: Sabotage,
@@ -211,6 +215,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             last_number: 0,
             spare_batches: Vec::new(),
             acl_log: Log::default(),
+            command_log: CommandLog::default(),
             cron: Cron::new(),
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
@@ -348,6 +353,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn keep_spare(&mut self, mut batch: Box<Batch>) {
+        if !batch.notes.is_empty() {
+            // Its client has gone.
+            self.file_notes(u32::MAX, std::mem::take(&mut batch.notes));
+        }
         batch.clear();
         if self.spare_batches.len() < SPARE_BATCHES_MAX && batch.held_bytes() <= SPARE_BYTES_MAX {
             self.spare_batches.push(batch);

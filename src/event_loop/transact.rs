@@ -4,6 +4,7 @@
 //! session it runs at home, and keeps them while a command of it has parts on other cores or waits
 //! for the control plane.
 
+use super::notes::take_notes;
 use super::{Core, Message, OpenWhole, Then, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
@@ -97,6 +98,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         mut batch: Box<Batch>,
         mut held: Held,
     ) -> Option<Held> {
+        if self.is_transaction_paused(&batch) {
+            self.pause_batch(batch);
+            return Some(held);
+        }
         let Some(mut transaction) = batch.transaction.take() else {
             self.run_batch(batch);
             return Some(held);
@@ -111,6 +116,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while matches!(step, Step::Again) {
             step = self.exec_step(&mut batch, &mut transaction, &mut replies, &mut held);
         }
+        take_notes(&mut self.worker, &mut batch);
         if !matches!(step, Step::Done) {
             batch.replies = replies;
             batch.transaction = Some(transaction);

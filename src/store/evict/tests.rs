@@ -16,7 +16,8 @@ fn partition() -> Partition {
 }
 
 fn set(partition: &mut Partition, db: usize, key: &str, at: Millis, expiry: Option<Millis>) {
-    let access = Access { now: at, policy: AccessPolicy::Lru, touch: true, chance: 0 };
+    let access =
+        Access { now: at, policy: AccessPolicy::Lru, touch: true, chance: 0, keep_expired: false };
     let key = partition.hasher().key(key.as_bytes());
     partition.db_mut(db).set(&key, NewValue::Int(1), expiry, &access);
 }
