@@ -107,7 +107,10 @@ impl Worker {
 
     /// True if evicting has something left to do.
     pub fn should_evict(&self) -> bool {
-        self.memory.policy.is_some() && self.memory.may_be_exceeded() && self.memory.excess() > 0
+        self.switches.pause.is_none()
+            && self.memory.policy.is_some()
+            && self.memory.may_be_exceeded()
+            && self.memory.excess() > 0
     }
 
     /// True if a key may go somewhere.
@@ -168,7 +171,8 @@ impl Worker {
     /// Evicts from the partitions at hand until memory is `spare` bytes below its limit, or as many
     /// keys as one command has to wait for.
     fn make_room_and(&mut self, keyspace: &mut Keyspace<'_>, spare: i64) -> Room {
-        if self.memory.excess() <= 0 {
+        // A primary that is about to step down stays as it is.
+        if self.switches.pause.is_some() || self.memory.excess() <= 0 {
             self.check_memory();
             return Room::Made;
         }
