@@ -19,6 +19,7 @@ pub mod observe;
 pub mod persist;
 pub mod resp;
 pub mod ring;
+pub mod script;
 pub mod server;
 pub mod store;
 pub mod txn;
