@@ -589,51 +589,6 @@ pub(super) unsafe extern "C-unwind" fn collectgarbage(lua: *mut lua_State) -> c_
     1
 }
 
-/// Calls a function of a library of ours, and turns its error into one of Lua: a text behind the
-/// place of the script that called.
-pub(super) unsafe extern "C-unwind" fn adapted(lua: *mut lua_State) -> c_int {
-    // SAFETY: nothing to drop here. The first upvalue is the function.
-    unsafe {
-        let count = ffi::lua_gettop(lua);
-        ffi::luaL_checkstack_(lua, 4, c"too many arguments".as_ptr());
-        ffi::lua_pushvalue(lua, ffi::lua_upvalueindex(1));
-        ffi::lua_insert(lua, 1);
-        if ffi::lua_pcall(lua, count, ffi::LUA_MULTRET, 0) == 0 {
-            return ffi::lua_gettop(lua);
-        }
-        let exit = plain_error(lua);
-        if matches!(exit, Exit::Results(_)) {
-            ffi::luaL_where(lua, 1);
-            ffi::lua_insert(lua, -2);
-            ffi::lua_concat(lua, 2);
-        }
-        ffi::lua_error(lua)
-    }
-}
-
-/// Puts the text of an error of Rust in its place. `Raise` if the error is to go on as it is.
-unsafe fn plain_error(lua: *mut lua_State) -> Exit {
-    // SAFETY: there is room for three more; a `Lenient` is held. The metamethod is mlua's own.
-    unsafe {
-        let state = state::of(lua);
-        let _lenient = state.memory.lenient();
-        if state.is_killed.get() {
-            return raise(lua, format!("ERR {KILLED}").as_bytes());
-        }
-        if ffi::lua_type(lua, -1) != ffi::LUA_TUSERDATA
-            || ffi::luaL_callmeta(lua, -1, c"__tostring".as_ptr()) == 0
-        {
-            return Exit::Raise;
-        }
-        let told = bytes_at(lua, -1).unwrap_or_default();
-        let end = memchr::memmem::find(told, b"\nstack traceback:").unwrap_or(told.len());
-        let text = &told[..end];
-        let text = text.strip_prefix(b"runtime error: ").unwrap_or(text).trim_ascii_end().to_vec();
-        push_bytes(lua, &text);
-    }
-    Exit::Results(1)
-}
-
 /// What Lua calls every so many instructions: the core breathes, or the script ends.
 pub(super) unsafe extern "C-unwind" fn hook(lua: *mut lua_State, _: *mut ffi::lua_Debug) {
     // SAFETY: nothing to drop here; the hook may raise. A hook has room for 20 values.

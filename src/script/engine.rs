@@ -303,7 +303,11 @@ unsafe fn error_line(lua: *mut lua_State, name: &[u8]) -> (Vec<u8>, bool) {
 }
 
 /// The libraries that are written in Rust.
-unsafe fn install_libraries(_: *mut lua_State) {}
+unsafe fn install_libraries(lua: *mut lua_State) {
+    // SAFETY: mlua makes what it needs in the interpreter's registry; the handle ends with this call.
+    let installed = super::lib::install(unsafe { mlua::Lua::get_or_init_from_ptr(lua) });
+    installed.expect("memory is not refused while the interpreter is made");
+}
 
 #[cfg(test)]
 mod tests;

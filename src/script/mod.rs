@@ -15,6 +15,7 @@ mod caller;
 mod convert;
 pub mod engine;
 pub mod interrupt;
+pub mod lib;
 pub mod registry;
 mod sandbox;
 pub mod shebang;

@@ -16,7 +16,7 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_char, c_int, c_void};
+use std::ffi::{CStr, c_char, c_int};
 use std::ptr;
 
 use mlua::ffi::{self, lua_CFunction, lua_State};
@@ -104,6 +104,8 @@ pub(super) unsafe fn open(lua: *mut lua_State, libraries: impl FnOnce()) {
             ffi::lua_setglobal(lua, name.as_ptr());
         }
         only_clock(lua);
+        // Before the functions that look for fronts, which call these.
+        libraries();
         replace_table_functions(lua);
         for (name, function) in
             [(c"random", api::random as lua_CFunction), (c"randomseed", api::randomseed)]
@@ -118,9 +120,6 @@ pub(super) unsafe fn open(lua: *mut lua_State, libraries: impl FnOnce()) {
         ffi::lua_pushcclosure(lua, pairs, 1);
         ffi::lua_setfield(lua, -2, c"pairs".as_ptr());
         ffi::lua_pop(lua, 1);
-        let before = c_functions(lua);
-        libraries();
-        adapt_libraries(lua, &before);
         add_redis(lua);
     }
 }
@@ -164,18 +163,6 @@ pub(super) unsafe fn seal(lua: *mut lua_State) {
         set_registry(lua, &raw const STRING_META);
         ffi::lua_replace(lua, ffi::LUA_GLOBALSINDEX);
         ffi::lua_pop(lua, 1);
-    }
-}
-
-/// Sets the backing of the globals under a name of the registry, for what changes from run to run.
-///
-/// # Safety
-/// As for `open`; `seal` has not run yet.
-pub(super) unsafe fn keep_backing(lua: *mut lua_State) -> c_int {
-    // SAFETY: there is room for one more.
-    unsafe {
-        ffi::lua_pushvalue(lua, ffi::LUA_GLOBALSINDEX);
-        ffi::luaL_ref(lua, ffi::LUA_REGISTRYINDEX)
     }
 }
 
@@ -228,59 +215,6 @@ unsafe fn replace_table_functions(lua: *mut lua_State) {
         set_function(lua, c"insert", insert);
         set_function(lua, c"remove", remove);
         set_function(lua, c"sort", sort);
-        ffi::lua_pop(lua, 1);
-    }
-}
-
-/// The addresses of the functions that are there before ours come.
-unsafe fn c_functions(lua: *mut lua_State) -> Vec<*const c_void> {
-    let mut found = Vec::new();
-    // SAFETY: only values of tables that are on the stack are looked at.
-    unsafe {
-        for_each_library(lua, |lua| {
-            ffi::lua_pushnil(lua);
-            while ffi::lua_next(lua, -2) != 0 {
-                found.push(ffi::lua_topointer(lua, -1));
-                ffi::lua_pop(lua, 1);
-            }
-        });
-    }
-    found
-}
-
-/// Gives each function of our libraries the form in which its errors are Lua's.
-unsafe fn adapt_libraries(lua: *mut lua_State, before: &[*const c_void]) {
-    // SAFETY: a value of a table is replaced while it is walked, which `next` allows.
-    unsafe {
-        for_each_library(lua, |lua| {
-            ffi::lua_pushnil(lua);
-            while ffi::lua_next(lua, -2) != 0 {
-                let is_new = !before.contains(&ffi::lua_topointer(lua, -1));
-                if ffi::lua_iscfunction(lua, -1) != 0 && is_new {
-                    ffi::lua_pushvalue(lua, -2);
-                    ffi::lua_pushvalue(lua, -2);
-                    ffi::lua_pushcclosure(lua, api::adapted, 1);
-                    ffi::lua_rawset(lua, -5);
-                }
-                ffi::lua_pop(lua, 1);
-            }
-        });
-    }
-}
-
-/// Looks at each library: a table among the globals, on the top meanwhile.
-unsafe fn for_each_library(lua: *mut lua_State, mut look: impl FnMut(*mut lua_State)) {
-    // SAFETY: there is room for eight more; `look` leaves the stack as it was.
-    unsafe {
-        ffi::lua_pushvalue(lua, ffi::LUA_GLOBALSINDEX);
-        ffi::lua_pushnil(lua);
-        while ffi::lua_next(lua, -2) != 0 {
-            let is_globals = ffi::lua_rawequal(lua, -1, -3) != 0;
-            if ffi::lua_type(lua, -1) == ffi::LUA_TTABLE && !is_globals {
-                look(lua);
-            }
-            ffi::lua_pop(lua, 1);
-        }
         ffi::lua_pop(lua, 1);
     }
 }
