@@ -89,10 +89,10 @@ impl Engine {
         // a protected call. mlua's handle is used for nothing but the libraries that are written with
         // it, and does not own the interpreter.
         unsafe {
+            let lenient = state.as_ref().memory.lenient();
             let lua = ffi::lua_newstate(state::allocate, state.as_ptr().cast());
             assert!(!lua.is_null(), "memory is not refused here");
             let engine = Engine { lua, state };
-            let lenient = state.as_ref().memory.lenient();
             engine.state().main.set(lua);
             sandbox::open(lua, || install_libraries(lua));
             ffi::lua_settop(lua, 0);
