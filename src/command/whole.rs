@@ -16,6 +16,7 @@ use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers};
 use crate::resp::reply::Reply;
+use crate::script::Scripts;
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -69,6 +70,8 @@ pub struct CoreView<'a> {
     pub command_log: &'a mut CommandLog,
     /// What took long here.
     pub latency: &'a mut Latency,
+    /// The scripts that this core knows.
+    pub scripts: &'a mut Scripts,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

@@ -8,6 +8,7 @@ pub mod evict;
 mod note;
 pub mod notify;
 pub mod route;
+pub mod script;
 pub mod serve;
 mod subscriber;
 pub mod table;

@@ -16,6 +16,7 @@ mod output;
 mod push;
 mod refusals;
 mod sabotage;
+mod script;
 mod stage;
 mod transact;
 mod travel;
@@ -83,6 +84,15 @@ enum Then {
     Ok,
     /// The command has run, and has its reply.
     GoOn,
+    /// The command can run now.
+    Run,
+}
+
+impl OpenWhole {
+    /// What has to be done everywhere before the next command of a batch runs.
+    fn before(batch: Box<Batch>) -> OpenWhole {
+        OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Run }
+    }
 }
 
 /// A command that the control plane answers.
