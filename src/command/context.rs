@@ -22,6 +22,7 @@ use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes, Trackers};
 use crate::resp::reply::Reply;
+use crate::script::Scripts;
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
@@ -46,6 +47,14 @@ impl Keyspace<'_> {
         match self {
             Keyspace::One(partition) => Keyspace::One(partition),
             Keyspace::Lent(partitions) => Keyspace::Lent(partitions),
+        }
+    }
+
+    /// Partitions at hand.
+    pub fn len(&self) -> usize {
+        match self {
+            Keyspace::One(_) => 1,
+            Keyspace::Lent(partitions) => partitions.len(),
         }
     }
 
@@ -513,6 +522,8 @@ pub struct SessionContext<'a> {
     pub rng: &'a mut Rng,
     /// This core's switches.
     pub switches: &'a Switches,
+    /// The scripts that this core knows, as all cores do.
+    pub scripts: &'a mut Scripts,
     /// All commands.
     pub table: &'a dyn CommandTable,
     /// Every user.
@@ -529,10 +540,10 @@ pub struct SessionContext<'a> {
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.
     pub refusal: Option<Vec<u8>>,
-    /// How long the core stood still for the command, in nanoseconds. Source: DEBUG SLEEP.
-    pub stood_still: u64,
     /// What the command writes is pushed: it goes out even to a client that wants no replies.
     pub pushing: bool,
+    /// How long the core stood still for the command, in nanoseconds. Source: DEBUG SLEEP.
+    pub stood_still: u64,
 }
 
 impl SessionContext<'_> {

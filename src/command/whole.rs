@@ -16,6 +16,7 @@ use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Prefixes};
 use crate::resp::reply::Reply;
+use crate::script::Scripts;
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -61,16 +62,18 @@ pub struct CoreView<'a> {
     pub users: &'a mut Arc<Users>,
     /// The log of refusals; only that of one core is ever filled.
     pub acl_log: &'a mut Log,
-    /// The remarkable commands of the clients that live here.
-    pub command_log: &'a mut CommandLog,
-    /// What took long here.
-    pub latency: &'a mut Latency,
     /// Who listens to channels; equal on every core.
     pub directory: &'a mut Directory,
     /// The clients of this core that do.
     pub hearers: &'a mut Hearers,
+    /// The remarkable commands of the clients that live here.
+    pub command_log: &'a mut CommandLog,
+    /// What took long here.
+    pub latency: &'a mut Latency,
     /// Who wants to hear of which prefixes; equal on every core.
     pub prefixes: &'a mut Prefixes,
+    /// The scripts that this core knows.
+    pub scripts: &'a mut Scripts,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

@@ -6,13 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::evict::MemoryLimit;
 use super::note::{Limits, Taken};
 use super::route::{self, Place};
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason, UserRef, Users};
-use crate::base::alloc;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
 use crate::client::tracking::Tracking;
@@ -31,6 +31,7 @@ use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Invalidations, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::script::{self, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -74,6 +75,8 @@ pub struct Worker {
     pub stats: Arc<CoreStats>,
     /// Run-time switches.
     pub switches: Switches,
+    /// The scripts that this core knows.
+    pub scripts: Scripts,
     /// Slots and hashes of keys.
     pub hasher: Hasher,
     /// Chance.
@@ -93,7 +96,8 @@ pub struct Worker {
     /// What took long on this core.
     pub latency: Latency,
     free_pass: UserRef,
-    memory_full: bool,
+    /// How memory stands against its limit.
+    pub memory: MemoryLimit,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -162,6 +166,7 @@ impl Worker {
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
+            scripts: Scripts::new(hasher.hash_key(), script::Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -169,10 +174,10 @@ impl Worker {
             effects: Effects::new(Interest::default()),
             tick_rate,
             last_tick: Ticks::now(),
+            memory: MemoryLimit::default(),
             turn_tick: Ticks::now(),
             notes: Vec::new(),
             latency: Latency::default(),
-            memory_full: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -209,7 +214,13 @@ impl Worker {
 
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
+        self.memory = MemoryLimit::of(&self.config);
         self.limits = Limits::of(&self.config);
+        let memory_bytes = match self.config.script_memory_limit {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        self.scripts.set_limits(script::Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -229,12 +240,6 @@ impl Worker {
     #[inline]
     pub fn interest(&self) -> Interest {
         Interest { events: self.notifies, ..Interest::default() }
-    }
-
-    /// Looks once a turn whether memory is at its limit.
-    pub fn check_memory(&mut self) {
-        let limit = self.config.maxmemory;
-        self.memory_full = limit != 0 && alloc::used_memory() as u64 > limit;
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -271,7 +276,8 @@ impl Worker {
         if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
-        if self.memory_full && command.flags.has(Flags::DENYOOM) {
+        // EXEC has asked for all of its commands.
+        if command.flags.has(Flags::DENYOOM) && !self.inside_exec && self.is_out_of_memory() {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
@@ -349,7 +355,7 @@ impl Worker {
 
     /// Counts a refusal, and says what the log has to know of it.
     #[cold]
-    fn denied(
+    pub(super) fn denied(
         &self,
         (denied, username): (Denied, Vec<u8>),
         place: DenialPlace,
@@ -411,6 +417,9 @@ impl Worker {
     ) -> Place {
         if let Some(position) = position {
             return Place::Core(map.owner_of(position));
+        }
+        if registered.way == Way::Script {
+            return self.script_place(registered, args, map);
         }
         if registered.way == Way::Located && map.cores() > 1 {
             let keys = self.server.sum(|stats| stats.dbs[facts.db].keys.get());
@@ -479,6 +488,22 @@ impl Worker {
         if let Some(registered) = registered {
             self.count(registered, failed);
         }
+        settle_reply_mode(facts, buffer, start);
+    }
+
+    /// The same with a text of its own, code first, for a command that passed its gates.
+    pub fn fail_with(
+        &mut self,
+        registered: &Registered,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+        text: &[u8],
+    ) {
+        let start = buffer.bytes.len();
+        let mut reply = Reply::new(buffer, facts.proto);
+        reply.error(text);
+        let failed = finish(&self.stats, Err(CommandError::Written), &mut reply);
+        self.count(registered, failed);
         settle_reply_mode(facts, buffer, start);
     }
 
@@ -676,7 +701,8 @@ impl Worker {
         let mut reply = Reply::new(buffer, session.facts.proto);
         let mut context = self.session_context(session, ConnectionFacts::default(), &mut request);
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
-        let (stood_still, pushed) = (context.stood_still, context.pushing);
+        let pushed = context.pushing;
+        let stood_still = context.stood_still;
         let failed = finish(&self.stats, outcome, &mut reply);
         self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
         let taken = self.count(registered, failed);
@@ -686,7 +712,7 @@ impl Worker {
         request
     }
 
-    fn session_context<'a>(
+    pub(super) fn session_context<'a>(
         &'a mut self,
         session: &'a mut Session,
         connection: ConnectionFacts,
@@ -703,6 +729,7 @@ impl Worker {
             server: &self.server,
             rng: &mut self.rng,
             switches: &self.switches,
+            scripts: &mut self.scripts,
             table: self.table,
             users: &self.users,
             directory: &self.directory,
@@ -711,8 +738,8 @@ impl Worker {
             trackers: &mut self.trackers,
             request,
             refusal: None,
-            stood_still: 0,
             pushing: false,
+            stood_still: 0,
         }
     }
 
@@ -774,7 +801,7 @@ fn bury(context: &mut Context<'_>) {
 
 /// Writes the error that a handler returned and counts whatever error the reply holds.
 #[inline]
-fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
+pub(super) fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
     match outcome {
         Ok(()) | Err(CommandError::Written) => {}
         Err(error) => reply.error(error.text()),
@@ -791,7 +818,7 @@ fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
 
 /// Bytes that a command has written, which began at `start`.
 #[inline]
-fn written(buffer: &ReplyBuffer, start: usize) -> usize {
+pub(super) fn written(buffer: &ReplyBuffer, start: usize) -> usize {
     let plain = buffer.bytes.len().saturating_sub(start);
     if buffer.spliced.is_empty() { plain } else { plain + buffer.spliced_from(start) }
 }

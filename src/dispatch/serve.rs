@@ -262,17 +262,16 @@ impl Worker {
         let found = keyspec::keys_of(specs, args, |index, _| look(Slot::of(args.get(index))));
         assert!(found.is_ok(), "the command ran before it waited");
     }
+}
 
-    /// True if a command names a key that is kept for a waiter.
-    #[inline]
-    pub fn is_kept_back(
-        &self,
-        keyspace: &mut Keyspace<'_>,
-        db: usize,
-        (registered, args): (&Registered, Args<'_>),
-    ) -> bool {
-        keyspace.has_reservations() && names_reserved(keyspace, db, (registered, args))
-    }
+/// True if a command names a key that is kept for a waiter.
+#[inline]
+pub(super) fn is_kept_back(
+    keyspace: &mut Keyspace<'_>,
+    db: usize,
+    command: (&Registered, Args<'_>),
+) -> bool {
+    keyspace.has_reservations() && names_reserved(keyspace, db, command)
 }
 
 #[cold]

@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use super::Core;
+use super::{Core, Message};
 use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
@@ -178,16 +178,39 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !done {
                 stats.expired_time_cap_reached.add(1);
             }
+            self.worker.publish_events(effects.take_events());
             self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
+        self.evict(false);
         let Some(partition) = self.seat.partition_now() else { return };
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0;
+        self.cron.has_more = !done || pending > 0 || self.worker.should_evict();
         self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
+    }
+
+    /// Evicts some of what is above the limit of memory from this core's partition.
+    pub(super) fn evict(&mut self, for_others: bool) {
+        let Core { worker, seat, .. } = self;
+        if worker.should_evict()
+            && let Some(partition) = seat.partition_now()
+        {
+            worker.evict_slice(&mut Keyspace::One(partition), for_others);
+        }
+    }
+
+    /// Asks the cores for room that have the better candidates.
+    pub(super) fn ask_for_room(&mut self) {
+        for core in std::mem::take(&mut self.worker.memory.asked).iter() {
+            // It has room to make, too, or waits for it.
+            self.cron.has_more = true;
+            if core != self.worker.core {
+                self.mail.post(core, Message::Evict);
+            }
+        }
     }
 
     /// A partition that is about to be lent has its slice first, if that is due.
@@ -270,13 +293,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             output_max = output_max.max(held.output_list_bytes);
             bytes += held.total_bytes;
             let idle: Millis = connection.session.last_interaction;
-            if timeout > 0 && !connection.away && now.0 - idle.0 > timeout {
+            let waits = connection.away || connection.session.facts.subscribed;
+            if timeout > 0 && !waits && now.0 - idle.0 > timeout {
                 self.doomed.push(index);
             }
             // A buffer that a burst left behind is given back.
             if connection.input.query.is_empty() && connection.input.query.capacity() > 0 {
                 connection.input.query = Vec::new();
             }
+            self.check_output(index);
         }
         self.worker.stats.max_input_bytes.set(input_max as u64);
         self.worker.stats.max_output_bytes.set(output_max as u64);

@@ -76,6 +76,8 @@ pub enum Message {
     Unwatch(Watched),
     /// To a home core: look into your letterbox.
     Letters,
+    /// To an owner: memory is above its limit, and you have what can go.
+    Evict,
     /// To a home core: what a turn pushes to clients there, with the number of the turn.
     Pushes(u64, Vec<Push>),
 }

@@ -16,6 +16,7 @@ mod output;
 mod push;
 mod refusals;
 mod sabotage;
+mod script;
 mod stage;
 mod tracking;
 mod transact;
@@ -84,6 +85,15 @@ enum Then {
     Ok,
     /// The command has run, and has its reply.
     GoOn,
+    /// The command can run now.
+    Run,
+}
+
+impl OpenWhole {
+    /// What has to be done everywhere before the next command of a batch runs.
+    fn before(batch: Box<Batch>) -> OpenWhole {
+        OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Run }
+    }
 }
 
 /// A command that the control plane answers.
@@ -307,6 +317,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn before_sleep(&mut self) {
         self.post_invalidations();
         self.request_loan();
+        self.ask_for_room();
         self.publish_gauges();
         self.end_hung_up();
         self.push_own();

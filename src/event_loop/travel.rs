@@ -56,6 +56,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
+            Message::Evict => self.evict(true),
             Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
         }
     }
@@ -230,6 +231,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         registered.is_none_or(|one| {
             let home = match one.way {
                 Way::Exec => batch.transaction.is_none(),
+                Way::Script => batch.peek().is_some_and(|args| self.brings_script(one, args)),
                 way => matches!(way, Way::Home | Way::Whole),
             };
             home && !self.worker.is_paused(one)
@@ -264,7 +266,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         if registered.way == Way::Exec {
             self.begin_exec(&mut batch);
-            return Some(batch);
+            return self.bring_scripts_of_exec(batch);
+        }
+        if registered.way == Way::Script {
+            return self.bring_script(batch, registered);
         }
         let Core { clients, worker, .. } = self;
         let connection = clients.of(batch.client, batch.generation)?;
@@ -348,7 +353,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
-    fn run_part(&mut self, job: &Job) -> Part {
+    pub(super) fn run_part(&mut self, job: &Job) -> Part {
         self.publish_gauges();
         let before = (self.worker.config.clone(), self.worker.users.clone());
         let worker = &mut self.worker;
@@ -365,6 +370,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             prefixes: &mut worker.prefixes,
             stats: &worker.stats,
             switches: &mut worker.switches,
+            scripts: &mut worker.scripts,
             now: worker.now,
         });
         worker.listeners_changed();
@@ -395,6 +401,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.return_partitions(held.unwrap_or_default());
             return self.keep_spare(batch);
         };
+        if then == Then::Run {
+            return match self.bring_scripts_of_exec(batch) {
+                Some(batch) => self.run_batch(batch),
+                None => {}
+            };
+        }
         if then != Then::Gather {
             if connection.session.close_after_reply {
                 connection.closing = true;

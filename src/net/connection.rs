@@ -185,6 +185,8 @@ impl Connection {
     /// What CLIENT LIST shows of the connection.
     pub fn facts(&self, core: usize) -> ConnectionFacts {
         let input = self.input.held_bytes();
+        let names = self.session.subscriptions.as_ref();
+        let pushed = self.held.len() + names.map_or(0, |names| names.held_bytes());
         ConnectionFacts {
             query_bytes: self.input.waiting_bytes(),
             query_free: self.input.query.capacity() - self.input.query.len(),
@@ -192,8 +194,8 @@ impl Connection {
             reply_buffer_bytes: 0,
             reply_buffer_used: 0,
             output_list_len: self.output.len(),
-            output_list_bytes: self.output.bytes(),
-            total_bytes: size_of::<Connection>() + input + self.output.bytes(),
+            output_list_bytes: self.output.bytes() + self.held.len(),
+            total_bytes: size_of::<Connection>() + input + self.output.bytes() + pushed,
             core,
             closing: self.closing,
             multi: (self.session.facts.in_multi)

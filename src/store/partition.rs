@@ -4,6 +4,7 @@
 
 use super::budget::Budget;
 use super::db::Db;
+use super::evict::EvictionPool;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
@@ -20,6 +21,7 @@ pub struct Partition {
     hasher: Hasher,
     pub(super) graveyard: Graveyard,
     pub(super) expire: ExpireCursor,
+    pub(super) eviction: EvictionPool,
     waiters: Waiters,
     watchers: Watchers,
     tracked: Tracked,
@@ -41,6 +43,7 @@ impl Partition {
             hasher,
             graveyard: Graveyard::default(),
             expire: ExpireCursor::default(),
+            eviction: EvictionPool::default(),
             waiters: Waiters::default(),
             watchers: Watchers::default(),
             tracked: Tracked::default(),
@@ -113,6 +116,11 @@ impl Partition {
     /// What waits to be freed.
     pub fn graveyard(&mut self) -> &mut Graveyard {
         &mut self.graveyard
+    }
+
+    /// Objects that wait to be freed.
+    pub fn pending(&self) -> usize {
+        self.graveyard.pending()
     }
 
     /// Who waits for its keys.

@@ -29,6 +29,8 @@ pub struct Transaction {
     big_bytes: u64,
     owners: CoreSet,
     needs_home: bool,
+    /// One of its commands is refused where memory is at its limit.
+    pub denies_oom: bool,
     writes: bool,
     /// Keys that must not have changed.
     pub watched: Vec<Watched>,
@@ -104,6 +106,14 @@ impl Transaction {
         let command = self.commands.get(self.next)?;
         let ranges = &self.ranges[command.first..command.first + command.words];
         Some((command.id, Args::new(&self.buffer, ranges, &command.big)))
+    }
+
+    /// Every command, with its number in the table.
+    pub fn queued(&self) -> impl Iterator<Item = (u16, Args<'_>)> {
+        self.commands.iter().map(|command| {
+            let ranges = &self.ranges[command.first..command.first + command.words];
+            (command.id, Args::new(&self.buffer, ranges, &command.big))
+        })
     }
 
     /// The next command has run.

@@ -49,7 +49,7 @@ fn wrong_form(container: &str, args: Args<'_>) -> Vec<u8> {
 
 /// Answers HELP of `container` with one line for each of `lines`, between those that every HELP has.
 /// An indented line belongs to the one before.
-pub(super) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
+pub(crate) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
     reply.array(lines.len() + 3);
     reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for line in lines {

@@ -9,6 +9,7 @@ use crate::command::{Listed, SessionContext};
 use crate::observe::stats::{
     CommandTotals, CoreStats, Counter, Denials, Rates, Totals, percentile,
 };
+use crate::pubsub::Kind;
 
 pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     let total = |counter: fn(&Totals) -> &Counter| cx.server.sum(|one| counter(&one.totals).get());
@@ -40,6 +41,10 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     ]);
     report.field("keyspace_hits", total(|t| &t.keyspace_hits));
     report.field("keyspace_misses", total(|t| &t.keyspace_misses));
+    let listened = |kind| cx.directory.len(kind) as u64;
+    report.field("pubsub_channels", listened(Kind::Channel));
+    report.field("pubsub_patterns", listened(Kind::Pattern));
+    report.field("pubsubshard_channels", listened(Kind::Shard));
     report.zeros(NOT_COUNTED);
     report.field("tracking_total_keys", cx.server.sum(|one| one.tracked_keys.get()));
     report.field("tracking_total_items", cx.server.sum(|one| one.tracked_items.get()));
@@ -71,9 +76,6 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
 
 /// Fields of Stats between the hits and the errors: there is nothing to count yet.
 const NOT_COUNTED: &[&str] = &[
-    "pubsub_channels",
-    "pubsub_patterns",
-    "pubsubshard_channels",
     "latest_fork_usec",
     "total_forks",
     "migrate_cached_sockets",
