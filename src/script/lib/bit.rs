@@ -117,4 +117,3 @@ fn tohex(stack: Stack<'_>) -> c_int {
 
 /// 2^52 + 2^51.
 const SHIFT: f64 = 6755399441055744.0;
-

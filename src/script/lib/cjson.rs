@@ -184,4 +184,3 @@ fn flag_option(stack: Stack<'_>, index: c_int, setting: &mut bool) -> c_int {
     stack.push_boolean(*setting);
     1
 }
-

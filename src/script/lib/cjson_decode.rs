@@ -341,8 +341,7 @@ impl Reader<'_> {
             Token::Error(what) => what,
         };
         let place = self.found + 1;
-        self.stack
-            .raise(format_args!("Expected {wanted} but found {found} at character {place}"))
+        self.stack.raise(format_args!("Expected {wanted} but found {found} at character {place}"))
     }
 }
 

@@ -16,8 +16,7 @@ pub(super) fn encode(stack: Stack<'_>) -> c_int {
     if stack.top() != 1 {
         stack.argument_error(1, format_args!("expected 1 argument"));
     }
-    let mut writer =
-        Writer { stack, settings, out: Buffer::new(stack), open: List::new(stack) };
+    let mut writer = Writer { stack, settings, out: Buffer::new(stack), open: List::new(stack) };
     stack.push_value(1);
     writer.run();
     writer.out.push_result();

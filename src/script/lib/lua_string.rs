@@ -290,4 +290,3 @@ fn position(position: i64, length: usize) -> usize {
 
 /// Characters that make a pattern more than plain text.
 const SPECIAL: &[u8] = b"^$*+?.([%-";
-

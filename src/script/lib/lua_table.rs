@@ -207,4 +207,3 @@ const STEPS_PER_COMPARISON: usize = 20;
 
 /// Two more than a range waits for each bit of a length.
 const DEPTH_MAX: usize = 34;
-

@@ -19,7 +19,11 @@ pub(super) fn to_i64(number: f64) -> i64 {
 
 /// The double as an unsigned long: a negative one wraps, one that does not fit is 0.
 pub(super) fn to_u64(number: f64) -> u64 {
-    if number >= TWO_63 { (to_i64(number - TWO_63) as u64) ^ (1 << 63) } else { to_i64(number) as u64 }
+    if number >= TWO_63 {
+        (to_i64(number - TWO_63) as u64) ^ (1 << 63)
+    } else {
+        to_i64(number) as u64
+    }
 }
 
 /// Text of a number in a place of its own.
@@ -64,8 +68,11 @@ impl Text {
 /// the number and how many bytes it takes; none where there is no number. The text ends with a zero.
 pub(super) fn read(text: &[u8]) -> Option<(f64, usize)> {
     assert_eq!(text.last(), Some(&0), "a C string ends");
-    let digits = text.iter().take(DIGITS_EXACT + 1).take_while(|byte| byte.is_ascii_digit()).count();
-    if digits > 0 && digits <= DIGITS_EXACT && !matches!(text[digits], b'.' | b'e' | b'E' | b'x' | b'X')
+    let digits =
+        text.iter().take(DIGITS_EXACT + 1).take_while(|byte| byte.is_ascii_digit()).count();
+    if digits > 0
+        && digits <= DIGITS_EXACT
+        && !matches!(text[digits], b'.' | b'e' | b'E' | b'x' | b'X')
     {
         let value = text[..digits].iter().fold(0, |sum, byte| sum * 10 + u64::from(byte - b'0'));
         return Some((value as f64, digits));

@@ -149,7 +149,11 @@ impl<'l> Matcher<'l> {
             ESCAPE if next == b'f' => self.frontier(subject, item + 2),
             ESCAPE if next.is_ascii_digit() => self.again(subject, next, item + 2),
             b'$' if item + 1 == self.pattern.len() => {
-                if subject == self.subject.len() { Step::Done(subject) } else { Step::Fail }
+                if subject == self.subject.len() {
+                    Step::Done(subject)
+                } else {
+                    Step::Fail
+                }
             }
             _ => self.single_item(subject, item),
         }

@@ -58,9 +58,8 @@ impl<'l> Format<'l> {
             _ => 0,
         };
         if matches!(option, b'i' | b'I') && size > INTEGER_MAX {
-            self.stack.raise(format_args!(
-                "integral size {size} is larger than limit of {INTEGER_MAX}"
-            ));
+            self.stack
+                .raise(format_args!("integral size {size} is larger than limit of {INTEGER_MAX}"));
         }
         let unit = if option == b'c' { 0 } else { size.min(self.align) };
         // A size that is no power of two is masked all the same, as the original does.
@@ -226,8 +225,7 @@ fn unpack(stack: Stack<'_>) -> c_int {
 /// The number that the bytes are. Of more than eight the low eight count.
 fn integer(bytes: &[u8], big: bool, signed: bool) -> f64 {
     let step = |value: u64, byte: &u8| value << 8 | u64::from(*byte);
-    let value =
-        if big { bytes.iter().fold(0, step) } else { bytes.iter().rev().fold(0, step) };
+    let value = if big { bytes.iter().fold(0, step) } else { bytes.iter().rev().fold(0, step) };
     if !signed {
         return value as f64;
     }
@@ -266,4 +264,3 @@ fn size(stack: Stack<'_>) -> c_int {
 
 /// Most bytes of an integer.
 const INTEGER_MAX: u64 = 32;
-
