@@ -21,11 +21,15 @@ const EDGES: &[(&str, &[&str])] = &[
     ("ring", &["base"]),
     // A waiter keeps what its command needs of the session.
     ("store", &["types", "encoding", "base", "config", "observe", "client"]),
-    ("command", &["acl", "client", "resp", "store", "config", "observe", "base", "types"]),
+    (
+        "command",
+        &["acl", "client", "resp", "script", "store", "config", "observe", "base", "types"],
+    ),
     ("client", &["acl", "resp", "base", "config"]),
     ("txn", ABOVE_COMMAND),
     ("pubsub", ABOVE_COMMAND),
-    ("script", ABOVE_COMMAND),
+    // An interpreter knows commands only as words that its caller runs.
+    ("script", &["resp", "observe", "base"]),
     ("persist", &["types", "encoding", "base"]),
     ("replication", &["base", "types", "persist"]),
     ("cluster", &["base", "types", "persist"]),
@@ -53,8 +57,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "event_loop",
         &[
-            "net", "dispatch", "ring", "txn", "pubsub", "acl", "store", "client", "command",
-            "commands", "resp", "config", "observe", "base", "control", "persist",
+            "net", "dispatch", "ring", "txn", "pubsub", "acl", "script", "store", "client",
+            "command", "commands", "resp", "config", "observe", "base", "control", "persist",
         ],
     ),
     // The ACL file is read and judged there.

@@ -21,6 +21,7 @@ use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::Reply;
+use crate::script::Scripts;
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
@@ -45,6 +46,14 @@ impl Keyspace<'_> {
         match self {
             Keyspace::One(partition) => Keyspace::One(partition),
             Keyspace::Lent(partitions) => Keyspace::Lent(partitions),
+        }
+    }
+
+    /// Partitions at hand.
+    pub fn len(&self) -> usize {
+        match self {
+            Keyspace::One(_) => 1,
+            Keyspace::Lent(partitions) => partitions.len(),
         }
     }
 
@@ -489,6 +498,8 @@ pub struct SessionContext<'a> {
     pub rng: &'a mut Rng,
     /// This core's switches.
     pub switches: &'a Switches,
+    /// The scripts that this core knows, as all cores do.
+    pub scripts: &'a mut Scripts,
     /// All commands.
     pub table: &'a dyn CommandTable,
     /// Every user.

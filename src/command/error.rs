@@ -154,6 +154,9 @@ pub enum CommandError {
     DefaultUserStays,
     PasswordBits,
     NoAclFile,
+    NoScript,
+    TooManyScriptKeys,
+    NegativeScriptKeys,
 }
 
 impl CommandError {
@@ -161,6 +164,9 @@ impl CommandError {
     pub fn text(self) -> &'static str {
         match self {
             Self::Written => "",
+            Self::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            Self::TooManyScriptKeys => "ERR Number of keys can't be greater than number of args",
+            Self::NegativeScriptKeys => "ERR Number of keys can't be negative",
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Self::Syntax => "ERR syntax error",
             Self::NotAnInteger => "ERR value is not an integer or out of range",

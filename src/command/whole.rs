@@ -13,6 +13,7 @@ use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::Reply;
+use crate::script::Scripts;
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -54,6 +55,8 @@ pub struct CoreView<'a> {
     pub users: &'a mut Arc<Users>,
     /// The log of refusals; only that of one core is ever filled.
     pub acl_log: &'a mut Log,
+    /// The scripts that this core knows.
+    pub scripts: &'a mut Scripts,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

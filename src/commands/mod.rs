@@ -11,6 +11,7 @@ pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
+pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod sorted_set;
@@ -69,6 +70,8 @@ pub const ALL: &[&[Command]] = &[
     list::ends::COMMANDS,
     list::moving::COMMANDS,
     list::search::COMMANDS,
+    scripting::eval::COMMANDS,
+    scripting::script::COMMANDS,
     server::acl::COMMANDS,
     server::command::COMMANDS,
     server::config::COMMANDS,

@@ -102,6 +102,8 @@ settings! {
     sanitize_dump_payload: SanitizeDumpPayload = sanitize "sanitize-dump-payload",
     /// Milliseconds that a script may run before others get BUSY; 0 = for ever.
     busy_reply_threshold: u64 = number "busy-reply-threshold",
+    /// Bytes that an interpreter of scripts may hold; 0 = any number.
+    script_memory_limit: u64 = bytes "script-memory-limit",
 
     /// Bytes; 0 = no limit.
     maxmemory: u64 = bytes "maxmemory",

@@ -25,6 +25,7 @@ use crate::config::choices::MaxmemoryPolicy;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::script::{Limits, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -64,6 +65,8 @@ pub struct Worker {
     pub stats: Arc<CoreStats>,
     /// Run-time switches.
     pub switches: Switches,
+    /// The scripts that this core knows.
+    pub scripts: Scripts,
     /// Slots and hashes of keys.
     pub hasher: Hasher,
     /// Chance.
@@ -74,9 +77,9 @@ pub struct Worker {
     pub wall: Micros,
     pub(super) effects: Effects,
     tick_rate: TickRate,
-    last_tick: u64,
+    pub(super) last_tick: u64,
     free_pass: UserRef,
-    memory_full: bool,
+    pub(super) memory_full: bool,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -126,6 +129,7 @@ impl Worker {
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
+            scripts: Scripts::new(hasher.hash_key(), Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -161,6 +165,11 @@ impl Worker {
 
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
+        let memory_bytes = match self.config.script_memory_limit {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        self.scripts.set_limits(Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -298,7 +307,7 @@ impl Worker {
 
     /// Counts a refusal, and says what the log has to know of it.
     #[cold]
-    fn denied(
+    pub(super) fn denied(
         &self,
         (denied, username): (Denied, Vec<u8>),
         place: DenialPlace,
@@ -361,6 +370,9 @@ impl Worker {
         if let Some(position) = position {
             return Place::Core(map.owner_of(position));
         }
+        if registered.way == Way::Script {
+            return self.script_place(registered, args, map);
+        }
         if registered.way == Way::Located && map.cores() > 1 {
             let keys = self.server.sum(|stats| stats.dbs[facts.db].keys.get());
             if keys <= SCANNED_AT_ONCE_MAX {
@@ -422,6 +434,22 @@ impl Worker {
         if let Some(registered) = registered {
             self.count(registered, failed);
         }
+        settle_reply_mode(facts, buffer, start);
+    }
+
+    /// The same with a text of its own, code first, for a command that passed its gates.
+    pub fn fail_with(
+        &mut self,
+        registered: &Registered,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+        text: &[u8],
+    ) {
+        let start = buffer.bytes.len();
+        let mut reply = Reply::new(buffer, facts.proto);
+        reply.error(text);
+        let failed = finish(&self.stats, Err(CommandError::Written), &mut reply);
+        self.count(registered, failed);
         settle_reply_mode(facts, buffer, start);
     }
 
@@ -590,7 +618,7 @@ impl Worker {
         request
     }
 
-    fn session_context<'a>(
+    pub(super) fn session_context<'a>(
         &'a mut self,
         session: &'a mut Session,
         connection: ConnectionFacts,
@@ -607,6 +635,7 @@ impl Worker {
             server: &self.server,
             rng: &mut self.rng,
             switches: &self.switches,
+            scripts: &mut self.scripts,
             table: self.table,
             users: &self.users,
             denials: &mut self.denials,
@@ -670,7 +699,7 @@ fn bury(context: &mut Context<'_>) {
 
 /// Writes the error that a handler returned and counts whatever error the reply holds.
 #[inline]
-fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
+pub(super) fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
     match outcome {
         Ok(()) | Err(CommandError::Written) => {}
         Err(error) => reply.error(error.text()),

@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod route;
+pub mod script;
 pub mod serve;
 pub mod table;
 pub mod transact;

@@ -45,6 +45,7 @@ impl Worker {
         }
         let (owners, needs_home) = match (registered.way, route::place(registered, args, map)) {
             (Way::Located, _) => (CoreSet::all(map.cores()), false),
+            (Way::Script, _) => (self.queued_script_owners(registered, args, map), false),
             (_, Place::Core(owner)) => (CoreSet::one(owner), false),
             (_, Place::Loan(owners)) => (owners, false),
             (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
@@ -87,7 +88,8 @@ impl Worker {
         unchanged
     }
 
-    /// Runs the next command of a transaction if it is one of keys; false if it needs the session.
+    /// Runs the next command of a transaction if it is one of keys; false if it needs the session, or is
+    /// a script.
     pub fn exec_one(
         &mut self,
         keyspace: &mut Keyspace<'_>,
@@ -97,7 +99,7 @@ impl Worker {
     ) -> bool {
         let Some((id, args)) = transaction.peek() else { return false };
         let registered = &self.table.all()[usize::from(id)];
-        if matches!(registered.way, Way::Home | Way::Whole) {
+        if matches!(registered.way, Way::Home | Way::Whole | Way::Script) {
             return false;
         }
         if !self.refuse_inside(registered, args, facts, buffer) {
@@ -147,20 +149,6 @@ impl Worker {
         self.count(self.exec_command(), false);
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
-    }
-
-    /// Runs a whole transaction of commands of keys.
-    pub fn exec(
-        &mut self,
-        mut keyspace: Keyspace<'_>,
-        facts: &mut SessionFacts,
-        transaction: &mut Transaction,
-        buffer: &mut ReplyBuffer,
-    ) {
-        if self.begin_exec(&mut keyspace, facts, transaction, buffer) {
-            while self.exec_one(&mut keyspace, facts, transaction, buffer) {}
-        }
-        self.end_exec(&mut keyspace, facts, transaction, buffer);
     }
 
     fn exec_command(&self) -> &'static Registered {

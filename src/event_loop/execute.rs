@@ -8,7 +8,6 @@ use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
-use crate::dispatch::call::Worker;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
@@ -211,7 +210,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.check_query_buffer(client);
             return Staying::Ran;
         }
-        if registered.way == Way::Exec || worker.is_paused(registered) {
+        // A script runs while the core goes on with others, so its words move to a batch.
+        if matches!(registered.way, Way::Exec | Way::Script) || worker.is_paused(registered) {
             return Staying::Leaves;
         }
         match worker.place(registered, args, position, facts, *map) {
@@ -478,6 +478,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
                     return Next::KeptBack;
                 }
+                if registered.way == Way::Script {
+                    let mut partition = seat.lend();
+                    self.run_batch_script(Keyspace::One(&mut partition), registered, batch);
+                    self.seat.give_back(partition);
+                    return Next::Again;
+                }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
                 if let Some(suspension) = suspension {
@@ -506,13 +512,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 _ => Next::Loan(owners),
             };
         }
-        let Core { worker, seat, .. } = self;
-        let seated = if served { seat.partition_now() } else { seat.partition() };
+        let seated = if served { self.seat.partition_now() } else { self.seat.partition() };
         let Some(partition) = seated else { return Next::Seat };
         if partition.waiters().has_reservations() {
             return Next::KeptBack;
         }
-        run_exec(worker, Keyspace::One(partition), batch);
+        let mut partition = self.seat.lend();
+        self.run_exec(Keyspace::One(&mut partition), batch);
+        self.seat.give_back(partition);
         Next::Again
     }
 
@@ -555,7 +562,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     if !owners.covers(needed) || lent.has_reservations() {
                         break;
                     }
-                    run_exec(&mut self.worker, lent, &mut batch);
+                    self.run_exec(lent, &mut batch);
                     continue;
                 }
                 let covered = match worker.place(registered, args, position, facts, self.map) {
@@ -570,6 +577,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let mut keyspace = Keyspace::Lent(&mut partitions);
                 if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
                     break;
+                }
+                if registered.way == Way::Script {
+                    self.run_batch_script(keyspace, registered, &mut batch);
+                    continue;
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
@@ -607,14 +618,4 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.run_batch(batch);
         }
     }
-}
-
-/// Runs the transaction of a batch, whose partitions are at hand.
-fn run_exec(worker: &mut Worker, keyspace: Keyspace<'_>, batch: &mut Batch) {
-    let Some(mut transaction) = batch.transaction.take() else { return };
-    if let Some((_, facts, replies)) = batch.peek_split() {
-        worker.exec(keyspace, facts, &mut transaction, replies);
-    }
-    batch.denials.append(&mut worker.denials);
-    batch.ran("exec");
 }

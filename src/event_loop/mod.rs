@@ -13,6 +13,7 @@ mod mail;
 mod output;
 mod refusals;
 mod sabotage;
+mod script;
 mod stage;
 mod transact;
 mod travel;
@@ -66,8 +67,26 @@ struct OpenWhole {
     parts: Vec<Option<Part>>,
     /// The partitions of the transaction that it is part of.
     held: Option<Held>,
-    /// The command has run already, and this is what it leads to.
-    has_run: bool,
+    /// What becomes of the batch when every core has done its part.
+    then: Then,
+}
+
+/// What follows when every core has done its part of a command.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Then {
+    /// The parts make the reply.
+    Gather,
+    /// The command has run already, and this was what it leads to: it is answered with OK.
+    Answer,
+    /// The command can run now.
+    Run,
+}
+
+impl OpenWhole {
+    /// What has to be done everywhere before the next command of a batch runs.
+    fn before(batch: Box<Batch>) -> OpenWhole {
+        OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Run }
+    }
 }
 
 /// A command that the control plane answers.

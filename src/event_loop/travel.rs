@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use super::mail::WholeId;
 use super::transact::watch_more;
-use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Ticket};
+use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Then, Ticket};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
@@ -239,6 +239,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         registered.is_none_or(|one| {
             let home = match one.way {
                 Way::Exec => batch.transaction.is_none(),
+                Way::Script => batch.peek().is_some_and(|args| self.brings_script(one, args)),
                 way => matches!(way, Way::Home | Way::Whole),
             };
             home && !self.worker.is_paused(one)
@@ -273,7 +274,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         if registered.way == Way::Exec {
             self.begin_exec(&mut batch);
-            return Some(batch);
+            return self.bring_scripts_of_exec(batch);
+        }
+        if registered.way == Way::Script {
+            return self.bring_script(batch, registered);
         }
         let Core { clients, worker, .. } = self;
         let connection = clients.of(batch.client, batch.generation)?;
@@ -287,7 +291,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 return Some(batch);
             };
             self.start_whole(
-                OpenWhole { batch, parts: Vec::new(), held: None, has_run: false },
+                OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Gather },
                 job,
             );
             return None;
@@ -339,7 +343,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
-    fn run_part(&mut self, job: &Job) -> Part {
+    pub(super) fn run_part(&mut self, job: &Job) -> Part {
         self.publish_gauges();
         let before = (self.worker.config.clone(), self.worker.users.clone());
         let worker = &mut self.worker;
@@ -351,6 +355,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: &mut self.acl_log,
             stats: &worker.stats,
             switches: &mut worker.switches,
+            scripts: &mut worker.scripts,
             now: worker.now,
         });
         if !Arc::ptr_eq(&before.1, &worker.users) {
@@ -371,14 +376,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if open.parts.iter().any(Option::is_none) {
             return;
         }
-        let OpenWhole { mut batch, parts, held, has_run } =
+        let OpenWhole { mut batch, parts, held, then } =
             self.wholes.remove(&id.number).expect("it was there a line ago");
         let parts = parts.into_iter().flatten().collect();
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             self.return_partitions(held.unwrap_or_default());
             return self.keep_spare(batch);
         };
-        if has_run {
+        if then == Then::Run {
+            return match self.bring_scripts_of_exec(batch) {
+                Some(batch) => self.run_batch(batch),
+                None => {}
+            };
+        }
+        if then == Then::Answer {
             if connection.session.close_after_reply {
                 connection.closing = true;
                 batch.abandon();
@@ -417,7 +428,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<Answer, String>) {
         let Some(Ticket { mut batch, held }) = self.tickets.remove(&ticket) else { return };
         if let Ok(Answer::Everywhere(job)) = outcome {
-            let open = OpenWhole { batch, parts: Vec::new(), held, has_run: true };
+            let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Answer };
             return self.start_whole(open, job);
         }
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);

@@ -83,6 +83,8 @@ counters! {
         expired_subkeys,
         /// Keys that were evicted.
         evicted_keys,
+        /// Scripts that EVAL brought and others took the place of.
+        evicted_scripts,
         /// Expiry slices that ended with work left.
         expired_time_cap_reached,
         /// CPU nanoseconds spent on active expiry.

@@ -95,6 +95,14 @@ impl Transaction {
         Some((command.id, Args::new(&self.buffer, ranges, &command.big)))
     }
 
+    /// Every command, with its number in the table.
+    pub fn queued(&self) -> impl Iterator<Item = (u16, Args<'_>)> {
+        self.commands.iter().map(|command| {
+            let ranges = &self.ranges[command.first..command.first + command.words];
+            (command.id, Args::new(&self.buffer, ranges, &command.big))
+        })
+    }
+
     /// The next command has run.
     pub fn advance(&mut self) {
         self.next += 1;

@@ -36,7 +36,7 @@ fn publish(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, Command
 
 /// Answers HELP of `container` with one line for each of `lines`, between those that every HELP has.
 /// An indented line belongs to the one before.
-pub(super) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
+pub(crate) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
     reply.array(lines.len() + 3);
     reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for line in lines {
