@@ -13,7 +13,7 @@ use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::Reply;
-use crate::script::Scripts;
+use crate::script::{Functions, Scripts};
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -57,6 +57,8 @@ pub struct CoreView<'a> {
     pub acl_log: &'a mut Log,
     /// The scripts that this core knows.
     pub scripts: &'a mut Scripts,
+    /// The libraries of functions that this core knows.
+    pub functions: &'a mut Functions,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

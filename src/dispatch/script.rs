@@ -19,7 +19,7 @@ use crate::command::{
 };
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{Engine, Function, Outcome, Reach, Refusal, ScriptFlags, ScriptId};
+use crate::script::{Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId};
 use crate::txn::cores::{CoreSet, SlotMap};
 
 /// Where the keys of EVAL and its kin begin.
@@ -30,6 +30,8 @@ const FIRST_KEY: usize = 3;
 pub enum Named {
     /// This script, with so many keys.
     Known(ScriptId, usize),
+    /// This function, with so many keys.
+    Function(FunctionId, usize),
     /// EVAL brings a script that is not known yet.
     New,
     /// Nothing: the request is wrong.
@@ -43,7 +45,7 @@ pub struct Run {
     /// The compiled script.
     pub function: Function,
     /// Its name in errors.
-    pub name: [u8; 40],
+    pub name: Name,
     /// How many keys it was given.
     pub keys: usize,
     /// It has called a command that writes.
@@ -58,6 +60,25 @@ pub struct Run {
     now: Millis,
     /// When it began, for the statistics.
     tick: u64,
+}
+
+/// What names a script that runs.
+#[derive(Clone, Debug)]
+pub enum Name {
+    /// The digest of a script, in hexadecimal.
+    Digest([u8; 40]),
+    /// The name of a function.
+    Function(Box<[u8]>),
+}
+
+impl Name {
+    /// As errors show it.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Name::Digest(digest) => digest,
+            Name::Function(name) => name,
+        }
+    }
 }
 
 /// What became of a command that a script called.
@@ -76,8 +97,17 @@ impl Worker {
         if call.source == ScriptSource::Digest && text.len() != 40 {
             return Named::Wrong(CommandError::NoScript);
         }
+        let function = match call.source {
+            ScriptSource::Function => match self.functions.find(text) {
+                None => return Named::Wrong(CommandError::NoFunction),
+                found => found,
+            },
+            ScriptSource::Body | ScriptSource::Digest => None,
+        };
         let Some(keys) = number::parse_i64(args.get(2)) else {
-            return Named::Wrong(CommandError::NotAnInteger);
+            let is_function = call.source == ScriptSource::Function;
+            let bad = CommandError::BadScriptKeys;
+            return Named::Wrong(if is_function { bad } else { CommandError::NotAnInteger });
         };
         if keys > (args.len() - FIRST_KEY) as i64 {
             return Named::Wrong(CommandError::TooManyScriptKeys);
@@ -85,12 +115,15 @@ impl Worker {
         let Ok(keys) = usize::try_from(keys) else {
             return Named::Wrong(CommandError::NegativeScriptKeys);
         };
+        if let Some(id) = function {
+            return Named::Function(id, keys);
+        }
         match call.source {
             ScriptSource::Body => match self.scripts.find_body(text) {
                 Some(id) => Named::Known(id, keys),
                 None => Named::New,
             },
-            ScriptSource::Digest => match self.scripts.find(text) {
+            ScriptSource::Digest | ScriptSource::Function => match self.scripts.find(text) {
                 Some(id) => Named::Known(id, keys),
                 None => Named::Wrong(CommandError::NoScript),
             },
@@ -99,22 +132,24 @@ impl Worker {
 
     /// Where a script runs. At home if it has to be made known to all cores first.
     pub fn script_place(&self, registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
-        match self.named_script(script_call(registered), args) {
-            Named::New => Place::Home,
-            Named::Wrong(_) => Place::Core(self.core),
-            Named::Known(_, _) if map.cores() == 1 => Place::Core(0),
-            Named::Known(id, keys) => match self.scripts.get(id).reach {
-                Reach::Nothing => Place::Core(self.core),
-                Reach::Everything => Place::Loan(CoreSet::all(map.cores())),
-                Reach::Declared => {
-                    let owners = owners_of(args, keys, map);
-                    match (owners.len(), owners.iter().next()) {
-                        (0, _) | (_, None) => Place::Core(self.core),
-                        (1, Some(owner)) => Place::Core(owner),
-                        _ => Place::Loan(owners),
-                    }
+        let (reach, keys) = match self.named_script(script_call(registered), args) {
+            Named::New => return Place::Home,
+            Named::Wrong(_) => return Place::Core(self.core),
+            Named::Known(..) | Named::Function(..) if map.cores() == 1 => return Place::Core(0),
+            Named::Known(id, keys) => (self.scripts.get(id).reach, keys),
+            Named::Function(id, keys) => (self.functions.library(id).reach, keys),
+        };
+        match reach {
+            Reach::Nothing => Place::Core(self.core),
+            Reach::Everything => Place::Loan(CoreSet::all(map.cores())),
+            Reach::Declared => {
+                let owners = owners_of(args, keys, map);
+                match (owners.len(), owners.iter().next()) {
+                    (0, _) | (_, None) => Place::Core(self.core),
+                    (1, Some(owner)) => Place::Core(owner),
+                    _ => Place::Loan(owners),
                 }
-            },
+            }
         }
     }
 
@@ -161,14 +196,20 @@ impl Worker {
         inside_exec: bool,
     ) -> Result<(Box<Engine>, Run), Vec<u8>> {
         let text = |error: CommandError| error.text().as_bytes().to_vec();
-        let (id, keys) = match self.named_script(call, args) {
-            Named::Known(id, keys) => (id, keys),
+        let named = self.named_script(call, args);
+        let (flags, name, keys) = match named {
+            Named::Known(id, keys) => {
+                let script = self.scripts.get(id);
+                (script.flags, Name::Digest(script.sha.hex()), keys)
+            }
+            Named::Function(id, keys) => {
+                let declared = self.functions.declared(id);
+                (declared.flags, Name::Function(declared.name.clone()), keys)
+            }
             Named::Wrong(error) => return Err(text(error)),
             // Forgotten on its way, or inside of a transaction.
             Named::New => return Err(text(CommandError::NoScript)),
         };
-        let script = self.scripts.get(id);
-        let (flags, name) = (script.flags, script.sha.hex());
         let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
         let no_writes = flags.has(ScriptFlags::NO_WRITES);
         let allows_oom = flags.has(ScriptFlags::ALLOW_OOM);
@@ -183,12 +224,24 @@ impl Worker {
             }
             return Err(text(CommandError::OutOfMemory));
         }
-        self.scripts.touch(id, self.now.0 as u64);
-        let mut engine = self.scripts.take_engine();
-        let function = match self.scripts.function(id, &mut engine) {
+        let (engine, function) = match named {
+            Named::Function(id, _) => {
+                let mut engine = self.functions.take_engine();
+                let function = self.functions.function(id, &mut engine);
+                (engine, function)
+            }
+            Named::Known(id, _) => {
+                self.scripts.touch(id, self.now.0 as u64);
+                let mut engine = self.scripts.take_engine();
+                let function = self.scripts.function(id, &mut engine);
+                (engine, function)
+            }
+            Named::New | Named::Wrong(_) => unreachable!("looked at above"),
+        };
+        let function = match function {
             Ok(function) => function,
             Err(error) => {
-                self.scripts.give_back(engine);
+                self.give_back(engine, &name);
                 return Err(error);
             }
         };
@@ -214,6 +267,14 @@ impl Worker {
             tick: self.last_tick,
         };
         Ok((engine, run))
+    }
+
+    /// Takes the interpreter back that a script of this name has run in.
+    pub fn give_back(&mut self, engine: Box<Engine>, name: &Name) {
+        match name {
+            Name::Digest(_) => self.scripts.give_back(engine),
+            Name::Function(_) => self.functions.give_back(engine),
+        }
     }
 
     /// Ends a script whose reply has been written from `start` on.

@@ -11,7 +11,7 @@ use crate::command::whole::Job;
 use crate::command::{Args, Handler, ScriptSource};
 use crate::commands::scripting;
 use crate::dispatch::call::Worker;
-use crate::dispatch::script::{Inside, Named, Run, words_of};
+use crate::dispatch::script::{Inside, Name, Named, Run, words_of};
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log::{self, Level};
 use crate::resp::Proto;
@@ -41,20 +41,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some((mut engine, run)) = begun else { return };
         let start = replies.bytes.len();
         let (keys, arguments) = words_of(args, run.keys);
-        let name = run.name;
+        let name = run.name.clone();
         let call = Call {
             function: run.function,
-            name: &name,
+            name: name.as_bytes(),
             keys,
             arguments,
-            as_globals: true,
+            as_globals: matches!(name, Name::Digest(_)),
             limits: self.worker.scripts.limits(),
         };
         let mut running = Running { core: self, keyspace: keyspace.reborrow(), run };
         let mut reply = Reply::new(replies, facts.proto);
         let outcome = engine.run(call, &mut running, &mut reply);
         let run = running.run;
-        self.worker.scripts.give_back(engine);
+        self.worker.give_back(engine, &name);
         let ended = (run, outcome);
         self.worker.end_script(registered, &mut keyspace, ended, facts, (replies, start));
     }
