@@ -103,6 +103,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         clients: (0..cores).map(|_| Gauge::default()).collect(),
         client_ids: AtomicU64::new(0),
         shutdown: AtomicBool::new(false),
+        busy: crate::observe::busy::BusyScripts::new(cores),
     });
     // The control thread cannot start without it, either.
     if let Err(error) = kernel::probe() {

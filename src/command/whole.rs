@@ -13,7 +13,7 @@ use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::Reply;
-use crate::script::{Functions, Scripts};
+use crate::script::{Functions, RunningFunction, Scripts};
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ pub enum Part {
     Text(Vec<u8>),
     /// Entries of ACL LOG, from the core that keeps it.
     Refusals(Vec<LogEntry>),
+    /// The function that has run for too long on the core.
+    Running(RunningFunction),
     /// Why it could not be done.
     Failed(String),
 }

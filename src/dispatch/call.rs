@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::route::{self, Place};
+use super::script::Busy;
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
@@ -57,6 +58,8 @@ pub struct Worker {
     pub users: Arc<Users>,
     /// What was refused of late for want of permissions, until somebody tells the log.
     pub denials: Vec<Denial>,
+    /// Scripts that run for too long, if there are any.
+    pub(super) busy: Option<Busy>,
     /// The commands that are looked at were queued by MULTI.
     pub(super) inside_exec: bool,
     /// Process facts.
@@ -127,6 +130,7 @@ impl Worker {
             free_pass: users.free_pass(),
             users,
             denials: Vec::new(),
+            busy: None,
             inside_exec: false,
             stats: server.stats[core].clone(),
             server,
@@ -233,12 +237,15 @@ impl Worker {
         if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
-        if self.memory_full && command.flags.has(Flags::DENYOOM) {
+        if self.memory_full
+            && (command.flags.has(Flags::DENYOOM)
+                || registered.way == Way::Script && self.script_needs_memory(registered, args))
+        {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
-        false
+        self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,

@@ -19,7 +19,10 @@ use crate::command::{
 };
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId};
+use crate::script::interrupt::KILLED;
+use crate::script::{
+    Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang,
+};
 use crate::txn::cores::{CoreSet, SlotMap};
 
 /// Where the keys of EVAL and its kin begin.
@@ -77,6 +80,33 @@ impl Name {
         match self {
             Name::Digest(digest) => digest,
             Name::Function(name) => name,
+        }
+    }
+
+    /// True if it names a function.
+    pub fn is_function(&self) -> bool {
+        matches!(self, Name::Function(_))
+    }
+}
+
+/// Scripts that run for too long, as a core sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// One of them runs here.
+    pub is_here: bool,
+    /// The partitions that they hold.
+    pub held: CoreSet,
+    /// The last of them is a function.
+    pub is_function: bool,
+}
+
+impl Busy {
+    /// What a command is answered with that has to wait for them.
+    pub fn text(self) -> &'static str {
+        if self.is_function {
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+        } else {
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
         }
     }
 }
@@ -168,6 +198,90 @@ impl Worker {
         }
     }
 
+    /// True if a script is refused when memory is at its limit: it says what it needs, and not that it
+    /// can do without memory. One of old is refused when it calls a command that needs some.
+    pub(super) fn script_needs_memory(&self, registered: &Registered, args: Args<'_>) -> bool {
+        let flags = match self.named_script(script_call(registered), args) {
+            Named::Known(id, _) => self.scripts.get(id).flags,
+            Named::Function(id, _) => self.functions.declared(id).flags,
+            Named::New => match shebang::parse(args.get(1)) {
+                Ok(line) => line.flags,
+                Err(_) => return false,
+            },
+            Named::Wrong(_) => return false,
+        };
+        let frees = [ScriptFlags::COMPATIBLE, ScriptFlags::NO_WRITES, ScriptFlags::ALLOW_OOM];
+        !frees.into_iter().any(|one| flags.has(one))
+    }
+
+    /// Looks whether a script runs for too long, here or elsewhere.
+    #[inline]
+    pub fn look_for_busy(&mut self) {
+        if self.server.busy.any() {
+            let (held, is_function) = self.server.busy.held();
+            let is_here = self.busy.is_some_and(|busy| busy.is_here);
+            self.busy = Some(Busy { is_here, held: CoreSet::of_bits(held), is_function });
+        } else {
+            self.busy = None;
+        }
+    }
+
+    /// The scripts that run for too long.
+    #[inline]
+    pub fn busy(&self) -> Option<Busy> {
+        self.busy
+    }
+
+    /// A script runs for too long here, and holds these partitions; or has ended.
+    pub fn set_busy(&mut self, run: &Run, held: Option<CoreSet>) {
+        match held {
+            Some(held) => {
+                let is_function = run.name.is_function();
+                self.server.busy.begin(self.core, held.bits(), run.has_written, is_function);
+                self.busy = Some(Busy { is_here: true, held, is_function });
+            }
+            None => {
+                self.server.busy.end(self.core);
+                self.busy = None;
+            }
+        }
+        self.look_for_busy();
+    }
+
+    /// The gate of scripts that run for too long: true if the command has to wait for one, and the
+    /// error is written. Where a script runs, everything waits but what may end it.
+    #[cold]
+    pub(super) fn refuse_busy(
+        &mut self,
+        registered: &'static Registered,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let Some(busy) = self.busy else { return false };
+        let is_allowed = registered.command.flags.has(Flags::ALLOW_BUSY);
+        let map = SlotMap::new(self.server.stats.len());
+        let waits = match self.place(registered, args, None, facts, map) {
+            Place::Core(owner) => busy.held.contains(owner),
+            Place::Loan(owners) => owners.meets(busy.held),
+            Place::Whole => !is_allowed,
+            Place::Home => false,
+        };
+        if !waits && (is_allowed || !busy.is_here) {
+            return false;
+        }
+        let text = busy.text().as_bytes().to_vec();
+        self.reply_error(Some(registered), facts, buffer, text);
+        true
+    }
+
+    /// Refuses the EXEC of a transaction that has to wait for a script which runs for too long.
+    pub fn refuse_exec(&mut self, facts: &mut SessionFacts, buffer: &mut ReplyBuffer) {
+        let Some(busy) = self.busy else { return };
+        let exec = self.table.command(b"EXEC");
+        self.reply_error(exec, facts, buffer, busy.text().as_bytes().to_vec());
+    }
+
     /// Begins to run a script: the checks in front of it. None if one has failed; then the error is
     /// written. What is given back goes to `end_script`.
     pub fn begin_script(
@@ -207,8 +321,14 @@ impl Worker {
                 (declared.flags, Name::Function(declared.name.clone()), keys)
             }
             Named::Wrong(error) => return Err(text(error)),
-            // Forgotten on its way, or inside of a transaction.
-            Named::New => return Err(text(CommandError::NoScript)),
+            // Forgotten on its way, or not to be compiled: what is wrong is said here.
+            Named::New => {
+                let body = args.get(1);
+                let reach = |_: &[u8]| Reach::Everything;
+                let script = self.scripts.prepare(body, true, self.now.0 as u64, reach)?;
+                self.scripts.insert(&script, &[]);
+                return self.prepare_script(call, args, facts, inside_exec);
+            }
         };
         let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
         let no_writes = flags.has(ScriptFlags::NO_WRITES);
@@ -217,12 +337,6 @@ impl Worker {
             return Err(
                 b"ERR Can not execute a script with write flag using *_ro command.".to_vec()
             );
-        }
-        if !is_compatible && self.memory_full && !no_writes && !allows_oom {
-            if inside_exec {
-                return Err(b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'".to_vec());
-            }
-            return Err(text(CommandError::OutOfMemory));
         }
         let (engine, function) = match named {
             Named::Function(id, _) => {
@@ -378,6 +492,12 @@ impl Worker {
         if !self.is_at_hand(keyspace, registered, args) {
             let text = b"ERR Script attempted to access a key that it did not declare";
             return Err(self.refuse_in_script(of, text));
+        }
+        if writes && !run.has_written && self.busy.is_some_and(|busy| busy.is_here) {
+            // It may be killed until now, and not from here on.
+            if !self.server.busy.may_write(self.core) {
+                return Err(Refusal(format!("ERR {KILLED}").into_bytes()));
+            }
         }
         run.has_written |= writes;
         Ok(registered)

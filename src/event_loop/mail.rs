@@ -59,6 +59,8 @@ pub enum Message {
     Forget(Arc<Waiter>),
     /// To an owner: this key is watched once less.
     Unwatch(Watched),
+    /// To everybody: a script runs for too long, somewhere.
+    Busy,
 }
 
 /// One core's ends of all queues.

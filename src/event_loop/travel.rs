@@ -16,7 +16,7 @@ use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
-use crate::txn::loan::{LoanId, LoanRequest, Waiting};
+use crate::txn::loan::{Arrival, LoanId, LoanRequest, Waiting};
 
 /// The core that gives loans and commands of all cores one order.
 const SEQUENCER: usize = 0;
@@ -72,6 +72,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
+            Message::Busy => self.worker.look_for_busy(),
         }
     }
 
@@ -105,8 +106,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.splits(id) {
             return self.lent_alone(id, partition, time);
         }
-        if let Some(loan) = self.coordinator.arrive(id, partition, time) {
-            self.run_loan(loan);
+        match self.coordinator.arrive(id, partition, time) {
+            Arrival::Waits => {}
+            Arrival::Complete(loan) => self.run_loan(loan),
+            Arrival::GoesBack(partition) => self.return_partitions(vec![partition]),
         }
     }
 

@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::busy::BusyScripts;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -62,6 +63,8 @@ pub struct ServerFacts {
     pub client_ids: AtomicU64,
     /// The process is to end.
     pub shutdown: AtomicBool,
+    /// Scripts that run for too long.
+    pub busy: BusyScripts,
 }
 
 impl ServerFacts {

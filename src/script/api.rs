@@ -470,8 +470,14 @@ pub(super) unsafe extern "C-unwind" fn pcall(lua: *mut lua_State) -> c_int {
     // SAFETY: nothing to drop here. The place for the first result is made first, so that there is
     // room for it however the stack looks afterwards.
     unsafe {
-        ffi::luaL_checkany(lua, 1);
         let count = ffi::lua_gettop(lua);
+        if count == 0 {
+            // What a stock server makes of it.
+            ffi::lua_pushboolean(lua, 0);
+            let text = c"attempt to call a boolean value";
+            ffi::lua_pushlstring_(lua, text.as_ptr(), text.count_bytes());
+            return 2;
+        }
         ffi::lua_pushboolean(lua, 1);
         ffi::lua_insert(lua, 1);
         if ffi::lua_pcall(lua, count - 1, ffi::LUA_MULTRET, 0) != 0 {

@@ -14,6 +14,7 @@ use slab::Slab;
 use super::engine::{Engine, Function, Limits};
 use super::registry::Reach;
 use super::shebang::ScriptFlags;
+use crate::base::time::Millis;
 use crate::base::words;
 
 /// A function as its library declares it.
@@ -92,6 +93,17 @@ pub enum Policy {
     Flush,
 }
 
+/// A function that has run for too long, for FUNCTION STATS.
+#[derive(Clone, Debug)]
+pub struct RunningFunction {
+    /// Its name.
+    pub name: Box<[u8]>,
+    /// The request that calls it.
+    pub words: Vec<Vec<u8>>,
+    /// When it was called.
+    pub began: Millis,
+}
+
 /// A function of a core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct FunctionId {
@@ -107,6 +119,7 @@ pub struct Functions {
     by_library: BTreeMap<Box<[u8]>, usize>,
     /// By names in lower case.
     by_function: BTreeMap<Box<[u8]>, FunctionId>,
+    running: Option<RunningFunction>,
 }
 
 /// A library with its form in the interpreter.
@@ -125,7 +138,18 @@ impl Functions {
             libraries: Slab::new(),
             by_library: BTreeMap::new(),
             by_function: BTreeMap::new(),
+            running: None,
         }
+    }
+
+    /// A function of this core has run for too long; or has ended.
+    pub fn set_running(&mut self, running: Option<RunningFunction>) {
+        self.running = running;
+    }
+
+    /// The function of this core that has run for too long.
+    pub fn running(&self) -> Option<&RunningFunction> {
+        self.running.as_ref()
     }
 
     /// What the interpreter may use from now on.

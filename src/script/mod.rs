@@ -26,6 +26,6 @@ pub use caller::{Caller, Refusal, Words};
 
 pub use engine::{Call, Engine, Function, Limits, Outcome};
 pub use interrupt::Verdict;
-pub use library::{Change, Declared, FunctionId, Functions, Library, Policy};
+pub use library::{Change, Declared, FunctionId, Functions, Library, Policy, RunningFunction};
 pub use registry::{Reach, Script, ScriptId, Scripts, Sha};
 pub use shebang::ScriptFlags;

@@ -65,5 +65,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         clients: (0..cores).map(|_| Gauge::default()).collect(),
         client_ids: AtomicU64::new(0),
         shutdown: AtomicBool::new(false),
+        busy: ironring::observe::busy::BusyScripts::new(cores),
     }
 }

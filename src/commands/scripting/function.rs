@@ -15,7 +15,7 @@ use crate::command::{
 use crate::persist::dump;
 use crate::resp::reply::Reply;
 use crate::script::library::{self, Heading};
-use crate::script::{Change, Declared, Library, Policy, ScriptFlags};
+use crate::script::{Change, Declared, Library, Policy, RunningFunction, ScriptFlags};
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[Command {
@@ -139,7 +139,7 @@ pub const COMMANDS: &[Command] = &[Command {
                 "request_policy:all_shards",
                 "response_policy:special",
             ],
-            handler: Handler::Session(stats),
+            handler: Handler::Whole(Whole { begin: ask_running, gather: stats }),
             ..BASE
         },
     ],
@@ -337,15 +337,49 @@ fn write_library(library: &Library, with_code: bool, reply: &mut Reply<'_>) {
     }
 }
 
-fn kill(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.error("NOTBUSY No scripts in execution right now.");
+fn kill(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    super::kill(cx, true, reply);
     Ok(())
 }
 
-fn stats(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn ask_running(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
+    Ok(Arc::new(|view| match view.functions.running() {
+        Some(running) => Part::Running(running.clone()),
+        None => Part::Done,
+    }))
+}
+
+fn stats(
+    cx: &mut SessionContext<'_>,
+    _args: Args<'_>,
+    parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    let running = parts.into_iter().find_map(|part| match part {
+        Part::Running(running) => Some(running),
+        _ => None,
+    });
+    if running.is_none() && cx.server.busy.any() && !cx.server.busy.held().1 {
+        reply.error(
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        );
+        return Ok(());
+    }
     reply.map(2);
     reply.bulk(b"running_script");
-    reply.null();
+    match running {
+        Some(RunningFunction { name, words, began }) => {
+            reply.map(3);
+            reply.bulk(b"name");
+            reply.bulk(&name);
+            reply.bulk(b"command");
+            reply.array(words.len());
+            words.iter().for_each(|word| reply.bulk(word));
+            reply.bulk(b"duration_ms");
+            reply.integer(cx.now.0 - began.0);
+        }
+        None => reply.null(),
+    }
     reply.bulk(b"engines");
     reply.map(1);
     reply.bulk(b"LUA");
