@@ -106,6 +106,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         client_ids: AtomicU64::new(0),
         logged: Default::default(),
         shutdown: AtomicBool::new(false),
+        busy: crate::observe::busy::BusyScripts::new(cores),
     });
     // The control thread cannot start without it, either.
     if let Err(error) = kernel::probe() {

@@ -75,6 +75,7 @@ pub const ALL: &[&[Command]] = &[
     pubsub::show::COMMANDS,
     pubsub::subscribe::COMMANDS,
     scripting::eval::COMMANDS,
+    scripting::function::COMMANDS,
     scripting::script::COMMANDS,
     server::acl::COMMANDS,
     server::command::COMMANDS,

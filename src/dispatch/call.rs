@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::evict::MemoryLimit;
 use super::note::{Limits, Taken};
 use super::route::{self, Place};
+use super::script::Busy;
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
@@ -31,7 +32,7 @@ use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Invalidations, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{self, Scripts};
+use crate::script::{self, Functions, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -67,6 +68,8 @@ pub struct Worker {
     pub users: Arc<Users>,
     /// What was refused of late for want of permissions, until somebody tells the log.
     pub denials: Vec<Denial>,
+    /// Scripts that run for too long, if there are any.
+    pub(super) busy: Option<Busy>,
     /// The commands that are looked at were queued by MULTI.
     pub(super) inside_exec: bool,
     /// Process facts.
@@ -77,6 +80,8 @@ pub struct Worker {
     pub switches: Switches,
     /// The scripts that this core knows.
     pub scripts: Scripts,
+    /// The libraries of functions that this core knows.
+    pub functions: Functions,
     /// Slots and hashes of keys.
     pub hasher: Hasher,
     /// Chance.
@@ -162,11 +167,13 @@ impl Worker {
             free_pass: users.free_pass(),
             users,
             denials: Vec::new(),
+            busy: None,
             inside_exec: false,
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
             scripts: Scripts::new(hasher.hash_key(), script::Limits { memory_bytes: 0 }),
+            functions: Functions::new(script::Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -221,6 +228,7 @@ impl Worker {
             limit => limit as usize,
         };
         self.scripts.set_limits(script::Limits { memory_bytes });
+        self.functions.set_limits(script::Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -277,12 +285,19 @@ impl Worker {
             return true;
         }
         // EXEC has asked for all of its commands.
-        if command.flags.has(Flags::DENYOOM) && !self.inside_exec && self.is_out_of_memory() {
+        if self.is_out_of_memory()
+            && !self.inside_exec
+            && (command.flags.has(Flags::DENYOOM)
+                || registered.way == Way::Script && self.script_needs_memory(registered, args))
+        {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
-        facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer)
+        if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
+            return true;
+        }
+        self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,
@@ -730,6 +745,7 @@ impl Worker {
             rng: &mut self.rng,
             switches: &self.switches,
             scripts: &mut self.scripts,
+            functions: &mut self.functions,
             table: self.table,
             users: &self.users,
             directory: &self.directory,

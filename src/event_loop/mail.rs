@@ -80,6 +80,8 @@ pub enum Message {
     Evict,
     /// To a home core: what a turn pushes to clients there, with the number of the turn.
     Pushes(u64, Vec<Push>),
+    /// To everybody: a script runs for too long, somewhere.
+    Busy,
 }
 
 /// One core's ends of all queues.

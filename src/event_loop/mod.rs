@@ -22,7 +22,7 @@ mod tracking;
 mod transact;
 mod travel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -176,6 +176,14 @@ pub struct Core<R: Ring, C: Clock> {
     tickets: BTreeMap<u64, Ticket>,
     /// When clients that wait stop waiting.
     deadlines: Deadlines,
+    /// Batches whose next command runs a script, once all that was staged has run.
+    scripts_due: VecDeque<Box<Batch>>,
+    /// They run now.
+    runs_scripts: bool,
+    /// Batches of a loan that have not had their turn, and those that have; to be answered when a
+    /// script before them runs for too long.
+    loan_batches: VecDeque<Box<Batch>>,
+    loan_done: Vec<Box<Batch>>,
     /// Batches whose next command names a key that is kept for a waiter.
     kept_back: Vec<Box<Batch>>,
     spare_replies: ReplyBuffer,
@@ -221,6 +229,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             wholes: BTreeMap::new(),
             tickets: BTreeMap::new(),
             deadlines: Deadlines::new(),
+            scripts_due: VecDeque::new(),
+            runs_scripts: false,
+            loan_batches: VecDeque::new(),
+            loan_done: Vec::new(),
             kept_back: Vec::new(),
             spare_replies: ReplyBuffer::default(),
             last_number: 0,
@@ -284,9 +296,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.take_mail();
         self.stage_ready();
         self.run_staged();
+        self.run_scripts();
+        self.answer_waiting();
         self.serve_seat();
         self.keep_house();
         self.settle_waits();
+        self.run_scripts();
         self.before_sleep();
         self.stand_still();
         self.next_wait()
@@ -307,6 +322,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.now = self.worker.now.max(wall.millis());
         self.cron.turn_began(self.clock.monotonic());
         self.worker.start_turn();
+        self.worker.look_for_busy();
     }
 
     fn monotonic(&mut self) -> Nanos {
@@ -337,7 +353,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
-        let busy = busy || self.has_ends() || self.inbox.is_due();
+        let busy = busy || self.has_ends() || self.inbox.is_due() || !self.scripts_due.is_empty();
         if busy || self.mail.has_come() {
             return Wait::No;
         }

@@ -13,7 +13,7 @@ use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
-use crate::txn::loan::LoanId;
+use crate::txn::loan::{Arrival, LoanId};
 
 /// What a core does wrong.
 #[doc(hidden)]
@@ -82,7 +82,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let own = lent.into_iter().filter(|one| self.map.owner(one.first_slot()) == owner);
         self.return_partitions(own.collect());
         let stand_in = self.empty_partition(owner);
-        let Some(loan) = self.coordinator.arrive(id, stand_in, time) else { return };
+        let Arrival::Complete(loan) = self.coordinator.arrive(id, stand_in, time) else { return };
         for mut batch in loan.batches {
             Reply::new(&mut batch.replies, batch.facts.proto).ok();
             batch.ran("mset");

@@ -18,7 +18,7 @@ use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
-use crate::txn::loan::{LoanId, LoanRequest, Waiting};
+use crate::txn::loan::{Arrival, LoanId, LoanRequest, Waiting};
 
 /// The core that gives loans and commands of all cores one order.
 const SEQUENCER: usize = 0;
@@ -58,6 +58,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
             Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
+            Message::Busy => self.worker.look_for_busy(),
         }
     }
 
@@ -91,8 +92,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.splits(id) {
             return self.lent_alone(id, partition, time);
         }
-        if let Some(loan) = self.coordinator.arrive(id, partition, time) {
-            self.run_loan(loan);
+        match self.coordinator.arrive(id, partition, time) {
+            Arrival::Waits => {}
+            Arrival::Complete(loan) => self.run_loan(loan),
+            Arrival::GoesBack(partition) => self.return_partitions(vec![partition]),
         }
     }
 
@@ -371,6 +374,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stats: &worker.stats,
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,
+            functions: &mut worker.functions,
             now: worker.now,
         });
         worker.listeners_changed();

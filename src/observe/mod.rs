@@ -2,6 +2,7 @@
 //!
 //! Invariant: written by one core each, read by any without a hop; nothing here waits.
 
+pub mod busy;
 pub mod command_log;
 pub mod latency;
 pub mod log;

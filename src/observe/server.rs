@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::busy::BusyScripts;
 use super::command_log::{KINDS, LogKind};
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
@@ -65,6 +66,8 @@ pub struct ServerFacts {
     pub logged: [AtomicU64; KINDS],
     /// The process is to end.
     pub shutdown: AtomicBool,
+    /// Scripts that run for too long.
+    pub busy: BusyScripts,
 }
 
 impl ServerFacts {

@@ -39,7 +39,7 @@ pub(super) const NO_MEMORY: &CStr = c"not enough memory";
 /// # Safety
 /// The calling frame has nothing to drop.
 #[inline]
-unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
+pub(super) unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
     // SAFETY: the inner part has left its results or its error on the top. No `Lenient` is left.
     unsafe {
         if state::of(lua).memory.is_over() {
@@ -57,7 +57,10 @@ unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
 }
 
 /// Leaves an error for the outer part to raise.
-unsafe fn raise(lua: *mut lua_State, text: &[u8]) -> Exit {
+///
+/// # Safety
+/// A `Lenient` is held, and there is room for three more.
+pub(super) unsafe fn raise(lua: *mut lua_State, text: &[u8]) -> Exit {
     // SAFETY: a function has room for 20 values from the start; callers hold a `Lenient`.
     unsafe { push_error(lua, text) };
     Exit::Raise
@@ -467,8 +470,14 @@ pub(super) unsafe extern "C-unwind" fn pcall(lua: *mut lua_State) -> c_int {
     // SAFETY: nothing to drop here. The place for the first result is made first, so that there is
     // room for it however the stack looks afterwards.
     unsafe {
-        ffi::luaL_checkany(lua, 1);
         let count = ffi::lua_gettop(lua);
+        if count == 0 {
+            // What a stock server makes of it.
+            ffi::lua_pushboolean(lua, 0);
+            let text = c"attempt to call a boolean value";
+            ffi::lua_pushlstring_(lua, text.as_ptr(), text.count_bytes());
+            return 2;
+        }
         ffi::lua_pushboolean(lua, 1);
         ffi::lua_insert(lua, 1);
         if ffi::lua_pcall(lua, count - 1, ffi::LUA_MULTRET, 0) != 0 {

@@ -14,6 +14,7 @@ use libmimalloc_sys::{mi_free, mi_realloc};
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use super::caller::Caller;
+use super::engine::Loading;
 use super::interrupt::Verdict;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
@@ -37,6 +38,8 @@ pub(super) struct State {
     pub(super) originals: Cell<Originals>,
     /// The interpreter's first thread.
     pub(super) main: Cell<*mut lua_State>,
+    /// What the library has registered that is being loaded; None while none is.
+    pub(super) loading: Cell<Option<Box<Loading>>>,
     /// Buffers of calls, kept from one to the next.
     pub(super) buffers: Cell<Buffers>,
 }
@@ -100,6 +103,7 @@ impl State {
             random: Cell::new(RANDOM_START),
             originals: Cell::new(Originals::default()),
             main: Cell::new(ptr::null_mut()),
+            loading: Cell::default(),
             buffers: Cell::default(),
         }
     }

@@ -90,6 +90,18 @@ impl Seat {
         self.queue.pop_front()
     }
 
+    /// Takes the batches out of the queue; who else waits keeps its place.
+    pub fn take_batches(&mut self) -> Vec<Box<Batch>> {
+        let mut batches = Vec::new();
+        for waiting in std::mem::take(&mut self.queue) {
+            match waiting {
+                Waiting::Batch(batch) => batches.push(batch),
+                other => self.queue.push_back(other),
+            }
+        }
+        batches
+    }
+
     /// Lends the partition.
     pub fn lend(&mut self) -> Box<Partition> {
         self.partition.take().expect("a partition is lent from its seat only")
@@ -116,6 +128,18 @@ pub struct Loan {
     pub partitions: Vec<Box<Partition>>,
     /// The latest time of those that came.
     pub time: Millis,
+    /// Nobody wants it any more: what comes goes back, and so many have not come.
+    pub given_up: Option<usize>,
+}
+
+/// What the coming of a partition means for its loan.
+pub enum Arrival {
+    /// Others are still to come.
+    Waits,
+    /// All have come.
+    Complete(Loan),
+    /// Nobody wants it any more.
+    GoesBack(Box<Partition>),
 }
 
 impl Loan {
@@ -168,7 +192,7 @@ impl Coordinator {
     /// The request that is due, if there is one: while a loan is under way, who needs partitions is
     /// gathered for the next, since a loan costs the same for one command as for many.
     pub fn request(&mut self) -> Option<LoanRequest> {
-        if !self.open.is_empty() {
+        if self.open.iter().any(|loan| loan.given_up.is_none()) {
             return None;
         }
         let Gathering { owners, batches, waiters } = self.gathering.take()?;
@@ -181,14 +205,49 @@ impl Coordinator {
             waiters,
             partitions: Vec::with_capacity(owners.len()),
             time: Millis(0),
+            given_up: None,
         });
         Some(LoanRequest { id, owners })
     }
 
-    /// A partition has come. The loan, if it is complete.
-    pub fn arrive(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) -> Option<Loan> {
+    /// A partition has come.
+    pub fn arrive(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) -> Arrival {
         let at = self.open.iter().position(|loan| loan.id == id).expect("only what was asked for");
-        if self.open[at].arrive(partition, time) { self.open.remove(at) } else { None }
+        if let Some(missing) = &mut self.open[at].given_up {
+            *missing -= 1;
+            if *missing == 0 {
+                self.open.remove(at);
+            }
+            return Arrival::GoesBack(partition);
+        }
+        if !self.open[at].arrive(partition, time) {
+            return Arrival::Waits;
+        }
+        self.open.remove(at).map_or(Arrival::Waits, Arrival::Complete)
+    }
+
+    /// Nobody is to wait any longer for the partitions of `held`: the batches that did, and the
+    /// partitions that have come for them in vain.
+    pub fn give_up(&mut self, held: CoreSet) -> (Vec<Box<Batch>>, Vec<Box<Partition>>) {
+        let (mut batches, mut partitions) = (Vec::new(), Vec::new());
+        for loan in self.open.iter_mut().filter(|loan| loan.owners.meets(held)) {
+            if loan.given_up.is_some() {
+                continue;
+            }
+            batches.append(&mut loan.batches);
+            // Those whose keys are reserved wait on.
+            if loan.waiters.is_empty() {
+                loan.given_up = Some(loan.owners.len() - loan.partitions.len());
+                partitions.append(&mut loan.partitions);
+            }
+        }
+        if let Some(gathering) = self.gathering.as_mut().filter(|one| one.owners.meets(held)) {
+            batches.append(&mut gathering.batches);
+            if gathering.waiters.is_empty() {
+                self.gathering = None;
+            }
+        }
+        (batches, partitions)
     }
 
     /// A loan that was asked for and is not complete.

@@ -66,5 +66,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         client_ids: AtomicU64::new(0),
         logged: Default::default(),
         shutdown: AtomicBool::new(false),
+        busy: ironring::observe::busy::BusyScripts::new(cores),
     }
 }

@@ -80,7 +80,7 @@ fn role(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) ->
 }
 
 /// There is nothing to save and no replica to wait for, so all ways to end are one.
-fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
+fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (mut save, mut nosave, mut abort, mut others) = (false, false, false, false);
     for index in 1..args.len() {
         if args.is(index, "SAVE") {
@@ -100,6 +100,13 @@ fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>)
     }
     if abort {
         return Err(CommandError::NoShutdownInProgress);
+    }
+    if !nosave && cx.server.busy.any() {
+        // A script that has written may only be cut off by somebody who says so.
+        reply.error(
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        );
+        return Ok(());
     }
     *cx.request = Some(Request::Shutdown);
     Ok(())
