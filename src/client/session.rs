@@ -78,6 +78,8 @@ pub struct Session {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What its SUBSCRIBE or kin answers when every core knows.
     pub answer: Vec<u8>,
+    /// That says what it has left: messages that it still gets go before.
+    pub leaves: bool,
     /// Its place in the table of its home core.
     pub place: u32,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
@@ -139,6 +141,7 @@ impl Session {
             wait: None,
             subscriptions: None,
             answer: Vec::new(),
+            leaves: false,
             place: 0,
             no_evict: false,
             capa_redirect: false,
