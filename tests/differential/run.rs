@@ -100,7 +100,7 @@ impl Pair<'_> {
         control.call(&["FLUSHALL"]).expect("a reply to FLUSHALL");
         let mut client = server.client();
         client.call(&["HELLO", &self.protocol.to_string()]).expect("a reply to HELLO");
-        let mut listener = self.with_events.then(|| listen(server, &mut control));
+        let mut listener = self.with_events.then(|| listen(server, &mut control, program));
         let mut answers = Vec::new();
         for pipeline in program.steps.split_inclusive(|step| step.ends_pipeline) {
             run_pipeline(&mut client, pipeline, &mut answers);
@@ -119,10 +119,15 @@ impl Pair<'_> {
     }
 }
 
-/// A client that hears every keyspace event.
-fn listen(server: &Server, control: &mut Client) -> Client {
-    let every = ["CONFIG", "SET", "notify-keyspace-events", "KEAnm"];
+/// A client that hears the keyspace events of a program.
+fn listen(server: &Server, control: &mut Client, program: &Program) -> Client {
+    // SORT asks for the keys of BY and GET in the order of a table.
+    let sorts = |step: &Step| step.command().is_some_and(|(argv, _)| argv[0].starts_with(b"SORT"));
+    let classes = if program.steps.iter().any(sorts) { "KEAn" } else { "KEAnm" };
+    let every = ["CONFIG", "SET", "notify-keyspace-events", classes];
     control.call(&every).expect("a reply to CONFIG");
+    // What a command finds expired is an event of its own; what time finds comes whenever it comes.
+    control.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).expect("a reply to DEBUG");
     let mut listener = server.client();
     listener.call(&["PSUBSCRIBE", "__key*__:*"]).expect("a reply to PSUBSCRIBE");
     listener
