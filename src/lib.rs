@@ -20,6 +20,7 @@ pub mod persist;
 pub mod pubsub;
 pub mod resp;
 pub mod ring;
+pub mod script;
 pub mod server;
 pub mod store;
 pub mod txn;

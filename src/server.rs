@@ -103,6 +103,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
             .collect(),
         clients: (0..cores).map(|_| Gauge::default()).collect(),
         client_ids: AtomicU64::new(0),
+        logged: Default::default(),
         shutdown: AtomicBool::new(false),
     });
     // The control thread cannot start without it, either.

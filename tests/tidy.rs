@@ -23,14 +23,18 @@ const EDGES: &[(&str, &[&str])] = &[
     ("store", &["types", "encoding", "base", "config", "observe", "client"]),
     (
         "command",
-        &["acl", "client", "resp", "store", "config", "observe", "base", "types", "pubsub"],
+        &[
+            "acl", "client", "resp", "store", "config", "observe", "base", "types", "pubsub",
+            "script",
+        ],
     ),
     // A session holds what its client has subscribed to.
     ("client", &["acl", "resp", "base", "config", "pubsub"]),
     ("txn", ABOVE_COMMAND),
     // Who listens, as data that commands look at and every core's view holds.
     ("pubsub", &["base"]),
-    ("script", ABOVE_COMMAND),
+    // An interpreter knows commands only as words that its caller runs.
+    ("script", &["resp", "observe", "base"]),
     ("persist", &["types", "encoding", "base"]),
     ("replication", &["base", "types", "persist"]),
     ("cluster", &["base", "types", "persist"]),
@@ -58,8 +62,8 @@ const EDGES: &[(&str, &[&str])] = &[
     (
         "event_loop",
         &[
-            "net", "dispatch", "ring", "txn", "pubsub", "acl", "store", "client", "command",
-            "commands", "resp", "config", "observe", "base", "control", "persist",
+            "net", "dispatch", "ring", "txn", "pubsub", "acl", "script", "store", "client",
+            "command", "commands", "resp", "config", "observe", "base", "control", "persist",
         ],
     ),
     // The ACL file is read and judged there.

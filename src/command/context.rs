@@ -22,6 +22,7 @@ use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Pushes};
 use crate::resp::reply::Reply;
+use crate::script::Scripts;
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
@@ -46,6 +47,14 @@ impl Keyspace<'_> {
         match self {
             Keyspace::One(partition) => Keyspace::One(partition),
             Keyspace::Lent(partitions) => Keyspace::Lent(partitions),
+        }
+    }
+
+    /// Partitions at hand.
+    pub fn len(&self) -> usize {
+        match self {
+            Keyspace::One(_) => 1,
+            Keyspace::Lent(partitions) => partitions.len(),
         }
     }
 
@@ -122,6 +131,8 @@ pub struct Context<'a> {
     pub session: &'a SessionFacts,
     /// The time, the same for all commands of a batch on a core.
     pub now: Millis,
+    /// What has expired is left where it is.
+    pub keep_expired: bool,
     /// The configuration.
     pub config: &'a Config,
     /// What the command did, to be reported by the handler.
@@ -213,7 +224,8 @@ impl Context<'_> {
             AccessPolicy::Lru => 0,
             AccessPolicy::Lfu { .. } => self.rng.next_u64() as u32,
         };
-        Access { now: self.now, policy: self.access, touch, chance }
+        let keep_expired = self.keep_expired;
+        Access { now: self.now, policy: self.access, touch, chance, keep_expired }
     }
 
     /// Reads a key of the selected database: counts a hit or a miss, touches its access clock.
@@ -494,6 +506,8 @@ pub struct SessionContext<'a> {
     pub rng: &'a mut Rng,
     /// This core's switches.
     pub switches: &'a Switches,
+    /// The scripts that this core knows, as all cores do.
+    pub scripts: &'a mut Scripts,
     /// All commands.
     pub table: &'a dyn CommandTable,
     /// Every user.
@@ -510,6 +524,8 @@ pub struct SessionContext<'a> {
     pub refusal: Option<Vec<u8>>,
     /// What the command writes is pushed: it goes out even to a client that wants no replies.
     pub pushing: bool,
+    /// How long the core stood still for the command, in nanoseconds. Source: DEBUG SLEEP.
+    pub stood_still: u64,
 }
 
 impl SessionContext<'_> {

@@ -209,6 +209,18 @@ impl Effects {
         self.event(EventClass::Expired, "expired", db, key);
     }
 
+    /// Reports that `key` of database `db` was deleted to make room. That is propagated beside whatever
+    /// the command itself does.
+    pub fn evicted(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+        if self.interest.journal {
+            self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
+        }
+        self.event(EventClass::Evicted, "evicted", db, key);
+    }
+
     /// Reports that a field of the hash at `key` was deleted because its time had passed. That is
     /// propagated beside whatever the command itself does; `fields_expired` follows the last one.
     pub fn field_expired(&mut self, db: usize, key: &[u8], field: &[u8]) {

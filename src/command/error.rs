@@ -95,6 +95,8 @@ pub enum CommandError {
     TimeoutNotAnInteger,
     TimeoutNegative,
     TimeoutOutOfRange,
+    LogCount,
+    CommandLogType,
     InvalidCommandSpecified,
     NoKeyArguments,
     InvalidArgumentCount,
@@ -155,6 +157,9 @@ pub enum CommandError {
     DefaultUserStays,
     PasswordBits,
     NoAclFile,
+    NoScript,
+    TooManyScriptKeys,
+    NegativeScriptKeys,
 }
 
 impl CommandError {
@@ -162,6 +167,9 @@ impl CommandError {
     pub fn text(self) -> &'static str {
         match self {
             Self::Written => "",
+            Self::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            Self::TooManyScriptKeys => "ERR Number of keys can't be greater than number of args",
+            Self::NegativeScriptKeys => "ERR Number of keys can't be negative",
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Self::Syntax => "ERR syntax error",
             Self::NotAnInteger => "ERR value is not an integer or out of range",
@@ -274,6 +282,10 @@ impl CommandError {
             Self::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
             Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
             Self::TimeoutNegative => "ERR timeout is negative",
+            Self::LogCount => "ERR count should be greater than or equal to -1",
+            Self::CommandLogType => {
+                "ERR type should be one of the following: slow, large-request, large-reply"
+            }
             Self::TimeoutOutOfRange => "ERR timeout is out of range",
             Self::InvalidCommandSpecified => "ERR Invalid command specified",
             Self::NoKeyArguments => "ERR The command has no key arguments",

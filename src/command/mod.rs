@@ -13,6 +13,7 @@ pub mod error;
 pub mod flags;
 pub mod keyspec;
 pub mod permission;
+pub mod secret;
 pub mod suspension;
 pub mod whole;
 
@@ -337,6 +338,24 @@ pub type KeyedHandler = fn(&mut Context<'_>, Args<'_>, &mut Reply<'_>) -> Outcom
 /// Runs on the client's home core and touches no key.
 pub type SessionHandler = fn(&mut SessionContext<'_>, Args<'_>, &mut Reply<'_>) -> Outcome;
 
+/// A command that runs a script.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ScriptCall {
+    /// What its first argument is.
+    pub source: ScriptSource,
+    /// The script may not write.
+    pub is_read_only: bool,
+}
+
+/// How a script is named.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ScriptSource {
+    /// By its text.
+    Body,
+    /// By the digest of its text.
+    Digest,
+}
+
 /// What runs a command, and where.
 #[derive(Clone, Copy, Debug)]
 pub enum Handler {
@@ -357,6 +376,8 @@ pub enum Handler {
     Here(KeyedHandler),
     /// EXEC: the queue of the connection, where its keys are.
     Exec,
+    /// A script: where the keys are that it may touch.
+    Script(ScriptCall),
     /// A part on each core, in one order for all cores, gathered at home: CONFIG SET, CLIENT LIST.
     Whole(Whole),
 }

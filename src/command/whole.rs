@@ -11,9 +11,12 @@ use super::{Outcome, SessionContext};
 use crate::acl::{Log, Users, log::LogEntry};
 use crate::client::ConnectionTable;
 use crate::config::Config;
+use crate::observe::command_log::{CommandLog, LoggedCommand};
+use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers};
 use crate::resp::reply::Reply;
+use crate::script::Scripts;
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +42,10 @@ pub enum Part {
     Text(Vec<u8>),
     /// Entries of ACL LOG, from the core that keeps it.
     Refusals(Vec<LogEntry>),
+    /// Entries of a command log.
+    Logged(Vec<Arc<LoggedCommand>>),
+    /// What took long.
+    Latency(Latency),
     /// Why it could not be done.
     Failed(String),
 }
@@ -59,6 +66,12 @@ pub struct CoreView<'a> {
     pub directory: &'a mut Directory,
     /// The clients of this core that do.
     pub hearers: &'a mut Hearers,
+    /// The remarkable commands of the clients that live here.
+    pub command_log: &'a mut CommandLog,
+    /// What took long here.
+    pub latency: &'a mut Latency,
+    /// The scripts that this core knows.
+    pub scripts: &'a mut Scripts,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

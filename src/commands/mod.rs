@@ -12,6 +12,7 @@ pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
 pub mod pubsub;
+pub mod scripting;
 pub mod server;
 pub mod set;
 pub mod sorted_set;
@@ -73,11 +74,15 @@ pub const ALL: &[&[Command]] = &[
     pubsub::publish::COMMANDS,
     pubsub::show::COMMANDS,
     pubsub::subscribe::COMMANDS,
+    scripting::eval::COMMANDS,
+    scripting::script::COMMANDS,
     server::acl::COMMANDS,
     server::command::COMMANDS,
+    server::command_log::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,
     server::info::COMMANDS,
+    server::latency::COMMANDS,
     server::lolwut::COMMANDS,
     server::memory::COMMANDS,
     server::module::COMMANDS,

@@ -213,6 +213,11 @@ pub fn find(name: &[u8]) -> Option<Found> {
     names().find(|found| found.name.as_bytes().eq_ignore_ascii_case(name))
 }
 
+/// True if the directive of this name, or alias, in any case holds a secret.
+pub fn is_sensitive(name: &[u8]) -> bool {
+    find(name).is_some_and(|found| found.directive().sensitive)
+}
+
 /// Every name and alias.
 pub fn names() -> impl Iterator<Item = Found> {
     all().iter().enumerate().flat_map(|(index, directive)| {

@@ -102,6 +102,8 @@ settings! {
     sanitize_dump_payload: SanitizeDumpPayload = sanitize "sanitize-dump-payload",
     /// Milliseconds that a script may run before others get BUSY; 0 = for ever.
     busy_reply_threshold: u64 = number "busy-reply-threshold",
+    /// Bytes that an interpreter of scripts may hold; 0 = any number.
+    script_memory_limit: u64 = bytes "script-memory-limit",
 
     /// Bytes; 0 = no limit.
     maxmemory: u64 = bytes "maxmemory",
@@ -157,6 +159,12 @@ settings! {
     /// Microseconds; 0 = everything, negative = nothing.
     slowlog_log_slower_than: i64 = number "slowlog-log-slower-than",
     slowlog_max_len: usize = number "slowlog-max-len",
+    /// Bytes; 0 = everything, negative = nothing.
+    commandlog_request_larger_than: i64 = number "commandlog-request-larger-than",
+    commandlog_large_request_max_len: usize = number "commandlog-large-request-max-len",
+    /// Bytes; 0 = everything, negative = nothing.
+    commandlog_reply_larger_than: i64 = number "commandlog-reply-larger-than",
+    commandlog_large_reply_max_len: usize = number "commandlog-large-reply-max-len",
     /// Milliseconds; 0 = off.
     latency_monitor_threshold: u64 = number "latency-monitor-threshold",
     latency_tracking: bool = yes "latency-tracking",

@@ -6,15 +6,17 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::evict::MemoryLimit;
+use super::note::{Limits, Taken};
 use super::route::{self, Place};
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason, UserRef, Users};
-use crate::base::alloc;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
+use crate::command::args::join;
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
 use crate::command::effects::{Effects, Interest};
 use crate::command::permission::{self, Asked};
@@ -22,10 +24,13 @@ use crate::command::whole::{Job, Part, Switches};
 use crate::command::{Args, CommandError, Flags, Handler, Outcome, Suspension, Whole};
 use crate::config::Config;
 use crate::config::choices::MaxmemoryPolicy;
+use crate::observe::command_log::Note;
+use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Pushes};
 use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::script::{self, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -33,10 +38,14 @@ use crate::store::key::{Hasher, Key};
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
+use crate::txn::multi::Transaction;
 use crate::types::Value;
 
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
+
+/// What CLIENT PAUSE WRITE holds back.
+pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
@@ -65,6 +74,8 @@ pub struct Worker {
     pub stats: Arc<CoreStats>,
     /// Run-time switches.
     pub switches: Switches,
+    /// The scripts that this core knows.
+    pub scripts: Scripts,
     /// Slots and hashes of keys.
     pub hasher: Hasher,
     /// Chance.
@@ -74,10 +85,18 @@ pub struct Worker {
     /// The wall clock when this turn began.
     pub wall: Micros,
     pub(super) effects: Effects,
-    tick_rate: TickRate,
-    last_tick: u64,
+    pub(super) tick_rate: TickRate,
+    pub(super) last_tick: u64,
+    pub(super) turn_tick: u64,
+    /// From where on commands are remarkable.
+    pub(super) limits: Limits,
+    /// Remarkable commands of whoever runs now, to be taken to that client's home.
+    pub notes: Vec<Note>,
+    /// What took long on this core.
+    pub latency: Latency,
     free_pass: UserRef,
-    memory_full: bool,
+    /// How memory stands against its limit.
+    pub memory: MemoryLimit,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -127,6 +146,7 @@ impl Worker {
         Worker {
             core,
             table: super::table::table(),
+            limits: Limits::of(&config),
             config,
             free_pass: users.free_pass(),
             users,
@@ -135,6 +155,7 @@ impl Worker {
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
+            scripts: Scripts::new(hasher.hash_key(), script::Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -142,7 +163,10 @@ impl Worker {
             effects: Effects::new(Interest::default()),
             tick_rate,
             last_tick: Ticks::now(),
-            memory_full: false,
+            memory: MemoryLimit::default(),
+            turn_tick: Ticks::now(),
+            notes: Vec::new(),
+            latency: Latency::default(),
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -174,6 +198,13 @@ impl Worker {
 
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
+        self.memory = MemoryLimit::of(&self.config);
+        self.limits = Limits::of(&self.config);
+        let memory_bytes = match self.config.script_memory_limit {
+            0 => usize::MAX,
+            limit => limit as usize,
+        };
+        self.scripts.set_limits(script::Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -193,12 +224,6 @@ impl Worker {
     #[inline]
     pub fn interest(&self) -> Interest {
         Interest { events: self.notifies, ..Interest::default() }
-    }
-
-    /// Looks once a turn whether memory is at its limit.
-    pub fn check_memory(&mut self) {
-        let limit = self.config.maxmemory;
-        self.memory_full = limit != 0 && alloc::used_memory() as u64 > limit;
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -235,7 +260,8 @@ impl Worker {
         if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
-        if self.memory_full && command.flags.has(Flags::DENYOOM) {
+        // EXEC has asked for all of its commands.
+        if command.flags.has(Flags::DENYOOM) && !self.inside_exec && self.is_out_of_memory() {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
@@ -313,7 +339,7 @@ impl Worker {
 
     /// Counts a refusal, and says what the log has to know of it.
     #[cold]
-    fn denied(
+    pub(super) fn denied(
         &self,
         (denied, username): (Denied, Vec<u8>),
         place: DenialPlace,
@@ -376,6 +402,9 @@ impl Worker {
         if let Some(position) = position {
             return Place::Core(map.owner_of(position));
         }
+        if registered.way == Way::Script {
+            return self.script_place(registered, args, map);
+        }
         if registered.way == Way::Located && map.cores() > 1 {
             let keys = self.server.sum(|stats| stats.dbs[facts.db].keys.get());
             if keys <= SCANNED_AT_ONCE_MAX {
@@ -392,10 +421,16 @@ impl Worker {
             None => false,
             Some(pause) if pause.until <= self.now => false,
             // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
-            Some(pause) => {
-                let writes = Flags::WRITE.with(Flags::MAY_REPLICATE);
-                pause.all || registered.command.flags.any(writes)
-            }
+            Some(pause) => pause.all || registered.command.flags.any(HELD_BACK),
+        }
+    }
+
+    /// True if CLIENT PAUSE holds a transaction back now.
+    pub fn is_exec_paused(&self, transaction: &Transaction) -> bool {
+        match self.switches.pause {
+            None => false,
+            Some(pause) if pause.until <= self.now => false,
+            Some(pause) => pause.all || transaction.writes(),
         }
     }
 
@@ -437,6 +472,22 @@ impl Worker {
         if let Some(registered) = registered {
             self.count(registered, failed);
         }
+        settle_reply_mode(facts, buffer, start);
+    }
+
+    /// The same with a text of its own, code first, for a command that passed its gates.
+    pub fn fail_with(
+        &mut self,
+        registered: &Registered,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+        text: &[u8],
+    ) {
+        let start = buffer.bytes.len();
+        let mut reply = Reply::new(buffer, facts.proto);
+        reply.error(text);
+        let failed = finish(&self.stats, Err(CommandError::Written), &mut reply);
+        self.count(registered, failed);
         settle_reply_mode(facts, buffer, start);
     }
 
@@ -487,6 +538,7 @@ impl Worker {
             access: self.access,
             session: facts,
             now: self.now,
+            keep_expired: self.switches.pause.is_some(),
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,
@@ -518,7 +570,8 @@ impl Worker {
             self.stats.dirty.add(dirty);
         }
         self.notify();
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         None
     }
@@ -532,7 +585,11 @@ impl Worker {
         let mut reply = Reply::new(&mut served.replies, facts.proto);
         answer(&mut reply);
         let failed = finish(&self.stats, Ok(()), &mut reply);
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        let (words, ranges) = join(&served.waiter.words);
+        let args = Args::new(&words, &ranges, &[]);
+        self.look_at((registered, args), taken, served.replies.len());
+        served.notes.append(&mut self.notes);
         settle_reply_mode(&mut facts, &mut served.replies, 0);
         served.reply_mode = facts.reply_mode;
     }
@@ -555,7 +612,8 @@ impl Worker {
         let mut context = self.session_context(session, connection, &mut request);
         let outcome = handler(&mut context, args, &mut reply);
         let failed = finish(&self.stats, outcome, &mut reply);
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
@@ -583,7 +641,8 @@ impl Worker {
                     reply.error(text);
                 }
                 let failed = finish(&self.stats, Err(error), &mut reply);
-                self.count(registered, failed);
+                let taken = self.count(registered, failed);
+                self.look_at((registered, args), taken, written(buffer, start));
                 settle_reply_mode(&mut session.facts, buffer, start);
                 None
             }
@@ -620,14 +679,17 @@ impl Worker {
         let mut context = self.session_context(session, ConnectionFacts::default(), &mut request);
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
         let pushed = context.pushing;
+        let stood_still = context.stood_still;
         let failed = finish(&self.stats, outcome, &mut reply);
-        self.count(registered, failed);
+        self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         let start = if pushed { buffer.bytes.len() } else { start };
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
 
-    fn session_context<'a>(
+    pub(super) fn session_context<'a>(
         &'a mut self,
         session: &'a mut Session,
         connection: ConnectionFacts,
@@ -644,6 +706,7 @@ impl Worker {
             server: &self.server,
             rng: &mut self.rng,
             switches: &self.switches,
+            scripts: &mut self.scripts,
             table: self.table,
             users: &self.users,
             directory: &self.directory,
@@ -652,14 +715,16 @@ impl Worker {
             request,
             refusal: None,
             pushing: false,
+            stood_still: 0,
         }
     }
 
+    /// Counts a command that has ended; how long it took.
     #[inline]
-    pub(super) fn count(&mut self, registered: &Registered, failed: bool) {
+    pub(super) fn count(&mut self, registered: &Registered, failed: bool) -> Taken {
         let tick = Ticks::now();
-        let nanos = self.tick_rate.nanos(tick.wrapping_sub(self.last_tick));
-        self.last_tick = tick;
+        let started = std::mem::replace(&mut self.last_tick, tick);
+        let nanos = self.tick_rate.nanos(tick.wrapping_sub(started));
         let stats = &self.stats.commands[registered.id];
         stats.record(nanos, self.config.latency_tracking);
         if failed {
@@ -670,6 +735,7 @@ impl Worker {
         if nanos > LONG_COMMAND_NANOS {
             self.long_nanos += nanos;
         }
+        Taken { nanos, started }
     }
 
     /// True if long commands (a table that grows under them, much data) have used up this turn; what
@@ -683,6 +749,7 @@ impl Worker {
     pub fn start_turn(&mut self) {
         self.long_nanos = 0;
         self.start_clock();
+        self.turn_tick = self.last_tick;
     }
 
     /// True if the process is to end.
@@ -710,7 +777,7 @@ fn bury(context: &mut Context<'_>) {
 
 /// Writes the error that a handler returned and counts whatever error the reply holds.
 #[inline]
-fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
+pub(super) fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
     match outcome {
         Ok(()) | Err(CommandError::Written) => {}
         Err(error) => reply.error(error.text()),
@@ -723,6 +790,13 @@ fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>) -> bool {
             true
         }
     }
+}
+
+/// Bytes that a command has written, which began at `start`.
+#[inline]
+fn written(buffer: &ReplyBuffer, start: usize) -> usize {
+    let plain = buffer.bytes.len().saturating_sub(start);
+    if buffer.spliced.is_empty() { plain } else { plain + buffer.spliced_from(start) }
 }
 
 /// Drops the reply of a client that wants none, and moves CLIENT REPLY SKIP on.

@@ -28,7 +28,8 @@ pub enum Place {
 #[inline]
 pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
     match registered.way {
-        Way::Home | Way::Exec => Place::Home,
+        // Where a script runs depends on what is known of it (`Worker::script_place`).
+        Way::Home | Way::Exec | Way::Script => Place::Home,
         Way::OneKey(index) if map.cores() == 1 || usize::from(index) >= args.len() => {
             Place::Core(0)
         }

@@ -40,6 +40,8 @@ pub enum Way {
     Whole,
     /// Where the queue of the connection leads it.
     Exec,
+    /// Where the keys are that the script may touch.
+    Script,
 }
 
 /// A command with what the table knows of it.
@@ -229,6 +231,7 @@ fn way_of(command: &Command) -> Way {
         Handler::Here(_) => Way::Here,
         Handler::Whole(_) => Way::Whole,
         Handler::Exec => Way::Exec,
+        Handler::Script(_) => Way::Script,
         Handler::Keyed(_) => match command.keys {
             [spec] => match (spec.begin, spec.find) {
                 (Begin::Index(index), Find::Range { last: 0, .. }) => Way::OneKey(index as u8),

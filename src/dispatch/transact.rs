@@ -4,7 +4,7 @@
 //! and when it runs (an error there is its reply); whoever waits for what a transaction did is served
 //! behind its last command. Source: MULTI, EXEC, WATCH, "errors inside a transaction".
 
-use super::call::{Worker, settle_reply_mode as settle};
+use super::call::{HELD_BACK, Worker, settle_reply_mode as settle};
 use super::route::{self, Place};
 use super::table::{Registered, Way};
 use crate::client::{ReplyMode, SessionFacts};
@@ -45,13 +45,17 @@ impl Worker {
         }
         let (owners, needs_home) = match (registered.way, route::place(registered, args, map)) {
             (Way::Located, _) => (CoreSet::all(map.cores()), false),
+            (Way::Script, _) => (self.queued_script_owners(registered, args, map), false),
             (_, Place::Core(owner)) => (CoreSet::one(owner), false),
             (_, Place::Loan(owners)) => (owners, false),
             (_, Place::Here) => (CoreSet::default(), false),
             (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
         };
         let id = registered.id as u16;
-        queue.get_or_insert_default().push(args, id, owners, needs_home);
+        let transaction = queue.get_or_insert_default();
+        transaction.push(args, id, owners, needs_home);
+        transaction.denies_oom |= registered.command.flags.has(Flags::DENYOOM);
+        transaction.note_flags(registered.command.flags.any(HELD_BACK));
         let start = buffer.bytes.len();
         Reply::new(buffer, facts.proto).simple("QUEUED");
         settle(facts, buffer, start);
@@ -79,7 +83,13 @@ impl Worker {
             unchanged &= entry.is_none_or(|entry| !entry.is_expired(self.now));
             unchanged &= partition.watchers_mut().unwatch(&watched);
         }
+        let has_room = self.has_room(keyspace, transaction.denies_oom);
         let mut reply = Reply::new(buffer, facts.proto);
+        if !has_room {
+            let error = CommandError::OutOfMemory;
+            self.reply_error(Some(self.exec_command()), facts, buffer, error.text().into());
+            return false;
+        }
         if unchanged {
             reply.array(transaction.len());
         } else {
@@ -88,7 +98,8 @@ impl Worker {
         unchanged
     }
 
-    /// Runs the next command of a transaction if it is one of keys; false if it needs the session.
+    /// Runs the next command of a transaction if it is one of keys; false if it needs the session, or is
+    /// a script.
     pub fn exec_one(
         &mut self,
         keyspace: &mut Keyspace<'_>,
@@ -98,7 +109,7 @@ impl Worker {
     ) -> bool {
         let Some((id, args)) = transaction.peek() else { return false };
         let registered = &self.table.all()[usize::from(id)];
-        if matches!(registered.way, Way::Home | Way::Whole) {
+        if matches!(registered.way, Way::Home | Way::Whole | Way::Script) {
             return false;
         }
         if !self.refuse_inside(registered, args, facts, buffer) {
@@ -148,20 +159,6 @@ impl Worker {
         self.count(self.exec_command(), false);
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
-    }
-
-    /// Runs a whole transaction of commands of keys.
-    pub fn exec(
-        &mut self,
-        mut keyspace: Keyspace<'_>,
-        facts: &mut SessionFacts,
-        transaction: &mut Transaction,
-        buffer: &mut ReplyBuffer,
-    ) {
-        if self.begin_exec(&mut keyspace, facts, transaction, buffer) {
-            while self.exec_one(&mut keyspace, facts, transaction, buffer) {}
-        }
-        self.end_exec(&mut keyspace, facts, transaction, buffer);
     }
 
     fn exec_command(&self) -> &'static Registered {

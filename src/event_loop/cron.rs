@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::Core;
-use crate::base::time::{Clock, Millis, Nanos};
+use super::{Core, Message};
+use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
@@ -163,6 +163,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut done = true;
         if expire {
             let keys = !partition.waiters().is_empty() || !partition.watchers().is_empty();
+            let began = Ticks::now();
             let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
             let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
                 Expiring::Key(entry) => effects.expired(db, entry.key()),
@@ -176,15 +177,38 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 stats.expired_time_cap_reached.add(1);
             }
             self.worker.publish_events(effects.take_events());
+            self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
+        self.evict(false);
         let Some(partition) = self.seat.partition_now() else { return };
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0;
+        self.cron.has_more = !done || pending > 0 || self.worker.should_evict();
         self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
+    }
+
+    /// Evicts some of what is above the limit of memory from this core's partition.
+    pub(super) fn evict(&mut self, for_others: bool) {
+        let Core { worker, seat, .. } = self;
+        if worker.should_evict()
+            && let Some(partition) = seat.partition_now()
+        {
+            worker.evict_slice(&mut Keyspace::One(partition), for_others);
+        }
+    }
+
+    /// Asks the cores for room that have the better candidates.
+    pub(super) fn ask_for_room(&mut self) {
+        for core in std::mem::take(&mut self.worker.memory.asked).iter() {
+            // It has room to make, too, or waits for it.
+            self.cron.has_more = true;
+            if core != self.worker.core {
+                self.mail.post(core, Message::Evict);
+            }
+        }
     }
 
     /// A partition that is about to be lent has its slice first, if that is due.

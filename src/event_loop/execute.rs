@@ -3,12 +3,13 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
+use super::notes::take_notes;
 use super::stage::Item;
 use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
-use crate::dispatch::call::Worker;
+use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
@@ -116,6 +117,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+        self.run_commands(client, commands);
+        self.report_notes(client);
+    }
+
+    fn run_commands(&mut self, client: u32, commands: &[super::stage::Staged]) {
         if let Some(connection) = self.clients.get(client) {
             connection.is_staged = false;
         }
@@ -207,13 +213,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
+        if worker.switches.pause.is_some() && worker.is_paused(registered) {
+            return Staying::Leaves;
+        }
         if facts.in_multi
             && worker.enqueue((registered, args), facts, &mut connection.queue, *map, replies)
         {
             self.check_query_buffer(client);
             return Staying::Ran;
         }
-        if registered.way == Way::Exec || worker.is_paused(registered) {
+        // A script runs while the core goes on with others, so its words move to a batch.
+        if matches!(registered.way, Way::Exec | Way::Script) {
             return Staying::Leaves;
         }
         match worker.place(registered, args, position, facts, *map) {
@@ -223,8 +233,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;
                 let mut keyspace = Keyspace::One(partition);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    return Staying::Leaves;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => return Staying::Ran,
+                    Admission::KeptBack => return Staying::Leaves,
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
@@ -294,6 +306,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn pack(&mut self, client: u32, rest: &[super::stage::Staged]) -> Option<Box<Batch>> {
         let mut batch = self.new_batch(client)?;
+        batch.travel.since = self.worker.turn_tick();
         for staged in rest {
             match staged.item {
                 Item::Command { id, position } => {
@@ -392,6 +405,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     ) -> Option<Box<Batch>> {
         self.worker.now = self.worker.now.max(batch.time);
         self.worker.start_clock();
+        if served {
+            batch.travel.end_wait(self.worker.last_tick());
+        } else {
+            batch.travel.arrive(self.worker.last_tick());
+        }
         loop {
             if !batch.is_alive() {
                 self.keep_spare(batch);
@@ -406,21 +424,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
             } else {
                 self.step(&mut batch, served)
             };
+            take_notes(&mut self.worker, &mut batch);
             let core = match next {
                 Next::Again => continue,
                 Next::Home if batch.home == self.worker.core => return Some(batch),
                 Next::Home => batch.home,
                 Next::Core(core) => core,
                 Next::Paused => {
-                    self.show_blocked(&batch, true);
-                    self.paused.push(batch);
+                    self.pause_batch(batch);
                     return None;
                 }
                 Next::Seat => {
+                    batch.travel.left = self.worker.last_tick();
                     self.seat.wait(Waiting::Batch(batch));
                     return None;
                 }
                 Next::Loan(owners) => {
+                    batch.travel.left = self.worker.last_tick();
                     self.coordinator.want(owners, batch);
                     return None;
                 }
@@ -440,6 +460,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.take_replies_along(&mut batch);
             }
             batch.time = self.worker.now;
+            batch.travel.left = self.worker.last_tick();
             self.worker.stats.totals.hops.add(1);
             self.mail.post(core, super::Message::Batch(batch));
             return None;
@@ -448,8 +469,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
+        let is_home = batch.home == self.worker.core;
         if batch.facts.in_multi {
-            return Next::Home;
+            return if is_home && self.is_next_paused(batch) { Next::Paused } else { Next::Home };
         }
         let Core { worker, seat, map, .. } = self;
         let (id, address, position) = (batch.next_id(), batch.address(), batch.next_position());
@@ -469,7 +491,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(registered) = registered else { return Next::Home };
         if worker.is_paused(registered) {
             // It waits at home, where its client is shown as blocked.
-            return if batch.home == worker.core { Next::Paused } else { Next::Home };
+            return if is_home { Next::Paused } else { Next::Home };
         }
         if registered.way == Way::Exec {
             return self.step_exec(batch, served);
@@ -489,8 +511,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let Some(partition) = seated else { return Next::Seat };
                 worker.hint(position);
                 let mut keyspace = Keyspace::One(partition);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    return Next::KeptBack;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => {
+                        batch.advance();
+                        return Next::Again;
+                    }
+                    Admission::KeptBack => return Next::KeptBack,
+                }
+                if registered.way == Way::Script {
+                    let mut partition = seat.lend();
+                    self.run_batch_script(Keyspace::One(&mut partition), registered, batch);
+                    self.seat.give_back(partition);
+                    return Next::Again;
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
@@ -506,9 +539,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
+    /// True if CLIENT PAUSE holds the next command of a batch back.
+    pub(super) fn is_next_paused(&self, batch: &Batch) -> bool {
+        let next = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
+        next.is_some_and(|registered| self.worker.is_paused(registered))
+    }
+
+    /// True if CLIENT PAUSE holds the transaction of a batch back.
+    pub(super) fn is_transaction_paused(&self, batch: &Batch) -> bool {
+        let transaction = batch.transaction.as_ref();
+        transaction.is_some_and(|one| one.is_fresh() && self.worker.is_exec_paused(one))
+    }
+
     /// Runs the transaction of a batch if its keys are here and it needs no session.
     fn step_exec(&mut self, batch: &mut Batch, served: bool) -> Next {
         let core = self.worker.core;
+        if self.is_transaction_paused(batch) {
+            return if batch.home == core { Next::Paused } else { Next::Home };
+        }
         let Some(owners) = self.exec_owners(batch) else {
             let stays = batch.transaction.is_some() && batch.home == core;
             return if stays { Next::Loan(self.exec_at_home(batch)) } else { Next::Home };
@@ -520,13 +568,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 _ => Next::Loan(owners),
             };
         }
-        let Core { worker, seat, .. } = self;
-        let seated = if served { seat.partition_now() } else { seat.partition() };
+        let seated = if served { self.seat.partition_now() } else { self.seat.partition() };
         let Some(partition) = seated else { return Next::Seat };
         if partition.waiters().has_reservations() {
             return Next::KeptBack;
         }
-        run_exec(worker, Keyspace::One(partition), batch);
+        let mut partition = self.seat.lend();
+        self.run_exec(Keyspace::One(&mut partition), batch);
+        self.seat.give_back(partition);
         Next::Again
     }
 
@@ -545,6 +594,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for mut batch in batches {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
+            batch.travel.end_wait(self.worker.last_tick());
             for ran in 0..share {
                 let worker = &mut self.worker;
                 // One command runs in any case, so that every loan gets somewhere.
@@ -564,12 +614,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 let Some(registered) = registered else { break };
                 if registered.way == Way::Exec {
+                    if self.is_transaction_paused(&batch) {
+                        break;
+                    }
                     let Some(needed) = self.exec_owners(&batch) else { break };
                     let lent = Keyspace::Lent(&mut partitions);
                     if !owners.covers(needed) || lent.has_reservations() {
                         break;
                     }
-                    run_exec(&mut self.worker, lent, &mut batch);
+                    self.run_exec(lent, &mut batch);
                     continue;
                 }
                 let covered = match worker.place(registered, args, position, facts, self.map) {
@@ -583,8 +636,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 worker.hint(position);
                 let mut keyspace = Keyspace::Lent(&mut partitions);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    break;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => {
+                        batch.advance();
+                        continue;
+                    }
+                    Admission::KeptBack => break,
+                }
+                if registered.way == Way::Script {
+                    self.run_batch_script(keyspace, registered, &mut batch);
+                    continue;
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
@@ -597,6 +659,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 batch.watched.append(&mut worker.watched);
                 batch.ran(registered.full_name);
             }
+            take_notes(&mut self.worker, &mut batch);
             batch.time = self.worker.now;
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
             let list = if needs_home && batch.is_alive() { &mut at_home } else { &mut left };
@@ -622,14 +685,4 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.run_batch(batch);
         }
     }
-}
-
-/// Runs the transaction of a batch, whose partitions are at hand.
-fn run_exec(worker: &mut Worker, keyspace: Keyspace<'_>, batch: &mut Batch) {
-    let Some(mut transaction) = batch.transaction.take() else { return };
-    if let Some((_, facts, replies)) = batch.peek_split() {
-        worker.exec(keyspace, facts, &mut transaction, replies);
-    }
-    batch.denials.append(&mut worker.denials);
-    batch.ran("exec");
 }

@@ -73,6 +73,8 @@ pub enum Message {
     Forget(Arc<Waiter>),
     /// To an owner: this key is watched once less.
     Unwatch(Watched),
+    /// To an owner: memory is above its limit, and you have what can go.
+    Evict,
     /// To a home core: what a turn pushes to clients there, with the number of the turn.
     Pushes(u64, Vec<Push>),
 }

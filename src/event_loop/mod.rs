@@ -11,10 +11,12 @@ mod execute;
 mod input;
 mod limits;
 mod mail;
+mod notes;
 mod output;
 mod push;
 mod refusals;
 mod sabotage;
+mod script;
 mod stage;
 mod transact;
 mod travel;
@@ -35,6 +37,7 @@ use crate::command::context::Request;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
+use crate::observe::command_log::CommandLog;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -81,6 +84,15 @@ enum Then {
     Ok,
     /// The command has run, and has its reply.
     GoOn,
+    /// The command can run now.
+    Run,
+}
+
+impl OpenWhole {
+    /// What has to be done everywhere before the next command of a batch runs.
+    fn before(batch: Box<Batch>) -> OpenWhole {
+        OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Run }
+    }
 }
 
 /// A command that the control plane answers.
@@ -170,6 +182,8 @@ pub struct Core<R: Ring, C: Clock> {
     spare_batches: Vec<Box<Batch>>,
     /// The log of refusals; that of one core alone is used.
     acl_log: Log,
+    /// The remarkable commands of the clients that live here.
+    command_log: CommandLog,
     cron: Cron,
     may_spin: bool,
     sabotage: Sabotage,
@@ -211,6 +225,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             last_number: 0,
             spare_batches: Vec::new(),
             acl_log: Log::default(),
+            command_log: CommandLog::default(),
             cron: Cron::new(),
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
@@ -300,6 +315,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
         self.request_loan();
+        self.ask_for_room();
         self.publish_gauges();
         self.end_hung_up();
         self.push_own();
@@ -347,6 +363,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn keep_spare(&mut self, mut batch: Box<Batch>) {
+        if !batch.notes.is_empty() {
+            // Its client has gone.
+            self.file_notes(u32::MAX, std::mem::take(&mut batch.notes));
+        }
         batch.clear();
         if self.spare_batches.len() < SPARE_BATCHES_MAX && batch.held_bytes() <= SPARE_BYTES_MAX {
             self.spare_batches.push(batch);

@@ -4,9 +4,11 @@
 //! session it runs at home, and keeps them while a command of it has parts on other cores or waits
 //! for the control plane.
 
+use super::notes::take_notes;
 use super::{Core, Message, OpenWhole, Then, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
+use crate::client::SessionFacts;
 use crate::command::context::{Keyspace, Request};
 use crate::command::whole::Job;
 use crate::command::{Args, CommandError};
@@ -97,6 +99,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         mut batch: Box<Batch>,
         mut held: Held,
     ) -> Option<Held> {
+        if self.is_transaction_paused(&batch) {
+            self.pause_batch(batch);
+            return Some(held);
+        }
         let Some(mut transaction) = batch.transaction.take() else {
             self.run_batch(batch);
             return Some(held);
@@ -111,14 +117,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while matches!(step, Step::Again) {
             step = self.exec_step(&mut batch, &mut transaction, &mut replies, &mut held);
         }
+        take_notes(&mut self.worker, &mut batch);
         if !matches!(step, Step::Done) {
             batch.replies = replies;
             batch.transaction = Some(transaction);
             let held = Some(held);
             match step {
                 Step::Whole(job) => {
-                    let then = Then::Gather;
-                    let open = OpenWhole { batch, parts: Vec::new(), held, then };
+                    let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Gather };
                     self.start_whole(open, job);
                 }
                 Step::Asks(request) => self.ask(Ticket { batch, held }, request),
@@ -143,6 +149,44 @@ impl<R: Ring, C: Clock> Core<R, C> {
         Some(held)
     }
 
+    /// Runs the next command of a transaction if it is one of keys or a script; false if it needs the
+    /// session, or there is none.
+    fn exec_one(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        facts: &mut SessionFacts,
+        transaction: &mut Transaction,
+        replies: &mut ReplyBuffer,
+    ) -> bool {
+        if self.worker.exec_one(keyspace, facts, transaction, replies) {
+            return true;
+        }
+        let Some((id, args)) = transaction.peek() else { return false };
+        let registered = &self.worker.table.all()[usize::from(id)];
+        if registered.way != Way::Script {
+            return false;
+        }
+        if !self.worker.refuse_inside(registered, args, facts, replies) {
+            self.run_script(keyspace.reborrow(), (registered, args), facts, true, replies);
+        }
+        transaction.advance();
+        true
+    }
+
+    /// Runs the transaction of a batch, which needs no session; its partitions are at hand.
+    pub(super) fn run_exec(&mut self, mut keyspace: Keyspace<'_>, batch: &mut Batch) {
+        let Some(mut transaction) = batch.transaction.take() else { return };
+        if let Some((_, facts, replies)) = batch.peek_split() {
+            let worker = &mut self.worker;
+            if worker.begin_exec(&mut keyspace, facts, &mut transaction, replies) {
+                while self.exec_one(&mut keyspace, facts, &mut transaction, replies) {}
+            }
+            self.worker.end_exec(&mut keyspace, facts, &transaction, replies);
+        }
+        batch.denials.append(&mut self.worker.denials);
+        batch.ran("exec");
+    }
+
     /// Runs the next command of a transaction at its client's home.
     fn exec_step(
         &mut self,
@@ -151,11 +195,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         replies: &mut ReplyBuffer,
         held: &mut Held,
     ) -> Step {
-        let Core { worker, clients, .. } = self;
         let mut keyspace = Keyspace::Lent(held);
-        if worker.exec_one(&mut keyspace, &mut batch.facts, transaction, replies) {
+        if self.exec_one(&mut keyspace, &mut batch.facts, transaction, replies) {
             return Step::Again;
         }
+        let Core { worker, clients, .. } = self;
         let Some((id, args)) = transaction.peek() else { return Step::Done };
         let registered = &worker.table.all()[usize::from(id)];
         let Some(connection) = clients.of(batch.client, batch.generation) else {

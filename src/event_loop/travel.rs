@@ -6,6 +6,7 @@
 use std::sync::Arc;
 
 use super::mail::WholeId;
+use super::notes::take_notes;
 use super::transact::watch_more;
 use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
 use crate::base::time::{Clock, Millis};
@@ -53,6 +54,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
+            Message::Evict => self.evict(true),
             Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
         }
     }
@@ -181,6 +183,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for denial in std::mem::take(&mut batch.denials) {
             self.report(batch.client, denial);
         }
+        if !batch.notes.is_empty() {
+            self.file_notes(batch.client, std::mem::take(&mut batch.notes));
+        }
         if !batch.replies.is_empty() {
             self.begin_segment(batch.client);
             self.replies.append_from(&batch.replies, 0);
@@ -216,12 +221,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_needs_home(&self, batch: &Batch) -> bool {
         if batch.facts.in_multi {
-            return true;
+            return !self.is_next_paused(batch);
         }
         let registered = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
         registered.is_none_or(|one| {
             let home = match one.way {
                 Way::Exec => batch.transaction.is_none(),
+                Way::Script => batch.peek().is_some_and(|args| self.brings_script(one, args)),
                 way => matches!(way, Way::Home | Way::Whole),
             };
             home && !self.worker.is_paused(one)
@@ -256,7 +262,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         if registered.way == Way::Exec {
             self.begin_exec(&mut batch);
-            return Some(batch);
+            return self.bring_scripts_of_exec(batch);
+        }
+        if registered.way == Way::Script {
+            return self.bring_script(batch, registered);
         }
         let Core { clients, worker, .. } = self;
         let connection = clients.of(batch.client, batch.generation)?;
@@ -267,6 +276,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let Some(job) = worker.begin_whole(session, held, registered, args, replies) else {
                 batch.facts = connection.session.facts;
                 batch.ran(registered.full_name);
+                take_notes(worker, &mut batch);
                 return Some(batch);
             };
             self.start_whole(
@@ -278,6 +288,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.session(&mut connection.session, held, registered, args, replies);
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
+        take_notes(worker, &mut batch);
         if connection.session.close_after_reply {
             connection.closing = true;
             // It closes behind its output, even if it wanted no reply.
@@ -337,7 +348,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
-    fn run_part(&mut self, job: &Job) -> Part {
+    pub(super) fn run_part(&mut self, job: &Job) -> Part {
         self.publish_gauges();
         let before = (self.worker.config.clone(), self.worker.users.clone());
         let worker = &mut self.worker;
@@ -349,8 +360,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: &mut self.acl_log,
             directory: &mut worker.directory,
             hearers: &mut worker.hearers,
+            command_log: &mut self.command_log,
+            latency: &mut worker.latency,
             stats: &worker.stats,
             switches: &mut worker.switches,
+            scripts: &mut worker.scripts,
             now: worker.now,
         });
         worker.listeners_changed();
@@ -380,6 +394,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.return_partitions(held.unwrap_or_default());
             return self.keep_spare(batch);
         };
+        if then == Then::Run {
+            return match self.bring_scripts_of_exec(batch) {
+                Some(batch) => self.run_batch(batch),
+                None => {}
+            };
+        }
         if then != Then::Gather {
             if connection.session.close_after_reply {
                 connection.closing = true;
@@ -409,6 +429,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.gather_whole(session, registered, (args, parts), &mut replies);
         batch.replies = replies;
         batch.facts = connection.session.facts;
+        take_notes(worker, &mut batch);
         if let Some(held) = held {
             batch.transaction.iter_mut().for_each(|one| one.advance());
             return self.resume_exec(batch, held);
@@ -450,15 +471,27 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Batches held by CLIENT PAUSE are tried again.
     pub(super) fn resume_paused(&mut self) {
         for batch in std::mem::take(&mut self.paused) {
+            self.worker.stats.blocked_clients.sub(1);
             self.show_blocked(&batch, false);
             self.run_batch(batch);
         }
     }
 
+    /// Keeps a batch whose next command CLIENT PAUSE holds back.
+    pub(super) fn pause_batch(&mut self, batch: Box<Batch>) {
+        self.worker.stats.blocked_clients.add(1);
+        self.show_blocked(&batch, true);
+        self.paused.push(batch);
+    }
+
     /// Notes whether the client of a batch waits for the end of a pause.
-    pub(super) fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
+    fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
         if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             connection.session.blocked = blocked;
+            if let Some(id) = batch.next_id() {
+                connection.session.last_command =
+                    self.worker.table.all()[usize::from(id)].full_name;
+            }
         }
     }
 }

@@ -2,6 +2,9 @@
 //!
 //! Invariant: written by one core each, read by any without a hop; nothing here waits.
 
+pub mod command_log;
+pub mod latency;
 pub mod log;
 pub mod server;
+pub mod sparkline;
 pub mod stats;

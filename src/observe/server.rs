@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::command_log::{KINDS, LogKind};
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -60,6 +61,8 @@ pub struct ServerFacts {
     pub clients: Vec<Gauge>,
     /// The last client id that was given.
     pub client_ids: AtomicU64,
+    /// The numbers of the next entries of the command logs.
+    pub logged: [AtomicU64; KINDS],
     /// The process is to end.
     pub shutdown: AtomicBool,
 }
@@ -68,6 +71,11 @@ impl ServerFacts {
     /// A number that no client had before.
     pub fn next_client_id(&self) -> u64 {
         self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A number that no entry of this log had before.
+    pub fn next_logged(&self, kind: LogKind) -> u64 {
+        self.logged[kind as usize].fetch_add(1, Ordering::Relaxed)
     }
 
     /// A sum over all cores.

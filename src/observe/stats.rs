@@ -83,6 +83,8 @@ counters! {
         expired_subkeys,
         /// Keys that were evicted.
         evicted_keys,
+        /// Scripts that EVAL brought and others took the place of.
+        evicted_scripts,
         /// Expiry slices that ended with work left.
         expired_time_cap_reached,
         /// CPU nanoseconds spent on active expiry.
@@ -324,6 +326,8 @@ pub struct CoreStats {
     pub max_output_bytes: Counter,
     /// Bytes in client buffers.
     pub clients_bytes: Counter,
+    /// How soon the partition's best candidate for eviction is to go; 0 if none is known.
+    pub eviction_score: Counter,
     /// Values that wait to be freed.
     pub lazyfree_pending: Counter,
     /// Values that were freed in slices.
@@ -361,6 +365,7 @@ impl CoreStats {
             max_input_bytes: Counter::default(),
             max_output_bytes: Counter::default(),
             clients_bytes: Counter::default(),
+            eviction_score: Counter::default(),
             lazyfree_pending: Counter::default(),
             lazyfreed: Counter::default(),
             cpu_user_micros: Counter::default(),

@@ -26,6 +26,12 @@ impl ReplyBuffer {
         self.bytes.len() + self.spliced.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 
+    /// Bytes of the values that were spliced in at `start` or later.
+    pub fn spliced_from(&self, start: usize) -> usize {
+        let behind = self.spliced.iter().rev().take_while(|(position, _)| *position >= start);
+        behind.map(|(_, value)| value.len()).sum()
+    }
+
     /// True if nothing was written.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.spliced.is_empty()
@@ -102,6 +108,11 @@ impl<'b> Reply<'b> {
     pub fn error_line(&self) -> Option<&[u8]> {
         let line = &self.buffer.bytes[self.error_at? + 1..];
         Some(&line[..memchr::memchr(b'\r', line).unwrap_or(line.len())])
+    }
+
+    /// True if what was written from `start` on is an error.
+    pub fn begins_with_error(&self, start: usize) -> bool {
+        self.buffer.bytes.get(start) == Some(&b'-')
     }
 
     /// `+OK`.

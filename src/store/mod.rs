@@ -4,6 +4,7 @@ pub mod access;
 pub mod budget;
 pub mod db;
 pub mod entry;
+pub mod evict;
 pub mod expire;
 pub mod graveyard;
 pub mod key;

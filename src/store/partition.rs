@@ -4,6 +4,7 @@
 
 use super::budget::Budget;
 use super::db::Db;
+use super::evict::EvictionPool;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
@@ -19,6 +20,7 @@ pub struct Partition {
     hasher: Hasher,
     pub(super) graveyard: Graveyard,
     pub(super) expire: ExpireCursor,
+    pub(super) eviction: EvictionPool,
     waiters: Waiters,
     watchers: Watchers,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
@@ -39,6 +41,7 @@ impl Partition {
             hasher,
             graveyard: Graveyard::default(),
             expire: ExpireCursor::default(),
+            eviction: EvictionPool::default(),
             waiters: Waiters::default(),
             watchers: Watchers::default(),
             touched: u64::MAX,
@@ -110,6 +113,11 @@ impl Partition {
     /// What waits to be freed.
     pub fn graveyard(&mut self) -> &mut Graveyard {
         &mut self.graveyard
+    }
+
+    /// Objects that wait to be freed.
+    pub fn pending(&self) -> usize {
+        self.graveyard.pending()
     }
 
     /// Who waits for its keys.

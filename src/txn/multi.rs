@@ -29,6 +29,9 @@ pub struct Transaction {
     big_bytes: u64,
     owners: CoreSet,
     needs_home: bool,
+    /// One of its commands is refused where memory is at its limit.
+    pub denies_oom: bool,
+    writes: bool,
     /// Keys that must not have changed.
     pub watched: Vec<Watched>,
     /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
@@ -83,6 +86,16 @@ impl Transaction {
         owners
     }
 
+    /// Notes whether the last queued command may write.
+    pub fn note_flags(&mut self, writes: bool) {
+        self.writes |= writes;
+    }
+
+    /// True if one of its commands may write.
+    pub fn writes(&self) -> bool {
+        self.writes
+    }
+
     /// True if one of its commands runs with the client's session.
     pub fn needs_home(&self) -> bool {
         self.needs_home
@@ -93,6 +106,14 @@ impl Transaction {
         let command = self.commands.get(self.next)?;
         let ranges = &self.ranges[command.first..command.first + command.words];
         Some((command.id, Args::new(&self.buffer, ranges, &command.big)))
+    }
+
+    /// Every command, with its number in the table.
+    pub fn queued(&self) -> impl Iterator<Item = (u16, Args<'_>)> {
+        self.commands.iter().map(|command| {
+            let ranges = &self.ranges[command.first..command.first + command.words];
+            (command.id, Args::new(&self.buffer, ranges, &command.big))
+        })
     }
 
     /// The next command has run.

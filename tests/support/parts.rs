@@ -64,6 +64,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         stats: (0..cores).map(|_| stats()).collect(),
         clients: (0..cores).map(|_| Gauge::default()).collect(),
         client_ids: AtomicU64::new(0),
+        logged: Default::default(),
         shutdown: AtomicBool::new(false),
     }
 }

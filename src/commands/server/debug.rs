@@ -58,7 +58,11 @@ pub const COMMANDS: &[Command] = &[Command {
         Command { name: "PAUSE-CRON", handler: on_every_core(pause_cron), ..PART },
         Command { name: "POPULATE", handler: Handler::Keyspace(populate), ..PART },
         Command { name: "SET-ACTIVE-EXPIRE", handler: on_every_core(set_active_expire), ..PART },
-        Command { name: "SLEEP", handler: on_every_core(sleep), ..PART },
+        Command {
+            name: "SLEEP",
+            handler: Handler::Whole(Whole { begin: sleep, gather: has_slept }),
+            ..PART
+        },
     ],
     handler: Handler::Session(debug),
     hidden: false,
@@ -352,14 +356,30 @@ fn sleep(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandErro
     if args.len() != 3 {
         return Err(cx.refuse(unknown(args)));
     }
-    // A time that no clock can tell is none, as in Redis.
-    let seconds =
-        parse_f64(args.get(2)).filter(|seconds| (0.0..SLEEP_SECONDS_MAX).contains(seconds));
-    let nanos = (seconds.unwrap_or(0.0) * NANOS_PER_SECOND) as u64;
+    let nanos = sleep_nanos(args);
     Ok(Arc::new(move |view| {
         view.switches.stall_nanos = nanos;
         Part::Done
     }))
+}
+
+fn has_slept(
+    cx: &mut SessionContext<'_>,
+    args: Args<'_>,
+    _parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    // The cores slept behind their turn, but it is this command that took the time.
+    cx.stood_still = sleep_nanos(args);
+    reply.ok();
+    Ok(())
+}
+
+/// How long DEBUG SLEEP is to sleep. A time that no clock can tell is none, as in Redis.
+fn sleep_nanos(args: Args<'_>) -> u64 {
+    let seconds =
+        parse_f64(args.get(2)).filter(|seconds| (0.0..SLEEP_SECONDS_MAX).contains(seconds));
+    (seconds.unwrap_or(0.0) * NANOS_PER_SECOND) as u64
 }
 
 fn set_switch(

@@ -5,9 +5,11 @@
 
 pub mod acl;
 pub mod command;
+pub mod command_log;
 pub mod config;
 pub mod debug;
 pub mod info;
+pub mod latency;
 pub mod lolwut;
 pub mod memory;
 mod memory_figures;
@@ -34,9 +36,20 @@ fn publish(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, Command
     Ok(Arc::new(|_| Part::Done))
 }
 
+/// Bytes of a subcommand's name that an error repeats.
+const QUOTED_BYTES_MAX: usize = 128;
+
+/// The error for a subcommand of `container` with a wrong number of words.
+fn wrong_form(container: &str, args: Args<'_>) -> Vec<u8> {
+    let name = args.get(1);
+    let name = &name[..name.len().min(QUOTED_BYTES_MAX)];
+    let head: &[u8] = b"ERR unknown subcommand or wrong number of arguments for '";
+    [head, name, b"'. Try ", container.as_bytes(), b" HELP."].concat()
+}
+
 /// Answers HELP of `container` with one line for each of `lines`, between those that every HELP has.
 /// An indented line belongs to the one before.
-pub(super) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
+pub(crate) fn help(reply: &mut Reply<'_>, container: &str, lines: &[&str]) {
     reply.array(lines.len() + 3);
     reply.simple(&format!("{container} <subcommand> [<arg> [value] [opt] ...]. Subcommands are:"));
     for line in lines {

@@ -12,7 +12,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     Directive::new("metrics-bind", Kind::Addresses, "127.0.0.1 -::1")
         .immutable()
         .refused("the metrics endpoint"),
-    memory("script-memory-limit", 0, LONG_MAX_BYTES, "0").refused("a memory limit for scripts"),
+    memory("script-memory-limit", 0, LONG_MAX_BYTES, "256mb"),
 ];
 
 /// As many processors as a Linux affinity mask of the usual size names.

@@ -200,6 +200,20 @@ impl EntryTable {
         self.words.random(random).map(|address| unsafe { EntryRef::from_address(address) })
     }
 
+    /// Gives some volatile entries: see `Table::sample_volatile`.
+    pub fn sample_volatile(
+        &self,
+        start: Position,
+        limits: (usize, usize),
+        random: impl FnMut() -> u64,
+        mut emit: impl FnMut(EntryRef<'_>),
+    ) -> usize {
+        self.words.sample_volatile(start, limits, random, |address| {
+            // SAFETY: the table owns the entry; `&self` keeps it unchanged during the call.
+            emit(unsafe { EntryRef::from_address(address) });
+        })
+    }
+
     /// What is known of the range of entries that holds `prefix`: see `Table::range`.
     #[inline]
     pub fn range(&self, prefix: u32) -> Option<table::Range> {

@@ -89,7 +89,7 @@ const NOT_COUNTED: &[&str] = &[
 ];
 
 /// Every command and subcommand with the numbers that it counts under.
-fn counted(cx: &SessionContext<'_>) -> Vec<(Listed, Vec<usize>)> {
+pub(in crate::commands::server) fn counted(cx: &SessionContext<'_>) -> Vec<(Listed, Vec<usize>)> {
     let mut counted = Vec::new();
     for command in cx.table.commands() {
         let (hidden, parts): (Vec<_>, Vec<_>) =

@@ -1,0 +1,400 @@
+//! Scripts on a core: where one runs, whether it may, and the gates of the commands that it calls.
+//!
+//! Invariant: a script's commands pass the gates one by one, as its client; time stands still for it;
+//! who waits for what it did is served behind it. Source: "Scripting with Lua"; the texts, and the
+//! order of the gates, are those of stock servers.
+
+use super::call::{Worker, settle_reply_mode};
+use super::route::Place;
+use super::table::{Registered, Way};
+use crate::acl::log::Place as DenialPlace;
+use crate::base::number;
+use crate::base::slot::Slot;
+use crate::base::time::Millis;
+use crate::client::{ReplyMode, SessionFacts};
+use crate::command::context::Keyspace;
+use crate::command::permission;
+use crate::command::{
+    Args, CommandError, Denied, Flags, Handler, ScriptCall, ScriptSource, keyspec,
+};
+use crate::resp::Proto;
+use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::script::{Engine, Function, Outcome, Reach, Refusal, ScriptFlags, ScriptId};
+use crate::txn::cores::{CoreSet, SlotMap};
+
+/// Where the keys of EVAL and its kin begin.
+const FIRST_KEY: usize = 3;
+
+/// What a request for a script comes to before anything runs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Named {
+    /// This script, with so many keys.
+    Known(ScriptId, usize),
+    /// EVAL brings a script that is not known yet.
+    New,
+    /// Nothing: the request is wrong.
+    Wrong(CommandError),
+}
+
+/// A script that runs.
+pub struct Run {
+    /// What its commands see of the client.
+    pub facts: SessionFacts,
+    /// The compiled script.
+    pub function: Function,
+    /// Its name in errors.
+    pub name: [u8; 40],
+    /// How many keys it was given.
+    pub keys: usize,
+    /// It has called a command that writes.
+    pub has_written: bool,
+    /// Where its writes are propagated to; the sum of `REPL_AOF` and `REPL_REPLICA`.
+    pub places: u8,
+    is_read_only: bool,
+    allows_oom: bool,
+    memory_was_full: bool,
+    inside_exec: bool,
+    /// The time, which stands still.
+    now: Millis,
+    /// When it began, for the statistics.
+    tick: u64,
+}
+
+/// What became of a command that a script called.
+pub enum Inside {
+    /// It has written its reply.
+    Done,
+    /// It needs a session, or what is of the whole server.
+    Session(&'static Registered),
+}
+
+impl Worker {
+    /// Which script a request names.
+    #[inline]
+    pub fn named_script(&self, call: ScriptCall, args: Args<'_>) -> Named {
+        let text = args.get(1);
+        if call.source == ScriptSource::Digest && text.len() != 40 {
+            return Named::Wrong(CommandError::NoScript);
+        }
+        let Some(keys) = number::parse_i64(args.get(2)) else {
+            return Named::Wrong(CommandError::NotAnInteger);
+        };
+        if keys > (args.len() - FIRST_KEY) as i64 {
+            return Named::Wrong(CommandError::TooManyScriptKeys);
+        }
+        let Ok(keys) = usize::try_from(keys) else {
+            return Named::Wrong(CommandError::NegativeScriptKeys);
+        };
+        match call.source {
+            ScriptSource::Body => match self.scripts.find_body(text) {
+                Some(id) => Named::Known(id, keys),
+                None => Named::New,
+            },
+            ScriptSource::Digest => match self.scripts.find(text) {
+                Some(id) => Named::Known(id, keys),
+                None => Named::Wrong(CommandError::NoScript),
+            },
+        }
+    }
+
+    /// Where a script runs. At home if it has to be made known to all cores first.
+    pub fn script_place(&self, registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
+        match self.named_script(script_call(registered), args) {
+            Named::New => Place::Home,
+            Named::Wrong(_) => Place::Core(self.core),
+            Named::Known(_, _) if map.cores() == 1 => Place::Core(0),
+            Named::Known(id, keys) => match self.scripts.get(id).reach {
+                Reach::Nothing => Place::Core(self.core),
+                Reach::Everything => Place::Loan(CoreSet::all(map.cores())),
+                Reach::Declared => {
+                    let owners = owners_of(args, keys, map);
+                    match (owners.len(), owners.iter().next()) {
+                        (0, _) | (_, None) => Place::Core(self.core),
+                        (1, Some(owner)) => Place::Core(owner),
+                        _ => Place::Loan(owners),
+                    }
+                }
+            },
+        }
+    }
+
+    /// The partitions that a script needs that is queued by MULTI, when it is not known what will be
+    /// known of it then.
+    pub fn queued_script_owners(
+        &self,
+        registered: &Registered,
+        args: Args<'_>,
+        map: SlotMap,
+    ) -> CoreSet {
+        match self.script_place(registered, args, map) {
+            Place::Core(owner) => CoreSet::one(owner),
+            Place::Loan(owners) => owners,
+            Place::Here => CoreSet::default(),
+            Place::Home | Place::Whole => CoreSet::all(map.cores()),
+        }
+    }
+
+    /// Begins to run a script: the checks in front of it. None if one has failed; then the error is
+    /// written. What is given back goes to `end_script`.
+    pub fn begin_script(
+        &mut self,
+        (registered, args): (&'static Registered, Args<'_>),
+        facts: &mut SessionFacts,
+        inside_exec: bool,
+        buffer: &mut ReplyBuffer,
+    ) -> Option<(Box<Engine>, Run)> {
+        let call = script_call(registered);
+        let begun = self.prepare_script(call, args, facts, inside_exec);
+        match begun {
+            Ok(begun) => Some(begun),
+            Err(text) => {
+                self.fail_with(registered, facts, buffer, &text);
+                None
+            }
+        }
+    }
+
+    fn prepare_script(
+        &mut self,
+        call: ScriptCall,
+        args: Args<'_>,
+        facts: &SessionFacts,
+        inside_exec: bool,
+    ) -> Result<(Box<Engine>, Run), Vec<u8>> {
+        let text = |error: CommandError| error.text().as_bytes().to_vec();
+        let (id, keys) = match self.named_script(call, args) {
+            Named::Known(id, keys) => (id, keys),
+            Named::Wrong(error) => return Err(text(error)),
+            // Forgotten on its way, or inside of a transaction.
+            Named::New => return Err(text(CommandError::NoScript)),
+        };
+        let script = self.scripts.get(id);
+        let (flags, name) = (script.flags, script.sha.hex());
+        let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
+        let no_writes = flags.has(ScriptFlags::NO_WRITES);
+        let allows_oom = flags.has(ScriptFlags::ALLOW_OOM);
+        if !is_compatible && !no_writes && call.is_read_only {
+            return Err(
+                b"ERR Can not execute a script with write flag using *_ro command.".to_vec()
+            );
+        }
+        if !is_compatible && self.is_out_of_memory() && !no_writes && !allows_oom {
+            if inside_exec {
+                return Err(b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'".to_vec());
+            }
+            return Err(text(CommandError::OutOfMemory));
+        }
+        self.scripts.touch(id, self.now.0 as u64);
+        let mut engine = self.scripts.take_engine();
+        let function = match self.scripts.function(id, &mut engine) {
+            Ok(function) => function,
+            Err(error) => {
+                self.scripts.give_back(engine);
+                return Err(error);
+            }
+        };
+        let facts = SessionFacts {
+            proto: Proto::Resp2,
+            reply_mode: ReplyMode::On,
+            in_multi: false,
+            multi_failed: false,
+            ..*facts
+        };
+        let run = Run {
+            facts,
+            function,
+            name,
+            keys,
+            has_written: false,
+            places: 3,
+            is_read_only: call.is_read_only || no_writes,
+            allows_oom,
+            memory_was_full: self.is_out_of_memory(),
+            inside_exec,
+            now: self.now,
+            tick: self.last_tick,
+        };
+        Ok((engine, run))
+    }
+
+    /// Ends a script whose reply has been written from `start` on.
+    pub fn end_script(
+        &mut self,
+        registered: &'static Registered,
+        keyspace: &mut Keyspace<'_>,
+        (run, outcome): (Run, Outcome),
+        facts: &mut SessionFacts,
+        (buffer, start): (&mut ReplyBuffer, usize),
+    ) {
+        for line in &outcome.errors {
+            self.stats.totals.error_replies.add(1);
+            self.stats.errors.count(line);
+        }
+        self.last_tick = run.tick;
+        self.count(registered, !outcome.errors.is_empty());
+        settle_reply_mode(facts, buffer, start);
+        if !run.inside_exec && !self.ready.is_empty() {
+            let mut ready = std::mem::take(&mut self.ready).into();
+            self.serve_ready(keyspace, &mut ready);
+        }
+    }
+
+    /// Runs a command that a script calls, and writes its reply.
+    pub fn call_inside(
+        &mut self,
+        run: &mut Run,
+        keyspace: &mut Keyspace<'_>,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) -> Result<Inside, Refusal> {
+        let registered = self.gates_inside(run, keyspace, args)?;
+        if matches!(registered.way, Way::Home | Way::Whole) {
+            return Ok(Inside::Session(registered));
+        }
+        self.hint(None);
+        let now = std::mem::replace(&mut self.now, run.now);
+        let facts = &mut run.facts;
+        let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
+        self.now = now;
+        if keyspace.has_listeners() {
+            self.note_changes(keyspace);
+        }
+        if let Some(suspension) = suspension {
+            // Nothing blocks here: it is answered as if its time were up.
+            let mut reply = Reply::new(buffer, run.facts.proto);
+            match suspension.denied {
+                Denied::Null => reply.null(),
+                Denied::NullArray => reply.null_array(),
+            }
+            self.count(registered, false);
+        }
+        Ok(Inside::Done)
+    }
+
+    /// The command that a script calls, if it may.
+    fn gates_inside(
+        &mut self,
+        run: &mut Run,
+        keyspace: &mut Keyspace<'_>,
+        args: Args<'_>,
+    ) -> Result<&'static Registered, Refusal> {
+        let Some(registered) = self.lookup_inside(args) else {
+            return Err(
+                self.refuse_in_script(None, b"ERR Unknown Redis command called from script")
+            );
+        };
+        let command = registered.command;
+        let of = Some(registered);
+        if !command.accepts(args.len()) {
+            let text = b"ERR Wrong number of args calling Redis command from script";
+            return Err(self.refuse_in_script(of, text));
+        }
+        if command.flags.has(Flags::NOSCRIPT) {
+            let text = b"ERR This Redis command is not allowed from script";
+            return Err(self.refuse_in_script(of, text));
+        }
+        if let Err(denied) = self.check(registered, args, &run.facts) {
+            let named = self.users.get(run.facts.user);
+            let username = named.map(|named| named.name.to_vec()).unwrap_or_default();
+            let text = permission::refusal(denied, &username, registered.full_name);
+            let reason = text.strip_prefix(b"NOPERM ").unwrap_or(&text);
+            let text = [b"ERR ACL failure in script: ", reason].concat();
+            let denial = self.denied((denied, username), DenialPlace::Script, registered, args);
+            self.denials.push(denial);
+            return Err(self.refuse_in_script(of, &text));
+        }
+        let writes = command.flags.has(Flags::WRITE);
+        if run.is_read_only && (writes || command.flags.has(Flags::MAY_REPLICATE)) {
+            let text = b"ERR Write commands are not allowed from read-only scripts.";
+            return Err(self.refuse_in_script(of, text));
+        }
+        if command.flags.has(Flags::DENYOOM)
+            && run.memory_was_full
+            && !run.allows_oom
+            && !run.has_written
+        {
+            return Err(self.refuse_in_script(of, CommandError::OutOfMemory.text().as_bytes()));
+        }
+        if !self.is_at_hand(keyspace, registered, args) {
+            let text = b"ERR Script attempted to access a key that it did not declare";
+            return Err(self.refuse_in_script(of, text));
+        }
+        run.has_written |= writes;
+        Ok(registered)
+    }
+
+    /// As for a client, but a container alone with an unknown subcommand is unknown.
+    fn lookup_inside(&self, args: Args<'_>) -> Option<&'static Registered> {
+        let found = self.table.lookup(args)?;
+        let is_unknown = found.command.is_container() && args.len() > 1;
+        (!is_unknown).then_some(found)
+    }
+
+    /// True if the partitions of all keys that a command may touch are here. They are, unless what
+    /// was read out of the script's text was wrong.
+    fn is_at_hand(
+        &self,
+        keyspace: &mut Keyspace<'_>,
+        registered: &Registered,
+        args: Args<'_>,
+    ) -> bool {
+        let cores = self.server.stats.len();
+        if cores == 1 || keyspace.len() == cores {
+            return true;
+        }
+        match registered.way {
+            Way::Home | Way::Whole | Way::Here => true,
+            Way::Keyspace | Way::Located | Way::Reaching | Way::Exec | Way::Script => false,
+            Way::OneKey(index) => {
+                let key = args.opt(usize::from(index));
+                key.is_none_or(|key| keyspace.holder(Slot::of(key).get()).is_some())
+            }
+            Way::Keys => {
+                let mut here = true;
+                // What names its keys wrongly touches none.
+                let _ = keyspec::keys_of(registered.command.keys, args, |index, _| {
+                    here &= keyspace.holder(Slot::of(args.get(index)).get()).is_some();
+                });
+                here
+            }
+        }
+    }
+
+    /// Counts a command that a script may not run.
+    fn refuse_in_script(&self, registered: Option<&Registered>, line: &[u8]) -> Refusal {
+        self.stats.totals.error_replies.add(1);
+        self.stats.errors.count(line);
+        if let Some(registered) = registered {
+            self.stats.commands[registered.id].totals.rejected.add(1);
+        }
+        Refusal(line.to_vec())
+    }
+
+    /// Whether the client of a script may run a command. None if there is no such command.
+    pub fn may_inside(&self, run: &Run, args: Args<'_>) -> Option<bool> {
+        let registered = self.lookup_inside(args)?;
+        Some(self.check(registered, args, &run.facts).is_ok())
+    }
+}
+
+/// The keys of a request for a script, and its arguments.
+pub fn words_of<'a>(
+    args: Args<'a>,
+    keys: usize,
+) -> (impl ExactSizeIterator<Item = &'a [u8]>, impl ExactSizeIterator<Item = &'a [u8]>) {
+    let behind = FIRST_KEY + keys;
+    ((FIRST_KEY..behind).map(move |at| args.get(at)), args.iter_from(behind))
+}
+
+fn script_call(registered: &Registered) -> ScriptCall {
+    match registered.command.handler {
+        Handler::Script(call) => call,
+        _ => unreachable!("only commands that run scripts are asked for one"),
+    }
+}
+
+fn owners_of(args: Args<'_>, keys: usize, map: SlotMap) -> CoreSet {
+    let mut owners = CoreSet::default();
+    words_of(args, keys).0.for_each(|key| owners.insert(map.owner(Slot::of(key))));
+    owners
+}

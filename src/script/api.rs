@@ -1,0 +1,664 @@
+//! The functions of the `redis` table, and those of Lua's own that a script gets in another form.
+//!
+//! Invariant: a function is in two parts where it has anything to drop: the inner one returns an
+//! `Exit`, the outer one raises. Texts of errors are those of a stock server.
+//! Source: "Lua API reference"; the base library of Lua 5.1 (lbaselib.c).
+
+#![allow(unsafe_code)]
+
+use std::ffi::{CStr, c_char, c_int};
+
+use mlua::ffi::{self, lua_State};
+use sha1::{Digest, Sha1};
+
+use super::caller::Words;
+use super::convert::{self, bytes_at, push_bytes, push_error, push_reply};
+use super::interrupt::{KILLED, Verdict};
+use super::sandbox;
+use super::state::{self, Buffers, State};
+use crate::base::number::format_f64_shortest;
+use crate::observe::log::Level;
+use crate::resp::Proto;
+use crate::resp::request::ArgRange;
+
+/// How a function goes back to Lua.
+pub(super) enum Exit {
+    /// With so many results on the top.
+    Results(c_int),
+    /// By raising the value on the top.
+    Raise,
+}
+
+/// Instructions between two looks at the clock, as in stock servers.
+const HOOK_INSTRUCTIONS: c_int = 100_000;
+/// What a script is told that has used up its memory; Lua's own words.
+pub(super) const NO_MEMORY: &CStr = c"not enough memory";
+
+/// Leaves a function whose inner part has ended.
+///
+/// # Safety
+/// The calling frame has nothing to drop.
+#[inline]
+unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
+    // SAFETY: the inner part has left its results or its error on the top. No `Lenient` is left.
+    unsafe {
+        if state::of(lua).memory.is_over() {
+            ffi::lua_gc(lua, ffi::LUA_GCCOLLECT, 0);
+            if state::of(lua).memory.is_over() {
+                ffi::lua_pushlstring_(lua, NO_MEMORY.as_ptr(), NO_MEMORY.count_bytes());
+                ffi::lua_error(lua);
+            }
+        }
+        match exit {
+            Exit::Results(count) => count,
+            Exit::Raise => ffi::lua_error(lua),
+        }
+    }
+}
+
+/// Leaves an error for the outer part to raise.
+unsafe fn raise(lua: *mut lua_State, text: &[u8]) -> Exit {
+    // SAFETY: a function has room for 20 values from the start; callers hold a `Lenient`.
+    unsafe { push_error(lua, text) };
+    Exit::Raise
+}
+
+/// redis.call
+pub(super) unsafe extern "C-unwind" fn call(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = run_command(lua, true);
+        leave(lua, exit)
+    }
+}
+
+/// redis.pcall
+pub(super) unsafe extern "C-unwind" fn pcall_command(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = run_command(lua, false);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn run_command(lua: *mut lua_State, raises: bool) -> Exit {
+    // SAFETY: called by Lua in an interpreter of ours; everything is done under a `Lenient`.
+    unsafe {
+        let state = state::of(lua);
+        let _lenient = state.memory.lenient();
+        let mut buffers = state.buffers.take();
+        let failed = match take_words(lua, &mut buffers) {
+            Ok(()) => call_and_push(lua, state, &mut buffers),
+            Err(text) => {
+                push_error(lua, text);
+                true
+            }
+        };
+        buffers.keep_small();
+        state.buffers.set(buffers);
+        if failed && raises { Exit::Raise } else { Exit::Results(1) }
+    }
+}
+
+/// Runs the command whose words were taken, and pushes what it answers. True if that is an error.
+unsafe fn call_and_push(lua: *mut lua_State, state: &State, buffers: &mut Buffers) -> bool {
+    let Buffers { words, ranges, replies } = buffers;
+    // SAFETY: the caller lives as long as `Engine::run`, in which this is; `is_calling` keeps the hook
+    // of an interpreter that it might wake from using it meanwhile. A `Lenient` is held.
+    unsafe {
+        let Some(mut caller) = state.caller.get().filter(|_| !state.is_calling.get()) else {
+            push_error(lua, b"ERR redis.call/pcall can only be called inside a script invocation");
+            return true;
+        };
+        state.is_calling.set(true);
+        let words = Words { bytes: words, ranges };
+        let outcome = caller.as_mut().call(words, state.proto.get(), replies);
+        state.is_calling.set(false);
+        match outcome {
+            Ok(()) => push_reply(lua, replies),
+            Err(refusal) => {
+                push_error(lua, &refusal.0);
+                convert::mark_counted(lua);
+                true
+            }
+        }
+    }
+}
+
+/// Takes the arguments off the stack as the words of a command.
+unsafe fn take_words(lua: *mut lua_State, buffers: &mut Buffers) -> Result<(), &'static [u8]> {
+    buffers.clear();
+    // SAFETY: only places up to the top are looked at; bytes are copied before they are popped.
+    unsafe {
+        let count = ffi::lua_gettop(lua);
+        if count == 0 {
+            return Err(b"ERR Please specify at least one argument for this redis lib call");
+        }
+        for at in 1..=count {
+            let start = buffers.words.len();
+            match ffi::lua_type(lua, at) {
+                ffi::LUA_TNUMBER => write_number(&mut buffers.words, ffi::lua_tonumber(lua, at)),
+                ffi::LUA_TSTRING => {
+                    buffers.words.extend_from_slice(bytes_at(lua, at).unwrap_or_default());
+                }
+                _ => {
+                    ffi::lua_settop(lua, 0);
+                    return Err(b"ERR Lua redis lib command arguments must be strings or integers");
+                }
+            }
+            let len = buffers.words.len() - start;
+            let (Ok(start), Ok(len)) = (u32::try_from(start), u32::try_from(len)) else {
+                ffi::lua_settop(lua, 0);
+                return Err(b"ERR The arguments of a command in a script are too large");
+            };
+            buffers.ranges.push(ArgRange { start, len });
+        }
+        ffi::lua_settop(lua, 0);
+    }
+    Ok(())
+}
+
+/// A number as a word: an integer where it is one, else its shortest digits.
+fn write_number(out: &mut Vec<u8>, value: f64) {
+    const HALF: f64 = (i64::MAX / 2) as f64;
+    if (-HALF..=HALF).contains(&value) && value.fract() == 0.0 {
+        out.extend_from_slice(itoa::Buffer::new().format(value as i64).as_bytes());
+    } else {
+        if value.is_nan() && value.is_sign_negative() {
+            out.push(b'-');
+        }
+        out.extend_from_slice(format_f64_shortest(value).as_bytes());
+    }
+}
+
+/// redis.error_reply
+pub(super) unsafe extern "C-unwind" fn error_reply(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = make_error(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn make_error(lua: *mut lua_State) -> Exit {
+    // SAFETY: a `Lenient` is held; the text is copied into the new table before it is popped.
+    unsafe {
+        let _lenient = state::of(lua).memory.lenient();
+        match single_string(lua) {
+            None => push_error(lua, WRONG_ARGUMENTS),
+            Some(text) => {
+                let text = convert::c_string(text);
+                convert::push_error_line(lua, text.strip_prefix(b"-").unwrap_or(text));
+            }
+        }
+    }
+    Exit::Results(1)
+}
+
+/// redis.status_reply
+pub(super) unsafe extern "C-unwind" fn status_reply(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = make_status(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn make_status(lua: *mut lua_State) -> Exit {
+    // SAFETY: as in `make_error`.
+    unsafe {
+        let _lenient = state::of(lua).memory.lenient();
+        match single_string(lua) {
+            None => push_error(lua, WRONG_ARGUMENTS),
+            Some(text) => {
+                ffi::lua_createtable(lua, 0, 1);
+                convert::set_field(lua, b"ok", text);
+            }
+        }
+    }
+    Exit::Results(1)
+}
+
+const WRONG_ARGUMENTS: &[u8] = b"ERR wrong number or type of arguments";
+
+/// The one argument, if it is a string.
+unsafe fn single_string<'a>(lua: *mut lua_State) -> Option<&'a [u8]> {
+    // SAFETY: the argument stays on the stack while it is used.
+    unsafe {
+        let fits = ffi::lua_gettop(lua) == 1 && ffi::lua_type(lua, 1) == ffi::LUA_TSTRING;
+        if fits { bytes_at(lua, 1) } else { None }
+    }
+}
+
+/// redis.sha1hex
+pub(super) unsafe extern "C-unwind" fn sha1hex(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = push_sha1hex(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn push_sha1hex(lua: *mut lua_State) -> Exit {
+    // SAFETY: a `Lenient` is held; there is room for one more.
+    unsafe {
+        let _lenient = state::of(lua).memory.lenient();
+        if ffi::lua_gettop(lua) != 1 {
+            return raise(lua, b"ERR wrong number of arguments");
+        }
+        let digest = hex(&Sha1::digest(bytes_at(lua, 1).unwrap_or_default()).into());
+        push_bytes(lua, &digest);
+    }
+    Exit::Results(1)
+}
+
+/// A digest as a script's name has it.
+pub(super) fn hex(digest: &[u8; 20]) -> [u8; 40] {
+    let mut text = [0; 40];
+    for (pair, byte) in text.chunks_exact_mut(2).zip(digest) {
+        pair[0] = b"0123456789abcdef"[usize::from(byte >> 4)];
+        pair[1] = b"0123456789abcdef"[usize::from(byte & 15)];
+    }
+    text
+}
+
+/// redis.log
+pub(super) unsafe extern "C-unwind" fn log(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = write_log(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn write_log(lua: *mut lua_State) -> Exit {
+    // SAFETY: a `Lenient` is held; only arguments are looked at; the caller is used as in `run_command`.
+    unsafe {
+        let state = state::of(lua);
+        let _lenient = state.memory.lenient();
+        let count = ffi::lua_gettop(lua);
+        if count < 2 {
+            return raise(lua, b"ERR redis.log() requires two arguments or more.");
+        }
+        if ffi::lua_isnumber(lua, 1) == 0 {
+            return raise(lua, b"ERR First argument must be a number (log level).");
+        }
+        let level = match ffi::lua_tonumber(lua, 1) as i64 {
+            0 => Level::Debug,
+            1 => Level::Verbose,
+            2 => Level::Notice,
+            3 => Level::Warning,
+            _ => return raise(lua, b"ERR Invalid log level."),
+        };
+        let mut text = Vec::new();
+        for at in 2..=count {
+            if let Some(part) = bytes_at(lua, at) {
+                if at > 2 {
+                    text.push(b' ');
+                }
+                text.extend_from_slice(part);
+            }
+        }
+        if let Some(mut caller) = state.caller.get().filter(|_| !state.is_calling.get()) {
+            caller.as_mut().log(level, &text);
+        }
+    }
+    Exit::Results(0)
+}
+
+/// redis.setresp
+pub(super) unsafe extern "C-unwind" fn setresp(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = choose_proto(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn choose_proto(lua: *mut lua_State) -> Exit {
+    // SAFETY: a `Lenient` is held.
+    unsafe {
+        let state = state::of(lua);
+        let _lenient = state.memory.lenient();
+        if ffi::lua_gettop(lua) != 1 {
+            return raise(lua, b"ERR redis.setresp() requires one argument.");
+        }
+        match ffi::lua_tonumber(lua, 1) as i64 {
+            2 => state.proto.set(Proto::Resp2),
+            3 => state.proto.set(Proto::Resp3),
+            _ => return raise(lua, b"ERR RESP version must be 2 or 3."),
+        }
+    }
+    Exit::Results(0)
+}
+
+/// redis.set_repl
+pub(super) unsafe extern "C-unwind" fn set_repl(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = choose_places(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn choose_places(lua: *mut lua_State) -> Exit {
+    // SAFETY: a `Lenient` is held; the caller is used as in `run_command`.
+    unsafe {
+        let state = state::of(lua);
+        let _lenient = state.memory.lenient();
+        if ffi::lua_gettop(lua) != 1 {
+            return raise(lua, b"ERR redis.set_repl() requires one argument.");
+        }
+        let places = ffi::lua_tonumber(lua, 1) as i64;
+        if !(0..=i64::from(REPL_ALL)).contains(&places) {
+            return raise(
+                lua,
+                b"ERR Invalid replication flags. Use REPL_AOF, REPL_REPLICA, REPL_ALL or REPL_NONE.",
+            );
+        }
+        if let Some(mut caller) = state.caller.get().filter(|_| !state.is_calling.get()) {
+            caller.as_mut().propagate_to(places as u8);
+        }
+    }
+    Exit::Results(0)
+}
+
+/// Everywhere: the sum of the others.
+pub(super) const REPL_ALL: u8 = 3;
+
+/// redis.acl_check_cmd
+pub(super) unsafe extern "C-unwind" fn acl_check_cmd(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = check_command(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn check_command(lua: *mut lua_State) -> Exit {
+    // SAFETY: as in `run_command`.
+    unsafe {
+        let state = state::of(lua);
+        let _lenient = state.memory.lenient();
+        let mut buffers = state.buffers.take();
+        let taken = take_words(lua, &mut buffers);
+        let caller = state.caller.get().filter(|_| !state.is_calling.get());
+        let may = match (taken, caller) {
+            (Err(text), _) => Err(text),
+            (Ok(()), None) => Ok(false),
+            (Ok(()), Some(mut caller)) => {
+                let words = Words { bytes: &buffers.words, ranges: &buffers.ranges };
+                let unknown = b"ERR Invalid command passed to redis.acl_check_cmd()".as_slice();
+                caller.as_mut().may(words).ok_or(unknown)
+            }
+        };
+        state.buffers.set(buffers);
+        match may {
+            Ok(may) => ffi::lua_pushboolean(lua, c_int::from(may)),
+            Err(text) => return raise(lua, text),
+        }
+    }
+    Exit::Results(1)
+}
+
+/// redis.breakpoint: there is no debugger.
+pub(super) unsafe extern "C-unwind" fn breakpoint(lua: *mut lua_State) -> c_int {
+    // SAFETY: there is room for one more.
+    unsafe { ffi::lua_pushboolean(lua, 0) };
+    1
+}
+
+/// redis.debug: there is no debugger.
+pub(super) unsafe extern "C-unwind" fn debug(_: *mut lua_State) -> c_int {
+    0
+}
+
+/// redis.replicate_commands: scripts always are.
+pub(super) unsafe extern "C-unwind" fn replicate_commands(lua: *mut lua_State) -> c_int {
+    // SAFETY: there is room for one more.
+    unsafe { ffi::lua_pushboolean(lua, 1) };
+    1
+}
+
+/// math.random, over a generator of ours.
+pub(super) unsafe extern "C-unwind" fn random(lua: *mut lua_State) -> c_int {
+    const MAX: u32 = i32::MAX as u32;
+    // SAFETY: nothing to drop here; what checks an argument raises by itself.
+    unsafe {
+        let part = f64::from(state::of(lua).next_random() % MAX) / f64::from(MAX);
+        match ffi::lua_gettop(lua) {
+            0 => ffi::lua_pushnumber(lua, part),
+            1 => {
+                let upper = ffi::luaL_checkinteger(lua, 1) as i32;
+                if upper < 1 {
+                    return ffi::luaL_argerror(lua, 1, c"interval is empty".as_ptr());
+                }
+                ffi::lua_pushnumber(lua, (part * f64::from(upper)).floor() + 1.0);
+            }
+            2 => {
+                let lower = ffi::luaL_checkinteger(lua, 1) as i32;
+                let upper = ffi::luaL_checkinteger(lua, 2) as i32;
+                if lower > upper {
+                    return ffi::luaL_argerror(lua, 2, c"interval is empty".as_ptr());
+                }
+                let width = upper.wrapping_sub(lower).wrapping_add(1);
+                let step = (part * f64::from(width)).floor();
+                ffi::lua_pushnumber(lua, step + f64::from(lower));
+            }
+            _ => return ffi::luaL_error(lua, c"wrong number of arguments".as_ptr()),
+        }
+    }
+    1
+}
+
+/// math.randomseed
+pub(super) unsafe extern "C-unwind" fn randomseed(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here; what checks the argument raises by itself.
+    unsafe {
+        let seed = ffi::luaL_checkinteger(lua, 1) as i32;
+        state::of(lua).seed(seed);
+    }
+    0
+}
+
+/// pcall: an error that is a table with a text is given back as that text, as scripts from before
+/// errors were tables expect it.
+pub(super) unsafe extern "C-unwind" fn pcall(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here. The place for the first result is made first, so that there is
+    // room for it however the stack looks afterwards.
+    unsafe {
+        ffi::luaL_checkany(lua, 1);
+        let count = ffi::lua_gettop(lua);
+        ffi::lua_pushboolean(lua, 1);
+        ffi::lua_insert(lua, 1);
+        if ffi::lua_pcall(lua, count - 1, ffi::LUA_MULTRET, 0) != 0 {
+            ffi::lua_remove(lua, 1);
+            if ffi::lua_istable(lua, -1) != 0 {
+                ffi::lua_getfield_(lua, -1, c"err".as_ptr());
+                if ffi::lua_isstring(lua, -1) != 0 {
+                    ffi::lua_replace(lua, -2);
+                }
+            }
+            ffi::lua_pushboolean(lua, 0);
+            ffi::lua_insert(lua, 1);
+        }
+        ffi::lua_gettop(lua)
+    }
+}
+
+/// loadstring: text only.
+pub(super) unsafe extern "C-unwind" fn loadstring(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here; the string stays at its place while it is read.
+    unsafe {
+        let mut len = 0;
+        let text = ffi::luaL_checklstring(lua, 1, &raw mut len);
+        let name = ffi::luaL_optlstring(lua, 2, text, std::ptr::null_mut());
+        load_text(lua, text, len, name)
+    }
+}
+
+/// load: text only; the pieces are joined first.
+pub(super) unsafe extern "C-unwind" fn load(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here. Stack: the function, the name, the pieces so far.
+    unsafe {
+        let name = ffi::luaL_optlstring(lua, 2, c"=(load)".as_ptr(), std::ptr::null_mut());
+        ffi::luaL_checktype(lua, 1, ffi::LUA_TFUNCTION);
+        ffi::lua_settop(lua, 3);
+        ffi::lua_pushlstring_(lua, c"".as_ptr(), 0);
+        ffi::lua_replace(lua, 3);
+        loop {
+            ffi::lua_pushvalue(lua, 1);
+            ffi::lua_call(lua, 0, 1);
+            if ffi::lua_type(lua, 4) == ffi::LUA_TNIL {
+                break;
+            }
+            if ffi::lua_isstring(lua, 4) == 0 {
+                return ffi::luaL_error(lua, c"reader function must return a string".as_ptr());
+            }
+            if ffi::lua_objlen(lua, 4) == 0 {
+                break;
+            }
+            ffi::lua_concat(lua, 2);
+        }
+        let mut len = 0;
+        let text = ffi::lua_tolstring(lua, 3, &raw mut len);
+        load_text(lua, text, len, name)
+    }
+}
+
+/// Loads a piece of text; nil and a message if it is none.
+unsafe fn load_text(
+    lua: *mut lua_State,
+    text: *const c_char,
+    len: usize,
+    name: *const c_char,
+) -> c_int {
+    // SAFETY: the callers have text of this length; nothing to drop here.
+    unsafe {
+        let failed = len > 0 && *text.cast::<u8>() == BYTECODE;
+        if failed {
+            // What the parser says of the first byte, where it reads text alone.
+            sandbox::push_chunk_name(lua, name);
+            ffi::lua_pushfstring(
+                lua,
+                c"%s:1: unexpected symbol near 'char(27)'".as_ptr(),
+                ffi::lua_tolstring(lua, -1, std::ptr::null_mut()),
+            );
+        } else if ffi::luaL_loadbuffer(lua, text, len, name) == 0 {
+            return 1;
+        }
+        ffi::lua_pushnil(lua);
+        ffi::lua_insert(lua, -2);
+        2
+    }
+}
+
+/// The first byte of compiled code, which is not taken from anybody.
+pub(super) const BYTECODE: u8 = 0x1b;
+
+/// collectgarbage: what a script may change of the collector is nothing that stays.
+pub(super) unsafe extern "C-unwind" fn collectgarbage(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here; what checks arguments raises by itself.
+    unsafe {
+        let options: [*const c_char; 8] = [
+            c"collect".as_ptr(),
+            c"count".as_ptr(),
+            c"step".as_ptr(),
+            c"stop".as_ptr(),
+            c"restart".as_ptr(),
+            c"setpause".as_ptr(),
+            c"setstepmul".as_ptr(),
+            std::ptr::null(),
+        ];
+        let chosen = ffi::luaL_checkoption(lua, 1, c"collect".as_ptr(), options.as_ptr());
+        let extra = ffi::luaL_optinteger(lua, 2, 0) as c_int;
+        match chosen {
+            0 => {
+                ffi::lua_gc(lua, ffi::LUA_GCCOLLECT, 0);
+                ffi::lua_pushnumber(lua, 0.0);
+            }
+            1 => ffi::lua_pushnumber(lua, state::of(lua).memory.used.get() as f64 / 1024.0),
+            2 => {
+                let ended = ffi::lua_gc(lua, ffi::LUA_GCSTEP, extra);
+                ffi::lua_pushboolean(lua, ended);
+            }
+            3 | 4 => ffi::lua_pushnumber(lua, 0.0),
+            _ => ffi::lua_pushnumber(lua, 200.0),
+        }
+    }
+    1
+}
+
+/// What Lua calls every so many instructions: the core breathes, or the script ends.
+pub(super) unsafe extern "C-unwind" fn hook(lua: *mut lua_State, _: *mut ffi::lua_Debug) {
+    // SAFETY: nothing to drop here; the hook may raise. A hook has room for 20 values.
+    unsafe {
+        if state::of(lua).interrupt() == Verdict::Killed {
+            // From now on before every line: what the script catches comes again at once.
+            let mask = ffi::LUA_MASKLINE | ffi::LUA_MASKCOUNT;
+            ffi::lua_sethook(lua, Some(hook), mask, 1);
+            ffi::lua_sethook(state::of(lua).main.get(), Some(hook), mask, 1);
+            let exit = killed(lua);
+            leave(lua, exit);
+        }
+    }
+}
+
+unsafe fn killed(lua: *mut lua_State) -> Exit {
+    // SAFETY: a `Lenient` is held.
+    unsafe {
+        let _lenient = state::of(lua).memory.lenient();
+        raise(lua, format!("ERR {KILLED}").as_bytes())
+    }
+}
+
+/// Has the hook called as usual.
+///
+/// # Safety
+/// The interpreter is one of ours.
+pub(super) unsafe fn arm_hook(lua: *mut lua_State) {
+    // SAFETY: the hook is made for every interpreter of ours.
+    unsafe { ffi::lua_sethook(lua, Some(hook), ffi::LUA_MASKCOUNT, HOOK_INSTRUCTIONS) };
+}
+
+/// Makes an error object of whatever was raised, and notes where. Source: what a stock server calls
+/// `__redis__err__handler`.
+pub(super) unsafe extern "C-unwind" fn error_handler(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here.
+    unsafe {
+        let exit = describe_error(lua);
+        leave(lua, exit)
+    }
+}
+
+unsafe fn describe_error(lua: *mut lua_State) -> Exit {
+    // SAFETY: a `Lenient` is held; a function has room for 20 values; `lua_getinfo` fills what it is
+    // asked for, and its strings live as long as the function that they are about.
+    unsafe {
+        let _lenient = state::of(lua).memory.lenient();
+        ffi::lua_settop(lua, 1);
+        if ffi::lua_type(lua, 1) != ffi::LUA_TTABLE {
+            let mut text = b"ERR ".to_vec();
+            text.extend_from_slice(&sandbox::text_of(lua, 1));
+            ffi::lua_createtable(lua, 0, 4);
+            convert::set_field(lua, b"err", &text);
+            ffi::lua_replace(lua, 1);
+        }
+        let mut at: ffi::lua_Debug = std::mem::zeroed();
+        let mut found = false;
+        for level in 1..=2 {
+            found = ffi::lua_getstack(lua, level, &raw mut at) != 0
+                && ffi::lua_getinfo(lua, c"nSl".as_ptr(), &raw mut at) != 0;
+            if !found || CStr::from_ptr(at.what) != c"C" {
+                break;
+            }
+        }
+        if found && !sandbox::is_protected(lua, 1) {
+            convert::set_field(lua, b"source", CStr::from_ptr(at.source).to_bytes());
+            push_bytes(lua, b"line");
+            ffi::lua_pushnumber(lua, f64::from(at.currentline));
+            ffi::lua_rawset(lua, -3);
+        }
+    }
+    Exit::Results(1)
+}

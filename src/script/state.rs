@@ -1,0 +1,208 @@
+//! What Rust keeps beside an interpreter: who runs its script, its memory, buffers that are used again.
+//!
+//! Invariant: it lives at one address from before the interpreter is made until after it is closed;
+//! the interpreter's allocator holds that address, so every function that Lua calls finds it. All of
+//! it is cells, since the allocator, the hook and nested functions look at it at any time.
+
+#![allow(unsafe_code)]
+
+use std::cell::Cell;
+use std::ffi::c_void;
+use std::ptr::{self, NonNull};
+
+use libmimalloc_sys::{mi_free, mi_realloc};
+use mlua::ffi::{self, lua_CFunction, lua_State};
+
+use super::caller::Caller;
+use super::interrupt::Verdict;
+use crate::resp::Proto;
+use crate::resp::reply::ReplyBuffer;
+use crate::resp::request::ArgRange;
+
+/// The state beside an interpreter.
+pub(super) struct State {
+    /// What the interpreter holds.
+    pub(super) memory: Memory,
+    /// Who runs the script; None while none runs.
+    pub(super) caller: Cell<Option<NonNull<dyn Caller>>>,
+    /// A command of the script is on its way.
+    pub(super) is_calling: Cell<bool>,
+    /// The script is to end.
+    pub(super) is_killed: Cell<bool>,
+    /// The protocol that replies to the script are written in (redis.setresp).
+    pub(super) proto: Cell<Proto>,
+    /// The generator behind math.random: 48 bits, as drand48's.
+    pub(super) random: Cell<u64>,
+    /// Functions of Lua's own libraries that ours call.
+    pub(super) originals: Cell<Originals>,
+    /// The interpreter's first thread.
+    pub(super) main: Cell<*mut lua_State>,
+    /// Buffers of calls, kept from one to the next.
+    pub(super) buffers: Cell<Buffers>,
+}
+
+/// What a call of a command needs room for.
+#[derive(Default)]
+pub(super) struct Buffers {
+    /// The words of the command.
+    pub(super) words: Vec<u8>,
+    /// Where each of them is.
+    pub(super) ranges: Vec<ArgRange>,
+    /// Its reply.
+    pub(super) replies: ReplyBuffer,
+}
+
+impl Buffers {
+    /// Empties them for the next call.
+    pub(super) fn clear(&mut self) {
+        self.words.clear();
+        self.ranges.clear();
+        self.replies.clear();
+    }
+
+    /// Gives back what a large call has made of them.
+    pub(super) fn keep_small(&mut self) {
+        let held = self.words.capacity() + self.replies.bytes.capacity();
+        if held > KEPT_BYTES_MAX || self.ranges.capacity() > KEPT_BYTES_MAX / 16 {
+            *self = Buffers::default();
+        }
+        self.replies.spliced.clear();
+    }
+}
+
+/// Buffers of calls that grew beyond this are given back.
+const KEPT_BYTES_MAX: usize = 256 * 1024;
+
+/// Functions of Lua's own libraries.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Originals {
+    pub(super) insert: Option<lua_CFunction>,
+    pub(super) remove: Option<lua_CFunction>,
+    pub(super) sort: Option<lua_CFunction>,
+}
+
+/// What an interpreter holds, and may hold, in bytes.
+pub(super) struct Memory {
+    pub(super) used: Cell<usize>,
+    pub(super) limit: Cell<usize>,
+    /// How many `Lenient` there are: while there is one, nothing is refused.
+    lenient: Cell<u32>,
+}
+
+impl State {
+    pub(super) fn new(limit: usize) -> State {
+        State {
+            memory: Memory { used: Cell::new(0), limit: Cell::new(limit), lenient: Cell::new(0) },
+            caller: Cell::new(None),
+            is_calling: Cell::new(false),
+            is_killed: Cell::new(false),
+            proto: Cell::new(Proto::Resp2),
+            random: Cell::new(RANDOM_START),
+            originals: Cell::new(Originals::default()),
+            main: Cell::new(ptr::null_mut()),
+            buffers: Cell::default(),
+        }
+    }
+
+    /// The next 31 random bits. Source: lrand48 of POSIX, which scripts have come to rely on.
+    pub(super) fn next_random(&self) -> u32 {
+        let next =
+            self.random.get().wrapping_mul(0x5_deec_e66d).wrapping_add(0xb) & ((1 << 48) - 1);
+        self.random.set(next);
+        (next >> 17) as u32
+    }
+
+    /// Begins the sequence of a seed.
+    pub(super) fn seed(&self, seed: i32) {
+        self.random.set(u64::from(seed as u32) << 16 | 0x330e);
+    }
+
+    /// Lets whoever runs the script breathe; whether the script goes on.
+    pub(super) fn interrupt(&self) -> Verdict {
+        if self.is_killed.get() {
+            return Verdict::Killed;
+        }
+        let Some(mut caller) = self.caller.get() else { return Verdict::GoOn };
+        if self.is_calling.get() {
+            return Verdict::GoOn;
+        }
+        // SAFETY: the pointer is set for the time of `Engine::run` alone, from the one reference to
+        // the caller; nobody else uses it meanwhile but `api::call`, which has set `is_calling`.
+        let verdict = unsafe { caller.as_mut() }.interrupt();
+        self.is_killed.set(verdict == Verdict::Killed);
+        verdict
+    }
+}
+
+/// Where lrand48 begins without a seed.
+const RANDOM_START: u64 = 0x1234_abcd_330e;
+
+/// While one is held, the interpreter is given all the memory that it asks for: so that what Rust asks
+/// of Lua does not raise an error over frames of Rust. Who held one looks at `is_over` when back.
+pub(super) struct Lenient<'a>(&'a Memory);
+
+impl Memory {
+    /// Refuses nothing for a while.
+    pub(super) fn lenient(&self) -> Lenient<'_> {
+        self.lenient.set(self.lenient.get() + 1);
+        Lenient(self)
+    }
+
+    /// True if the interpreter holds more than it may.
+    pub(super) fn is_over(&self) -> bool {
+        self.used.get() > self.limit.get()
+    }
+}
+
+impl Drop for Lenient<'_> {
+    fn drop(&mut self) {
+        self.0.lenient.set(self.0.lenient.get() - 1);
+    }
+}
+
+/// The state beside the interpreter of a thread.
+///
+/// # Safety
+/// The interpreter was made by `Engine::new`; the reference is not kept beyond the call that Lua made.
+#[inline]
+pub(super) unsafe fn of<'a>(lua: *mut lua_State) -> &'a State {
+    let mut data: *mut c_void = ptr::null_mut();
+    // SAFETY: the interpreter's allocator was given the address of its state, which outlives it.
+    unsafe {
+        ffi::lua_getallocf(lua, &raw mut data);
+        &*data.cast::<State>()
+    }
+}
+
+/// The allocator of interpreters: mimalloc, past the accounting of the server's data (a stock server
+/// does not count its interpreters as data either), with a limit.
+///
+/// # Safety
+/// `data` is the address of a `State`; `block` came from here, with `old` bytes, or is null.
+pub(super) unsafe extern "C" fn allocate(
+    data: *mut c_void,
+    block: *mut c_void,
+    old: usize,
+    new: usize,
+) -> *mut c_void {
+    // SAFETY: the state outlives its interpreter, and nobody ever holds a `&mut` to it.
+    let memory = unsafe { &(*data.cast::<State>()).memory };
+    let used = memory.used.get() - old;
+    if new == 0 {
+        memory.used.set(used);
+        // SAFETY: it came from `mi_realloc`, or is null.
+        unsafe { mi_free(block) };
+        return ptr::null_mut();
+    }
+    if new > old && memory.lenient.get() == 0 && used.saturating_add(new) > memory.limit.get() {
+        return ptr::null_mut();
+    }
+    // SAFETY: as above.
+    let block = unsafe { mi_realloc(block, new) };
+    if block.is_null() {
+        // The machine has no more; Lua must not raise an error over frames of Rust for that.
+        std::alloc::handle_alloc_error(std::alloc::Layout::new::<State>());
+    }
+    memory.used.set(used + new);
+    block
+}
