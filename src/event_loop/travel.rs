@@ -416,15 +416,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.closing = true;
                 batch.abandon();
             }
-            if then == Then::Ok {
-                Reply::new(&mut batch.replies, batch.facts.proto).ok();
+            match then {
+                Then::Ok => Reply::new(&mut batch.replies, batch.facts.proto).ok(),
+                // What was on its way to it when it left is not for what it is now.
+                Then::GoOn | Then::Gather => connection.held.clear(),
             }
             return match held {
                 Some(held) => self.resume_exec(batch, held),
                 None => self.run_batch(batch),
             };
         }
-        let worker = &mut self.worker;
+        if std::mem::take(&mut connection.session.leaves) && held.is_none() {
+            // All messages that it gets of what it has left are here.
+            self.deliver(&mut batch);
+        }
+        let Core { clients, worker, .. } = self;
+        let Some(connection) = clients.of(batch.client, batch.generation) else { return };
         worker.start_clock();
         let mut replies = std::mem::take(&mut batch.replies);
         let Some(args) = Self::open_command(&batch) else { return };

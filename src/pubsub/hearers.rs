@@ -91,5 +91,8 @@ impl Hearers {
                 names.remove(name);
             }
         }
+        for names in self.names.iter_mut().filter(|names| names.is_empty()) {
+            names.shrink_to_fit();
+        }
     }
 }
