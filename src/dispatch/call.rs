@@ -77,6 +77,10 @@ pub struct Worker {
     last_tick: u64,
     free_pass: UserRef,
     memory_full: bool,
+    /// A file is being loaded.
+    loading: bool,
+    /// Writes are refused, since saves fail.
+    saves_fail: bool,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -134,6 +138,8 @@ impl Worker {
             tick_rate,
             last_tick: Ticks::now(),
             memory_full: false,
+            loading: false,
+            saves_fail: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -180,6 +186,36 @@ impl Worker {
         Interest::default()
     }
 
+    /// How accesses are recorded.
+    pub fn access(&self) -> AccessPolicy {
+        self.access
+    }
+
+    /// True if a file is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
+    /// saves fail.
+    pub fn check_persistence(&mut self) {
+        let persistence = &self.server.persistence;
+        self.loading = persistence.is_loading();
+        self.saves_fail = persistence.failed.load(Relaxed)
+            && self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty();
+    }
+
+    /// The gates of saving and loading.
+    #[cold]
+    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
+        let flags = registered.command.flags;
+        if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
+            return Some(CommandError::SavesFail);
+        }
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
+    }
+
     /// Looks once a turn whether memory is at its limit.
     pub fn check_memory(&mut self) {
         let limit = self.config.maxmemory;
@@ -222,6 +258,13 @@ impl Worker {
         }
         if self.memory_full && command.flags.has(Flags::DENYOOM) {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if (self.loading || self.saves_fail)
+            && let Some(error) = self.shut_gate(registered)
+        {
+            let text = error.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }

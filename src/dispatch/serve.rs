@@ -15,7 +15,7 @@ use crate::base::slot::Slot;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::ArgRange;
 use crate::command::context::Keyspace;
-use crate::command::{Args, Suspension, keyspec};
+use crate::command::{Args, Flags, Suspension, keyspec};
 use crate::resp::reply::ReplyBuffer;
 use crate::store::waiters::Waiter;
 use crate::txn::batch::{Address, Blocked};
@@ -258,7 +258,9 @@ impl Worker {
         db: usize,
         (registered, args): (&Registered, Args<'_>),
     ) -> bool {
-        keyspace.has_reservations() && names_reserved(keyspace, db, (registered, args))
+        keyspace.has_reservations()
+            && (registered.command.flags.has(Flags::WRITE) && keyspace.is_choked()
+                || names_reserved(keyspace, db, (registered, args)))
     }
 }
 

@@ -509,7 +509,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Core { worker, seat, .. } = self;
         let seated = if served { seat.partition_now() } else { seat.partition() };
         let Some(partition) = seated else { return Next::Seat };
-        if partition.waiters().has_reservations() {
+        if partition.keeps_back() {
             return Next::KeptBack;
         }
         run_exec(worker, Keyspace::One(partition), batch);
@@ -518,7 +518,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs all that waited for a loan, now that its partitions are here.
     pub(super) fn run_loan(&mut self, loan: Loan) {
-        let Loan { owners, batches, waiters, mut partitions, time, .. } = loan;
+        let Loan { owners, batches, waiters, saves, mut partitions, time, .. } = loan;
         self.worker.now = self.worker.now.max(time);
         for waiter in waiters {
             self.worker.start_clock();
@@ -598,6 +598,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     left.push(batch);
                 }
             }
+        }
+        for save in saves {
+            held = match held.take() {
+                Some(partitions) => self.begin_wanted(save, partitions),
+                None => {
+                    self.order_save(save.ticket, save.order);
+                    None
+                }
+            };
         }
         if let Some(mut partitions) = held {
             self.publish_lent(&mut partitions);

@@ -57,6 +57,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Lent(id, partition, time) => self.lent(id, partition, time),
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
+                // Its keys may have gone, and their file be on its way.
+                self.worker.check_persistence();
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
@@ -327,9 +329,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Has the control plane do something; the batch waits for the outcome, which is the reply to
     /// the command that ran last.
     pub(super) fn ask_control(&mut self, open: Ticket, request: Request) {
-        let ticket = self.next_number();
-        self.tickets.insert(ticket, open);
-        self.control.ask(self.worker.core, ticket, request);
+        self.ask(open, request);
     }
 
     pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
@@ -423,6 +423,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
+            Ok(Answer::Said(text)) => reply.simple(text),
             Err(error) => {
                 let stats = &self.worker.stats;
                 stats.totals.error_replies.add(1);

@@ -3,5 +3,6 @@
 //! Invariant: written by one core each, read by any without a hop; nothing here waits.
 
 pub mod log;
+pub mod persistence;
 pub mod server;
 pub mod stats;

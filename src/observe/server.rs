@@ -6,6 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::persistence::Persistence;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -62,12 +63,20 @@ pub struct ServerFacts {
     pub client_ids: AtomicU64,
     /// The process is to end.
     pub shutdown: AtomicBool,
+    /// Saves and loads.
+    pub persistence: Persistence,
 }
 
 impl ServerFacts {
     /// A number that no client had before.
     pub fn next_client_id(&self) -> u64 {
         self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// Changes since the last save that succeeded.
+    pub fn unsaved_changes(&self) -> u64 {
+        let saved = self.persistence.changes_saved.load(Ordering::Relaxed);
+        self.sum(|stats| stats.dirty.get()).saturating_sub(saved)
     }
 
     /// A sum over all cores.

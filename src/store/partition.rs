@@ -7,6 +7,7 @@ use super::db::Db;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
+use super::snapshot::Snapshot;
 use super::waiters::Waiters;
 use super::watchers::Watchers;
 use crate::base::slot::Slot;
@@ -23,6 +24,8 @@ pub struct Partition {
     watchers: Watchers,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
     touched: u64,
+    /// Its part of a save, until that is written.
+    pub(super) snapshot: Option<Box<Snapshot>>,
 }
 
 const fn assert_send<T: Send>() {}
@@ -42,6 +45,7 @@ impl Partition {
             waiters: Waiters::default(),
             watchers: Watchers::default(),
             touched: u64::MAX,
+            snapshot: None,
         }
     }
 
@@ -156,11 +160,20 @@ impl Partition {
         self.dbs.iter_mut().for_each(Db::forget_next_expiry);
     }
 
+    /// True if commands may have to wait: a key is kept for somebody, or a save for the disk.
+    #[inline]
+    pub fn keeps_back(&self) -> bool {
+        self.waiters.has_reservations() || self.is_choked()
+    }
+
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
         self.touch_watched(index, None);
         let table = self.db_mut(index).flush();
-        self.graveyard.bury_table(table);
+        match &mut self.snapshot {
+            Some(snapshot) if table.walk().is_some() => snapshot.flushed.push_back(table),
+            _ => self.graveyard.bury_table(table),
+        }
     }
 
     /// Empties all databases. Source: FLUSHALL.
