@@ -87,6 +87,7 @@ pub const ALL: &[&[Command]] = &[
     server::lolwut::COMMANDS,
     server::memory::COMMANDS,
     server::module::COMMANDS,
+    server::persistence::COMMANDS,
     server::process::COMMANDS,
     transactions::COMMANDS,
 ];

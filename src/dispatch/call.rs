@@ -103,6 +103,10 @@ pub struct Worker {
     free_pass: UserRef,
     /// How memory stands against its limit.
     pub memory: MemoryLimit,
+    /// A file is being loaded.
+    loading: bool,
+    /// Writes are refused, since saves fail.
+    saves_fail: bool,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -185,6 +189,8 @@ impl Worker {
             turn_tick: Ticks::now(),
             notes: Vec::new(),
             latency: Latency::default(),
+            loading: false,
+            saves_fail: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -250,6 +256,36 @@ impl Worker {
         Interest { events: self.notifies, ..Interest::default() }
     }
 
+    /// How accesses are recorded.
+    pub fn access(&self) -> AccessPolicy {
+        self.access
+    }
+
+    /// True if a file is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
+    /// saves fail.
+    pub fn check_persistence(&mut self) {
+        let persistence = &self.server.persistence;
+        self.loading = persistence.is_loading();
+        self.saves_fail = persistence.failed.load(Relaxed)
+            && self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty();
+    }
+
+    /// The gates of saving and loading.
+    #[cold]
+    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
+        let flags = registered.command.flags;
+        if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
+            return Some(CommandError::SavesFail);
+        }
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
+    }
+
     /// The gates: true if the command was refused, and its error is written.
     #[inline]
     pub fn refuse(
@@ -291,6 +327,13 @@ impl Worker {
                 || registered.way == Way::Script && self.script_needs_memory(registered, args))
         {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if (self.loading || self.saves_fail)
+            && let Some(error) = self.shut_gate(registered)
+        {
+            let text = error.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }

@@ -602,7 +602,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let seated = if served { self.seat.partition_now() } else { self.seat.partition() };
         let Some(partition) = seated else { return Next::Seat };
-        if partition.waiters().has_reservations() {
+        if partition.keeps_back() {
             return Next::KeptBack;
         }
         let mut partition = self.seat.lend();
@@ -613,7 +613,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs all that waited for a loan, now that its partitions are here.
     pub(super) fn run_loan(&mut self, loan: Loan) {
-        let Loan { owners, mut batches, waiters, mut partitions, time, .. } = loan;
+        let Loan { owners, mut batches, waiters, saves, mut partitions, time, .. } = loan;
         self.worker.now = self.worker.now.max(time);
         for waiter in waiters {
             self.worker.start_clock();
@@ -710,6 +710,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     self.loan_done.push(batch);
                 }
             }
+        }
+        for save in saves {
+            held = match held.take() {
+                Some(partitions) => self.begin_wanted(save, partitions),
+                None => {
+                    self.order_save(save.ticket, save.order);
+                    None
+                }
+            };
         }
         if let Some(mut partitions) = held {
             self.publish_lent(&mut partitions);

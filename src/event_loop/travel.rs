@@ -38,6 +38,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Lent(id, partition, time) => self.lent(id, partition, time),
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
+                // Its keys may have gone, and their file be on its way.
+                self.worker.check_persistence();
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
@@ -341,14 +343,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
-    /// Has the control plane do something; the batch waits for the outcome, which is the reply to
-    /// the command that ran last.
-    fn ask_control(&mut self, open: Ticket, request: Request) {
-        let ticket = self.next_number();
-        self.tickets.insert(ticket, open);
-        self.control.ask(self.worker.core, ticket, request);
-    }
-
     pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
         let id = self.whole_id();
         open.parts = (0..self.mail.cores()).map(|_| None).collect();
@@ -419,7 +413,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             match then {
                 Then::Ok => Reply::new(&mut batch.replies, batch.facts.proto).ok(),
                 // What was on its way to it when it left is not for what it is now.
-                Then::GoOn | Then::Gather => connection.held.clear(),
+                Then::GoOn => connection.held.clear(),
+                Then::Gather | Then::Run => {}
             }
             return match held {
                 Some(held) => self.resume_exec(batch, held),
@@ -466,6 +461,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
+            Ok(Answer::Said(text)) => reply.simple(text),
             Err(error) => {
                 let stats = &self.worker.stats;
                 stats.totals.error_replies.add(1);

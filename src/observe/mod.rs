@@ -6,6 +6,7 @@ pub mod busy;
 pub mod command_log;
 pub mod latency;
 pub mod log;
+pub mod persistence;
 pub mod server;
 pub mod sparkline;
 pub mod stats;
