@@ -44,7 +44,7 @@ pub const COMMANDS: &[Command] = &[
         complexity: "O(1) for one key that did not change since, else O(N) for N keys",
         arity: Arity::AtLeast(2),
         group: Group::Hyperloglog,
-        flags: Flags::READONLY,
+        flags: Flags::READONLY.with(Flags::MAY_REPLICATE),
         acl: Acl::HYPERLOGLOG,
         keys: &[KeySpec::range(1, -1, 1, Access::RW.with(Access::ACCESS)).notes(
             "RW because it may change the internal representation of the key, \

@@ -308,6 +308,8 @@ pub struct CoreStats {
     pub blocked_clients: Counter,
     /// Those of them whose wait ends by itself.
     pub timed_clients: Counter,
+    /// Bytes that the interpreter of scripts holds.
+    pub script_engine_bytes: Counter,
     /// Clients that watch keys.
     pub watching_clients: Counter,
     /// Keys of the partition that somebody watches.
@@ -352,6 +354,7 @@ impl CoreStats {
             clients_assigned: Counter::default(),
             blocked_clients: Counter::default(),
             timed_clients: Counter::default(),
+            script_engine_bytes: Counter::default(),
             watching_clients: Counter::default(),
             watched_keys: Counter::default(),
             blocking_keys: Counter::default(),

@@ -23,7 +23,7 @@ use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use super::api;
 use super::convert::push_bytes;
-use super::state::{self, Originals};
+use super::state;
 
 /// The version that scripts are told of, as text and as number.
 pub(super) const VERSION: (&CStr, u32) = (c"8.0.6", 0x0008_0006);
@@ -104,9 +104,8 @@ pub(super) unsafe fn open(lua: *mut lua_State, libraries: impl FnOnce()) {
             ffi::lua_setglobal(lua, name.as_ptr());
         }
         only_clock(lua);
-        // Before the functions that look for fronts, which call these.
         libraries();
-        replace_table_functions(lua);
+        replace_insert(lua);
         for (name, function) in
             [(c"random", api::random as lua_CFunction), (c"randomseed", api::randomseed)]
         {
@@ -192,25 +191,16 @@ unsafe fn only_clock(lua: *mut lua_State) {
     }
 }
 
-/// Functions of the `table` library that write past metatables look for fronts first.
-unsafe fn replace_table_functions(lua: *mut lua_State) {
+/// table.insert writes past metatables: it looks for fronts first. The others of its library change
+/// only what is in a table, and a front is empty.
+unsafe fn replace_insert(lua: *mut lua_State) {
     // SAFETY: there is room for three more.
     unsafe {
         ffi::lua_getglobal_(lua, c"table".as_ptr());
-        let original = |name: &CStr| {
-            ffi::lua_getfield_(lua, -1, name.as_ptr());
-            let function = ffi::lua_tocfunction(lua, -1);
-            ffi::lua_pop(lua, 1);
-            function
-        };
-        state::of(lua).originals.set(Originals {
-            insert: original(c"insert"),
-            remove: original(c"remove"),
-            sort: original(c"sort"),
-        });
+        ffi::lua_getfield_(lua, -1, c"insert".as_ptr());
+        state::of(lua).table_insert.set(ffi::lua_tocfunction(lua, -1));
+        ffi::lua_pop(lua, 1);
         set_function(lua, c"insert", insert);
-        set_function(lua, c"remove", remove);
-        set_function(lua, c"sort", sort);
         ffi::lua_pop(lua, 1);
     }
 }
@@ -474,34 +464,16 @@ unsafe extern "C-unwind" fn setmetatable(lua: *mut lua_State) -> c_int {
     1
 }
 
-/// Calls a function of Lua's `table` library, unless the table is a front.
-unsafe fn call_original(
-    lua: *mut lua_State,
-    pick: fn(&Originals) -> Option<lua_CFunction>,
-) -> c_int {
+/// table.insert, unless the table is a front.
+unsafe extern "C-unwind" fn insert(lua: *mut lua_State) -> c_int {
     // SAFETY: nothing to drop here; the original has no upvalues and sees the same stack.
     unsafe {
         keep_fronts(lua);
-        match pick(&state::of(lua).originals.get()) {
+        match state::of(lua).table_insert.get() {
             Some(original) => original(lua),
             None => 0,
         }
     }
-}
-
-unsafe extern "C-unwind" fn insert(lua: *mut lua_State) -> c_int {
-    // SAFETY: nothing to drop here.
-    unsafe { call_original(lua, |originals| originals.insert) }
-}
-
-unsafe extern "C-unwind" fn remove(lua: *mut lua_State) -> c_int {
-    // SAFETY: nothing to drop here.
-    unsafe { call_original(lua, |originals| originals.remove) }
-}
-
-unsafe extern "C-unwind" fn sort(lua: *mut lua_State) -> c_int {
-    // SAFETY: nothing to drop here.
-    unsafe { call_original(lua, |originals| originals.sort) }
 }
 
 /// What `tostring` makes of a value, past its metatable.

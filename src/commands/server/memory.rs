@@ -191,9 +191,9 @@ fn stats(
     number("clients.normal", figures.clients);
     number("cluster.links", 0);
     number("aof.buffer", 0);
-    number("lua.caches", 0);
+    number("lua.caches", cx.scripts.script_bytes() as u64);
     number("functions.caches", 0);
-    number("script.VMs", 0);
+    number("script.VMs", cx.server.sum(|stats| stats.script_engine_bytes.get()));
     for db in used_dbs {
         reply.bulk(format!("db.{db}").as_bytes());
         reply.map(2);

@@ -107,7 +107,7 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("allocator_resident", figures.resident);
     report.field("allocator_muzzy", 0);
     report.size("total_system_memory", cx.server.system_memory);
-    scripts_memory(report);
+    scripts_memory(cx, report);
     report.field("maxmemory", cx.config.maxmemory);
     report.human("maxmemory", cx.config.maxmemory);
     report.field("maxmemory_policy", cx.config.text_of("maxmemory-policy"));
@@ -135,20 +135,19 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("lazyfreed_objects", cx.server.sum(|stats| stats.lazyfreed.get()));
 }
 
-/// There are no scripts yet.
-fn scripts_memory(report: &mut Report) {
-    report.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
-    report.human("used_memory_lua", 0);
-    report.zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-        "number_of_libraries",
-        "used_memory_vm_functions",
-    ]);
-    report.size("used_memory_vm_total", 0);
+/// The interpreters of all cores, and the scripts, which all cores share.
+fn scripts_memory(cx: &SessionContext<'_>, report: &mut Report) {
+    let engines = cx.server.sum(|stats| stats.script_engine_bytes.get());
+    let scripts = cx.scripts.script_bytes() as u64;
+    report.field("used_memory_lua", engines);
+    report.field("used_memory_vm_eval", engines);
+    report.human("used_memory_lua", engines);
+    report.field("used_memory_scripts_eval", scripts);
+    report.field("number_of_cached_scripts", cx.scripts.len());
+    report.zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions"]);
+    report.size("used_memory_vm_total", engines);
     report.zeros(&["used_memory_functions"]);
-    report.size("used_memory_scripts", 0);
+    report.size("used_memory_scripts", scripts);
 }
 
 pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
