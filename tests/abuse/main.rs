@@ -9,6 +9,7 @@ mod crowds;
 mod ending;
 mod extremes;
 mod floods;
+mod functions;
 mod garbage;
 mod permissions;
 mod sockets;
