@@ -11,6 +11,7 @@ mod extremes;
 mod floods;
 mod garbage;
 mod permissions;
+mod scripts;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
