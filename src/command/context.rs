@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::Reply;
-use crate::script::Scripts;
+use crate::script::{Functions, Scripts};
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
@@ -500,6 +500,8 @@ pub struct SessionContext<'a> {
     pub switches: &'a Switches,
     /// The scripts that this core knows, as all cores do.
     pub scripts: &'a mut Scripts,
+    /// The libraries of functions that this core knows, as all cores do.
+    pub functions: &'a mut Functions,
     /// All commands.
     pub table: &'a dyn CommandTable,
     /// Every user.

@@ -157,6 +157,8 @@ pub enum CommandError {
     NoScript,
     TooManyScriptKeys,
     NegativeScriptKeys,
+    NoFunction,
+    BadScriptKeys,
 }
 
 impl CommandError {
@@ -165,6 +167,8 @@ impl CommandError {
         match self {
             Self::Written => "",
             Self::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            Self::NoFunction => "ERR Function not found",
+            Self::BadScriptKeys => "ERR Bad number of keys provided",
             Self::TooManyScriptKeys => "ERR Number of keys can't be greater than number of args",
             Self::NegativeScriptKeys => "ERR Number of keys can't be negative",
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",

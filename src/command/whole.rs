@@ -13,7 +13,7 @@ use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::Reply;
-use crate::script::Scripts;
+use crate::script::{Functions, RunningFunction, Scripts};
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -39,6 +39,8 @@ pub enum Part {
     Text(Vec<u8>),
     /// Entries of ACL LOG, from the core that keeps it.
     Refusals(Vec<LogEntry>),
+    /// The function that has run for too long on the core.
+    Running(RunningFunction),
     /// Why it could not be done.
     Failed(String),
 }
@@ -57,6 +59,8 @@ pub struct CoreView<'a> {
     pub acl_log: &'a mut Log,
     /// The scripts that this core knows.
     pub scripts: &'a mut Scripts,
+    /// The libraries of functions that this core knows.
+    pub functions: &'a mut Functions,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

@@ -71,6 +71,7 @@ pub const ALL: &[&[Command]] = &[
     list::moving::COMMANDS,
     list::search::COMMANDS,
     scripting::eval::COMMANDS,
+    scripting::function::COMMANDS,
     scripting::script::COMMANDS,
     server::acl::COMMANDS,
     server::command::COMMANDS,

@@ -26,7 +26,7 @@ use crate::config::choices::MaxmemoryPolicy;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{Limits, Scripts};
+use crate::script::{Functions, Limits, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -70,6 +70,8 @@ pub struct Worker {
     pub switches: Switches,
     /// The scripts that this core knows.
     pub scripts: Scripts,
+    /// The libraries of functions that this core knows.
+    pub functions: Functions,
     /// Slots and hashes of keys.
     pub hasher: Hasher,
     /// Chance.
@@ -134,6 +136,7 @@ impl Worker {
             server,
             switches: Switches::default(),
             scripts: Scripts::new(hasher.hash_key(), Limits { memory_bytes: 0 }),
+            functions: Functions::new(Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -174,6 +177,7 @@ impl Worker {
             limit => limit as usize,
         };
         self.scripts.set_limits(Limits { memory_bytes });
+        self.functions.set_limits(Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -643,6 +647,7 @@ impl Worker {
             rng: &mut self.rng,
             switches: &self.switches,
             scripts: &mut self.scripts,
+            functions: &mut self.functions,
             table: self.table,
             users: &self.users,
             denials: &mut self.denials,

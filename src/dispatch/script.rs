@@ -20,7 +20,9 @@ use crate::command::{
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::interrupt::KILLED;
-use crate::script::{Engine, Function, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang};
+use crate::script::{
+    Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang,
+};
 use crate::txn::cores::{CoreSet, SlotMap};
 
 /// Where the keys of EVAL and its kin begin.
@@ -31,6 +33,8 @@ const FIRST_KEY: usize = 3;
 pub enum Named {
     /// This script, with so many keys.
     Known(ScriptId, usize),
+    /// This function, with so many keys.
+    Function(FunctionId, usize),
     /// EVAL brings a script that is not known yet.
     New,
     /// Nothing: the request is wrong.
@@ -44,7 +48,7 @@ pub struct Run {
     /// The compiled script.
     pub function: Function,
     /// Its name in errors.
-    pub name: [u8; 40],
+    pub name: Name,
     /// How many keys it was given.
     pub keys: usize,
     /// It has called a command that writes.
@@ -59,6 +63,30 @@ pub struct Run {
     now: Millis,
     /// When it began, for the statistics.
     tick: u64,
+}
+
+/// What names a script that runs.
+#[derive(Clone, Debug)]
+pub enum Name {
+    /// The digest of a script, in hexadecimal.
+    Digest([u8; 40]),
+    /// The name of a function.
+    Function(Box<[u8]>),
+}
+
+impl Name {
+    /// As errors show it.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Name::Digest(digest) => digest,
+            Name::Function(name) => name,
+        }
+    }
+
+    /// True if it names a function.
+    pub fn is_function(&self) -> bool {
+        matches!(self, Name::Function(_))
+    }
 }
 
 /// Scripts that run for too long, as a core sees them.
@@ -99,8 +127,17 @@ impl Worker {
         if call.source == ScriptSource::Digest && text.len() != 40 {
             return Named::Wrong(CommandError::NoScript);
         }
+        let function = match call.source {
+            ScriptSource::Function => match self.functions.find(text) {
+                None => return Named::Wrong(CommandError::NoFunction),
+                found => found,
+            },
+            ScriptSource::Body | ScriptSource::Digest => None,
+        };
         let Some(keys) = number::parse_i64(args.get(2)) else {
-            return Named::Wrong(CommandError::NotAnInteger);
+            let is_function = call.source == ScriptSource::Function;
+            let bad = CommandError::BadScriptKeys;
+            return Named::Wrong(if is_function { bad } else { CommandError::NotAnInteger });
         };
         if keys > (args.len() - FIRST_KEY) as i64 {
             return Named::Wrong(CommandError::TooManyScriptKeys);
@@ -108,12 +145,15 @@ impl Worker {
         let Ok(keys) = usize::try_from(keys) else {
             return Named::Wrong(CommandError::NegativeScriptKeys);
         };
+        if let Some(id) = function {
+            return Named::Function(id, keys);
+        }
         match call.source {
             ScriptSource::Body => match self.scripts.find_body(text) {
                 Some(id) => Named::Known(id, keys),
                 None => Named::New,
             },
-            ScriptSource::Digest => match self.scripts.find(text) {
+            ScriptSource::Digest | ScriptSource::Function => match self.scripts.find(text) {
                 Some(id) => Named::Known(id, keys),
                 None => Named::Wrong(CommandError::NoScript),
             },
@@ -122,22 +162,24 @@ impl Worker {
 
     /// Where a script runs. At home if it has to be made known to all cores first.
     pub fn script_place(&self, registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
-        match self.named_script(script_call(registered), args) {
-            Named::New => Place::Home,
-            Named::Wrong(_) => Place::Core(self.core),
-            Named::Known(_, _) if map.cores() == 1 => Place::Core(0),
-            Named::Known(id, keys) => match self.scripts.get(id).reach {
-                Reach::Nothing => Place::Core(self.core),
-                Reach::Everything => Place::Loan(CoreSet::all(map.cores())),
-                Reach::Declared => {
-                    let owners = owners_of(args, keys, map);
-                    match (owners.len(), owners.iter().next()) {
-                        (0, _) | (_, None) => Place::Core(self.core),
-                        (1, Some(owner)) => Place::Core(owner),
-                        _ => Place::Loan(owners),
-                    }
+        let (reach, keys) = match self.named_script(script_call(registered), args) {
+            Named::New => return Place::Home,
+            Named::Wrong(_) => return Place::Core(self.core),
+            Named::Known(..) | Named::Function(..) if map.cores() == 1 => return Place::Core(0),
+            Named::Known(id, keys) => (self.scripts.get(id).reach, keys),
+            Named::Function(id, keys) => (self.functions.library(id).reach, keys),
+        };
+        match reach {
+            Reach::Nothing => Place::Core(self.core),
+            Reach::Everything => Place::Loan(CoreSet::all(map.cores())),
+            Reach::Declared => {
+                let owners = owners_of(args, keys, map);
+                match (owners.len(), owners.iter().next()) {
+                    (0, _) | (_, None) => Place::Core(self.core),
+                    (1, Some(owner)) => Place::Core(owner),
+                    _ => Place::Loan(owners),
                 }
-            },
+            }
         }
     }
 
@@ -161,6 +203,7 @@ impl Worker {
     pub(super) fn script_needs_memory(&self, registered: &Registered, args: Args<'_>) -> bool {
         let flags = match self.named_script(script_call(registered), args) {
             Named::Known(id, _) => self.scripts.get(id).flags,
+            Named::Function(id, _) => self.functions.declared(id).flags,
             Named::New => match shebang::parse(args.get(1)) {
                 Ok(line) => line.flags,
                 Err(_) => return false,
@@ -192,8 +235,9 @@ impl Worker {
     /// A script runs for too long here, and holds these partitions; or has ended.
     pub fn set_busy(&mut self, run: &Run, held: Option<CoreSet>) {
         if let Some(held) = held {
-            self.server.busy.begin(self.core, held.bits(), run.has_written, false);
-            self.busy = Some(Busy { is_here: true, held, is_function: false });
+            let is_function = run.name.is_function();
+            self.server.busy.begin(self.core, held.bits(), run.has_written, is_function);
+            self.busy = Some(Busy { is_here: true, held, is_function });
         } else {
             self.server.busy.end(self.core);
             self.busy = None;
@@ -263,8 +307,16 @@ impl Worker {
         inside_exec: bool,
     ) -> Result<(Box<Engine>, Run), Vec<u8>> {
         let text = |error: CommandError| error.text().as_bytes().to_vec();
-        let (id, keys) = match self.named_script(call, args) {
-            Named::Known(id, keys) => (id, keys),
+        let named = self.named_script(call, args);
+        let (flags, name, keys) = match named {
+            Named::Known(id, keys) => {
+                let script = self.scripts.get(id);
+                (script.flags, Name::Digest(script.sha.hex()), keys)
+            }
+            Named::Function(id, keys) => {
+                let declared = self.functions.declared(id);
+                (declared.flags, Name::Function(declared.name.clone()), keys)
+            }
             Named::Wrong(error) => return Err(text(error)),
             // Forgotten on its way, or not to be compiled: what is wrong is said here.
             Named::New => {
@@ -275,8 +327,6 @@ impl Worker {
                 return self.prepare_script(call, args, facts, inside_exec);
             }
         };
-        let script = self.scripts.get(id);
-        let (flags, name) = (script.flags, script.sha.hex());
         let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
         let no_writes = flags.has(ScriptFlags::NO_WRITES);
         let allows_oom = flags.has(ScriptFlags::ALLOW_OOM);
@@ -285,12 +335,24 @@ impl Worker {
                 b"ERR Can not execute a script with write flag using *_ro command.".to_vec()
             );
         }
-        self.scripts.touch(id, self.now.0 as u64);
-        let mut engine = self.scripts.take_engine();
-        let function = match self.scripts.function(id, &mut engine) {
+        let (engine, function) = match named {
+            Named::Function(id, _) => {
+                let mut engine = self.functions.take_engine();
+                let function = self.functions.function(id, &mut engine);
+                (engine, function)
+            }
+            Named::Known(id, _) => {
+                self.scripts.touch(id, self.now.0 as u64);
+                let mut engine = self.scripts.take_engine();
+                let function = self.scripts.function(id, &mut engine);
+                (engine, function)
+            }
+            Named::New | Named::Wrong(_) => unreachable!("looked at above"),
+        };
+        let function = match function {
             Ok(function) => function,
             Err(error) => {
-                self.scripts.give_back(engine);
+                self.give_back(engine, &name);
                 return Err(error);
             }
         };
@@ -316,6 +378,14 @@ impl Worker {
             tick: self.last_tick,
         };
         Ok((engine, run))
+    }
+
+    /// Takes the interpreter back that a script of this name has run in.
+    pub fn give_back(&mut self, engine: Box<Engine>, name: &Name) {
+        match name {
+            Name::Digest(_) => self.scripts.give_back(engine),
+            Name::Function(_) => self.functions.give_back(engine),
+        }
     }
 
     /// Ends a script whose reply has been written from `start` on.

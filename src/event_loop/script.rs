@@ -4,7 +4,7 @@
 //! asks for comes through `Running`, one thing at a time.
 
 use super::{Core, Message, OpenWhole};
-use crate::base::time::{Clock, Nanos};
+use crate::base::time::{Clock, Millis, Nanos};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::command::context::{Keyspace, Request};
 use crate::command::whole::Job;
@@ -17,7 +17,7 @@ use crate::observe::log::{self, Level};
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::ring::{Ring, Wait};
-use crate::script::{Call, Caller, Refusal, Verdict, Words};
+use crate::script::{Call, Caller, Refusal, RunningFunction, Verdict, Words};
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
 
@@ -28,6 +28,8 @@ struct Running<'a, R: Ring, C: Clock> {
     core: &'a mut Core<R, C>,
     keyspace: Keyspace<'a>,
     run: Run,
+    /// The request that runs it.
+    args: Args<'a>,
     /// When it was first asked whether it has run for long.
     began: Option<Nanos>,
     /// It has run for too long, and everybody knows.
@@ -48,25 +50,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some((mut engine, run)) = begun else { return };
         let start = replies.bytes.len();
         let (keys, arguments) = words_of(args, run.keys);
-        let name = run.name;
+        let name = run.name.clone();
         let call = Call {
             function: run.function,
-            name: &name,
+            name: name.as_bytes(),
             keys,
             arguments,
-            as_globals: true,
+            as_globals: !name.is_function(),
             limits: self.worker.scripts.limits(),
         };
         let keyspace_now = keyspace.reborrow();
         let mut running =
-            Running { core: self, keyspace: keyspace_now, run, began: None, is_busy: false };
+            Running { core: self, keyspace: keyspace_now, run, args, began: None, is_busy: false };
         let mut reply = Reply::new(replies, facts.proto);
         let outcome = engine.run(call, &mut running, &mut reply);
         let Running { run, is_busy, .. } = running;
         if is_busy {
             self.worker.set_busy(&run, None);
+            self.worker.functions.set_running(None);
         }
-        self.worker.scripts.give_back(engine);
+        self.worker.give_back(engine, &name);
         let ended = (run, outcome);
         self.worker.end_script(registered, &mut keyspace, ended, facts, (replies, start));
     }
@@ -242,10 +245,19 @@ impl<R: Ring, C: Clock> Running<'_, R, C> {
 impl<R: Ring, C: Clock> Running<'_, R, C> {
     /// The script has run for too long: all cores are told which partitions it holds.
     fn become_busy(&mut self, millis: u64) {
-        let name = String::from_utf8_lossy(&self.run.name);
+        let name = String::from_utf8_lossy(self.run.name.as_bytes());
+        let container = if self.run.name.is_function() { "FUNCTION" } else { "SCRIPT" };
         log::warning(format!(
-            "Slow script detected: still in execution after {millis} milliseconds. You can try killing the script using the SCRIPT KILL command. Script name is: {name}."
+            "Slow script detected: still in execution after {millis} milliseconds. You can try killing the script using the {container} KILL command. Script name is: {name}."
         ));
+        if self.run.name.is_function() {
+            let worker = &mut self.core.worker;
+            worker.functions.set_running(Some(RunningFunction {
+                name: self.run.name.as_bytes().into(),
+                words: self.args.iter_from(0).map(<[u8]>::to_vec).collect(),
+                began: Millis(worker.now.0 - millis as i64),
+            }));
+        }
         let mut held = CoreSet::default();
         let map = self.core.map;
         for partition in self.keyspace.partitions() {

@@ -359,6 +359,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stats: &worker.stats,
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,
+            functions: &mut worker.functions,
             now: worker.now,
         });
         if !Arc::ptr_eq(&before.1, &worker.users) {

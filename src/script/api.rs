@@ -41,7 +41,7 @@ pub(super) const NO_MEMORY: &CStr = c"not enough memory";
 /// # Safety
 /// The calling frame has nothing to drop.
 #[inline]
-unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
+pub(super) unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
     // SAFETY: the inner part has left its results or its error on the top. No `Lenient` is left.
     unsafe {
         if state::of(lua).memory.is_over() {
@@ -59,7 +59,10 @@ unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
 }
 
 /// Leaves an error for the outer part to raise.
-unsafe fn raise(lua: *mut lua_State, text: &[u8]) -> Exit {
+///
+/// # Safety
+/// A `Lenient` is held, and there is room for three more.
+pub(super) unsafe fn raise(lua: *mut lua_State, text: &[u8]) -> Exit {
     // SAFETY: a function has room for 20 values from the start; callers hold a `Lenient`.
     unsafe { push_error(lua, text) };
     Exit::Raise

@@ -144,11 +144,7 @@ pub(super) unsafe fn seal(lua: *mut lua_State) {
             }
             ffi::lua_pop(lua, 1);
         }
-        // What is missing raises.
-        ffi::lua_createtable(lua, 0, 1);
-        ffi::lua_pushcfunction(lua, missing);
-        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
-        ffi::lua_setmetatable(lua, -2);
+        raise_on_missing(lua);
         // The front of the globals, which is their own `_G`.
         ffi::lua_pushvalue(lua, -1);
         protect(lua);
@@ -225,6 +221,60 @@ unsafe fn add_redis(lua: *mut lua_State) {
         ffi::lua_pushvalue(lua, -1);
         ffi::lua_setglobal(lua, c"server".as_ptr());
         ffi::lua_setglobal(lua, c"redis".as_ptr());
+    }
+}
+
+/// Pushes the globals that a library finds while it is loaded: a `redis` with `register`, the log and
+/// the version alone. What else it reads raises.
+///
+/// # Safety
+/// There is room for eight more, and a `Lenient` is held.
+pub(super) unsafe fn push_library_globals(lua: *mut lua_State, register: lua_CFunction) {
+    // SAFETY: as promised. Stack: globals, redis.
+    unsafe {
+        ffi::lua_createtable(lua, 0, 1);
+        ffi::lua_createtable(lua, 0, 8);
+        set_function(lua, c"register_function", register);
+        set_function(lua, c"log", api::log);
+        for (name, number) in REDIS_NUMBERS {
+            if name.to_bytes().starts_with(b"LOG_") || *name == c"REDIS_VERSION_NUM" {
+                ffi::lua_pushnumber(lua, f64::from(*number));
+                ffi::lua_setfield(lua, -2, name.as_ptr());
+            }
+        }
+        push_bytes(lua, VERSION.0.to_bytes());
+        ffi::lua_setfield(lua, -2, c"REDIS_VERSION".as_ptr());
+        raise_on_missing(lua);
+        protect(lua);
+        ffi::lua_setfield(lua, -2, c"redis".as_ptr());
+        raise_on_missing(lua);
+    }
+}
+
+/// Has reads of what the table on the top has not raise.
+unsafe fn raise_on_missing(lua: *mut lua_State) {
+    // SAFETY: a table is on the top, there is room for two more.
+    unsafe {
+        ffi::lua_createtable(lua, 0, 1);
+        ffi::lua_pushcfunction(lua, missing);
+        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
+        ffi::lua_setmetatable(lua, -2);
+    }
+}
+
+/// Has the globals' front lead to the table at a place of the stack, counted from its bottom.
+///
+/// # Safety
+/// The place exists and holds a table; there is room for two more, and a `Lenient` is held.
+pub(super) unsafe fn lead_globals_to(lua: *mut lua_State, at: c_int) {
+    // SAFETY: as promised; the globals have been a front since `seal`.
+    unsafe {
+        assert!(ffi::lua_getmetatable(lua, ffi::LUA_GLOBALSINDEX) != 0, "a front has a metatable");
+        ffi::lua_pushvalue(lua, at);
+        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
+        ffi::lua_pushvalue(lua, at);
+        ffi::lua_rawseti_(lua, -2, 2);
+        ffi::lua_pop(lua, 1);
     }
 }
 

@@ -14,6 +14,7 @@ use libmimalloc_sys::{mi_free, mi_realloc};
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use super::caller::Caller;
+use super::engine::Loading;
 use super::interrupt::Verdict;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
@@ -39,6 +40,8 @@ pub(super) struct State {
     pub(super) table_insert: Cell<Option<lua_CFunction>>,
     /// The interpreter's first thread.
     pub(super) main: Cell<*mut lua_State>,
+    /// What the library has registered that is being loaded; None while none is.
+    pub(super) loading: Cell<Option<Box<Loading>>>,
     /// Buffers of calls, kept from one to the next.
     pub(super) buffers: Cell<Buffers>,
 }
@@ -95,6 +98,7 @@ impl State {
             random: Cell::new(RANDOM_START),
             table_insert: Cell::new(None),
             main: Cell::new(ptr::null_mut()),
+            loading: Cell::default(),
             buffers: Cell::default(),
         }
     }

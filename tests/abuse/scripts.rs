@@ -1,6 +1,8 @@
 //! Scripts that never end, that want everything, that break every rule: a clear error each, and the
 //! server goes on.
 
+use ironring::script::Sha;
+
 use super::support::client::Client;
 use super::{start, wait_until, with_servers};
 
@@ -134,8 +136,8 @@ fn a_flood_of_scripts_leaves_as_many_as_are_kept() {
         assert_eq!(known.as_deref(), Some("500"));
         assert_eq!(server.info("stats", "evicted_scripts").as_deref(), Some("1000"));
         let sha = |number: u32| {
-            let digest = <sha1::Sha1 as sha1::Digest>::digest(format!("return {number}"));
-            digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+            let text = format!("return {number}");
+            String::from_utf8(Sha::of(text.as_bytes()).hex().to_vec()).expect("digits")
         };
         assert_eq!(
             client.call(&["EVALSHA", sha(1499).as_str(), "0"]).expect("a reply"),

@@ -1,9 +1,10 @@
-//! EVAL and its kin, SCRIPT.
+//! EVAL and its kin, SCRIPT, FUNCTION.
 //!
 //! Invariant: every core knows the same scripts: they come and go by a part on every core. What runs
 //! them is `dispatch/script.rs` and `event_loop/script.rs`.
 
 pub mod eval;
+pub mod function;
 mod scan;
 pub mod script;
 

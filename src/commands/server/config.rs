@@ -215,7 +215,7 @@ fn acknowledge(
 ) -> Outcome {
     let failed = parts.into_iter().find_map(|part| match part {
         Part::Failed(reason) => Some(reason),
-        Part::Done | Part::Count(_) | Part::Text(_) | Part::Refusals(_) => None,
+        Part::Done | Part::Count(_) | Part::Text(_) | Part::Refusals(_) | Part::Running(_) => None,
     });
     match failed {
         Some(reason) => reply.error(reason),
