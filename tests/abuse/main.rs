@@ -12,6 +12,7 @@ mod floods;
 mod functions;
 mod garbage;
 mod permissions;
+mod scripts;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;
