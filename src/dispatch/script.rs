@@ -235,16 +235,13 @@ impl Worker {
 
     /// A script runs for too long here, and holds these partitions; or has ended.
     pub fn set_busy(&mut self, run: &Run, held: Option<CoreSet>) {
-        match held {
-            Some(held) => {
-                let is_function = run.name.is_function();
-                self.server.busy.begin(self.core, held.bits(), run.has_written, is_function);
-                self.busy = Some(Busy { is_here: true, held, is_function });
-            }
-            None => {
-                self.server.busy.end(self.core);
-                self.busy = None;
-            }
+        if let Some(held) = held {
+            let is_function = run.name.is_function();
+            self.server.busy.begin(self.core, held.bits(), run.has_written, is_function);
+            self.busy = Some(Busy { is_here: true, held, is_function });
+        } else {
+            self.server.busy.end(self.core);
+            self.busy = None;
         }
         self.look_for_busy();
     }
@@ -525,7 +522,7 @@ impl Worker {
         args: Args<'_>,
     ) -> bool {
         let cores = self.server.stats.len();
-        if cores == 1 || keyspace.len() == cores {
+        if cores == 1 || keyspace.held() == cores {
             return true;
         }
         match registered.way {
@@ -564,10 +561,10 @@ impl Worker {
 }
 
 /// The keys of a request for a script, and its arguments.
-pub fn words_of<'a>(
-    args: Args<'a>,
+pub fn words_of(
+    args: Args<'_>,
     keys: usize,
-) -> (impl ExactSizeIterator<Item = &'a [u8]>, impl ExactSizeIterator<Item = &'a [u8]>) {
+) -> (impl ExactSizeIterator<Item = &[u8]>, impl ExactSizeIterator<Item = &[u8]>) {
     let behind = FIRST_KEY + keys;
     ((FIRST_KEY..behind).map(move |at| args.get(at)), args.iter_from(behind))
 }

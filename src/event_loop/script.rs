@@ -141,12 +141,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the next command of a batch, a script.
     pub(super) fn run_batch_script(
         &mut self,
-        keyspace: Keyspace<'_>,
+        mut keyspace: Keyspace<'_>,
         registered: &'static Registered,
         batch: &mut Batch,
     ) {
         let Some((args, facts, replies)) = batch.peek_split() else { return };
-        self.run_script(keyspace, (registered, args), facts, false, replies);
+        self.run_script(keyspace.reborrow(), (registered, args), facts, false, replies);
+        self.sabotage_script(keyspace, registered, batch);
         batch.denials.append(&mut self.worker.denials);
         batch.ran(registered.full_name);
     }

@@ -400,10 +400,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return self.keep_spare(batch);
         };
         if then == Then::Run {
-            return match self.bring_scripts_of_exec(batch) {
-                Some(batch) => self.run_batch(batch),
-                None => {}
-            };
+            if let Some(batch) = self.bring_scripts_of_exec(batch) {
+                self.run_batch(batch);
+            }
+            return;
         }
         if then != Then::Gather {
             if connection.session.close_after_reply {

@@ -87,6 +87,11 @@ fn a_command_that_runs_without_all_its_partitions_is_noticed() {
 }
 
 #[test]
+fn a_script_that_runs_twice_is_noticed() {
+    finds(Sabotage::RepeatScript);
+}
+
+#[test]
 fn a_transaction_that_does_not_look_at_what_was_watched_is_noticed() {
     finds(Sabotage::BlindExec);
 }
