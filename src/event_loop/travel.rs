@@ -408,7 +408,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             match then {
                 Then::Ok => Reply::new(&mut batch.replies, batch.facts.proto).ok(),
                 // What was on its way to it when it left is not for what it is now.
-                Then::GoOn | Then::Gather => connection.held.clear(),
+                Then::GoOn | Then::Gather | Then::Run => connection.held.clear(),
             }
             return match held {
                 Some(held) => self.resume_exec(batch, held),
