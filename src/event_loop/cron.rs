@@ -353,6 +353,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn config_changed(&mut self) {
         self.worker.config_changed();
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
+        self.limits_changed();
     }
 }
 

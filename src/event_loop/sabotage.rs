@@ -29,6 +29,8 @@ pub enum Sabotage {
     ReorderBatch,
     /// A script on several partitions runs twice.
     RepeatScript,
+    /// Pushes are delivered as they come, whatever their number.
+    EagerPushes,
     /// EXEC runs whatever has become of the keys that its client watches.
     BlindExec,
 }
@@ -47,6 +49,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 one.is(0, "SET") && other.is(0, "SET") && one.opt(1) != other.opt(1)
             });
         }
+    }
+
+    /// True if pushes do not wait for those that have lower numbers.
+    pub(super) fn is_eager(&self) -> bool {
+        self.sabotage == Sabotage::EagerPushes
     }
 
     /// EXEC is about to take over what its client watches.

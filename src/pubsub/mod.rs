@@ -9,6 +9,7 @@
 
 pub mod directory;
 pub mod hearers;
+mod names;
 pub mod push;
 pub mod subscriptions;
 pub mod tracking;
