@@ -86,6 +86,7 @@ pub const ALL: &[&[Command]] = &[
     server::lolwut::COMMANDS,
     server::memory::COMMANDS,
     server::module::COMMANDS,
+    server::monitor::COMMANDS,
     server::process::COMMANDS,
     transactions::COMMANDS,
 ];
