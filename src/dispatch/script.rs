@@ -290,6 +290,8 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) -> Option<(Box<Engine>, Run)> {
         let call = script_call(registered);
+        // Its commands are shown behind it.
+        self.show_always(facts, registered, args);
         let begun = self.prepare_script(call, args, facts, inside_exec);
         match begun {
             Ok(begun) => Some(begun),
@@ -404,7 +406,7 @@ impl Worker {
         }
         self.last_tick = run.tick;
         let taken = self.count(registered, !outcome.errors.is_empty());
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         if !run.inside_exec {
             Self::settle_caching(facts, registered);
@@ -430,7 +432,9 @@ impl Worker {
         self.hint(None);
         let now = std::mem::replace(&mut self.now, run.now);
         let facts = &mut run.facts;
+        self.in_script = true;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
+        self.in_script = false;
         self.now = now;
         if self.is_heard(keyspace) {
             self.note_changes(keyspace);

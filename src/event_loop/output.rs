@@ -184,6 +184,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
         session.facts.local = session.is_local();
         session.facts.home = self.worker.core as u16;
+        session.facts.peer = session.addr.parse().ok().filter(|_| !session.unix);
         let generation = self.clients.next_generation();
         let index = self.clients.insert(Connection::new(session, fd, generation));
         if let Some(connection) = self.clients.get(index) {
