@@ -8,6 +8,7 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
+use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::{FileReader, Record, magic, preamble};
 use crate::persist::rdb::{Limits, Loaded, Reader, decode};
 use crate::persist::save::{Flags, Wanted};
@@ -15,6 +16,7 @@ use crate::store::access::{Access, AccessPolicy};
 use crate::store::entry::NewValue;
 use crate::store::expire::expire_slice;
 use crate::store::key::Hasher;
+use crate::store::load::Making;
 use crate::types::hash::{HashLimits, HashMut, HashRef};
 use crate::types::list::{self, Item, ListRef, Walk as Step};
 use crate::types::set::{self, SetMut, SetRef};
@@ -109,7 +111,7 @@ fn read(pieces: &[Piece], version: u16) -> Model {
     reader.finish();
     let (mut model, mut db) = (Model::new(), 0);
     loop {
-        match reader.next().expect("the file is right") {
+        match reader.next_record().expect("the file is right") {
             Some(Record::SelectDb(index)) => db = index as usize,
             Some(Record::Key(key)) => {
                 let mut value = Reader::new(key.value);
@@ -263,4 +265,63 @@ fn the_file_is_the_state_at_the_instant() {
             }
         }
     }
+}
+
+/// A file without a checksum, so that damage reaches the decoders.
+fn unchecked_file(seed: u64) -> Vec<u8> {
+    let mut rng = Rng::new(seed);
+    let slot = |number| Slot::from_number(number).expect("below 16384");
+    let mut partition = Partition::new(slot(0), slot(16383), 3, Hasher::new(HASH_KEY));
+    (0..60).for_each(|_| change(&mut partition, &mut rng));
+    let save = save(1);
+    partition.begin_snapshot(&save, 0, Millis(NOW));
+    let mut pieces = Vec::new();
+    while partition.snapshot_slice(&mut Budget::new(1000), &mut |_, piece| pieces.push(piece)) {
+        save.progress[0].queued.store(0, Relaxed);
+    }
+    let bytes: Vec<u8> =
+        pieces.iter().flat_map(|piece| &piece.bytes).flat_map(|bytes| bytes.to_vec()).collect();
+    [&magic(12)[..], &bytes, &[opcode::EOF, 0, 0, 0, 0, 0, 0, 0, 0]].concat()
+}
+
+#[test]
+fn damaged_files_are_refused_or_read() {
+    let (mut refused, mut loaded) = (0, 0);
+    for seed in 0..30 {
+        let file = unchecked_file(seed);
+        let mut rng = Rng::new(seed);
+        for _ in 0..20 {
+            let mut file = file.clone();
+            for _ in 0..=rng.below(3) {
+                let at = rng.below(file.len() as u64 - 9) as usize + 9;
+                file[at] = rng.next_u64() as u8;
+            }
+            file.truncate(file.len() - rng.below(4) as usize);
+            let slot = |number| Slot::from_number(number).expect("below 16384");
+            let mut partition = Partition::new(slot(0), slot(16383), 3, Hasher::new(HASH_KEY));
+            let load = Load::new(1, true, Some(Millis(NOW)));
+            let access = AccessPolicy::Lru;
+            let making = Making { limits: limits(), access, now: Millis(NOW) };
+            let mut reader = FileReader::new(true);
+            reader.feed(&file);
+            reader.finish();
+            let mut db = 0;
+            let is_read = loop {
+                match reader.next_record() {
+                    Ok(Some(Record::SelectDb(index))) => db = index as usize,
+                    Ok(Some(Record::Key(key))) => {
+                        let mut records = Records::default();
+                        records.push(db, &key);
+                        partition.load(&load, &records, &making);
+                    }
+                    Ok(Some(Record::End(_))) => break load.failure().is_none(),
+                    Ok(Some(_)) => {}
+                    Ok(None) => unreachable!("the file is whole"),
+                    Err(_) => break false,
+                }
+            };
+            *if is_read { &mut loaded } else { &mut refused } += 1;
+        }
+    }
+    assert!(refused > 0 && loaded > 0, "both happen: {refused} {loaded}");
 }
