@@ -118,10 +118,10 @@ impl Loader {
         let (mut offset, mut buffer) = (0, Vec::with_capacity(READ_BYTES));
         loop {
             while let Some(record) =
-                reader.next().map_err(|error| NotLoaded::Broken(error.to_string()))?
+                reader.next_record().map_err(|error| NotLoaded::Broken(error.to_string()))?
             {
                 if batch.take(record)? {
-                    batch.send_all().await;
+                    batch.send_all();
                     while !load.is_settled() && load.failure().is_none() {
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -236,7 +236,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn send_all(&mut self) {
+    fn send_all(&mut self) {
         for core in 0..self.records.len() {
             if !self.records[core].is_empty() {
                 self.send(core);

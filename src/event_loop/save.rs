@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering;
 
 use super::{Answer, Core, Ticket};
 use crate::base::time::Clock;
+use crate::command::CommandError;
 use crate::command::context::{Request, SaveOrder};
 use crate::commands::generic::dump;
 use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
@@ -89,6 +90,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     ) -> Option<Vec<Box<Partition>>> {
         let WantedSave { ticket, order } = wanted;
         let is_saving = self.worker.server.persistence.is_saving();
+        if self.worker.is_loading() {
+            self.answer_save(ticket, Err(CommandError::Loading.text().into()));
+            return Some(partitions);
+        }
         match order {
             SaveOrder::Background => {
                 if self.begin_save(&mut partitions, false) {
