@@ -46,7 +46,13 @@ fn limits() -> Limits {
 }
 
 fn access() -> Access {
-    Access { now: Millis(NOW), policy: AccessPolicy::Lru, touch: true, chance: 0 }
+    Access {
+        now: Millis(NOW),
+        policy: AccessPolicy::Lru,
+        touch: true,
+        chance: 0,
+        keep_expired: false,
+    }
 }
 
 /// All that can be told of a value.
