@@ -110,7 +110,7 @@ impl Loader {
         let mut batch = Batch {
             loader: self,
             load: &load,
-            records: (0..self.desks.len()).map(|_| Records::default()).collect(),
+            records: (0..self.desks.len()).map(|_| Records::first(order.flushes)).collect(),
             db: 0,
             databases: order.databases,
             now,
@@ -175,10 +175,8 @@ impl Batch<'_> {
                     ))
                 })?;
             }
-            Record::Function(_) => {
-                return Err(NotLoaded::Broken(
-                    "The RDB file contains functions, which this server does not have".into(),
-                ));
+            Record::Function(text) => {
+                self.records.iter_mut().for_each(|core| core.libraries.push(text.to_vec()));
             }
             Record::ModuleAux(id) => log::warning(format!(
                 "The RDB file contains data of module {}, which is skipped",

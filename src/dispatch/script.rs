@@ -17,11 +17,14 @@ use crate::command::permission;
 use crate::command::{
     Args, CommandError, Denied, Flags, Handler, ScriptCall, ScriptSource, keyspec,
 };
+use crate::commands::scripting::function;
+use crate::persist::load::{Load, Records};
+use crate::persist::rdb::file::Fault;
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::interrupt::KILLED;
 use crate::script::{
-    Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang,
+    Change, Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang,
 };
 use crate::txn::cores::{CoreSet, SlotMap};
 
@@ -278,6 +281,23 @@ impl Worker {
         let Some(busy) = self.busy else { return };
         let exec = self.table.command(b"EXEC");
         self.reply_error(exec, facts, buffer, busy.text().as_bytes().to_vec());
+    }
+
+    /// Takes over the libraries of a file, as every core does.
+    pub fn load_libraries(&mut self, load: &Load, records: &Records) {
+        if records.flushes {
+            // Nothing can stand in the way of dropping all.
+            let _ = self.functions.apply(&Change::Flush);
+        }
+        for text in &records.libraries {
+            let (functions, table) = (&mut self.functions, self.table);
+            let outcome = function::load_text(functions, table, text, load.replaces);
+            if let Err(line) = outcome {
+                let line = String::from_utf8_lossy(&line);
+                let reason = line.strip_prefix("ERR ").unwrap_or(&line);
+                load.fail(0, Fault::Function(reason.to_owned()));
+            }
+        }
     }
 
     /// Begins to run a script: the checks in front of it. None if one has failed; then the error is
