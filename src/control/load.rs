@@ -48,9 +48,12 @@ impl Loader {
     /// Loads a file. All cores go on as before when this returns.
     pub(super) async fn load(&self, order: &LoadOrder) -> Result<(), NotLoaded> {
         let began = Instant::now();
-        let outcome = self.read(order).await;
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+        let now = Millis(now.as_millis() as i64);
+        let load = Arc::new(Load::new(self.desks.len(), order.merge, Some(now)));
+        let outcome = self.read(order, &load, now).await;
         let persistence = &self.server.persistence;
-        if let Ok(load) = &outcome {
+        if outcome.is_ok() {
             let keys = load.keys.load(Ordering::Acquire);
             let expired = load.expired.load(Ordering::Acquire);
             persistence.keys_loaded.store(keys, Ordering::Relaxed);
@@ -59,14 +62,17 @@ impl Loader {
             let seconds = began.elapsed().as_secs_f64();
             log::notice(format!("DB loaded from disk: {seconds:.3} seconds"));
         }
-        // After a failure the process ends: nobody is to see half of the data.
-        if !matches!(outcome, Err(NotLoaded::Broken(_))) {
+        // After a failure at the start the process ends: nobody is to see half of the data.
+        if order.asker.is_some() || !matches!(outcome, Err(NotLoaded::Broken(_))) {
+            while !load.is_settled() {
+                tokio::time::sleep(PAUSE).await;
+            }
             let changes = self.server.sum(|stats| stats.dirty.get());
             persistence.changes_saved.store(changes, Ordering::Relaxed);
             persistence.loading.store(false, Ordering::Release);
             self.wake();
         }
-        outcome.map(|_| ())
+        outcome
     }
 
     /// Clients are served from here on.
@@ -84,7 +90,12 @@ impl Loader {
         self.event_fds.iter().for_each(|fd| sys::write_event(*fd));
     }
 
-    async fn read(&self, order: &LoadOrder) -> Result<Arc<Load>, NotLoaded> {
+    async fn read(
+        &self,
+        order: &LoadOrder,
+        load: &Arc<Load>,
+        now: Millis,
+    ) -> Result<(), NotLoaded> {
         let path = order.path.display();
         let unreadable = |error: &io::Error| {
             let reason = error.to_string();
@@ -103,13 +114,10 @@ impl Loader {
         let len = tokio_uring::fs::statx(&order.path).await.map_or(0, |stat| stat.stx_size);
         let persistence = &self.server.persistence;
         persistence.loading_bytes.store(len, Ordering::Relaxed);
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = Millis(now.as_millis() as i64);
-        let load = Arc::new(Load::new(self.desks.len(), order.merge, Some(now)));
         let mut reader = FileReader::new(order.checks);
         let mut batch = Batch {
             loader: self,
-            load: &load,
+            load,
             records: (0..self.desks.len()).map(|_| Records::first(order.flushes)).collect(),
             db: 0,
             databases: order.databases,
@@ -128,7 +136,7 @@ impl Loader {
                     let _ = file.close().await;
                     return match load.failure() {
                         Some(error) => Err(NotLoaded::Broken(error.to_string())),
-                        None => Ok(load),
+                        None => Ok(()),
                     };
                 }
                 batch.send_full().await?;

@@ -286,6 +286,8 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
     let outcome = loader.load(&order).await;
     if let Err(load::NotLoaded::Broken(reason)) = &outcome {
         log::warning(reason.clone());
+    }
+    if order.asker.is_none() && matches!(outcome, Err(load::NotLoaded::Broken(_))) {
         log::warning("Fatal error loading the DB, check server logs. Exiting.");
         loader.server.persistence.fatal.store(true, Ordering::Release);
         loader.server.shutdown.store(true, Ordering::Release);
