@@ -7,8 +7,10 @@
 
 mod crowds;
 mod ending;
+mod eviction;
 mod extremes;
 mod floods;
+mod functions;
 mod garbage;
 mod permissions;
 mod scripts;

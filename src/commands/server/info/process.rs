@@ -83,7 +83,8 @@ pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("client_recent_max_input_buffer", highest(|stats| stats.max_input_bytes.get()));
     report.field("client_recent_max_output_buffer", highest(|stats| stats.max_output_bytes.get()));
     report.field("blocked_clients", server.sum(|stats| stats.blocked_clients.get()));
-    report.zeros(&["tracking_clients", "pubsub_clients"]);
+    report.field("tracking_clients", server.sum(|stats| stats.tracking_clients.get()));
+    report.field("pubsub_clients", cx.server.sum(|one| one.pubsub_clients.get()));
     report.field("watching_clients", server.sum(|stats| stats.watching_clients.get()));
     report.field("clients_in_timeout_table", server.sum(|stats| stats.timed_clients.get()));
     report.field("total_watched_keys", server.sum(|stats| stats.watched_keys.get()));
@@ -135,19 +136,23 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("lazyfreed_objects", cx.server.sum(|stats| stats.lazyfreed.get()));
 }
 
-/// The interpreters of all cores, and the scripts, which all cores share.
+/// The interpreters of all cores, and the scripts and libraries, which all cores share.
 fn scripts_memory(cx: &SessionContext<'_>, report: &mut Report) {
     let engines = cx.server.sum(|stats| stats.script_engine_bytes.get());
+    let function_engines = cx.server.sum(|stats| stats.function_engine_bytes.get());
     let scripts = cx.scripts.script_bytes() as u64;
+    let libraries = cx.functions.library_bytes() as u64;
     report.field("used_memory_lua", engines);
     report.field("used_memory_vm_eval", engines);
     report.human("used_memory_lua", engines);
     report.field("used_memory_scripts_eval", scripts);
     report.field("number_of_cached_scripts", cx.scripts.len());
-    report.zeros(&["number_of_functions", "number_of_libraries", "used_memory_vm_functions"]);
-    report.size("used_memory_vm_total", engines);
-    report.zeros(&["used_memory_functions"]);
-    report.size("used_memory_scripts", scripts);
+    report.field("number_of_functions", cx.functions.len());
+    report.field("number_of_libraries", cx.functions.all().len());
+    report.field("used_memory_vm_functions", function_engines);
+    report.size("used_memory_vm_total", engines + function_engines);
+    report.field("used_memory_functions", libraries);
+    report.size("used_memory_scripts", scripts + libraries);
 }
 
 pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
