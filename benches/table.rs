@@ -21,8 +21,13 @@ use ironring::store::key::Hasher;
 #[global_allocator]
 static ALLOCATOR: Counting<Mimalloc> = Counting(Mimalloc);
 
-const ACCESS: Access =
-    Access { now: Millis(1_700_000_000_000), policy: AccessPolicy::Lru, touch: true, chance: 0 };
+const ACCESS: Access = Access {
+    now: Millis(1_700_000_000_000),
+    policy: AccessPolicy::Lru,
+    touch: true,
+    chance: 0,
+    keep_expired: false,
+};
 const VALUE: [u8; 32] = [b'v'; 32];
 /// Commands of one turn whose keys are prefetched together.
 const BATCH: usize = 16;

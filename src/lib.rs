@@ -17,6 +17,7 @@ pub mod event_loop;
 pub mod net;
 pub mod observe;
 pub mod persist;
+pub mod pubsub;
 pub mod resp;
 pub mod ring;
 pub mod script;

@@ -20,14 +20,20 @@ const EDGES: &[(&str, &[&str])] = &[
     ("resp", &["base"]),
     ("ring", &["base"]),
     // A waiter keeps what its command needs of the session.
-    ("store", &["types", "encoding", "base", "config", "observe", "client"]),
+    // What is about to change is written to a snapshot first.
+    ("store", &["types", "encoding", "base", "config", "observe", "client", "persist"]),
     (
         "command",
-        &["acl", "client", "resp", "script", "store", "config", "observe", "base", "types"],
+        &[
+            "acl", "client", "resp", "store", "config", "observe", "base", "types", "pubsub",
+            "script",
+        ],
     ),
-    ("client", &["acl", "resp", "base", "config"]),
+    // A session holds what its client has subscribed to.
+    ("client", &["acl", "resp", "base", "config", "pubsub"]),
     ("txn", ABOVE_COMMAND),
-    ("pubsub", ABOVE_COMMAND),
+    // Who listens, as data that commands look at and every core's view holds.
+    ("pubsub", &["base"]),
     // An interpreter knows commands only as words that its caller runs.
     ("script", &["resp", "observe", "base"]),
     ("persist", &["types", "encoding", "base"]),
@@ -80,6 +86,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "src/store/entry/",
     "src/base/alloc.rs",
     "src/base/bytestr.rs",
+    "src/base/letterbox.rs",
     "src/base/mailbox.rs",
     "src/base/sys.rs",
 ];

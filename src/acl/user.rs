@@ -89,6 +89,11 @@ impl User {
         self.has_all_channels() || !old.has_all_channels() && old.channels().all(listed)
     }
 
+    /// True if a selector lets the channel be used.
+    pub fn allows_channel(&self, channel: &[u8], is_pattern: bool) -> bool {
+        self.selectors.iter().any(|one| one.allows_channel(channel, is_pattern))
+    }
+
     fn has_all_channels(&self) -> bool {
         self.selectors.iter().any(Selector::allows_all_channels)
     }

@@ -2,10 +2,12 @@
 
 pub mod alloc;
 pub mod claim;
+pub mod core_set;
 pub mod crc;
 mod float_scan;
 pub mod glob;
 mod grisu;
+pub mod letterbox;
 pub mod long_double;
 pub mod mailbox;
 pub mod number;
@@ -14,4 +16,5 @@ pub mod siphash;
 pub mod slot;
 pub mod sys;
 pub mod time;
+pub mod turns;
 pub mod words;

@@ -94,6 +94,38 @@ impl State {
     }
 }
 
+/// The hash of a map's keys, where they are byte strings.
+#[derive(Debug)]
+pub struct MapHasher {
+    key: HashKey,
+    hash: u64,
+}
+
+impl std::hash::BuildHasher for HashKey {
+    type Hasher = MapHasher;
+
+    #[inline]
+    fn build_hasher(&self) -> MapHasher {
+        MapHasher { key: *self, hash: 0 }
+    }
+}
+
+impl std::hash::Hasher for MapHasher {
+    #[inline]
+    fn write(&mut self, bytes: &[u8]) {
+        self.hash = self.hash.rotate_left(1) ^ self.key.hash(bytes);
+    }
+
+    /// A slice writes its length before its bytes; the hash of the bytes covers that.
+    #[inline]
+    fn write_usize(&mut self, _len: usize) {}
+
+    #[inline]
+    fn finish(&self) -> u64 {
+        self.hash
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

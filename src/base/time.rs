@@ -202,6 +202,13 @@ impl TickRate {
         let nanos = u64::try_from(scaled >> RATE_SHIFT).unwrap_or(u64::MAX);
         nanos.saturating_add(self.nanos_each)
     }
+
+    /// About how many ticks so many nanoseconds are; none where no real clock decides.
+    pub fn ticks(self, nanos: u64) -> u64 {
+        let scaled = u128::from(nanos) << RATE_SHIFT;
+        let ticks = scaled.checked_div(u128::from(self.nanos_per_tick)).unwrap_or(0);
+        u64::try_from(ticks).unwrap_or(u64::MAX)
+    }
 }
 
 impl fmt::Display for TickRate {

@@ -5,8 +5,10 @@
 
 use std::io::Write;
 
+use super::tracking::Tracking;
 use super::{ConnectionFacts, Session};
 use crate::base::time::Millis;
+use crate::pubsub::Kind;
 use crate::resp::Proto;
 
 /// Appends the line of a client, its end included.
@@ -18,7 +20,10 @@ pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, 
     let flags = flags(session, held);
     write(out, format_args!(" age={age} idle={idle} flags={flags} db={}", facts.db));
     let (multi, watch) = (held.multi.map_or(-1, |queued| queued as i64), held.watched);
-    write(out, format_args!(" sub=0 psub=0 ssub=0 multi={multi} watch={watch}"));
+    let subscribed = |kind| session.subscriptions.as_ref().map_or(0, |names| names.len(kind));
+    let (sub, psub) = (subscribed(Kind::Channel), subscribed(Kind::Pattern));
+    let ssub = subscribed(Kind::Shard);
+    write(out, format_args!(" sub={sub} psub={psub} ssub={ssub} multi={multi} watch={watch}"));
     write_memory(out, held);
     let events = if held.output_list_len > 0 { "rw" } else { "r" };
     let command = if session.last_command.is_empty() { "NULL" } else { session.last_command };
@@ -28,7 +33,11 @@ pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, 
     };
     write(out, format_args!(" events={events} cmd={command} user="));
     out.extend_from_slice(session.user_name());
-    write(out, format_args!(" redir=-1 resp={resp}"));
+    let redirect = match session.redirect {
+        _ if !facts.tracking.is_on() => -1,
+        redirect => redirect.map_or(0, |to| i64::try_from(to.id).unwrap_or(i64::MAX)),
+    };
+    write(out, format_args!(" redir={redirect} resp={resp}"));
     out.extend_from_slice(b" lib-name=");
     out.extend_from_slice(shown(&session.lib_name));
     out.extend_from_slice(b" lib-ver=");
@@ -57,14 +66,20 @@ fn write_memory(out: &mut Vec<u8>, held: &ConnectionFacts) {
 
 /// The letters of a client's state; `N` if it is in none of them.
 pub fn flags(session: &Session, held: &ConnectionFacts) -> String {
+    let facts = &session.facts;
+    let tracking = facts.tracking;
     let states = [
+        ('P', facts.subscribed),
         ('x', held.multi.is_some()),
         ('b', session.blocked),
+        ('t', tracking.is_on()),
+        ('R', tracking.has(Tracking::BROKEN)),
+        ('B', tracking.has(Tracking::BCAST)),
         ('c', held.closing || session.close_after_reply),
         ('U', session.unix),
         ('e', session.no_evict),
-        ('T', session.facts.no_touch),
-        ('I', session.facts.import_source),
+        ('T', facts.no_touch),
+        ('I', facts.import_source),
     ];
     let letters: String = states.iter().filter(|(_, is)| *is).map(|(letter, _)| *letter).collect();
     if letters.is_empty() { "N".to_owned() } else { letters }

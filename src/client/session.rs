@@ -5,10 +5,12 @@
 
 use std::sync::Arc;
 
+use super::tracking::{Redirect, Tracking};
 use crate::acl::UserRef;
 use crate::acl::users::{DEFAULT_NAME, Named};
 use crate::base::claim::Claim;
 use crate::base::time::Millis;
+use crate::pubsub::{Name, Subscriptions};
 use crate::resp::Proto;
 
 /// Which replies the client wants (CLIENT REPLY).
@@ -50,9 +52,25 @@ pub struct SessionFacts {
     pub in_multi: bool,
     /// A command was refused inside MULTI: EXEC will be, too.
     pub multi_failed: bool,
+    /// The core that it lives on.
+    pub home: u16,
+    /// Counts the runs of its commands, while it has tracking on.
+    pub run: u32,
+    /// Which keys are tracked for it.
+    pub tracking: Tracking,
+    /// It has subscribed to something: in RESP2 few commands are left to it.
+    pub subscribed: bool,
 }
 
 impl SessionFacts {
+    /// Takes up whether CLIENT CACHING still speaks of the next command.
+    #[inline]
+    pub fn keep_caching(&mut self, later: &SessionFacts) {
+        if !later.tracking.has(Tracking::CACHING) {
+            self.tracking = self.tracking.without(Tracking::CACHING);
+        }
+    }
+
     /// MULTI is over.
     pub fn leave_multi(&mut self) {
         self.in_multi = false;
@@ -71,6 +89,20 @@ pub struct Session {
     pub blocked: bool,
     /// While it waits for a key: whoever takes this decides how the wait ends.
     pub wait: Option<Arc<Claim>>,
+    /// What it has subscribed to, since it first did.
+    pub subscriptions: Option<Box<Subscriptions>>,
+    /// What its SUBSCRIBE or kin answers when every core knows.
+    pub answer: Vec<u8>,
+    /// That says what it has left: messages that it still gets go before.
+    pub leaves: bool,
+    /// Its place in the table of its home core.
+    pub place: u32,
+    /// Who is told of invalidations in its place.
+    pub redirect: Option<Redirect>,
+    /// The prefixes of keys that it wants to hear of.
+    pub prefixes: Vec<Name>,
+    /// The cores have been told of prefixes.
+    pub follows: bool,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
@@ -123,10 +155,21 @@ impl Session {
                 local: false,
                 in_multi: false,
                 multi_failed: false,
+                home: 0,
+                run: 0,
+                tracking: Tracking::default(),
+                subscribed: false,
             },
             close_after_reply: false,
             blocked: false,
             wait: None,
+            subscriptions: None,
+            answer: Vec::new(),
+            leaves: false,
+            place: 0,
+            redirect: None,
+            prefixes: Vec::new(),
+            follows: false,
             no_evict: false,
             capa_redirect: false,
             user_name: None,
@@ -168,7 +211,10 @@ impl Session {
     /// RESET: everything that commands changed, back to the start. Names of libraries stay.
     pub fn reset(&mut self, authenticated: bool) {
         let fresh = Session::new(self.facts.id, self.created, authenticated);
-        self.facts = SessionFacts { local: self.facts.local, ..fresh.facts };
+        let SessionFacts { local, home, run, .. } = self.facts;
+        self.facts = SessionFacts { local, home, run, ..fresh.facts };
+        self.redirect = None;
+        self.prefixes.clear();
         self.user_name = None;
         self.no_evict = false;
         self.name.clear();

@@ -189,10 +189,31 @@ impl<'q> Args<'q> {
         deadline(millis, now)
     }
 
+    /// Bytes from the first word to the last one, with what stands between them in their buffer:
+    /// never fewer than the words have that are not large.
+    #[inline]
+    pub fn spanned(&self) -> u64 {
+        match (self.ranges.first(), self.ranges.last()) {
+            (Some(first), Some(last)) => u64::from((last.start + last.len).abs_diff(first.start)),
+            _ => 0,
+        }
+    }
+
     /// The large words.
     pub fn big(&self) -> &'q [BigArg] {
         self.big
     }
+}
+
+/// Words that were kept, in one buffer, as `Args` want them.
+pub fn join(words: &[Vec<u8>]) -> (Vec<u8>, Vec<ArgRange>) {
+    let mut start = 0;
+    let ranges = words.iter().map(|word| {
+        let range = ArgRange { start, len: word.len() as u32 };
+        start += range.len;
+        range
+    });
+    (words.concat(), ranges.collect())
 }
 
 /// The end of a wait of so many milliseconds; 0 is for ever.

@@ -12,7 +12,7 @@ use super::effects::{Effects, EventClass};
 use super::error::CommandError;
 use super::permission::{self, Asked};
 use super::suspension::Suspension;
-use super::whole::Switches;
+use super::whole::{Job, Switches};
 use crate::acl::{Denial, Users};
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
@@ -20,6 +20,7 @@ use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes, Trackers};
 use crate::resp::reply::Reply;
 use crate::script::{Functions, Scripts};
 use crate::store::access::{Access, AccessPolicy};
@@ -57,21 +58,31 @@ impl Keyspace<'_> {
         }
     }
 
-    /// True if somebody waits for a key of it, or watches one.
+    /// True if somebody waits for a key of it, watches or keeps one.
     #[inline]
     pub fn has_listeners(&self) -> bool {
-        let listens = |one: &Partition| !one.waiters().is_empty() || !one.watchers().is_empty();
+        let listens = |one: &Partition| {
+            !one.waiters().is_empty() || !one.watchers().is_empty() || !one.tracked().is_empty()
+        };
         match self {
             Keyspace::One(partition) => listens(partition),
             Keyspace::Lent(partitions) => partitions.iter().any(|one| listens(one)),
         }
     }
 
-    /// True if a key of it is kept for somebody who waits.
+    /// True if a key of it is kept for somebody who waits, or changes wait for the disk.
     pub fn has_reservations(&self) -> bool {
         match self {
-            Keyspace::One(partition) => partition.waiters().has_reservations(),
-            Keyspace::Lent(lent) => lent.iter().any(|one| one.waiters().has_reservations()),
+            Keyspace::One(partition) => partition.keeps_back(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.keeps_back()),
+        }
+    }
+
+    /// True if changes wait for the disk.
+    pub fn is_choked(&self) -> bool {
+        match self {
+            Keyspace::One(partition) => partition.is_choked(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.is_choked()),
         }
     }
 
@@ -130,6 +141,8 @@ pub struct Context<'a> {
     pub session: &'a SessionFacts,
     /// The time, the same for all commands of a batch on a core.
     pub now: Millis,
+    /// What has expired is left where it is.
+    pub keep_expired: bool,
     /// The configuration.
     pub config: &'a Config,
     /// What the command did, to be reported by the handler.
@@ -154,6 +167,12 @@ pub struct Context<'a> {
     pub command: Listed,
     /// Every user.
     pub users: &'a Users,
+    /// Who listens to channels.
+    pub directory: &'a Directory,
+    /// What the turn pushes to clients.
+    pub pushes: &'a mut Pushes,
+    /// What this turn tells clients of keys that they keep.
+    pub invalidations: &'a mut Invalidations,
 }
 
 impl Context<'_> {
@@ -166,6 +185,18 @@ impl Context<'_> {
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
     pub fn suspend(&mut self, suspension: Suspension) {
         *self.suspension = Some(suspension);
+    }
+
+    /// Tells every client that has tracking on that all keys have changed.
+    pub fn invalidate_all(&mut self) {
+        for partition in self.keyspace.partitions() {
+            partition.tracked_mut().clear();
+        }
+        for (home, stats) in self.server.stats.iter().enumerate() {
+            if stats.tracking_clients.get() > 0 {
+                self.invalidations.add(home, Invalidation::All);
+            }
+        }
     }
 
     /// True if the client's user may read keys that the request does not name: SORT's BY and GET.
@@ -217,7 +248,8 @@ impl Context<'_> {
             AccessPolicy::Lru => 0,
             AccessPolicy::Lfu { .. } => self.rng.next_u64() as u32,
         };
-        Access { now: self.now, policy: self.access, touch, chance }
+        let keep_expired = self.keep_expired;
+        Access { now: self.now, policy: self.access, touch, chance, keep_expired }
     }
 
     /// Reads a key of the selected database: counts a hit or a miss, touches its access clock.
@@ -506,12 +538,22 @@ pub struct SessionContext<'a> {
     pub table: &'a dyn CommandTable,
     /// Every user.
     pub users: &'a Arc<Users>,
+    /// Who listens to channels.
+    pub directory: &'a Directory,
+    /// The command runs where a reply a command is expected: inside EXEC.
+    pub inside_exec: bool,
     /// Logins that failed, for the log.
     pub denials: &'a mut Vec<Denial>,
+    /// The clients of this core that have tracking on.
+    pub trackers: &'a mut Trackers,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.
     pub refusal: Option<Vec<u8>>,
+    /// What the command writes is pushed: it goes out even to a client that wants no replies.
+    pub pushing: bool,
+    /// How long the core stood still for the command, in nanoseconds. Source: DEBUG SLEEP.
+    pub stood_still: u64,
 }
 
 impl SessionContext<'_> {
@@ -522,8 +564,30 @@ impl SessionContext<'_> {
     }
 }
 
+/// A save that somebody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveOrder {
+    /// While everybody goes on: BGSAVE, save points.
+    Background,
+    /// While commands of keys wait: SAVE.
+    Foreground,
+    /// The same, and then the process ends; `force` ends it even if the save fails.
+    Ending {
+        /// SHUTDOWN FORCE.
+        force: bool,
+    },
+    /// A save, if `save` says so, and then all data is read from the file: DEBUG RELOAD.
+    Reload {
+        /// Without NOSAVE.
+        save: bool,
+        /// Without NOFLUSH.
+        flush: bool,
+        /// MERGE.
+        merge: bool,
+    },
+}
+
 /// What a session command asks of the event loop.
-#[derive(Debug)]
 pub enum Request {
     /// End the process.
     Shutdown,
@@ -531,6 +595,10 @@ pub enum Request {
     Discard,
     /// Forget the watched keys.
     Unwatch,
+    /// Drop what MULTI has queued, and go on when every core has done this.
+    Leave(Job),
+    /// Write all data to the file, with or without others; the reply waits for it.
+    Save(SaveOrder),
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

@@ -162,6 +162,11 @@ impl Effects {
         std::mem::take(&mut self.keys)
     }
 
+    /// Takes the recorded events out.
+    pub fn take_events(&mut self) -> Vec<Event> {
+        std::mem::take(&mut self.events)
+    }
+
     /// Reports a keyspace event.
     #[inline]
     pub fn event(&mut self, class: EventClass, name: &'static str, db: usize, key: &[u8]) {
@@ -202,6 +207,18 @@ impl Effects {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
         }
         self.event(EventClass::Expired, "expired", db, key);
+    }
+
+    /// Reports that `key` of database `db` was deleted to make room. That is propagated beside whatever
+    /// the command itself does.
+    pub fn evicted(&mut self, db: usize, key: &[u8]) {
+        if self.interest.keys {
+            self.keys.push((db, key.into()));
+        }
+        if self.interest.journal {
+            self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
+        }
+        self.event(EventClass::Evicted, "evicted", db, key);
     }
 
     /// Reports that a field of the hash at `key` was deleted because its time had passed. That is

@@ -24,6 +24,7 @@ pub enum CommandError {
     NotInsideTransaction,
     ExecAborted,
     Unblocked,
+    SsubscribeDenied,
     ValueOutOfRange,
     Overflow,
     DecrementOverflow,
@@ -61,6 +62,11 @@ pub enum CommandError {
     InvalidFirstDb,
     InvalidSecondDb,
     OutOfMemory,
+    Loading,
+    SavesFail,
+    SaveInProgress,
+    NoSaveToCancel,
+    ReloadOptions,
     NoAuth,
     LcsMixedOptions,
     IntOutOfRange,
@@ -94,6 +100,18 @@ pub enum CommandError {
     TimeoutNotAnInteger,
     TimeoutNegative,
     TimeoutOutOfRange,
+    LogCount,
+    TrackingRedirectTwice,
+    TrackingRedirectMissing,
+    TrackingPrefixWithoutBcast,
+    TrackingSwitchesBcast,
+    TrackingBcastWithOptions,
+    TrackingBothOptions,
+    TrackingSwitchesOptions,
+    CachingWithoutTracking,
+    CachingYesWithoutOptin,
+    CachingNoWithoutOptout,
+    CommandLogType,
     InvalidCommandSpecified,
     NoKeyArguments,
     InvalidArgumentCount,
@@ -182,6 +200,7 @@ impl CommandError {
             Self::NotInsideTransaction => "ERR Command not allowed inside a transaction",
             Self::ExecAborted => "EXECABORT Transaction discarded because of previous errors.",
             Self::TimeoutNotAFloat => "ERR timeout is not a float or out of range",
+            Self::SsubscribeDenied => "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client",
             Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NotPositive => "ERR value is out of range, must be positive",
             Self::ValueOutOfRange => "ERR value is out of range",
@@ -228,6 +247,21 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::Loading => "LOADING Redis is loading the dataset in memory",
+            Self::SavesFail => {
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+                 persist to disk. Commands that may modify the data set are disabled, because this \
+                 instance is configured to report errors during writes if RDB snapshotting fails \
+                 (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
+                 about the RDB error."
+            }
+            Self::SaveInProgress => "ERR Background save already in progress",
+            Self::NoSaveToCancel => {
+                "ERR Background saving is currently not in progress or scheduled"
+            }
+            Self::ReloadOptions => {
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."
+            }
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::LcsMixedOptions => {
                 "ERR If you want both the length and indexes, please just use IDX."
@@ -282,6 +316,36 @@ impl CommandError {
             Self::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
             Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
             Self::TimeoutNegative => "ERR timeout is negative",
+            Self::TrackingRedirectTwice => {
+                "ERR A client can only redirect to a single other client"
+            }
+            Self::TrackingRedirectMissing => {
+                "ERR The client ID you want redirect to does not exist"
+            }
+            Self::TrackingPrefixWithoutBcast => {
+                "ERR PREFIX option requires BCAST mode to be enabled"
+            }
+            Self::TrackingSwitchesBcast => {
+                "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode."
+            }
+            Self::TrackingBcastWithOptions => "ERR OPTIN and OPTOUT are not compatible with BCAST",
+            Self::TrackingBothOptions => "ERR You can't specify both OPTIN mode and OPTOUT mode",
+            Self::TrackingSwitchesOptions => {
+                "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode."
+            }
+            Self::CachingWithoutTracking => {
+                "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+            }
+            Self::CachingYesWithoutOptin => {
+                "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
+            }
+            Self::CachingNoWithoutOptout => {
+                "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
+            }
+            Self::LogCount => "ERR count should be greater than or equal to -1",
+            Self::CommandLogType => {
+                "ERR type should be one of the following: slow, large-request, large-reply"
+            }
             Self::TimeoutOutOfRange => "ERR timeout is out of range",
             Self::InvalidCommandSpecified => "ERR Invalid command specified",
             Self::NoKeyArguments => "ERR The command has no key arguments",

@@ -13,6 +13,7 @@ pub mod error;
 pub mod flags;
 pub mod keyspec;
 pub mod permission;
+pub mod secret;
 pub mod suspension;
 pub mod whole;
 
@@ -373,6 +374,8 @@ pub enum Handler {
     Reaching(fn(Args<'_>) -> bool, KeyedHandler),
     /// Where the slot is that the function reads from the arguments (SCAN's cursor).
     Located(fn(Args<'_>) -> Option<crate::base::slot::Slot>, KeyedHandler),
+    /// Wherever its batch is: it touches no key, and only adds to what the turn pushes (PUBLISH).
+    Here(KeyedHandler),
     /// EXEC: the queue of the connection, where its keys are.
     Exec,
     /// A script: where the keys are that it may touch.

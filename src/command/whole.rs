@@ -11,7 +11,10 @@ use super::{Outcome, SessionContext};
 use crate::acl::{Log, Users, log::LogEntry};
 use crate::client::ConnectionTable;
 use crate::config::Config;
+use crate::observe::command_log::{CommandLog, LoggedCommand};
+use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
+use crate::pubsub::{Directory, Hearers, Prefixes};
 use crate::resp::reply::Reply;
 use crate::script::{Functions, RunningFunction, Scripts};
 
@@ -39,6 +42,10 @@ pub enum Part {
     Text(Vec<u8>),
     /// Entries of ACL LOG, from the core that keeps it.
     Refusals(Vec<LogEntry>),
+    /// Entries of a command log.
+    Logged(Vec<Arc<LoggedCommand>>),
+    /// What took long.
+    Latency(Latency),
     /// The function that has run for too long on the core.
     Running(RunningFunction),
     /// Why it could not be done.
@@ -57,6 +64,16 @@ pub struct CoreView<'a> {
     pub users: &'a mut Arc<Users>,
     /// The log of refusals; only that of one core is ever filled.
     pub acl_log: &'a mut Log,
+    /// Who listens to channels; equal on every core.
+    pub directory: &'a mut Directory,
+    /// The clients of this core that do.
+    pub hearers: &'a mut Hearers,
+    /// The remarkable commands of the clients that live here.
+    pub command_log: &'a mut CommandLog,
+    /// What took long here.
+    pub latency: &'a mut Latency,
+    /// Who wants to hear of which prefixes; equal on every core.
+    pub prefixes: &'a mut Prefixes,
     /// The scripts that this core knows.
     pub scripts: &'a mut Scripts,
     /// The libraries of functions that this core knows.

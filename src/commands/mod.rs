@@ -11,6 +11,7 @@ pub mod hash;
 pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
+pub mod pubsub;
 pub mod scripting;
 pub mod server;
 pub mod set;
@@ -70,17 +71,23 @@ pub const ALL: &[&[Command]] = &[
     list::ends::COMMANDS,
     list::moving::COMMANDS,
     list::search::COMMANDS,
+    pubsub::publish::COMMANDS,
+    pubsub::show::COMMANDS,
+    pubsub::subscribe::COMMANDS,
     scripting::eval::COMMANDS,
     scripting::function::COMMANDS,
     scripting::script::COMMANDS,
     server::acl::COMMANDS,
     server::command::COMMANDS,
+    server::command_log::COMMANDS,
     server::config::COMMANDS,
     server::debug::COMMANDS,
     server::info::COMMANDS,
+    server::latency::COMMANDS,
     server::lolwut::COMMANDS,
     server::memory::COMMANDS,
     server::module::COMMANDS,
+    server::persistence::COMMANDS,
     server::process::COMMANDS,
     transactions::COMMANDS,
 ];

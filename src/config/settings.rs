@@ -151,6 +151,7 @@ settings! {
     stop_writes_on_bgsave_error: bool = yes "stop-writes-on-bgsave-error",
     rdbcompression: bool = yes "rdbcompression",
     rdbchecksum: bool = yes "rdbchecksum",
+    rdb_save_incremental_fsync: bool = yes "rdb-save-incremental-fsync",
     appendonly: bool = yes "appendonly",
     appendfsync: AppendFsync = appendfsync "appendfsync",
     replicaof: Option<Endpoint> = replicaof "replicaof",
@@ -159,6 +160,12 @@ settings! {
     /// Microseconds; 0 = everything, negative = nothing.
     slowlog_log_slower_than: i64 = number "slowlog-log-slower-than",
     slowlog_max_len: usize = number "slowlog-max-len",
+    /// Bytes; 0 = everything, negative = nothing.
+    commandlog_request_larger_than: i64 = number "commandlog-request-larger-than",
+    commandlog_large_request_max_len: usize = number "commandlog-large-request-max-len",
+    /// Bytes; 0 = everything, negative = nothing.
+    commandlog_reply_larger_than: i64 = number "commandlog-reply-larger-than",
+    commandlog_large_reply_max_len: usize = number "commandlog-large-reply-max-len",
     /// Milliseconds; 0 = off.
     latency_monitor_threshold: u64 = number "latency-monitor-threshold",
     latency_tracking: bool = yes "latency-tracking",

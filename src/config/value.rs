@@ -135,6 +135,12 @@ impl NotifyFlags {
     const LAST_LETTERS: &'static [(u8, NotifyFlags)] =
         &[(b'K', Self::KEYSPACE), (b'E', Self::KEYEVENT), (b'm', Self::KEY_MISS)];
 
+    /// The flags of both.
+    #[must_use]
+    pub fn with(self, other: NotifyFlags) -> NotifyFlags {
+        NotifyFlags(self.0 | other.0)
+    }
+
     /// Whether any flag of `other` is set.
     pub fn intersects(self, other: NotifyFlags) -> bool {
         self.0 & other.0 != 0

@@ -6,16 +6,19 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::evict::MemoryLimit;
+use super::note::{Limits, Taken};
 use super::route::{self, Place};
 use super::script::Busy;
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason, UserRef, Users};
-use crate::base::alloc;
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
+use crate::client::tracking::Tracking;
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
+use crate::command::args::join;
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
 use crate::command::effects::{Effects, Interest};
 use crate::command::permission::{self, Asked};
@@ -23,10 +26,13 @@ use crate::command::whole::{Job, Part, Switches};
 use crate::command::{Args, CommandError, Flags, Handler, Outcome, Suspension, Whole};
 use crate::config::Config;
 use crate::config::choices::MaxmemoryPolicy;
+use crate::observe::command_log::Note;
+use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::pubsub::{Directory, Hearers, Invalidations, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{Functions, Limits, Scripts};
+use crate::script::{self, Functions, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -34,10 +40,14 @@ use crate::store::key::{Hasher, Key};
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
+use crate::txn::multi::Transaction;
 use crate::types::Value;
 
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
+
+/// What CLIENT PAUSE WRITE holds back.
+pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
@@ -81,10 +91,22 @@ pub struct Worker {
     /// The wall clock when this turn began.
     pub wall: Micros,
     pub(super) effects: Effects,
-    tick_rate: TickRate,
+    pub(super) tick_rate: TickRate,
     pub(super) last_tick: u64,
+    pub(super) turn_tick: u64,
+    /// From where on commands are remarkable.
+    pub(super) limits: Limits,
+    /// Remarkable commands of whoever runs now, to be taken to that client's home.
+    pub notes: Vec<Note>,
+    /// What took long on this core.
+    pub latency: Latency,
     free_pass: UserRef,
-    pub(super) memory_full: bool,
+    /// How memory stands against its limit.
+    pub memory: MemoryLimit,
+    /// A file is being loaded.
+    loading: bool,
+    /// Writes are refused, since saves fail.
+    saves_fail: bool,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -99,6 +121,24 @@ pub struct Worker {
     pub served: Vec<Served>,
     /// Waiters whose keys are reserved for them until a loan comes.
     pub reserved: Vec<Arc<Waiter>>,
+    /// Who listens to channels.
+    pub directory: Directory,
+    /// The clients of this core that do.
+    pub hearers: Hearers,
+    /// What this turn pushes to clients.
+    pub pushes: Pushes,
+    /// Who wants to hear of which prefixes of keys.
+    pub prefixes: Prefixes,
+    /// The clients of this core that have tracking on.
+    pub trackers: Trackers,
+    /// What this turn tells clients of keys that they keep.
+    pub invalidations: Invalidations,
+    /// Whose command runs, or ran last.
+    pub(super) running: u64,
+    /// It does not want to hear of what it changes itself.
+    pub(super) noloop: bool,
+    /// Somebody may listen to keyspace events.
+    pub(super) notifies: bool,
 }
 
 /// Who a worker works for.
@@ -126,6 +166,7 @@ impl Worker {
         Worker {
             core,
             table: super::table::table(),
+            limits: Limits::of(&config),
             config,
             free_pass: users.free_pass(),
             users,
@@ -135,8 +176,8 @@ impl Worker {
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
-            scripts: Scripts::new(hasher.hash_key(), Limits { memory_bytes: 0 }),
-            functions: Functions::new(Limits { memory_bytes: 0 }),
+            scripts: Scripts::new(hasher.hash_key(), script::Limits { memory_bytes: 0 }),
+            functions: Functions::new(script::Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -144,7 +185,12 @@ impl Worker {
             effects: Effects::new(Interest::default()),
             tick_rate,
             last_tick: Ticks::now(),
-            memory_full: false,
+            memory: MemoryLimit::default(),
+            turn_tick: Ticks::now(),
+            notes: Vec::new(),
+            latency: Latency::default(),
+            loading: false,
+            saves_fail: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -155,6 +201,15 @@ impl Worker {
             ready: Vec::new(),
             served: Vec::new(),
             reserved: Vec::new(),
+            directory: Directory::new(hasher.hash_key()),
+            hearers: Hearers::new(hasher.hash_key()),
+            pushes: Pushes::default(),
+            prefixes: Prefixes::default(),
+            trackers: Trackers::default(),
+            invalidations: Invalidations::default(),
+            running: 0,
+            noloop: false,
+            notifies: false,
         }
     }
 
@@ -172,12 +227,14 @@ impl Worker {
 
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
+        self.memory = MemoryLimit::of(&self.config);
+        self.limits = Limits::of(&self.config);
         let memory_bytes = match self.config.script_memory_limit {
             0 => usize::MAX,
             limit => limit as usize,
         };
-        self.scripts.set_limits(Limits { memory_bytes });
-        self.functions.set_limits(Limits { memory_bytes });
+        self.scripts.set_limits(script::Limits { memory_bytes });
+        self.functions.set_limits(script::Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -185,6 +242,7 @@ impl Worker {
             },
             _ => AccessPolicy::Lru,
         };
+        self.listeners_changed();
     }
 
     /// The users were replaced: what is derived from them follows.
@@ -193,14 +251,39 @@ impl Worker {
     }
 
     /// What somebody wants to hear of.
+    #[inline]
     pub fn interest(&self) -> Interest {
-        Interest::default()
+        Interest { events: self.notifies, ..Interest::default() }
     }
 
-    /// Looks once a turn whether memory is at its limit.
-    pub fn check_memory(&mut self) {
-        let limit = self.config.maxmemory;
-        self.memory_full = limit != 0 && alloc::used_memory() as u64 > limit;
+    /// How accesses are recorded.
+    pub fn access(&self) -> AccessPolicy {
+        self.access
+    }
+
+    /// True if a file is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
+    /// saves fail.
+    pub fn check_persistence(&mut self) {
+        let persistence = &self.server.persistence;
+        self.loading = persistence.is_loading();
+        self.saves_fail = persistence.failed.load(Relaxed)
+            && self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty();
+    }
+
+    /// The gates of saving and loading.
+    #[cold]
+    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
+        let flags = registered.command.flags;
+        if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
+            return Some(CommandError::SavesFail);
+        }
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -237,12 +320,24 @@ impl Worker {
         if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
-        if self.memory_full
+        // EXEC has asked for all of its commands.
+        if self.is_out_of_memory()
+            && !self.inside_exec
             && (command.flags.has(Flags::DENYOOM)
                 || registered.way == Way::Script && self.script_needs_memory(registered, args))
         {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if (self.loading || self.saves_fail)
+            && let Some(error) = self.shut_gate(registered)
+        {
+            let text = error.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
             return true;
         }
         self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
@@ -400,10 +495,16 @@ impl Worker {
             None => false,
             Some(pause) if pause.until <= self.now => false,
             // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
-            Some(pause) => {
-                let writes = Flags::WRITE.with(Flags::MAY_REPLICATE);
-                pause.all || registered.command.flags.any(writes)
-            }
+            Some(pause) => pause.all || registered.command.flags.any(HELD_BACK),
+        }
+    }
+
+    /// True if CLIENT PAUSE holds a transaction back now.
+    pub fn is_exec_paused(&self, transaction: &Transaction) -> bool {
+        match self.switches.pause {
+            None => false,
+            Some(pause) if pause.until <= self.now => false,
+            Some(pause) => pause.all || transaction.writes(),
         }
     }
 
@@ -475,11 +576,16 @@ impl Worker {
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
     ) -> Option<Suspension> {
-        if !keyspace.has_listeners() {
+        let tracks = facts.tracking.is_on();
+        if !tracks && !self.is_heard(&keyspace) {
             return self.run(keyspace, facts, registered, args, buffer);
         }
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.serve_waiters(&mut keyspace);
+        if tracks && suspension.is_none() {
+            self.remember(&mut keyspace, facts, (registered, args));
+            Self::settle_caching(facts, registered);
+        }
         suspension
     }
 
@@ -496,12 +602,14 @@ impl Worker {
         let (Handler::Keyed(handler)
         | Handler::Keyspace(handler)
         | Handler::Located(_, handler)
+        | Handler::Here(handler)
         | Handler::Reaching(_, handler)) = registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
         };
         let start = buffer.bytes.len();
-        self.effects.reset(Interest { keys: keyspace.has_listeners(), ..self.interest() });
+        (self.running, self.noloop) = (facts.id, facts.tracking.has(Tracking::NOLOOP));
+        self.effects.reset(Interest { keys: self.is_heard(&keyspace), ..self.interest() });
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
@@ -510,6 +618,7 @@ impl Worker {
             access: self.access,
             session: facts,
             now: self.now,
+            keep_expired: self.switches.pause.is_some(),
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,
@@ -522,11 +631,15 @@ impl Worker {
             watched: &mut self.watched,
             command: registered.listed(),
             users: &self.users,
+            directory: &self.directory,
+            pushes: &mut self.pushes,
+            invalidations: &mut self.invalidations,
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
             // A consumer of a group is made before its client waits.
             self.stats.dirty.add(self.effects.dirty());
+            self.notify();
             return self.suspension.take();
         }
         if !context.removed.is_empty() || !context.replaced.is_empty() {
@@ -537,7 +650,9 @@ impl Worker {
         if dirty > 0 {
             self.stats.dirty.add(dirty);
         }
-        self.count(registered, failed);
+        self.notify();
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         None
     }
@@ -551,7 +666,11 @@ impl Worker {
         let mut reply = Reply::new(&mut served.replies, facts.proto);
         answer(&mut reply);
         let failed = finish(&self.stats, Ok(()), &mut reply);
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        let (words, ranges) = join(&served.waiter.words);
+        let args = Args::new(&words, &ranges, &[]);
+        self.look_at((registered, args), taken, served.replies.len());
+        served.notes.append(&mut self.notes);
         settle_reply_mode(&mut facts, &mut served.replies, 0);
         served.reply_mode = facts.reply_mode;
     }
@@ -574,7 +693,8 @@ impl Worker {
         let mut context = self.session_context(session, connection, &mut request);
         let outcome = handler(&mut context, args, &mut reply);
         let failed = finish(&self.stats, outcome, &mut reply);
-        self.count(registered, failed);
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
@@ -602,11 +722,27 @@ impl Worker {
                     reply.error(text);
                 }
                 let failed = finish(&self.stats, Err(error), &mut reply);
-                self.count(registered, failed);
+                let taken = self.count(registered, failed);
+                self.look_at((registered, args), taken, written(buffer, start));
                 settle_reply_mode(&mut session.facts, buffer, start);
                 None
             }
         }
+    }
+
+    /// The same for a command of a transaction.
+    pub fn begin_whole_inside(
+        &mut self,
+        session: &mut Session,
+        connection: ConnectionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) -> Option<Job> {
+        self.inside_exec = true;
+        let job = self.begin_whole(session, connection, registered, args, buffer);
+        self.inside_exec = false;
+        job
     }
 
     /// Ends a command whose parts have come home; what it asks of the event loop.
@@ -623,8 +759,13 @@ impl Worker {
         let mut reply = Reply::new(buffer, session.facts.proto);
         let mut context = self.session_context(session, ConnectionFacts::default(), &mut request);
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
+        let pushed = context.pushing;
+        let stood_still = context.stood_still;
         let failed = finish(&self.stats, outcome, &mut reply);
-        self.count(registered, failed);
+        self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
+        let taken = self.count(registered, failed);
+        self.look_at((registered, args), taken, written(buffer, start));
+        let start = if pushed { buffer.bytes.len() } else { start };
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
@@ -650,17 +791,23 @@ impl Worker {
             functions: &mut self.functions,
             table: self.table,
             users: &self.users,
+            directory: &self.directory,
+            inside_exec: self.inside_exec,
             denials: &mut self.denials,
+            trackers: &mut self.trackers,
             request,
             refusal: None,
+            pushing: false,
+            stood_still: 0,
         }
     }
 
+    /// Counts a command that has ended; how long it took.
     #[inline]
-    pub(super) fn count(&mut self, registered: &Registered, failed: bool) {
+    pub(super) fn count(&mut self, registered: &Registered, failed: bool) -> Taken {
         let tick = Ticks::now();
-        let nanos = self.tick_rate.nanos(tick.wrapping_sub(self.last_tick));
-        self.last_tick = tick;
+        let started = std::mem::replace(&mut self.last_tick, tick);
+        let nanos = self.tick_rate.nanos(tick.wrapping_sub(started));
         let stats = &self.stats.commands[registered.id];
         stats.record(nanos, self.config.latency_tracking);
         if failed {
@@ -671,6 +818,7 @@ impl Worker {
         if nanos > LONG_COMMAND_NANOS {
             self.long_nanos += nanos;
         }
+        Taken { nanos, started }
     }
 
     /// True if long commands (a table that grows under them, much data) have used up this turn; what
@@ -684,6 +832,7 @@ impl Worker {
     pub fn start_turn(&mut self) {
         self.long_nanos = 0;
         self.start_clock();
+        self.turn_tick = self.last_tick;
     }
 
     /// True if the process is to end.
@@ -724,6 +873,13 @@ pub(super) fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>)
             true
         }
     }
+}
+
+/// Bytes that a command has written, which began at `start`.
+#[inline]
+pub(super) fn written(buffer: &ReplyBuffer, start: usize) -> usize {
+    let plain = buffer.bytes.len().saturating_sub(start);
+    if buffer.spliced.is_empty() { plain } else { plain + buffer.spliced_from(start) }
 }
 
 /// Drops the reply of a client that wants none, and moves CLIENT REPLY SKIP on.

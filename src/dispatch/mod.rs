@@ -4,8 +4,13 @@
 //! message.
 
 pub mod call;
+pub mod evict;
+mod note;
+pub mod notify;
 pub mod route;
 pub mod script;
 pub mod serve;
+mod subscriber;
 pub mod table;
+mod track;
 pub mod transact;

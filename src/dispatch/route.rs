@@ -17,6 +17,8 @@ pub enum Place {
     Core(usize),
     /// On any core that holds all these partitions.
     Loan(CoreSet),
+    /// Wherever its batch is.
+    Here,
     /// On every core a part.
     Whole,
 }
@@ -47,6 +49,7 @@ pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
             }
             _ => Place::Home,
         },
+        Way::Here => Place::Here,
         Way::Whole => Place::Whole,
     }
 }

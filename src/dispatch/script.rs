@@ -4,7 +4,7 @@
 //! who waits for what it did is served behind it. Source: "Scripting with Lua"; the texts, and the
 //! order of the gates, are those of stock servers.
 
-use super::call::{Worker, settle_reply_mode};
+use super::call::{Worker, settle_reply_mode, written};
 use super::route::Place;
 use super::table::{Registered, Way};
 use crate::acl::log::Place as DenialPlace;
@@ -194,6 +194,7 @@ impl Worker {
         match self.script_place(registered, args, map) {
             Place::Core(owner) => CoreSet::one(owner),
             Place::Loan(owners) => owners,
+            Place::Here => CoreSet::default(),
             Place::Home | Place::Whole => CoreSet::all(map.cores()),
         }
     }
@@ -262,7 +263,7 @@ impl Worker {
             Place::Core(owner) => busy.held.contains(owner),
             Place::Loan(owners) => owners.meets(busy.held),
             Place::Whole => !is_allowed,
-            Place::Home => false,
+            Place::Home | Place::Here => false,
         };
         if !waits && (is_allowed || !busy.is_here) {
             return false;
@@ -372,7 +373,7 @@ impl Worker {
             places: 3,
             is_read_only: call.is_read_only || no_writes,
             allows_oom,
-            memory_was_full: self.memory_full,
+            memory_was_full: self.is_out_of_memory(),
             inside_exec,
             now: self.now,
             tick: self.last_tick,
@@ -391,7 +392,7 @@ impl Worker {
     /// Ends a script whose reply has been written from `start` on.
     pub fn end_script(
         &mut self,
-        registered: &'static Registered,
+        (registered, args): (&'static Registered, Args<'_>),
         keyspace: &mut Keyspace<'_>,
         (run, outcome): (Run, Outcome),
         facts: &mut SessionFacts,
@@ -402,8 +403,12 @@ impl Worker {
             self.stats.errors.count(line);
         }
         self.last_tick = run.tick;
-        self.count(registered, !outcome.errors.is_empty());
+        let taken = self.count(registered, !outcome.errors.is_empty());
+        self.look_at((registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
+        if !run.inside_exec {
+            Self::settle_caching(facts, registered);
+        }
         if !run.inside_exec && !self.ready.is_empty() {
             let mut ready = std::mem::take(&mut self.ready).into();
             self.serve_ready(keyspace, &mut ready);
@@ -427,9 +432,10 @@ impl Worker {
         let facts = &mut run.facts;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.now = now;
-        if keyspace.has_listeners() {
+        if self.is_heard(keyspace) {
             self.note_changes(keyspace);
         }
+        self.remember_if(keyspace, &run.facts, (registered, args));
         if let Some(suspension) = suspension {
             // Nothing blocks here: it is answered as if its time were up.
             let mut reply = Reply::new(buffer, run.facts.proto);
@@ -520,7 +526,7 @@ impl Worker {
             return true;
         }
         match registered.way {
-            Way::Home | Way::Whole => true,
+            Way::Home | Way::Whole | Way::Here => true,
             Way::Keyspace | Way::Located | Way::Reaching | Way::Exec | Way::Script => false,
             Way::OneKey(index) => {
                 let key = args.opt(usize::from(index));

@@ -13,9 +13,10 @@ use crate::acl::Denial;
 use crate::base::claim::Refused;
 use crate::base::slot::Slot;
 use crate::client::{ReplyMode, SessionFacts};
-use crate::command::args::ArgRange;
+use crate::command::args::join;
 use crate::command::context::Keyspace;
-use crate::command::{Args, Suspension, keyspec};
+use crate::command::{Args, Flags, Suspension, keyspec};
+use crate::observe::command_log::Note;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::waiters::Waiter;
 use crate::txn::batch::{Address, Blocked};
@@ -36,6 +37,8 @@ pub struct Served {
     pub denial: Option<Denial>,
     /// When it was served.
     pub time: crate::base::time::Millis,
+    /// What is remembered of the command.
+    pub notes: Vec<Note>,
 }
 
 /// Keys of databases that may serve somebody.
@@ -95,23 +98,29 @@ impl Worker {
             self.ready.extend(of_all.iter().flat_map(|one| one.waiters().keys()));
         }
         let keys = self.effects.take_keys();
-        let ready = Self::note_keys(keyspace, keys);
+        let ready = self.note_keys(keyspace, keys, self.running);
         self.ready.extend(ready);
     }
 
     /// Gives watched keys that have changed another version; what may serve somebody.
-    fn note_keys(keyspace: &mut Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) -> Ready {
+    fn note_keys(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        keys: Vec<(usize, Box<[u8]>)>,
+        by: u64,
+    ) -> Ready {
         for (db, key) in &keys {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
                 partition.watchers_mut().touch(*db, key);
             }
+            self.invalidate(keyspace, key, by);
         }
         keys.into()
     }
 
     /// Keys have gone without a command: they expired.
     pub fn went_by_itself(&mut self, mut keyspace: Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) {
-        let mut ready = Self::note_keys(&mut keyspace, keys);
+        let mut ready = self.note_keys(&mut keyspace, keys, 0);
         self.serve_ready(&mut keyspace, &mut ready);
     }
 
@@ -203,11 +212,13 @@ impl Worker {
         ready: &mut Ready,
     ) -> bool {
         let registered = &self.table.all()[usize::from(waiter.command)];
-        let (buffer, ranges) = flatten(&waiter.words);
+        let (buffer, ranges) = join(&waiter.words);
         let args = Args::new(&buffer, &ranges, &[]);
         let mut facts = waiter.facts;
         let mut replies = ReplyBuffer::default();
         self.hint(None);
+        // What is noted before belongs to whoever made this possible.
+        let noted = self.notes.len();
         // Its permissions may have changed while it waited.
         if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
@@ -215,6 +226,7 @@ impl Worker {
                 return false;
             }
             self.note_changes(keyspace);
+            self.remember_if(keyspace, &facts, (registered, args));
             ready.extend(self.ready.drain(..));
         }
         self.served.push(Served {
@@ -224,6 +236,7 @@ impl Worker {
             full_name: registered.full_name,
             denial: self.denials.pop(),
             time: self.now,
+            notes: self.notes.split_off(noted),
         });
         true
     }
@@ -244,22 +257,24 @@ impl Worker {
 
     fn for_each_key(&self, waiter: &Waiter, mut look: impl FnMut(Slot)) {
         let specs = self.table.all()[usize::from(waiter.command)].command.keys;
-        let (buffer, ranges) = flatten(&waiter.words);
+        let (buffer, ranges) = join(&waiter.words);
         let args = Args::new(&buffer, &ranges, &[]);
         let found = keyspec::keys_of(specs, args, |index, _| look(Slot::of(args.get(index))));
         assert!(found.is_ok(), "the command ran before it waited");
     }
+}
 
-    /// True if a command names a key that is kept for a waiter.
-    #[inline]
-    pub fn is_kept_back(
-        &self,
-        keyspace: &mut Keyspace<'_>,
-        db: usize,
-        (registered, args): (&Registered, Args<'_>),
-    ) -> bool {
-        keyspace.has_reservations() && names_reserved(keyspace, db, (registered, args))
-    }
+/// True if a command names a key that is kept for a waiter, or would change what a save has not yet
+/// had room for.
+#[inline]
+pub(super) fn is_kept_back(
+    keyspace: &mut Keyspace<'_>,
+    db: usize,
+    (registered, args): (&Registered, Args<'_>),
+) -> bool {
+    keyspace.has_reservations()
+        && (registered.command.flags.has(Flags::WRITE) && keyspace.is_choked()
+            || names_reserved(keyspace, db, (registered, args)))
 }
 
 #[cold]
@@ -284,15 +299,4 @@ fn forget(keyspace: &mut Keyspace<'_>, waiter: &Arc<Waiter>) {
             partition.waiters_mut().remove(key, waiter);
         }
     }
-}
-
-/// Words as a handler wants them.
-fn flatten(words: &[Vec<u8>]) -> (Vec<u8>, Vec<ArgRange>) {
-    let mut start = 0;
-    let ranges = words.iter().map(|word| {
-        let range = ArgRange { start, len: word.len() as u32 };
-        start += range.len;
-        range
-    });
-    (words.concat(), ranges.collect())
 }

@@ -34,6 +34,8 @@ pub enum Way {
     Reaching,
     /// The owner of the slot that a function reads from the arguments.
     Located,
+    /// Wherever its batch is.
+    Here,
     /// A part on every core.
     Whole,
     /// Where the queue of the connection leads it.
@@ -226,6 +228,7 @@ fn way_of(command: &Command) -> Way {
         Handler::Keyspace(_) => Way::Keyspace,
         Handler::Located(..) => Way::Located,
         Handler::Reaching(..) => Way::Reaching,
+        Handler::Here(_) => Way::Here,
         Handler::Whole(_) => Way::Whole,
         Handler::Exec => Way::Exec,
         Handler::Script(_) => Way::Script,

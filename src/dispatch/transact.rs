@@ -4,7 +4,7 @@
 //! and when it runs (an error there is its reply); whoever waits for what a transaction did is served
 //! behind its last command. Source: MULTI, EXEC, WATCH, "errors inside a transaction".
 
-use super::call::{Worker, settle_reply_mode as settle};
+use super::call::{HELD_BACK, Worker, settle_reply_mode as settle};
 use super::route::{self, Place};
 use super::table::{Registered, Way};
 use crate::client::{ReplyMode, SessionFacts};
@@ -48,10 +48,14 @@ impl Worker {
             (Way::Script, _) => (self.queued_script_owners(registered, args, map), false),
             (_, Place::Core(owner)) => (CoreSet::one(owner), false),
             (_, Place::Loan(owners)) => (owners, false),
+            (_, Place::Here) => (CoreSet::default(), false),
             (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
         };
         let id = registered.id as u16;
-        queue.get_or_insert_default().push(args, id, owners, needs_home);
+        let transaction = queue.get_or_insert_default();
+        transaction.push(args, id, owners, needs_home);
+        transaction.denies_oom |= registered.command.flags.has(Flags::DENYOOM);
+        transaction.note_flags(registered.command.flags.any(HELD_BACK));
         let start = buffer.bytes.len();
         Reply::new(buffer, facts.proto).simple("QUEUED");
         settle(facts, buffer, start);
@@ -79,7 +83,13 @@ impl Worker {
             unchanged &= entry.is_none_or(|entry| !entry.is_expired(self.now));
             unchanged &= partition.watchers_mut().unwatch(&watched);
         }
+        let has_room = self.has_room(keyspace, transaction.denies_oom);
         let mut reply = Reply::new(buffer, facts.proto);
+        if !has_room {
+            let error = CommandError::OutOfMemory;
+            self.reply_error(Some(self.exec_command()), facts, buffer, error.text().into());
+            return false;
+        }
         if unchanged {
             reply.array(transaction.len());
         } else {
@@ -106,6 +116,7 @@ impl Worker {
             self.hint(None);
             let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
             self.note_changes(keyspace);
+            self.remember_if(keyspace, facts, (registered, args));
             if let Some(suspension) = suspension {
                 // Nothing blocks here: it is answered as if its time were up.
                 let mut reply = Reply::new(buffer, facts.proto);
@@ -146,6 +157,7 @@ impl Worker {
             facts.reply_mode = mode;
             settle(facts, buffer, start);
         }
+        Self::settle_caching(facts, self.exec_command());
         self.count(self.exec_command(), false);
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);

@@ -321,6 +321,36 @@ impl Table {
         Some(word & PAYLOAD)
     }
 
+    /// Gives up to `count` volatile words of the first segment from `start` on, round the end, that
+    /// has any, and looks at no more than `segments_max` segments for it; where in the segment it
+    /// begins `random` decides. Returns the number of words given. Few segments have none where many
+    /// words are volatile, and one that has none is passed by without a look at its words.
+    pub fn sample_volatile(
+        &self,
+        start: Position,
+        (count, segments_max): (usize, usize),
+        mut random: impl FnMut() -> u64,
+        mut emit: impl FnMut(u64),
+    ) -> usize {
+        let mut prefix = start.prefix;
+        for _ in 0..segments_max {
+            let Some(index) = self.directory.lookup(prefix) else { return 0 };
+            let segment = &self.segments[index];
+            if segment.next_expiry != i64::MAX {
+                let from = below(random(), segment.buckets());
+                let order = segment.iter().skip(from).chain(segment.iter().take(from));
+                let words = order.flat_map(Bucket::words).map(|(_, word)| word);
+                let volatile = words.filter(|word| word & VOLATILE != 0).take(count);
+                let given = volatile.map(|word| emit(word & PAYLOAD)).count();
+                if given > 0 {
+                    return given;
+                }
+            }
+            prefix = next_prefix(prefix, segment.depth).unwrap_or(0);
+        }
+        0
+    }
+
     /// What is known of the segment that holds `prefix` without looking at its words; None if the
     /// table is empty.
     pub fn range(&self, prefix: u32) -> Option<Range> {

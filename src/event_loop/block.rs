@@ -48,6 +48,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.deadlines.insert((deadline, id), (batch.client, batch.generation));
         }
         connection.session.blocked = true;
+        let command = usize::from(blocked.waiter.command);
+        connection.session.last_command = self.worker.table.all()[command].full_name;
         connection.session.wait = Some(blocked.waiter.claim.clone());
         if connection.hung_up {
             self.doomed.push(batch.client);
@@ -136,6 +138,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             replies: std::mem::take(&mut self.spare_replies),
             time: self.worker.now,
             denial: None,
+            notes: Vec::new(),
             waiter: waiter.clone(),
         };
         self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match end {
@@ -175,6 +178,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The client of a batch that waited goes on.
     fn end_wait(&mut self, mut batch: Box<Batch>, served: Served) {
         batch.blocked = None;
+        batch.notes.extend(served.notes);
         batch.denials.extend(served.denial);
         batch.facts.reply_mode = served.reply_mode;
         batch.replies.append_from(&served.replies, 0);
@@ -245,7 +249,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Commands that named a reserved key are tried again when no key is reserved any more.
     fn retry_kept_back(&mut self) {
-        let is_free = |one: &crate::store::partition::Partition| !one.waiters().has_reservations();
+        let is_free = |one: &crate::store::partition::Partition| !one.keeps_back();
         if self.kept_back.is_empty() || !self.seat.partition().is_some_and(|one| is_free(one)) {
             return;
         }

@@ -5,8 +5,8 @@
 
 use std::time::Duration;
 
-use super::Core;
-use crate::base::time::{Clock, Millis, Nanos};
+use super::{Core, Message};
+use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
@@ -155,14 +155,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn slice(&mut self, now: Nanos) {
         // Nothing expires in a pause, so that a primary that is about to step down stays as it is.
         let switches = &self.worker.switches;
-        let expire = switches.active_expire && switches.pause.is_none();
+        let expire =
+            switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
         let wall = self.worker.now;
+        let saves = self.save_slice(&mut Budget::new(SLICE_UNITS));
         let Some(partition) = self.seat.partition_now() else { return };
+        // What expires is written to a save first.
+        let expire = expire && !partition.is_choked();
         let mut budget = Budget::new(SLICE_UNITS);
         let stats = &self.worker.stats.totals;
         let mut done = true;
         if expire {
-            let keys = !partition.waiters().is_empty() || !partition.watchers().is_empty();
+            let keyspace = Keyspace::One(partition);
+            let keys = keyspace.has_listeners() || !self.worker.prefixes.is_empty();
+            let Keyspace::One(partition) = keyspace else { return };
+            let began = Ticks::now();
             let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
             let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
                 Expiring::Key(entry) => effects.expired(db, entry.key()),
@@ -175,15 +182,39 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !done {
                 stats.expired_time_cap_reached.add(1);
             }
+            self.worker.publish_events(effects.take_events());
+            self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
+        self.evict(false);
         let Some(partition) = self.seat.partition_now() else { return };
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0;
+        self.cron.has_more = !done || pending > 0 || saves || self.worker.should_evict();
         self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
+    }
+
+    /// Evicts some of what is above the limit of memory from this core's partition.
+    pub(super) fn evict(&mut self, for_others: bool) {
+        let Core { worker, seat, .. } = self;
+        if worker.should_evict()
+            && let Some(partition) = seat.partition_now()
+        {
+            worker.evict_slice(&mut Keyspace::One(partition), for_others);
+        }
+    }
+
+    /// Asks the cores for room that have the better candidates.
+    pub(super) fn ask_for_room(&mut self) {
+        for core in std::mem::take(&mut self.worker.memory.asked).iter() {
+            // It has room to make, too, or waits for it.
+            self.cron.has_more = true;
+            if core != self.worker.core {
+                self.mail.post(core, Message::Evict);
+            }
+        }
     }
 
     /// A partition that is about to be lent has its slice first, if that is due.
@@ -223,6 +254,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.look_at_clients();
         self.give_back_memory();
+        if self.worker.core == 0 {
+            self.look_at_saves();
+        }
     }
 
     /// Once after a busy time: what buffers and deleted keys left behind goes back to the system.
@@ -266,13 +300,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             output_max = output_max.max(held.output_list_bytes);
             bytes += held.total_bytes;
             let idle: Millis = connection.session.last_interaction;
-            if timeout > 0 && !connection.away && now.0 - idle.0 > timeout {
+            let waits = connection.away || connection.session.facts.subscribed;
+            if timeout > 0 && !waits && now.0 - idle.0 > timeout {
                 self.doomed.push(index);
             }
             // A buffer that a burst left behind is given back.
             if connection.input.query.is_empty() && connection.input.query.capacity() > 0 {
                 connection.input.query = Vec::new();
             }
+            self.check_output(index);
         }
         self.worker.stats.max_input_bytes.set(input_max as u64);
         self.worker.stats.max_output_bytes.set(output_max as u64);
@@ -330,6 +366,8 @@ fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
         gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
     }
     stats.watched_keys.set(partition.watchers().len() as u64);
+    stats.tracked_keys.set(partition.tracked().len() as u64);
+    stats.tracked_items.set(partition.tracked().items() as u64);
     let (blocking, on_nokey) = partition.waiters().count();
     stats.blocking_keys.set(blocking as u64);
     stats.blocking_keys_on_nokey.set(on_nokey as u64);

@@ -3,11 +3,13 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
+use super::notes::take_notes;
 use super::stage::Item;
 use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
+use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
@@ -120,9 +122,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+        self.run_commands(client, commands);
+        self.report_notes(client);
+    }
+
+    fn run_commands(&mut self, client: u32, commands: &[super::stage::Staged]) {
         if let Some(connection) = self.clients.get(client) {
             connection.is_staged = false;
         }
+        self.push_own();
+        self.take_letters_for(client, true);
+        self.write_held_of(client);
         self.begin_segment(client);
         for (at, staged) in commands.iter().enumerate() {
             if self.worker.is_exhausted() {
@@ -152,7 +162,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             let registered = id.map(|id| &self.worker.table.all()[id as usize]);
             match self.run_here(client, registered, staged) {
-                Staying::Ran => {}
+                Staying::Ran => {
+                    self.push_between(client);
+                    self.take_letters_between(client);
+                }
                 Staying::Ends => break,
                 Staying::Leaves => {
                     self.end_segment(client);
@@ -170,7 +183,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Staying::Waits(request) => {
                     self.end_segment(client);
                     if let Some(batch) = self.pack(client, &commands[at + 1..]) {
-                        self.ask_control(Ticket { batch, held: None }, request);
+                        self.ask(Ticket { batch, held: None }, request);
                     }
                     return;
                 }
@@ -209,6 +222,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
+        if worker.switches.pause.is_some() && worker.is_paused(registered) {
+            return Staying::Leaves;
+        }
         if facts.in_multi
             && worker.enqueue((registered, args), facts, &mut connection.queue, *map, replies)
         {
@@ -216,7 +232,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         // A script runs while the core goes on with others, so its words move to a batch.
-        if matches!(registered.way, Way::Exec | Way::Script) || worker.is_paused(registered) {
+        if matches!(registered.way, Way::Exec | Way::Script) {
             return Staying::Leaves;
         }
         match worker.place(registered, args, position, facts, *map) {
@@ -226,8 +242,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;
                 let mut keyspace = Keyspace::One(partition);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    return Staying::Leaves;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => return Staying::Ran,
+                    Admission::KeptBack => return Staying::Leaves,
                 }
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
@@ -246,12 +264,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     ));
                 }
             }
+            Place::Here => {
+                connection.session.last_command = registered.full_name;
+                connection.session.commands += 1;
+                worker.hint(None);
+                worker.keyed(Keyspace::Lent(&mut []), facts, registered, args, replies);
+            }
             Place::Home => {
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;
                 let held = connection.facts(worker.core);
                 let session = &mut connection.session;
                 let request = worker.session(session, held, registered, args, replies);
+                crate::dispatch::call::Worker::settle_caching(&mut session.facts, registered);
                 connection.closing |= connection.session.close_after_reply;
                 self.report_denials(client);
                 match request {
@@ -291,6 +316,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn pack(&mut self, client: u32, rest: &[super::stage::Staged]) -> Option<Box<Batch>> {
         let mut batch = self.new_batch(client)?;
+        batch.travel.since = self.worker.turn_tick();
         for staged in rest {
             match staged.item {
                 Item::Command { id, position } => {
@@ -389,6 +415,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     ) -> Option<Box<Batch>> {
         self.worker.now = self.worker.now.max(batch.time);
         self.worker.start_clock();
+        if served {
+            batch.travel.end_wait(self.worker.last_tick());
+        } else {
+            batch.travel.arrive(self.worker.last_tick());
+        }
         loop {
             if !batch.is_alive() {
                 self.keep_spare(batch);
@@ -403,21 +434,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
             } else {
                 self.step(&mut batch, served)
             };
+            take_notes(&mut self.worker, &mut batch);
+            self.tell_batch(&mut batch);
             let core = match next {
                 Next::Again => continue,
                 Next::Home if batch.home == self.worker.core => return Some(batch),
                 Next::Home => batch.home,
                 Next::Core(core) => core,
                 Next::Paused => {
-                    self.show_blocked(&batch, true);
-                    self.paused.push(batch);
+                    self.pause_batch(batch);
                     return None;
                 }
                 Next::Seat => {
+                    batch.travel.left = self.worker.last_tick();
                     self.seat.wait(Waiting::Batch(batch));
                     return None;
                 }
                 Next::Loan(owners) => {
+                    batch.travel.left = self.worker.last_tick();
                     self.coordinator.want(owners, batch);
                     return None;
                 }
@@ -441,6 +475,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.take_replies_along(&mut batch);
             }
             batch.time = self.worker.now;
+            batch.travel.left = self.worker.last_tick();
             self.worker.stats.totals.hops.add(1);
             self.mail.post(core, super::Message::Batch(batch));
             return None;
@@ -449,8 +484,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs the next command of a batch, if it can run here without its client's socket.
     fn step(&mut self, batch: &mut Batch, served: bool) -> Next {
+        let is_home = batch.home == self.worker.core;
         if batch.facts.in_multi {
-            return Next::Home;
+            return if is_home && self.is_next_paused(batch) { Next::Paused } else { Next::Home };
         }
         let Core { worker, seat, map, .. } = self;
         let (id, address, position) = (batch.next_id(), batch.address(), batch.next_position());
@@ -471,7 +507,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(registered) = registered else { return Next::Home };
         if worker.is_paused(registered) {
             // It waits at home, where its client is shown as blocked.
-            return if batch.home == worker.core { Next::Paused } else { Next::Home };
+            return if is_home { Next::Paused } else { Next::Home };
         }
         if registered.way == Way::Exec {
             return self.step_exec(batch, served);
@@ -483,6 +519,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         match place {
             Place::Home | Place::Whole => Next::Home,
+            Place::Here => {
+                worker.hint(None);
+                worker.keyed(Keyspace::Lent(&mut []), facts, registered, args, replies);
+                batch.ran(registered.full_name);
+                Next::Again
+            }
             Place::Loan(owners) => Next::Loan(owners),
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
@@ -490,8 +532,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let Some(partition) = seated else { return Next::Seat };
                 worker.hint(position);
                 let mut keyspace = Keyspace::One(partition);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    return Next::KeptBack;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => {
+                        batch.advance();
+                        return Next::Again;
+                    }
+                    Admission::KeptBack => return Next::KeptBack,
                 }
                 if registered.way == Way::Script {
                     let mut partition = seat.lend();
@@ -513,9 +560,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
+    /// True if CLIENT PAUSE holds the next command of a batch back.
+    pub(super) fn is_next_paused(&self, batch: &Batch) -> bool {
+        let next = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
+        next.is_some_and(|registered| self.worker.is_paused(registered))
+    }
+
+    /// True if CLIENT PAUSE holds the transaction of a batch back.
+    pub(super) fn is_transaction_paused(&self, batch: &Batch) -> bool {
+        let transaction = batch.transaction.as_ref();
+        transaction.is_some_and(|one| one.is_fresh() && self.worker.is_exec_paused(one))
+    }
+
     /// Runs the transaction of a batch if its keys are here and it needs no session.
     fn step_exec(&mut self, batch: &mut Batch, served: bool) -> Next {
         let core = self.worker.core;
+        if self.is_transaction_paused(batch) {
+            return if batch.home == core { Next::Paused } else { Next::Home };
+        }
         let Some(owners) = self.exec_owners(batch) else {
             let stays = batch.transaction.is_some() && batch.home == core;
             if stays {
@@ -540,7 +602,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let seated = if served { self.seat.partition_now() } else { self.seat.partition() };
         let Some(partition) = seated else { return Next::Seat };
-        if partition.waiters().has_reservations() {
+        if partition.keeps_back() {
             return Next::KeptBack;
         }
         let mut partition = self.seat.lend();
@@ -551,7 +613,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs all that waited for a loan, now that its partitions are here.
     pub(super) fn run_loan(&mut self, loan: Loan) {
-        let Loan { owners, mut batches, waiters, mut partitions, time, .. } = loan;
+        let Loan { owners, mut batches, waiters, saves, mut partitions, time, .. } = loan;
         self.worker.now = self.worker.now.max(time);
         for waiter in waiters {
             self.worker.start_clock();
@@ -564,6 +626,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while let Some(mut batch) = self.loan_batches.pop_front() {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
+            batch.travel.end_wait(self.worker.last_tick());
             for ran in 0..share {
                 let worker = &mut self.worker;
                 // One command runs in any case, so that every loan gets somewhere.
@@ -583,6 +646,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 let Some(registered) = registered else { break };
                 if registered.way == Way::Exec {
+                    if self.is_transaction_paused(&batch) {
+                        break;
+                    }
                     let Some(needed) = self.exec_owners(&batch) else { break };
                     let lent = Keyspace::Lent(&mut partitions);
                     if !owners.covers(needed) || lent.has_reservations() {
@@ -594,6 +660,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let covered = match worker.place(registered, args, position, facts, self.map) {
                     Place::Core(owner) => owners.contains(owner),
                     Place::Loan(needed) => owners.covers(needed),
+                    Place::Here => true,
                     Place::Home | Place::Whole => false,
                 };
                 if !covered || worker.is_paused(registered) {
@@ -601,8 +668,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 worker.hint(position);
                 let mut keyspace = Keyspace::Lent(&mut partitions);
-                if worker.is_kept_back(&mut keyspace, facts.db, (registered, args)) {
-                    break;
+                match worker.admit(&mut keyspace, facts, (registered, args), replies) {
+                    Admission::Runs => {}
+                    Admission::Refused => {
+                        batch.advance();
+                        continue;
+                    }
+                    Admission::KeptBack => break,
                 }
                 if registered.way == Way::Script {
                     self.run_batch_script(keyspace, registered, &mut batch);
@@ -619,6 +691,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 batch.watched.append(&mut worker.watched);
                 batch.ran(registered.full_name);
             }
+            take_notes(&mut self.worker, &mut batch);
+            self.tell_batch(&mut batch);
             batch.time = self.worker.now;
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
             let list =
@@ -636,6 +710,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     self.loan_done.push(batch);
                 }
             }
+        }
+        for save in saves {
+            held = match held.take() {
+                Some(partitions) => self.begin_wanted(save, partitions),
+                None => {
+                    self.order_save(save.ticket, save.order);
+                    None
+                }
+            };
         }
         if let Some(mut partitions) = held {
             self.publish_lent(&mut partitions);

@@ -9,9 +9,12 @@ use std::sync::Arc;
 use crate::acl::Denial;
 use crate::base::mailbox::{Parked, Receiver, Sender};
 use crate::base::time::Millis;
+use crate::base::turns::Turns;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::serve::Served;
 use crate::net::listener::Accepted;
+use crate::pubsub::tracking::Letterboxes;
+use crate::pubsub::{Invalidation, Push};
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
@@ -29,6 +32,18 @@ pub struct WholeId {
     pub home: usize,
     /// Its number there.
     pub number: u64,
+}
+
+impl WholeId {
+    /// Nobody waits for it.
+    pub fn silent(home: usize) -> WholeId {
+        WholeId { home, number: 0 }
+    }
+
+    /// True if nobody waits for it.
+    pub fn is_silent(self) -> bool {
+        self.number == 0
+    }
 }
 
 /// A message from core to core.
@@ -59,6 +74,12 @@ pub enum Message {
     Forget(Arc<Waiter>),
     /// To an owner: this key is watched once less.
     Unwatch(Watched),
+    /// To a home core: look into your letterbox.
+    Letters,
+    /// To an owner: memory is above its limit, and you have what can go.
+    Evict,
+    /// To a home core: what a turn pushes to clients there, with the number of the turn.
+    Pushes(u64, Vec<Push>),
     /// To everybody: a script runs for too long, somewhere.
     Busy,
 }
@@ -69,6 +90,12 @@ pub struct Mail {
     senders: Vec<Option<Sender<Message>>>,
     receivers: Vec<Option<Receiver<Message>>>,
     outbox: Vec<VecDeque<Message>>,
+    /// How many messages of each outbox are of earlier turns.
+    kept: Vec<usize>,
+    turns: Arc<Turns>,
+    /// Messages of a number that this core has taken have not left.
+    numbered: bool,
+    letterboxes: Letterboxes,
     parked: Arc<[Parked]>,
 }
 
@@ -78,10 +105,11 @@ impl Mail {
         core: usize,
         senders: Vec<Option<Sender<Message>>>,
         receivers: Vec<Option<Receiver<Message>>>,
-        parked: Arc<[Parked]>,
+        (parked, turns, letterboxes): (Arc<[Parked]>, Arc<Turns>, Letterboxes),
     ) -> Mail {
         let outbox = senders.iter().map(|_| VecDeque::new()).collect();
-        Mail { core, senders, receivers, outbox, parked }
+        let kept = vec![0; senders.len()];
+        Mail { core, senders, receivers, outbox, kept, turns, numbered: false, letterboxes, parked }
     }
 
     /// Leaves a message for `core`, which may be this one.
@@ -89,18 +117,61 @@ impl Mail {
         self.outbox[core].push_back(message);
     }
 
-    /// The next message that another core, or this one, has left here.
-    pub fn take(&mut self, from: usize) -> Option<Message> {
-        match &mut self.receivers[from] {
-            Some(receiver) => receiver.pop(),
-            None => self.outbox[self.core].pop_front(),
+    /// Leaves a message for `core` that goes before all others of this turn.
+    pub fn post_first(&mut self, core: usize, message: Message) {
+        self.outbox[core].insert(self.kept[core], message);
+        // Nothing else is posted so.
+        self.kept[core] += 1;
+    }
+
+    /// Drops a letter into a core's box, where it is before anything that leaves this core from now on
+    /// can be anywhere.
+    pub fn drop_letter(&mut self, core: usize, letter: Vec<Invalidation>) {
+        if self.letterboxes[core].drop_in(letter) {
+            self.post(core, Message::Letters);
         }
     }
 
-    /// Messages from a core that may be taken now: all but what this core leaves for itself from
-    /// now on.
-    pub fn waiting(&self, from: usize) -> usize {
-        if from == self.core { self.outbox[from].len() } else { usize::MAX }
+    /// True if there are letters for this core.
+    #[inline]
+    pub fn has_letters(&self) -> bool {
+        !self.letterboxes[self.core].is_empty()
+    }
+
+    /// Takes the letters for this core.
+    pub fn take_letters(&self) -> Vec<Vec<Invalidation>> {
+        self.letterboxes[self.core].take_all()
+    }
+
+    /// The number of this turn, which posts something that has a place in the order of all cores.
+    /// What is posted under it leaves with the next `flush`.
+    pub fn take_number(&mut self) -> u64 {
+        self.numbered = true;
+        self.turns.take(self.core)
+    }
+
+    /// The number up to which everything that was posted under it is in the queues to this core.
+    pub fn settled(&self) -> u64 {
+        self.turns.settled()
+    }
+
+    /// Of what this core has left for itself, what is there now may be taken from now on.
+    pub fn begin_taking(&mut self) {
+        self.kept[self.core] = self.outbox[self.core].len();
+    }
+
+    /// Messages that this core has left for itself and may take now.
+    pub fn left_here(&self) -> usize {
+        self.kept[self.core]
+    }
+
+    /// The next message that another core, or this one, has left here.
+    pub fn take(&mut self, from: usize) -> Option<Message> {
+        if let Some(receiver) = &mut self.receivers[from] {
+            return receiver.pop();
+        }
+        self.kept[from] = self.kept[from].checked_sub(1)?;
+        self.outbox[from].pop_front()
     }
 
     /// Cores.
@@ -117,7 +188,26 @@ impl Mail {
                 wake.insert(core);
             }
         }
+        for (kept, left) in self.kept.iter_mut().zip(&self.outbox) {
+            *kept = left.len();
+        }
+        self.settle();
         wake
+    }
+
+    /// Says of what has a number how far it has left.
+    fn settle(&mut self) {
+        if !self.numbered {
+            return;
+        }
+        let number = |message: &Message| match message {
+            Message::Pushes(number, _) => Some(*number),
+            _ => None,
+        };
+        let others = self.outbox.iter().enumerate().filter(|(core, _)| *core != self.core);
+        let left = others.filter_map(|(_, messages)| messages.iter().find_map(number)).min();
+        self.turns.posted(self.core, left);
+        self.numbered = left.is_some();
     }
 
     /// Messages that did not fit into a queue, or wait for this core itself.

@@ -9,12 +9,17 @@ mod clients;
 mod cron;
 mod execute;
 mod input;
+mod limits;
 mod mail;
+mod notes;
 mod output;
+mod push;
 mod refusals;
 mod sabotage;
+mod save;
 mod script;
 mod stage;
+mod tracking;
 mod transact;
 mod travel;
 
@@ -27,6 +32,7 @@ pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
 #[doc(hidden)]
 pub use sabotage::Sabotage;
+pub use save::load_order;
 
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
@@ -34,6 +40,9 @@ use crate::command::context::Request;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
+use crate::observe::command_log::CommandLog;
+use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::save::{Piece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -43,6 +52,7 @@ use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
 use cron::Cron;
 use mail::WholeId;
+use push::Inbox;
 use stage::Stage;
 use transact::Held;
 
@@ -67,17 +77,18 @@ struct OpenWhole {
     parts: Vec<Option<Part>>,
     /// The partitions of the transaction that it is part of.
     held: Option<Held>,
-    /// What becomes of the batch when every core has done its part.
     then: Then,
 }
 
-/// What follows when every core has done its part of a command.
+/// What is done when all parts of a command have been.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Then {
-    /// The parts make the reply.
+    /// The command gathers them for its reply.
     Gather,
-    /// The command has run already, and this was what it leads to: it is answered with OK.
-    Answer,
+    /// The reply is `OK`: the command has run before.
+    Ok,
+    /// The command has run, and has its reply.
+    GoOn,
     /// The command can run now.
     Run,
 }
@@ -102,6 +113,8 @@ pub enum Answer {
     Done,
     /// It was done, and leads to this on every core.
     Everywhere(Job),
+    /// It was begun, and this is the reply.
+    Said(&'static str),
 }
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.
@@ -110,6 +123,12 @@ pub trait Control {
     fn ask(&self, core: usize, ticket: u64, request: Request);
     /// The next answer for `core`: the ticket, and what went wrong.
     fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)>;
+    /// Writes a piece of a save.
+    fn save(&self, save: &Arc<Save>, piece: Piece);
+    /// Begins to load a file.
+    fn load(&self, order: LoadOrder);
+    /// The next keys of a file for `core`.
+    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -159,6 +178,8 @@ pub struct Core<R: Ring, C: Clock> {
     doomed: Vec<u32>,
     /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
     hung_up: Vec<u32>,
+    /// Pushes on their way to clients.
+    inbox: Inbox,
     /// Batches that have come in this turn.
     arrived: Vec<Box<Batch>>,
     /// Batches held by CLIENT PAUSE.
@@ -182,7 +203,15 @@ pub struct Core<R: Ring, C: Clock> {
     spare_batches: Vec<Box<Batch>>,
     /// The log of refusals; that of one core alone is used.
     acl_log: Log,
+    /// The remarkable commands of the clients that live here.
+    command_log: CommandLog,
     cron: Cron,
+    /// A save that commands of keys wait for.
+    holding: Option<save::Holding>,
+    /// What has been saved before the end, and must not change any more.
+    kept_to_the_end: Vec<Box<Partition>>,
+    /// There is more to do than the turn had time for.
+    has_more: bool,
     may_spin: bool,
     sabotage: Sabotage,
     /// Clients and batches served in this turn.
@@ -212,6 +241,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             rearm: Vec::new(),
             doomed: Vec::new(),
             hung_up: Vec::new(),
+            inbox: Inbox::new(cores),
             arrived: Vec::new(),
             paused: Vec::new(),
             wholes: BTreeMap::new(),
@@ -226,7 +256,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             last_number: 0,
             spare_batches: Vec::new(),
             acl_log: Log::default(),
+            command_log: CommandLog::default(),
             cron: Cron::new(),
+            holding: None,
+            kept_to_the_end: Vec::new(),
+            has_more: false,
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
             served: 0,
@@ -278,6 +312,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn work(&mut self) -> Wait {
         self.read_clock();
         self.worker.check_memory();
+        self.worker.check_persistence();
         self.served = 0;
         self.reap();
         self.take_mail();
@@ -286,6 +321,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.run_scripts();
         self.answer_waiting();
         self.serve_seat();
+        self.has_more = self.load_some();
+        self.has_more |= self.go_on_holding();
         self.keep_house();
         self.settle_waits();
         self.run_scripts();
@@ -318,14 +355,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
+        self.post_invalidations();
         self.request_loan();
+        self.ask_for_room();
         self.publish_gauges();
         self.end_hung_up();
+        self.push_own();
+        self.write_held();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
         self.ring.publish();
         self.rearm_receives();
+        self.post_pushes();
         for core in self.mail.flush().iter() {
             self.worker.stats.totals.wakes.add(1);
             self.ring.push(Op::Wake { core });
@@ -335,7 +377,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
-        let busy = busy || self.has_ends() || !self.scripts_due.is_empty();
+        let busy = busy || self.has_ends() || self.inbox.is_due() || !self.scripts_due.is_empty();
+        let busy = busy || self.has_more;
         if busy || self.mail.has_come() {
             return Wait::No;
         }
@@ -363,6 +406,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn keep_spare(&mut self, mut batch: Box<Batch>) {
+        if !batch.notes.is_empty() {
+            // Its client has gone.
+            self.file_notes(u32::MAX, std::mem::take(&mut batch.notes));
+        }
         batch.clear();
         if self.spare_batches.len() < SPARE_BATCHES_MAX && batch.held_bytes() <= SPARE_BYTES_MAX {
             self.spare_batches.push(batch);

@@ -8,6 +8,7 @@ use bytes::Bytes;
 use super::{Core, Message};
 use crate::base::time::Clock;
 use crate::client::Session;
+use crate::commands::pubsub::subscribe::leave_all;
 use crate::net::connection::{Connection, Receiving};
 use crate::net::listener::Accepted;
 use crate::net::output::STALL_BYTES;
@@ -52,6 +53,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             connection.output.push_replies(replies, start);
             replies.truncate(start);
             connection.segment = Some((start, 0));
+            self.check_output(index);
         }
     }
 
@@ -138,6 +140,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let rest = &self.ring.last_output()[start + sent..start + len];
         connection.output.push_front(Bytes::copy_from_slice(rest));
         self.dirty.push(token.index());
+        self.check_output(token.index());
     }
 
     /// An owned send has ended: the next piece goes out, or the client may run again.
@@ -180,8 +183,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut session = Session::new(id, self.worker.now, self.worker.users.is_open());
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
         session.facts.local = session.is_local();
+        session.facts.home = self.worker.core as u16;
         let generation = self.clients.next_generation();
         let index = self.clients.insert(Connection::new(session, fd, generation));
+        if let Some(connection) = self.clients.get(index) {
+            connection.session.place = index;
+        }
         if let Some(refusal) = refusal {
             if let Some(connection) = self.clients.get(index) {
                 connection.output.push(Bytes::from_static(refusal.as_bytes()));
@@ -274,8 +281,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.ring.push(Op::Close { fd: connection.fd });
         self.stop_waiting(index);
         self.discard(index, true);
+        self.leave_channels(index);
+        self.stop_tracking(index);
         self.worker.server.clients[self.worker.core].add(-1);
         self.forget_if_done(index);
+    }
+
+    /// A client that goes leaves what it has subscribed to.
+    fn leave_channels(&mut self, index: u32) {
+        let core = self.worker.core;
+        let Some(connection) = self.clients.get(index) else { return };
+        connection.held.clear();
+        self.worker.stats.pubsub_clients.sub(connection.session.facts.subscribed.into());
+        if let Some(job) = leave_all(&mut connection.session, core, true) {
+            self.post_everywhere(job);
+        }
     }
 
     /// Frees the place of a client whose operations have all completed.

@@ -71,7 +71,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.worker.give_back(engine, &name);
         let ended = (run, outcome);
-        self.worker.end_script(registered, &mut keyspace, ended, facts, (replies, start));
+        self.worker.end_script((registered, args), &mut keyspace, ended, facts, (replies, start));
     }
 
     /// Runs the scripts that had to wait until all that was staged had run.

@@ -4,6 +4,7 @@
 //! session it runs at home, and keeps them while a command of it has parts on other cores or waits
 //! for the control plane.
 
+use super::notes::take_notes;
 use super::{Core, Message, OpenWhole, Then, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
@@ -98,6 +99,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         mut batch: Box<Batch>,
         mut held: Held,
     ) -> Option<Held> {
+        if self.is_transaction_paused(&batch) {
+            self.pause_batch(batch);
+            return Some(held);
+        }
         let Some(mut transaction) = batch.transaction.take() else {
             self.run_batch(batch);
             return Some(held);
@@ -112,6 +117,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while matches!(step, Step::Again) {
             step = self.exec_step(&mut batch, &mut transaction, &mut replies, &mut held);
         }
+        take_notes(&mut self.worker, &mut batch);
         if !matches!(step, Step::Done) {
             batch.replies = replies;
             batch.transaction = Some(transaction);
@@ -121,7 +127,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Gather };
                     self.start_whole(open, job);
                 }
-                Step::Asks(request) => self.ask_control(Ticket { batch, held }, request),
+                Step::Asks(request) => self.ask(Ticket { batch, held }, request),
                 Step::Again | Step::Done => unreachable!("such a transaction has not left"),
             }
             return None;
@@ -207,7 +213,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let session = &mut connection.session;
         session.facts = batch.facts;
         if registered.way == Way::Whole {
-            let job = worker.begin_whole(session, facts, registered, args, replies);
+            let job = worker.begin_whole_inside(session, facts, registered, args, replies);
             batch.facts = session.facts;
             if let Some(job) = job {
                 return Step::Whole(job);

@@ -6,11 +6,13 @@
 use std::sync::Arc;
 
 use super::mail::WholeId;
+use super::notes::take_notes;
 use super::transact::watch_more;
-use super::{Answer, Core, MESSAGES_PER_TURN_MAX, Message, OpenWhole, Then, Ticket};
+use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
+use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
@@ -24,29 +26,8 @@ const SEQUENCER: usize = 0;
 const SERVED_PER_TURN_MAX: usize = 1024;
 
 impl<R: Ring, C: Clock> Core<R, C> {
-    /// Handles what the other cores, and this one, have posted here.
-    pub(super) fn take_mail(&mut self) {
-        for from in 0..self.mail.cores() {
-            // What this core leaves for itself meanwhile is for the next turn.
-            for _ in 0..self.mail.waiting(from).min(MESSAGES_PER_TURN_MAX) {
-                match self.mail.take(from) {
-                    Some(Message::Batch(batch)) => {
-                        batch.prefetch();
-                        self.arrived.push(batch);
-                    }
-                    Some(message) => {
-                        // What came before it runs before it.
-                        self.run_arrived();
-                        self.handle(message);
-                    }
-                    None => break,
-                }
-            }
-        }
-        self.run_arrived();
-    }
-
-    fn handle(&mut self, message: Message) {
+    /// Handles a message.
+    pub(super) fn handle(&mut self, message: Message) {
         match message {
             Message::Batch(batch) => self.run_batch(batch),
             Message::LoanRequest(request) => self.sequence_loan(request),
@@ -57,6 +38,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Lent(id, partition, time) => self.lent(id, partition, time),
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
+                // Its keys may have gone, and their file be on its way.
+                self.worker.check_persistence();
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
@@ -64,14 +47,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::WholeRequest(id, job) => self.sequence_whole(id, &job),
             Message::Whole(id, job) => {
                 let part = self.run_part(&job);
-                let core = self.worker.core;
-                self.mail.post(id.home, Message::WholeDone(id, core, part));
+                if !id.is_silent() {
+                    let core = self.worker.core;
+                    self.mail.post(id.home, Message::WholeDone(id, core, part));
+                }
             }
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
+            Message::Letters => self.take_letters(),
             Message::Served(served) => self.served(served),
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
+            Message::Evict => self.evict(true),
+            Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
             Message::Busy => self.worker.look_for_busy(),
         }
     }
@@ -187,6 +175,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Gives a batch's replies to its client. False if the client has gone.
     fn deliver(&mut self, batch: &mut Batch) -> bool {
+        self.take_letters_for(batch.client, false);
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             return false;
         };
@@ -194,6 +183,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return false;
         }
         connection.session.facts.reply_mode = batch.facts.reply_mode;
+        connection.session.facts.keep_caching(&batch.facts);
         connection.session.commands += std::mem::take(&mut batch.ran_count);
         watch_more(&mut connection.watched, &mut batch.watched, &self.worker.stats);
         if !batch.last_command.is_empty() {
@@ -202,12 +192,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for denial in std::mem::take(&mut batch.denials) {
             self.report(batch.client, denial);
         }
+        if !batch.notes.is_empty() {
+            self.file_notes(batch.client, std::mem::take(&mut batch.notes));
+        }
         if !batch.replies.is_empty() {
             self.begin_segment(batch.client);
             self.replies.append_from(&batch.replies, 0);
             self.end_segment(batch.client);
             batch.replies.clear();
         }
+        self.write_held_of(batch.client);
         true
     }
 
@@ -236,7 +230,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_needs_home(&self, batch: &Batch) -> bool {
         if batch.facts.in_multi {
-            return true;
+            return !self.is_next_paused(batch);
         }
         let registered = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
         registered.is_none_or(|one| {
@@ -291,6 +285,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let Some(job) = worker.begin_whole(session, held, registered, args, replies) else {
                 batch.facts = connection.session.facts;
                 batch.ran(registered.full_name);
+                take_notes(worker, &mut batch);
                 return Some(batch);
             };
             self.start_whole(
@@ -300,8 +295,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return None;
         }
         let request = worker.session(&mut connection.session, held, registered, args, replies);
+        Worker::settle_caching(&mut connection.session.facts, registered);
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
+        take_notes(worker, &mut batch);
         if connection.session.close_after_reply {
             connection.closing = true;
             // It closes behind its output, even if it wanted no reply.
@@ -324,19 +321,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Some(Request::Discard) => self.discard(batch.client, true),
             Some(Request::Unwatch) => self.discard(batch.client, false),
             Some(request) => {
-                self.ask_control(Ticket { batch, held: None }, request);
+                self.ask(Ticket { batch, held: None }, request);
                 return None;
             }
         }
         Some(batch)
     }
 
-    /// Has the control plane do something; the batch waits for the outcome, which is the reply to
-    /// the command that ran last.
-    pub(super) fn ask_control(&mut self, open: Ticket, request: Request) {
-        let ticket = self.next_number();
-        self.tickets.insert(ticket, open);
-        self.control.ask(self.worker.core, ticket, request);
+    /// Has done what a command asks for; its batch waits for that.
+    pub(super) fn ask(&mut self, ticket: Ticket, request: Request) {
+        let Request::Leave(job) = request else { return self.ask_control(ticket, request) };
+        let Ticket { batch, held } = ticket;
+        self.discard(batch.client, true);
+        let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::GoOn };
+        self.start_whole(open, job);
+    }
+
+    /// Has every core do something that nobody waits for.
+    pub(super) fn post_everywhere(&mut self, job: Job) {
+        let id = WholeId::silent(self.worker.core);
+        self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
     pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
@@ -356,12 +360,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
             config: &mut worker.config,
             users: &mut worker.users,
             acl_log: &mut self.acl_log,
+            command_log: &mut self.command_log,
+            latency: &mut worker.latency,
+            directory: &mut worker.directory,
+            hearers: &mut worker.hearers,
+            prefixes: &mut worker.prefixes,
             stats: &worker.stats,
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,
             functions: &mut worker.functions,
             now: worker.now,
         });
+        worker.listeners_changed();
+        worker.stats.tracked_prefixes.set(worker.prefixes.len() as u64);
         if !Arc::ptr_eq(&before.1, &worker.users) {
             worker.users_changed();
         }
@@ -382,6 +393,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let OpenWhole { mut batch, parts, held, then } =
             self.wholes.remove(&id.number).expect("it was there a line ago");
+        self.worker.hearers.settle(batch.facts.id);
         let parts = parts.into_iter().flatten().collect();
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             self.return_partitions(held.unwrap_or_default());
@@ -393,18 +405,28 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             return;
         }
-        if then == Then::Answer {
+        if then != Then::Gather {
             if connection.session.close_after_reply {
                 connection.closing = true;
                 batch.abandon();
             }
-            Reply::new(&mut batch.replies, batch.facts.proto).ok();
+            match then {
+                Then::Ok => Reply::new(&mut batch.replies, batch.facts.proto).ok(),
+                // What was on its way to it when it left is not for what it is now.
+                Then::GoOn => connection.held.clear(),
+                Then::Gather | Then::Run => {}
+            }
             return match held {
                 Some(held) => self.resume_exec(batch, held),
                 None => self.run_batch(batch),
             };
         }
-        let worker = &mut self.worker;
+        if std::mem::take(&mut connection.session.leaves) && held.is_none() {
+            // All messages that it gets of what it has left are here.
+            self.deliver(&mut batch);
+        }
+        let Core { clients, worker, .. } = self;
+        let Some(connection) = clients.of(batch.client, batch.generation) else { return };
         worker.start_clock();
         let mut replies = std::mem::take(&mut batch.replies);
         let Some(args) = Self::open_command(&batch) else { return };
@@ -413,6 +435,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.gather_whole(session, registered, (args, parts), &mut replies);
         batch.replies = replies;
         batch.facts = connection.session.facts;
+        take_notes(worker, &mut batch);
         if let Some(held) = held {
             batch.transaction.iter_mut().for_each(|one| one.advance());
             return self.resume_exec(batch, held);
@@ -432,12 +455,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<Answer, String>) {
         let Some(Ticket { mut batch, held }) = self.tickets.remove(&ticket) else { return };
         if let Ok(Answer::Everywhere(job)) = outcome {
-            let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Answer };
+            let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Ok };
             return self.start_whole(open, job);
         }
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
+            Ok(Answer::Said(text)) => reply.simple(text),
             Err(error) => {
                 let stats = &self.worker.stats;
                 stats.totals.error_replies.add(1);
@@ -454,15 +478,27 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Batches held by CLIENT PAUSE are tried again.
     pub(super) fn resume_paused(&mut self) {
         for batch in std::mem::take(&mut self.paused) {
+            self.worker.stats.blocked_clients.sub(1);
             self.show_blocked(&batch, false);
             self.run_batch(batch);
         }
     }
 
+    /// Keeps a batch whose next command CLIENT PAUSE holds back.
+    pub(super) fn pause_batch(&mut self, batch: Box<Batch>) {
+        self.worker.stats.blocked_clients.add(1);
+        self.show_blocked(&batch, true);
+        self.paused.push(batch);
+    }
+
     /// Notes whether the client of a batch waits for the end of a pause.
-    pub(super) fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
+    fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
         if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             connection.session.blocked = blocked;
+            if let Some(id) = batch.next_id() {
+                connection.session.last_command =
+                    self.worker.table.all()[usize::from(id)].full_name;
+            }
         }
     }
 }

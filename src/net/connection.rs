@@ -12,6 +12,8 @@ use super::input::Input;
 use super::output::{Output, STALL_BYTES};
 use crate::client::{ConnectionFacts, Session};
 use crate::dispatch::serve::Served;
+use crate::resp::Proto;
+use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Fd, Kind, Token};
 use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
@@ -43,6 +45,10 @@ pub struct Connection {
     pub input: Input,
     /// What could not be sent at once.
     pub output: Output,
+    /// Pushes that have not been written to its output.
+    pub held: ReplyBuffer,
+    /// Since when, in seconds of the clock, its output is longer than the soft limit.
+    pub over_soft_limit: Option<i64>,
     /// The piece of `output` that is under way.
     pub sending: Bytes,
     /// Where this turn's replies begin, and their length so far, if there are any.
@@ -87,6 +93,8 @@ impl Connection {
             generation,
             input: Input::default(),
             output: Output::default(),
+            held: ReplyBuffer::default(),
+            over_soft_limit: None,
             sending: Bytes::new(),
             segment: None,
             receiving: Receiving::Off,
@@ -124,7 +132,28 @@ impl Connection {
 
     /// Bytes of replies that have not left.
     pub fn unsent_bytes(&self) -> usize {
-        self.output.bytes() + self.segment.map_or(0, |(_, len)| len)
+        self.output.bytes() + self.segment.map_or(0, |(_, len)| len) + self.held.len()
+    }
+
+    /// Holds a push, in RESP2, until it may be written to the output; `shared` stands behind the
+    /// parts of its text and before a last line end.
+    pub fn hold(&mut self, parts: &[&[u8]], shared: Option<&Bytes>) {
+        let ReplyBuffer { bytes, spliced } = &mut self.held;
+        let start = bytes.len();
+        parts.iter().for_each(|part| bytes.extend_from_slice(part));
+        if self.session.facts.proto == Proto::Resp3 {
+            bytes[start] = b'>';
+        }
+        if let Some(shared) = shared {
+            spliced.push((bytes.len(), shared.clone()));
+            bytes.extend_from_slice(b"\r\n");
+        }
+    }
+
+    /// Its commands run elsewhere, and their replies go before pushes. Who waits for a key has got
+    /// all replies so far.
+    pub fn waits_for_replies(&self) -> bool {
+        self.away && self.blocked.is_none()
     }
 
     /// Its replies pile up: nothing more is executed for it now.
@@ -156,6 +185,8 @@ impl Connection {
     /// What CLIENT LIST shows of the connection.
     pub fn facts(&self, core: usize) -> ConnectionFacts {
         let input = self.input.held_bytes();
+        let names = self.session.subscriptions.as_ref();
+        let pushed = self.held.len() + names.map_or(0, |names| names.held_bytes());
         ConnectionFacts {
             query_bytes: self.input.waiting_bytes(),
             query_free: self.input.query.capacity() - self.input.query.len(),
@@ -163,8 +194,8 @@ impl Connection {
             reply_buffer_bytes: 0,
             reply_buffer_used: 0,
             output_list_len: self.output.len(),
-            output_list_bytes: self.output.bytes(),
-            total_bytes: size_of::<Connection>() + input + self.output.bytes(),
+            output_list_bytes: self.output.bytes() + self.held.len(),
+            total_bytes: size_of::<Connection>() + input + self.output.bytes() + pushed,
             core,
             closing: self.closing,
             multi: (self.session.facts.in_multi)

@@ -7,6 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::busy::BusyScripts;
+use super::command_log::{KINDS, LogKind};
+use super::persistence::Persistence;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -61,16 +63,31 @@ pub struct ServerFacts {
     pub clients: Vec<Gauge>,
     /// The last client id that was given.
     pub client_ids: AtomicU64,
+    /// The numbers of the next entries of the command logs.
+    pub logged: [AtomicU64; KINDS],
     /// The process is to end.
     pub shutdown: AtomicBool,
     /// Scripts that run for too long.
     pub busy: BusyScripts,
+    /// Saves and loads.
+    pub persistence: Persistence,
 }
 
 impl ServerFacts {
     /// A number that no client had before.
     pub fn next_client_id(&self) -> u64 {
         self.client_ids.fetch_add(1, Ordering::Relaxed) + 1
+    }
+
+    /// A number that no entry of this log had before.
+    pub fn next_logged(&self, kind: LogKind) -> u64 {
+        self.logged[kind as usize].fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Changes since the last save that succeeded.
+    pub fn unsaved_changes(&self) -> u64 {
+        let saved = self.persistence.changes_saved.load(Ordering::Relaxed);
+        self.sum(|stats| stats.dirty.get()).saturating_sub(saved)
     }
 
     /// A sum over all cores.

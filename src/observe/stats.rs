@@ -308,6 +308,8 @@ pub struct CoreStats {
     pub blocked_clients: Counter,
     /// Those of them whose wait ends by itself.
     pub timed_clients: Counter,
+    /// Clients that have subscribed to something.
+    pub pubsub_clients: Counter,
     /// Bytes that the interpreter of scripts holds.
     pub script_engine_bytes: Counter,
     /// Bytes that the core's interpreter of functions holds.
@@ -316,6 +318,14 @@ pub struct CoreStats {
     pub watching_clients: Counter,
     /// Keys of the partition that somebody watches.
     pub watched_keys: Counter,
+    /// Clients that have tracking on.
+    pub tracking_clients: Counter,
+    /// Keys of the partition that clients keep.
+    pub tracked_keys: Counter,
+    /// The same, each as often as it is kept.
+    pub tracked_items: Counter,
+    /// Prefixes that clients want to hear of; the same on every core.
+    pub tracked_prefixes: Counter,
     /// Keys of the partition that somebody waits for.
     pub blocking_keys: Counter,
     /// Those of them whose deletion somebody wants to hear of.
@@ -328,6 +338,8 @@ pub struct CoreStats {
     pub max_output_bytes: Counter,
     /// Bytes in client buffers.
     pub clients_bytes: Counter,
+    /// How soon the partition's best candidate for eviction is to go; 0 if none is known.
+    pub eviction_score: Counter,
     /// Values that wait to be freed.
     pub lazyfree_pending: Counter,
     /// Values that were freed in slices.
@@ -356,16 +368,22 @@ impl CoreStats {
             clients_assigned: Counter::default(),
             blocked_clients: Counter::default(),
             timed_clients: Counter::default(),
+            pubsub_clients: Counter::default(),
             script_engine_bytes: Counter::default(),
             function_engine_bytes: Counter::default(),
             watching_clients: Counter::default(),
             watched_keys: Counter::default(),
+            tracking_clients: Counter::default(),
+            tracked_keys: Counter::default(),
+            tracked_items: Counter::default(),
+            tracked_prefixes: Counter::default(),
             blocking_keys: Counter::default(),
             blocking_keys_on_nokey: Counter::default(),
             dirty: Counter::default(),
             max_input_bytes: Counter::default(),
             max_output_bytes: Counter::default(),
             clients_bytes: Counter::default(),
+            eviction_score: Counter::default(),
             lazyfree_pending: Counter::default(),
             lazyfreed: Counter::default(),
             cpu_user_micros: Counter::default(),

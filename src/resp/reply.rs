@@ -26,6 +26,12 @@ impl ReplyBuffer {
         self.bytes.len() + self.spliced.iter().map(|(_, value)| value.len()).sum::<usize>()
     }
 
+    /// Bytes of the values that were spliced in at `start` or later.
+    pub fn spliced_from(&self, start: usize) -> usize {
+        let behind = self.spliced.iter().rev().take_while(|(position, _)| *position >= start);
+        behind.map(|(_, value)| value.len()).sum()
+    }
+
     /// True if nothing was written.
     pub fn is_empty(&self) -> bool {
         self.bytes.is_empty() && self.spliced.is_empty()

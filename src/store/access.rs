@@ -34,6 +34,8 @@ pub struct Access {
     pub touch: bool,
     /// Random bits, for the counter of LFU.
     pub chance: u32,
+    /// What has expired is taken for missing and left where it is. Source: CLIENT PAUSE.
+    pub keep_expired: bool,
 }
 
 impl Access {

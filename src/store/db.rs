@@ -128,11 +128,15 @@ impl Db {
         Lookup::Found(entry.into_view())
     }
 
-    /// Looks a key up to change it, records the access, and deletes it if it has expired.
+    /// Looks a key up to change it, records the access, and deletes it if it has expired,
+    /// unless that is to be kept.
     #[inline]
     pub fn lookup_write(&mut self, key: &Key<'_>, access: &Access) -> LookupMut<'_> {
         let Some(mut entry) = self.entries.lookup_mut(key) else { return LookupMut::Missing };
         if entry.view().is_expired(access.now) {
+            if access.keep_expired {
+                return LookupMut::Missing;
+            }
             return LookupMut::Expired(entry.remove());
         }
         touch(&mut entry, access);

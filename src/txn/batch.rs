@@ -12,6 +12,7 @@ use crate::base::sys;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
 use crate::command::args::{ArgRange, Args, BigArg};
+use crate::observe::command_log::Note;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::key::Position;
@@ -45,6 +46,35 @@ pub struct Blocked {
     pub waiter: Arc<Waiter>,
     /// Until when. None is for ever.
     pub deadline: Option<Millis>,
+}
+
+/// Where a batch has spent its time, in ticks.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Travel {
+    /// When its core took up what the client had sent.
+    pub since: u64,
+    /// On the way between cores.
+    pub hop: u64,
+    /// Waiting for partitions.
+    pub loan: u64,
+    /// Since when it has been under way, or waiting; 0 while it runs.
+    pub left: u64,
+}
+
+impl Travel {
+    /// It arrived, at `now`.
+    #[inline]
+    pub fn arrive(&mut self, now: u64) {
+        let left = std::mem::take(&mut self.left);
+        self.hop += if left == 0 { 0 } else { now.saturating_sub(left) };
+    }
+
+    /// The partitions that it waited for are there, at `now`.
+    #[inline]
+    pub fn end_wait(&mut self, now: u64) {
+        let left = std::mem::take(&mut self.left);
+        self.loan += if left == 0 { 0 } else { now.saturating_sub(left) };
+    }
 }
 
 /// Whose commands are run.
@@ -81,6 +111,10 @@ pub struct Batch {
     pub blocked: Option<Blocked>,
     /// Commands that its user may not run, to be told to the log from its home.
     pub denials: Vec<Denial>,
+    /// Where its time went.
+    pub travel: Travel,
+    /// Commands that are to be remembered, on their way to their client's home.
+    pub notes: Vec<Note>,
     /// What its next command, EXEC, is to run.
     pub transaction: Option<Box<Transaction>>,
     /// Keys that its client watches since it left home.
@@ -114,6 +148,8 @@ impl Batch {
             transaction: None,
             watched: Vec::new(),
             denials: Vec::new(),
+            travel: Travel::default(),
+            notes: Vec::new(),
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
@@ -138,6 +174,8 @@ impl Batch {
         self.blocked = None;
         self.transaction = None;
         self.denials.clear();
+        self.travel = Travel::default();
+        self.notes.clear();
         self.broken = None;
     }
 

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::cores::CoreSet;
 use crate::base::time::Millis;
+use crate::command::context::SaveOrder;
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
@@ -124,6 +125,8 @@ pub struct Loan {
     pub batches: Vec<Box<Batch>>,
     /// Those whose keys are reserved for them; they come before the batches.
     pub waiters: Vec<Arc<Waiter>>,
+    /// The saves that begin.
+    pub saves: Vec<WantedSave>,
     /// The partitions that have come, in the order of their slots.
     pub partitions: Vec<Box<Partition>>,
     /// The latest time of those that came.
@@ -152,12 +155,22 @@ impl Loan {
     }
 }
 
+/// A save that begins when all partitions are here.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedSave {
+    /// Who waits for it.
+    pub ticket: Option<u64>,
+    /// What is wanted.
+    pub order: SaveOrder,
+}
+
 /// What one turn needs a loan for.
 #[derive(Default)]
 struct Gathering {
     owners: CoreSet,
     batches: Vec<Box<Batch>>,
     waiters: Vec<Arc<Waiter>>,
+    saves: Vec<WantedSave>,
 }
 
 /// The loans that a coordinator has asked for.
@@ -189,13 +202,20 @@ impl Coordinator {
         gathering.waiters.push(waiter);
     }
 
+    /// The same for a save, which needs all partitions.
+    pub fn want_save(&mut self, all: CoreSet, save: WantedSave) {
+        let gathering = self.gathering.get_or_insert_default();
+        gathering.owners.extend(all);
+        gathering.saves.push(save);
+    }
+
     /// The request that is due, if there is one: while a loan is under way, who needs partitions is
     /// gathered for the next, since a loan costs the same for one command as for many.
     pub fn request(&mut self) -> Option<LoanRequest> {
         if self.open.iter().any(|loan| loan.given_up.is_none()) {
             return None;
         }
-        let Gathering { owners, batches, waiters } = self.gathering.take()?;
+        let Gathering { owners, batches, waiters, saves } = self.gathering.take()?;
         self.last += 1;
         let id = LoanId { coordinator: self.core, number: self.last };
         self.open.push_back(Loan {
@@ -203,6 +223,7 @@ impl Coordinator {
             owners,
             batches,
             waiters,
+            saves,
             partitions: Vec::with_capacity(owners.len()),
             time: Millis(0),
             given_up: None,

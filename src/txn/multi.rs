@@ -29,6 +29,9 @@ pub struct Transaction {
     big_bytes: u64,
     owners: CoreSet,
     needs_home: bool,
+    /// One of its commands is refused where memory is at its limit.
+    pub denies_oom: bool,
+    writes: bool,
     /// Keys that must not have changed.
     pub watched: Vec<Watched>,
     /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
@@ -81,6 +84,16 @@ impl Transaction {
         let mut owners = self.owners;
         self.watched.iter().for_each(|one| owners.insert(map.owner(Slot::of(&one.key))));
         owners
+    }
+
+    /// Notes whether the last queued command may write.
+    pub fn note_flags(&mut self, writes: bool) {
+        self.writes |= writes;
+    }
+
+    /// True if one of its commands may write.
+    pub fn writes(&self) -> bool {
+        self.writes
     }
 
     /// True if one of its commands runs with the client's session.

@@ -117,6 +117,11 @@ impl BigString {
         })
     }
 
+    /// The first `len` bytes, or all if there are fewer.
+    pub fn head(&self, len: usize) -> Vec<u8> {
+        self.range(0, self.len.min(len as u64)).flatten().collect()
+    }
+
     /// The byte at `offset`.
     pub fn byte(&self, offset: u64) -> Option<u8> {
         let chunk = self.chunks.get(usize::try_from(offset / CHUNK_BYTES as u64).ok()?)?;

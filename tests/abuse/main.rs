@@ -7,6 +7,7 @@
 
 mod crowds;
 mod ending;
+mod eviction;
 mod extremes;
 mod floods;
 mod functions;

@@ -62,7 +62,8 @@ fn compare(cores: usize, protocol: u8, default_seed: u64) {
     let version = oracle_server.info("server", "redis_version").unwrap_or_default();
     let known = KnownDifferences::of_oracle(&version);
     let facts = Oracle { series: series_of(&version), commands: commands_of(&oracle_server) };
-    let pair = Pair { oracle: &oracle_server, ours: &ours, protocol, known: &known };
+    let with_events = facts.series >= EVENTS_SINCE;
+    let pair = Pair { oracle: &oracle_server, ours: &ours, protocol, with_events, known: &known };
     let first_seed = number("DIFF_SEED").unwrap_or(default_seed);
     let steps_wanted = number("DIFF_STEPS").unwrap_or(STEPS);
     println!(
@@ -122,6 +123,8 @@ fn number(name: &str) -> Option<u64> {
     env(name).map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
 }
 
+/// The first series of the oracle that tells keyspace events as 8.0.6 does.
+const EVENTS_SINCE: (u32, u32) = (8, 0);
 const DEBIAN_ORACLE: &str = "/usr/bin/redis-server";
 /// For each of the four tests: together well under a minute with a debug build.
 const STEPS: u64 = 12_000;

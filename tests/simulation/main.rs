@@ -11,6 +11,7 @@ mod histories;
 #[path = "../history/model.rs"]
 mod model;
 mod program;
+mod pushes;
 mod run;
 mod schedule;
 mod server;
@@ -46,6 +47,16 @@ fn one_core_answers_as_its_model() {
 #[test]
 fn four_cores_answer_as_their_model() {
     for_each_seed("four_cores_answer_as_their_model", |seed| run::programs(seed, 4));
+}
+
+#[test]
+fn one_core_pushes_in_one_order() {
+    for_each_seed("one_core_pushes_in_one_order", |seed| pushes::pushes(seed, 1));
+}
+
+#[test]
+fn four_cores_push_in_one_order() {
+    for_each_seed("four_cores_push_in_one_order", |seed| pushes::pushes(seed, 4));
 }
 
 #[test]

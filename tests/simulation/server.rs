@@ -10,12 +10,14 @@ use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
 use ironring::base::time::{SimClock, TickRate};
+use ironring::base::turns::Turns;
 use ironring::config::{Config, SetContext};
 use ironring::dispatch::call::Identity;
 use ironring::dispatch::table::table;
 use ironring::event_loop::{Core, Mail, Parts};
 use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::Gauge;
+use ironring::pubsub::tracking::letterboxes;
 use ironring::ring::simulated::{Faults, SimNet, SimRing};
 use ironring::store::key::Hasher;
 use ironring::store::partition::Partition;
@@ -101,6 +103,11 @@ fn mailboxes(cores: usize, capacity: usize, parked: &Arc<[Parked]>) -> Vec<Mail>
             receivers.push(receiver);
         }
     }
+    let turns = Arc::new(Turns::new(cores));
+    let letters = letterboxes(cores);
     let ends = senders.into_iter().zip(receivers).enumerate();
-    ends.map(|(core, (to, from))| Mail::new(core, to, from, parked.clone())).collect()
+    ends.map(|(core, (to, from))| {
+        Mail::new(core, to, from, (parked.clone(), turns.clone(), letters.clone()))
+    })
+    .collect()
 }

@@ -14,9 +14,11 @@ use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::slot::Slot;
 use ironring::base::time::{SimClock, TickRate};
+use ironring::base::turns::Turns;
 use ironring::dispatch::call::Identity;
 use ironring::dispatch::table::table;
 use ironring::event_loop::{Core, Mail, Parts};
+use ironring::pubsub::tracking::letterboxes;
 use ironring::resp::request::encode;
 use ironring::ring::{BufferLease, Completion, Fd, Kind, Op, Ring, Token, Wait};
 use ironring::store::key::Hasher;
@@ -188,7 +190,12 @@ fn core(ring: ScriptedRing) -> Core<ScriptedRing, SimClock> {
             tick_rate: TickRate::constant(0),
         },
         partition: Box::new(partition),
-        mail: Mail::new(0, vec![None], vec![None], Arc::new([Parked::new()])),
+        mail: Mail::new(
+            0,
+            vec![None],
+            vec![None],
+            (Arc::new([Parked::new()]), Arc::new(Turns::new(1)), letterboxes(1)),
+        ),
         listeners: vec![parts::listener()],
         control: Arc::new(parts::NoControl),
         may_spin: false,

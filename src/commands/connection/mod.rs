@@ -11,9 +11,11 @@ mod client_filter;
 mod client_kill;
 mod client_list;
 mod client_pause;
+pub mod client_tracking;
 mod client_unblock;
 mod hello;
 
+use super::pubsub::subscribe::leave_all;
 use crate::base::number;
 use crate::client::ReplyMode;
 use crate::command::args::ArgValue;
@@ -172,8 +174,15 @@ fn echo(_cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
     Ok(())
 }
 
-fn ping(_cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn ping(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    // Subscribers get it in the form of a message.
+    let as_message = cx.session.facts.subscribed && reply.proto() == Proto::Resp2;
+    if as_message && args.len() <= 2 {
+        reply.array(2);
+        reply.bulk(b"pong");
+    }
     match args.len() {
+        1 if as_message => reply.bulk(b""),
         1 => reply.simple("PONG"),
         2 => bulk(reply, args.value(1)),
         _ => return Err(CommandError::PingArity),
@@ -190,8 +199,11 @@ fn quit(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> 
 fn reset(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     // CLIENT REPLY SKIP still covers this very reply.
     let skipped = cx.session.facts.reply_mode == ReplyMode::Skip;
+    cx.stats.pubsub_clients.sub(cx.session.facts.subscribed.into());
+    let left = leave_all(cx.session, cx.core, false);
+    let left = client_tracking::turn_off(cx, left);
     cx.session.reset(cx.users.is_open());
-    *cx.request = Some(Request::Discard);
+    *cx.request = Some(left.map_or(Request::Discard, Request::Leave));
     if skipped {
         cx.session.facts.reply_mode = ReplyMode::Skip;
     }

@@ -58,11 +58,17 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
+/// Keys that RANDOMKEY looks at while expired ones are kept.
+const RANDOM_TRIES_MAX: usize = 100;
+
 fn randomkey(cx: &mut Context<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    // Every try that fails deletes a key that had expired, so there is an end.
+    // Every try that fails deletes a key that had expired, so there is an end; where such keys are
+    // kept, one of them is the answer in the end, as in stock servers.
+    let mut tries = 0;
     while let Some(bytes) = sample(cx) {
         let key = cx.key(&bytes);
-        if cx.peek(&key).is_some() {
+        tries += 1;
+        if cx.peek(&key).is_some() || cx.keep_expired && tries == RANDOM_TRIES_MAX {
             reply.bulk(&bytes);
             return Ok(());
         }

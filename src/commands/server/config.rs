@@ -213,10 +213,8 @@ fn acknowledge(
     parts: Vec<Part>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    let failed = parts.into_iter().find_map(|part| match part {
-        Part::Failed(reason) => Some(reason),
-        Part::Done | Part::Count(_) | Part::Text(_) | Part::Refusals(_) | Part::Running(_) => None,
-    });
+    let reason_of = |part| if let Part::Failed(reason) = part { Some(reason) } else { None };
+    let failed = parts.into_iter().find_map(reason_of);
     match failed {
         Some(reason) => reply.error(reason),
         None => reply.ok(),

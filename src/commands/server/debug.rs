@@ -14,6 +14,7 @@ use super::{BASE, OPERATOR, help};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
 use crate::base::words::c_integer;
 use crate::command::context::StringRef;
+use crate::command::context::{Request, SaveOrder};
 use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
     Access, Args, Arity, Command, CommandError, Context, Flags, Handler, KeySpec, Outcome,
@@ -58,7 +59,11 @@ pub const COMMANDS: &[Command] = &[Command {
         Command { name: "PAUSE-CRON", handler: on_every_core(pause_cron), ..PART },
         Command { name: "POPULATE", handler: Handler::Keyspace(populate), ..PART },
         Command { name: "SET-ACTIVE-EXPIRE", handler: on_every_core(set_active_expire), ..PART },
-        Command { name: "SLEEP", handler: on_every_core(sleep), ..PART },
+        Command {
+            name: "SLEEP",
+            handler: Handler::Whole(Whole { begin: sleep, gather: has_slept }),
+            ..PART
+        },
     ],
     handler: Handler::Session(debug),
     hidden: false,
@@ -100,6 +105,18 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             cx.server.replid.change(std::array::from_fn(|_| cx.rng.next_u64() as u32));
             log::notice("Changing replication IDs after receiving DEBUG change-repl-id");
             reply.ok();
+        }
+        (b"RELOAD", _) => {
+            let (mut save, mut flush, mut merge) = (true, true, false);
+            for index in 2..args.len() {
+                match args.get(index).to_ascii_uppercase().as_slice() {
+                    b"MERGE" => merge = true,
+                    b"NOFLUSH" => flush = false,
+                    b"NOSAVE" => save = false,
+                    _ => return Err(CommandError::ReloadOptions),
+                }
+            }
+            *cx.request = Some(Request::Save(SaveOrder::Reload { save, flush, merge }));
         }
         (b"ERROR", 3) => reply.error(args.get(2)),
         (b"LOG", 3) => {
@@ -154,6 +171,9 @@ const HELP: &[&str] = &[
     "    bignum, null, array, set, map, attrib, push, verbatim, true or false.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Give elements of lists from this size on a node of their own; 0 for the default.",
+    "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+    "    Save all data, and read it again. NOSAVE reads the file that is there, NOFLUSH keeps the",
+    "    keys that are there, MERGE lets those of the file take their places.",
     "REPLYBUFFER <PEAK-RESET-TIME <NEVER|RESET|milliseconds>|RESIZING <0|1>>",
     "    Accepted; reply buffers have no such peak.",
     "SET-ACTIVE-EXPIRE <0|1>",
@@ -352,14 +372,30 @@ fn sleep(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandErro
     if args.len() != 3 {
         return Err(cx.refuse(unknown(args)));
     }
-    // A time that no clock can tell is none, as in Redis.
-    let seconds =
-        parse_f64(args.get(2)).filter(|seconds| (0.0..SLEEP_SECONDS_MAX).contains(seconds));
-    let nanos = (seconds.unwrap_or(0.0) * NANOS_PER_SECOND) as u64;
+    let nanos = sleep_nanos(args);
     Ok(Arc::new(move |view| {
         view.switches.stall_nanos = nanos;
         Part::Done
     }))
+}
+
+fn has_slept(
+    cx: &mut SessionContext<'_>,
+    args: Args<'_>,
+    _parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    // The cores slept behind their turn, but it is this command that took the time.
+    cx.stood_still = sleep_nanos(args);
+    reply.ok();
+    Ok(())
+}
+
+/// How long DEBUG SLEEP is to sleep. A time that no clock can tell is none, as in Redis.
+fn sleep_nanos(args: Args<'_>) -> u64 {
+    let seconds =
+        parse_f64(args.get(2)).filter(|seconds| (0.0..SLEEP_SECONDS_MAX).contains(seconds));
+    (seconds.unwrap_or(0.0) * NANOS_PER_SECOND) as u64
 }
 
 fn set_switch(

@@ -8,6 +8,7 @@
 mod figures;
 mod process;
 
+pub(super) use figures::counted;
 use std::fmt::Display;
 
 use super::{ALWAYS, BASE, publish};

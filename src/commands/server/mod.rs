@@ -5,13 +5,16 @@
 
 pub mod acl;
 pub mod command;
+pub mod command_log;
 pub mod config;
 pub mod debug;
 pub mod info;
+pub mod latency;
 pub mod lolwut;
 pub mod memory;
 mod memory_figures;
 pub mod module;
+pub mod persistence;
 pub mod process;
 
 use std::sync::Arc;
@@ -32,6 +35,17 @@ const BASE: Command = Command { group: Group::Server, ..Command::BASE };
 /// the part itself has nothing to do.
 fn publish(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
     Ok(Arc::new(|_| Part::Done))
+}
+
+/// Bytes of a subcommand's name that an error repeats.
+const QUOTED_BYTES_MAX: usize = 128;
+
+/// The error for a subcommand of `container` with a wrong number of words.
+fn wrong_form(container: &str, args: Args<'_>) -> Vec<u8> {
+    let name = args.get(1);
+    let name = &name[..name.len().min(QUOTED_BYTES_MAX)];
+    let head: &[u8] = b"ERR unknown subcommand or wrong number of arguments for '";
+    [head, name, b"'. Try ", container.as_bytes(), b" HELP."].concat()
 }
 
 /// Answers HELP of `container` with one line for each of `lines`, between those that every HELP has.

@@ -19,7 +19,13 @@ fn hasher() -> Hasher {
 }
 
 fn at(now: i64) -> Access {
-    Access { now: Millis(now), policy: AccessPolicy::Lru, touch: true, chance: 0 }
+    Access {
+        now: Millis(now),
+        policy: AccessPolicy::Lru,
+        touch: true,
+        chance: 0,
+        keep_expired: false,
+    }
 }
 
 fn slot(number: u64) -> Slot {

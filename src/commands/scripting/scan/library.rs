@@ -20,7 +20,7 @@ pub(in crate::commands::scripting) fn reach_of_library(
     if code.len() > CODE_BYTES_MAX {
         return Reach::Everything;
     }
-    let read = tokens(code).map(Callbacks::new).and_then(Callbacks::as_script);
+    let read = tokens(code).map(Callbacks::new).and_then(Callbacks::into_script);
     read.map_or(Reach::Everything, |tokens| super::reach_of_tokens(table, tokens))
 }
 
@@ -35,7 +35,7 @@ impl<'c> Callbacks<'c> {
     }
 
     /// The text with `KEYS` for the keys of callbacks. None where it is not understood.
-    fn as_script(mut self) -> Option<Vec<Token<'c>>> {
+    fn into_script(mut self) -> Option<Vec<Token<'c>>> {
         let mut keys: BTreeSet<&'c [u8]> = BTreeSet::new();
         let mut depth = Vec::new();
         for at in 0..self.tokens.len() {

@@ -9,10 +9,11 @@ use super::defaults;
 use crate::acl::file::FileUsers;
 use crate::acl::rules::has_blanks;
 use crate::acl::users::DEFAULT_NAME;
-use crate::acl::{SetUserError, Users};
+use crate::acl::{SetUserError, UserRef, Users};
 use crate::client::{ConnectionTable, Verdict};
 use crate::command::whole::{Job, Part};
 use crate::command::{Args, CommandError, Outcome, SessionContext};
+use crate::pubsub::Kind;
 use crate::resp::reply::Reply;
 
 pub(super) fn setuser_begin(
@@ -30,10 +31,11 @@ pub(super) fn setuser_begin(
         users.set_user(&name, &rules, defaults)
     };
     apply(cx.users).map_err(|error| cx.refuse(reply_of(&error)))?;
-    let made = OnceLock::new();
+    let (me, made) = (cx.session.facts.id, OnceLock::new());
     Ok(Arc::new(move |view| match shared(&made, || apply(view.users)) {
         Ok(users) => {
-            *view.users = users;
+            let old = std::mem::replace(view.users, users);
+            close_listeners(view.clients, (&old, view.users), me);
             Part::Done
         }
         Err(error) => Part::Failed(String::from_utf8_lossy(&reply_of(&error)).into_owned()),
@@ -92,8 +94,9 @@ pub fn install(loaded: FileUsers, me: u64) -> Job {
     let made = OnceLock::new();
     Arc::new(move |view| {
         let users = take_over(&made, || Arc::new(view.users.replace(loaded.clone())));
-        *view.users = users;
+        let old = std::mem::replace(view.users, users);
         close_deleted(view.clients, view.users, me);
+        close_listeners(view.clients, (&old, view.users), me);
         Part::Done
     })
 }
@@ -110,6 +113,30 @@ fn close_deleted(clients: &mut dyn ConnectionTable, users: &Users, me: u64) {
             return Verdict::Keep;
         }
         Verdict::Kill
+    });
+}
+
+/// Closes the clients of this core that listen to what their user may use no more. The one that asks,
+/// `me`, gets its reply first.
+fn close_listeners(clients: &mut dyn ConnectionTable, (old, users): (&Users, &Users), me: u64) {
+    let lost = |user: UserRef| {
+        let (old, new) = (old.get(user)?, users.get(user)?);
+        (!new.user.keeps_channels_of(&old.user)).then_some(&new.user)
+    };
+    clients.for_each(&mut |session, _| {
+        let Some(names) = session.subscriptions.as_ref().filter(|names| !names.is_empty()) else {
+            return Verdict::Keep;
+        };
+        let Some(user) = lost(session.facts.user) else { return Verdict::Keep };
+        let all_allowed = Kind::ALL.into_iter().all(|kind| {
+            let is_pattern = kind == Kind::Pattern;
+            names.names(kind).all(|name| user.allows_channel(name, is_pattern))
+        });
+        if !all_allowed && session.facts.id == me {
+            session.close_after_reply = true;
+            return Verdict::Keep;
+        }
+        if all_allowed { Verdict::Keep } else { Verdict::Kill }
     });
 }
 

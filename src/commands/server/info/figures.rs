@@ -9,6 +9,7 @@ use crate::command::{Listed, SessionContext};
 use crate::observe::stats::{
     CommandTotals, CoreStats, Counter, Denials, Rates, Totals, percentile,
 };
+use crate::pubsub::Kind;
 
 pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     let total = |counter: fn(&Totals) -> &Counter| cx.server.sum(|one| counter(&one.totals).get());
@@ -37,7 +38,14 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     report.field("keyspace_hits", total(|t| &t.keyspace_hits));
     report.field("keyspace_misses", total(|t| &t.keyspace_misses));
+    let listened = |kind| cx.directory.len(kind) as u64;
+    report.field("pubsub_channels", listened(Kind::Channel));
+    report.field("pubsub_patterns", listened(Kind::Pattern));
+    report.field("pubsubshard_channels", listened(Kind::Shard));
     report.zeros(NOT_COUNTED);
+    report.field("tracking_total_keys", cx.server.sum(|one| one.tracked_keys.get()));
+    report.field("tracking_total_items", cx.server.sum(|one| one.tracked_items.get()));
+    report.field("tracking_total_prefixes", cx.stats.tracked_prefixes.get());
     report.field("unexpected_error_replies", total(|t| &t.unexpected_error_replies));
     report.field("total_error_replies", total(|t| &t.error_replies));
     report.field("dump_payload_sanitizations", 0);
@@ -65,9 +73,6 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
 
 /// Fields of Stats between the hits and the errors: there is nothing to count yet.
 const NOT_COUNTED: &[&str] = &[
-    "pubsub_channels",
-    "pubsub_patterns",
-    "pubsubshard_channels",
     "latest_fork_usec",
     "total_forks",
     "migrate_cached_sockets",
@@ -78,13 +83,10 @@ const NOT_COUNTED: &[&str] = &[
     "active_defrag_key_misses",
     "total_active_defrag_time",
     "current_active_defrag_time",
-    "tracking_total_keys",
-    "tracking_total_items",
-    "tracking_total_prefixes",
 ];
 
 /// Every command and subcommand with the numbers that it counts under.
-fn counted(cx: &SessionContext<'_>) -> Vec<(Listed, Vec<usize>)> {
+pub(in crate::commands::server) fn counted(cx: &SessionContext<'_>) -> Vec<(Listed, Vec<usize>)> {
     let mut counted = Vec::new();
     for command in cx.table.commands() {
         let (hidden, parts): (Vec<_>, Vec<_>) =

@@ -83,7 +83,8 @@ pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("client_recent_max_input_buffer", highest(|stats| stats.max_input_bytes.get()));
     report.field("client_recent_max_output_buffer", highest(|stats| stats.max_output_bytes.get()));
     report.field("blocked_clients", server.sum(|stats| stats.blocked_clients.get()));
-    report.zeros(&["tracking_clients", "pubsub_clients"]);
+    report.field("tracking_clients", server.sum(|stats| stats.tracking_clients.get()));
+    report.field("pubsub_clients", cx.server.sum(|one| one.pubsub_clients.get()));
     report.field("watching_clients", server.sum(|stats| stats.watching_clients.get()));
     report.field("clients_in_timeout_table", server.sum(|stats| stats.timed_clients.get()));
     report.field("total_watched_keys", server.sum(|stats| stats.watched_keys.get()));

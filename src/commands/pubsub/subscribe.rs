@@ -1,0 +1,221 @@
+//! SUBSCRIBE and its kin.
+//!
+//! Invariant: what the client has subscribed to changes at home at once, with the reply; the reply
+//! leaves when every core knows. So whoever publishes behind it counts the client, and until the
+//! reply to UNSUBSCRIBE the client gets every message that counted it.
+
+use std::sync::Arc;
+
+use crate::client::Session;
+use crate::command::whole::{Job, Part};
+use crate::command::{
+    Access, Args, Argument, ArgumentKind, Arity, Channels, Command, CommandError, Flags, Group,
+    Handler, KeySpec, Outcome, SessionContext, Whole,
+};
+use crate::pubsub::{Change, Kind, Subscriptions};
+use crate::resp::reply::{Reply, ReplyBuffer};
+
+/// The table's slice.
+pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "PSUBSCRIBE",
+        summary: "Listens to the channels that match patterns.",
+        complexity: "O(N), where N is the number of patterns",
+        arity: Arity::AtLeast(2),
+        channels: Some(Channels { first: 1, to_the_end: true, patterns: true }),
+        arguments: &[Argument::new("pattern", ArgumentKind::Pattern).multiple()],
+        handler: whole(|cx, args| join(cx, args, Kind::Pattern)),
+        ..BASE
+    },
+    Command {
+        name: "PUNSUBSCRIBE",
+        summary: "Stops listening to patterns.",
+        complexity: "O(N), where N is the number of patterns",
+        arity: Arity::AtLeast(1),
+        arguments: &[Argument::new("pattern", ArgumentKind::Pattern).optional().multiple()],
+        handler: whole(|cx, args| leave(cx, args, Kind::Pattern)),
+        ..BASE
+    },
+    Command {
+        name: "SSUBSCRIBE",
+        summary: "Listens to shard channels.",
+        since: "7.0.0",
+        complexity: "O(N), where N is the number of shard channels",
+        arity: Arity::AtLeast(2),
+        keys: SHARD_CHANNELS,
+        channels: Some(Channels { first: 1, to_the_end: true, patterns: false }),
+        arguments: &[Argument::new("shardchannel", ArgumentKind::String).multiple()],
+        handler: whole(|cx, args| join(cx, args, Kind::Shard)),
+        ..BASE
+    },
+    Command {
+        name: "SUBSCRIBE",
+        summary: "Listens to channels.",
+        complexity: "O(N), where N is the number of channels",
+        arity: Arity::AtLeast(2),
+        channels: Some(Channels { first: 1, to_the_end: true, patterns: false }),
+        arguments: &[Argument::new("channel", ArgumentKind::String).multiple()],
+        handler: whole(|cx, args| join(cx, args, Kind::Channel)),
+        ..BASE
+    },
+    Command {
+        name: "SUNSUBSCRIBE",
+        summary: "Stops listening to shard channels.",
+        since: "7.0.0",
+        complexity: "O(N), where N is the number of shard channels",
+        arity: Arity::AtLeast(1),
+        keys: SHARD_CHANNELS,
+        arguments: &[Argument::new("shardchannel", ArgumentKind::String).optional().multiple()],
+        handler: whole(|cx, args| leave(cx, args, Kind::Shard)),
+        ..BASE
+    },
+    Command {
+        name: "UNSUBSCRIBE",
+        summary: "Stops listening to channels.",
+        complexity: "O(N), where N is the number of channels",
+        arity: Arity::AtLeast(1),
+        arguments: &[Argument::new("channel", ArgumentKind::String).optional().multiple()],
+        handler: whole(|cx, args| leave(cx, args, Kind::Channel)),
+        ..BASE
+    },
+];
+
+const BASE: Command = Command {
+    since: "2.0.0",
+    group: Group::Pubsub,
+    flags: Flags::PUBSUB.with(Flags::NOSCRIPT).with(Flags::LOADING).with(Flags::STALE),
+    ..Command::BASE
+};
+
+const SHARD_CHANNELS: &[KeySpec] = &[KeySpec::range(1, -1, 1, Access::NOT_KEY)];
+
+type Begin = fn(&mut SessionContext<'_>, Args<'_>) -> Result<Job, CommandError>;
+
+const fn whole(begin: Begin) -> Handler {
+    Handler::Whole(Whole { begin, gather })
+}
+
+/// How replies name what was done.
+const fn verb(kind: Kind, joins: bool) -> &'static [u8] {
+    match (kind, joins) {
+        (Kind::Channel, true) => b"subscribe",
+        (Kind::Pattern, true) => b"psubscribe",
+        (Kind::Shard, true) => b"ssubscribe",
+        (Kind::Channel, false) => b"unsubscribe",
+        (Kind::Pattern, false) => b"punsubscribe",
+        (Kind::Shard, false) => b"sunsubscribe",
+    }
+}
+
+fn join(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job, CommandError> {
+    // Channels and patterns were let into MULTI before this was a rule.
+    if kind == Kind::Shard && cx.inside_exec {
+        return Err(CommandError::SsubscribeDenied);
+    }
+    let mut change = change(cx.session, cx.core, true);
+    let session = &mut *cx.session;
+    let mut answer = ReplyBuffer::default();
+    let mut reply = Reply::new(&mut answer, session.facts.proto);
+    let subscriptions = session.subscriptions.get_or_insert_default();
+    for word in args.iter_from(1) {
+        if !subscriptions.contains(kind, word) {
+            let name = cx.directory.share(kind, word);
+            subscriptions.insert(kind, name.clone());
+            change.names[kind as usize].push(name);
+        }
+        acknowledge(&mut reply, (kind, true), Some(word), subscriptions);
+    }
+    session.answer = answer.bytes;
+    cx.stats.pubsub_clients.add(u64::from(!session.facts.subscribed));
+    session.facts.subscribed = true;
+    Ok(everywhere(change, false))
+}
+
+fn leave(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job, CommandError> {
+    let mut change = change(cx.session, cx.core, false);
+    let session = &mut *cx.session;
+    let mut answer = ReplyBuffer::default();
+    let mut reply = Reply::new(&mut answer, session.facts.proto);
+    let mut none = Subscriptions::default();
+    let subscriptions = session.subscriptions.as_deref_mut().unwrap_or(&mut none);
+    let left = &mut change.names[kind as usize];
+    for word in args.iter_from(1) {
+        left.extend(subscriptions.take(kind, word));
+        acknowledge(&mut reply, (kind, false), Some(word), subscriptions);
+    }
+    if args.len() == 1 {
+        while let Some(name) = subscriptions.take_first(kind) {
+            acknowledge(&mut reply, (kind, false), Some(&name), subscriptions);
+            left.push(name);
+        }
+        if left.is_empty() {
+            acknowledge(&mut reply, (kind, false), None, subscriptions);
+        }
+    }
+    let is_empty = subscriptions.is_empty();
+    session.answer = answer.bytes;
+    session.leaves = true;
+    cx.stats.pubsub_clients.sub(u64::from(session.facts.subscribed && is_empty));
+    session.facts.subscribed &= !is_empty;
+    Ok(everywhere(change, false))
+}
+
+fn gather(
+    cx: &mut SessionContext<'_>,
+    _args: Args<'_>,
+    _parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    cx.pushing = true;
+    reply.raw(&std::mem::take(&mut cx.session.answer));
+    Ok(())
+}
+
+fn acknowledge(
+    reply: &mut Reply<'_>,
+    (kind, joins): (Kind, bool),
+    name: Option<&[u8]>,
+    subscriptions: &Subscriptions,
+) {
+    reply.push(3);
+    reply.bulk(verb(kind, joins));
+    match name {
+        Some(name) => reply.bulk(name),
+        None => reply.null(),
+    }
+    reply.count(subscriptions.counted_with(kind) as u64);
+}
+
+fn change(session: &Session, core: usize, joins: bool) -> Change {
+    Change::new((core, session.place, session.facts.id), joins)
+}
+
+/// A client leaves everything that it has subscribed to. None if that is nothing. `closes` if it is
+/// closed: nothing that is under way is for it.
+pub fn leave_all(session: &mut Session, core: usize, closes: bool) -> Option<Job> {
+    let subscriptions = session.subscriptions.take()?;
+    let mut change = change(session, core, false);
+    for kind in Kind::ALL {
+        change.names[kind as usize] = subscriptions.names(kind).cloned().collect();
+    }
+    session.facts.subscribed = false;
+    (!change.is_empty()).then(|| everywhere(change, closes))
+}
+
+/// Applies a change on every core.
+fn everywhere(change: Change, closes: bool) -> Job {
+    let change = Arc::new(change);
+    Arc::new(move |view| {
+        if change.is_empty() {
+            return Part::Done;
+        }
+        view.directory.apply(&change);
+        if view.core == change.home {
+            view.hearers.apply(&change, view.directory.version());
+            if closes {
+                view.hearers.settle(change.id);
+            }
+        }
+        Part::Done
+    })
+}

@@ -1,0 +1,183 @@
+//! What is remembered of commands that took long, or had a large request or reply.
+//!
+//! Invariant: a command that is not remarkable pays three comparisons. What is remarkable becomes a
+//! note, which goes to the home of its client with the replies; only there it is filed. Source:
+//! SLOWLOG and LATENCY of Redis 8.0, COMMANDLOG of Valkey 9.1.
+
+use super::call::Worker;
+use super::table::Registered;
+use crate::base::time::Ticks;
+use crate::command::args::ArgValue;
+use crate::command::secret::{REDACTED, secret_words};
+use crate::command::{Args, Flags};
+use crate::config::{Config, directives};
+use crate::observe::command_log::{self, LogKind, LoggedCommand, Note, Spent, WORDS_MAX};
+
+const NANOS_PER_MICRO: u64 = 1_000;
+const NANOS_PER_MILLI: u64 = 1_000_000;
+
+/// From where on a command is remarkable; `u64::MAX` where nothing is.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Limits {
+    /// The lower one of the two below.
+    nanos: u64,
+    /// SLOWLOG, in nanoseconds.
+    slow: u64,
+    /// LATENCY, in nanoseconds.
+    latency: u64,
+    /// Bytes of a request.
+    request: u64,
+    /// Bytes of a reply.
+    reply: u64,
+}
+
+impl Limits {
+    /// The limits that a configuration sets.
+    pub(super) fn of(config: &Config) -> Limits {
+        let limit = |threshold: i64, len_max: usize, unit: u64| match u64::try_from(threshold) {
+            Ok(threshold) if len_max > 0 => threshold.saturating_mul(unit),
+            _ => u64::MAX,
+        };
+        let slow = limit(config.slowlog_log_slower_than, config.slowlog_max_len, NANOS_PER_MICRO);
+        let latency = match config.latency_monitor_threshold {
+            0 => u64::MAX,
+            millis => millis.saturating_mul(NANOS_PER_MILLI),
+        };
+        let requests = config.commandlog_large_request_max_len;
+        let replies = config.commandlog_large_reply_max_len;
+        Limits {
+            nanos: slow.min(latency),
+            slow,
+            latency,
+            request: limit(config.commandlog_request_larger_than, requests, 1),
+            reply: limit(config.commandlog_reply_larger_than, replies, 1),
+        }
+    }
+}
+
+/// The time of a command that has ended.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Taken {
+    /// What it took.
+    pub(super) nanos: u64,
+    /// When it began, in ticks.
+    pub(super) started: u64,
+}
+
+impl Worker {
+    /// Looks at a command that has just ended and answered with so many bytes.
+    #[inline]
+    pub(super) fn look_at(
+        &mut self,
+        (registered, args): (&Registered, Args<'_>),
+        taken: Taken,
+        reply_bytes: usize,
+    ) {
+        let Limits { nanos, request, reply, .. } = self.limits;
+        if taken.nanos >= nanos || reply_bytes as u64 >= reply || may_reach(args, request) {
+            self.note((registered, args), taken, reply_bytes as u64);
+        }
+    }
+
+    #[cold]
+    fn note(
+        &mut self,
+        (registered, args): (&Registered, Args<'_>),
+        Taken { nanos, started }: Taken,
+        reply_bytes: u64,
+    ) {
+        let flags = registered.command.flags;
+        if nanos >= self.limits.latency {
+            let event = if flags.has(Flags::FAST) { "fast-command" } else { "command" };
+            self.latency.add(event, self.now.seconds(), nanos / NANOS_PER_MILLI);
+        }
+        if flags.has(Flags::SKIP_SLOWLOG) {
+            return;
+        }
+        let request_bytes = request_bytes(args);
+        for (kind, reached, value) in [
+            (LogKind::Slow, nanos >= self.limits.slow, nanos / NANOS_PER_MICRO),
+            (LogKind::LargeRequest, request_bytes >= self.limits.request, request_bytes),
+            (LogKind::LargeReply, reply_bytes >= self.limits.reply, reply_bytes),
+        ] {
+            if !reached {
+                continue;
+            }
+            let entry = LoggedCommand {
+                id: self.server.next_logged(kind),
+                seconds: self.now.seconds(),
+                value,
+                words: shown_words(registered, args),
+                spent: Spent { execution: nanos, ..Spent::default() },
+                ..LoggedCommand::default()
+            };
+            self.notes.push(Note { kind, started, entry });
+        }
+    }
+
+    /// Files how long something took that is no command, and began at `began`.
+    pub fn note_latency_since(&mut self, event: &'static str, began: u64) {
+        if self.limits.latency == u64::MAX {
+            return;
+        }
+        let nanos = self.tick_rate.nanos(Ticks::now().wrapping_sub(began));
+        if nanos >= self.limits.latency {
+            self.latency.add(event, self.now.seconds(), nanos / NANOS_PER_MILLI);
+        }
+    }
+
+    /// When this turn began, in ticks.
+    #[inline]
+    pub fn turn_tick(&self) -> u64 {
+        self.turn_tick
+    }
+
+    /// The last look at the clock, in ticks: the end of the last command or the begin of what runs.
+    #[inline]
+    pub fn last_tick(&self) -> u64 {
+        self.last_tick
+    }
+
+    /// Completes notes of commands whose client sent them at `since`, of which they were under way,
+    /// or waited for partitions, for so many ticks.
+    #[cold]
+    pub fn complete_notes(&self, notes: &mut [Note], (since, hop, loan): (u64, u64, u64)) {
+        let nanos = |ticks| self.tick_rate.nanos(ticks);
+        for note in notes {
+            let waited = note.started.saturating_sub(since).saturating_sub(hop + loan);
+            let Spent { queue, hop: hops, loan: loans, .. } = &mut note.entry.spent;
+            (*queue, *hops, *loans) = (nanos(waited), nanos(hop), nanos(loan));
+        }
+    }
+}
+
+/// False if a request has surely fewer bytes on the wire than `limit`.
+#[inline]
+fn may_reach(args: Args<'_>, limit: u64) -> bool {
+    limit != u64::MAX && (args.spanned() >= limit || !args.big().is_empty())
+}
+
+/// Bytes of a request as clients send it.
+fn request_bytes(args: Args<'_>) -> u64 {
+    let digits = |number: u64| u64::from(number.checked_ilog10().unwrap_or(0)) + 1;
+    // A mark, a number, a line end; and a line end behind each word.
+    let head = |number: u64| 1 + digits(number) + 2;
+    let words = (0..args.len()).map(|at| args.value(at).len());
+    head(args.len() as u64) + words.map(|len| head(len) + len + 2).sum::<u64>()
+}
+
+/// The words of a request as logs show them.
+fn shown_words(registered: &Registered, args: Args<'_>) -> Vec<Vec<u8>> {
+    let is_sensitive = |name: &[u8]| directives::is_sensitive(name);
+    let secret = secret_words(registered.full_name, args, is_sensitive);
+    let rest = command_log::rest_word(args.len());
+    let shown = if rest.is_some() { WORDS_MAX - 1 } else { args.len() };
+    let word = |at: usize| match args.value(at) {
+        _ if secret.contains(&at) => REDACTED.to_vec(),
+        ArgValue::Bytes(bytes) => command_log::shown_word(bytes, bytes.len() as u64),
+        ArgValue::Big(big) => {
+            command_log::shown_word(&big.head(command_log::WORD_BYTES_MAX), big.len())
+        }
+    };
+    (0..shown).map(word).chain(rest).collect()
+}

@@ -1,0 +1,72 @@
+//! `client-output-buffer-limit`: clients whose output piles up are cut off.
+//!
+//! Invariant: looked at where output is queued, and once in a while; a client that is cut off gets
+//! nothing more. Source: the directive's comment in redis.conf of Redis 8.0.
+
+use super::Core;
+use crate::base::time::{Clock, Millis};
+use crate::client::info;
+use crate::config::Config;
+use crate::config::value::ClientClass;
+use crate::net::connection::Connection;
+use crate::observe::log;
+use crate::ring::Ring;
+
+/// What a client that has to log in first may leave unread.
+const STRANGER_BYTES_MAX: usize = 1024;
+
+impl Connection {
+    /// True if more waits to be sent than its class may leave unread.
+    #[inline]
+    pub(super) fn is_over_limit(&mut self, config: &Config, now: Millis) -> bool {
+        let facts = &self.session.facts;
+        let class = if facts.subscribed { ClientClass::Pubsub } else { ClientClass::Normal };
+        let limit = &config.client_output_buffer_limit[class as usize];
+        if limit.hard_bytes == 0 && limit.soft_bytes == 0 && facts.authenticated {
+            return false;
+        }
+        let bytes = self.unsent_bytes() as u64;
+        let is_stranger = !facts.authenticated && bytes > STRANGER_BYTES_MAX as u64;
+        if is_stranger || limit.hard_bytes != 0 && bytes >= limit.hard_bytes {
+            return true;
+        }
+        if limit.soft_bytes == 0 || bytes < limit.soft_bytes {
+            self.over_soft_limit = None;
+            return false;
+        }
+        let since = *self.over_soft_limit.get_or_insert(now.seconds());
+        now.seconds() - since > limit.soft_seconds
+    }
+}
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// Cuts a client off if too much of its output has not been read.
+    #[inline]
+    pub(super) fn check_output(&mut self, index: u32) {
+        let Core { clients, worker, .. } = self;
+        let Some(connection) = clients.get(index) else { return };
+        if connection.goes_on() && connection.is_over_limit(&worker.config, worker.now) {
+            self.cut_off(index);
+        }
+    }
+
+    /// Cuts a client off whose output has grown too long.
+    #[cold]
+    pub(super) fn cut_off(&mut self, index: u32) {
+        let core = self.worker.core;
+        let Some(connection) = self.clients.get(index) else { return };
+        if std::mem::replace(&mut connection.closing, true) {
+            return;
+        }
+        let held = connection.facts(core);
+        let mut line = b"Client ".to_vec();
+        info::write_line(&mut line, &connection.session, &held, self.worker.now);
+        line.pop();
+        line.extend_from_slice(
+            b" scheduled to be closed ASAP for overcoming of output buffer limits.",
+        );
+        log::warning(String::from_utf8_lossy(&line).into_owned());
+        self.worker.stats.totals.output_buffer_disconnections.add(1);
+        self.doomed.push(index);
+    }
+}
