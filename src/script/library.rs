@@ -160,7 +160,7 @@ impl Functions {
     /// Takes the interpreter for a run; it is made if there is none.
     pub fn take_engine(&mut self) -> Box<Engine> {
         let limits = self.limits;
-        self.engine.take().unwrap_or_else(|| Box::new(Engine::new(limits)))
+        self.engine.take().unwrap_or_else(|| Box::new(Engine::for_functions(limits)))
     }
 
     /// The run has ended.

@@ -224,6 +224,26 @@ unsafe fn add_redis(lua: *mut lua_State) {
     }
 }
 
+/// Takes from the globals, whose backing is at a place of the stack, what scripts of EVAL alone find.
+///
+/// # Safety
+/// As for `seal`, which has run; there is room for four more.
+pub(super) unsafe fn remove_eval_only(lua: *mut lua_State, backing: c_int) {
+    // SAFETY: as promised; `redis` has been a front since `open`, with its backing at 2.
+    unsafe {
+        ffi::lua_pushnil(lua);
+        ffi::lua_setfield(lua, backing, c"__redis__err__handler".as_ptr());
+        ffi::lua_getfield_(lua, backing, c"redis".as_ptr());
+        assert!(ffi::lua_getmetatable(lua, -1) != 0, "a front has a metatable");
+        ffi::lua_rawgeti_(lua, -1, 2);
+        for name in [c"breakpoint", c"debug", c"replicate_commands"] {
+            ffi::lua_pushnil(lua);
+            ffi::lua_setfield(lua, -2, name.as_ptr());
+        }
+        ffi::lua_pop(lua, 3);
+    }
+}
+
 /// Pushes the globals that a library finds while it is loaded: a `redis` with `register`, the log and
 /// the version alone. What else it reads raises.
 ///

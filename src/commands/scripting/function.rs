@@ -215,7 +215,7 @@ fn prepare(
     heading: Heading,
 ) -> Result<Arc<Library>, CommandError> {
     let table = cx.table;
-    let prepared = cx.functions.prepare(text, heading, |code| scan::reach(table, code));
+    let prepared = cx.functions.prepare(text, heading, |code| scan::reach_of_library(table, code));
     prepared.map(Arc::new).map_err(|error| cx.refuse(error))
 }
 

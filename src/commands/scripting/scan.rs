@@ -6,6 +6,7 @@
 //! What this overlooks is refused when it is called (`dispatch/script.rs`), never executed.
 
 mod lexer;
+mod library;
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,6 +14,7 @@ use crate::command::keyspec::{Begin, Find};
 use crate::command::{Access, CommandTable, Handler, KeySpec, catalog};
 use crate::script::Reach;
 use lexer::{Token, tokens};
+pub(super) use library::reach_of_library;
 
 /// Names whose use means that anything may happen.
 const DANGEROUS: &[&[u8]] = &[
@@ -39,7 +41,10 @@ pub(super) fn reach(table: &dyn CommandTable, code: &[u8]) -> Reach {
     if code.len() > CODE_BYTES_MAX {
         return Reach::Everything;
     }
-    let Some(tokens) = tokens(code) else { return Reach::Everything };
+    tokens(code).map_or(Reach::Everything, |tokens| reach_of_tokens(table, tokens))
+}
+
+fn reach_of_tokens(table: &dyn CommandTable, tokens: Vec<Token<'_>>) -> Reach {
     let mut scan = Scan { tokens, table, keys: BTreeSet::new(), calls: BTreeSet::new() };
     match scan.bindings().and_then(|()| scan.uses()) {
         None => Reach::Everything,

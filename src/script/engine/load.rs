@@ -28,6 +28,16 @@ const BREATHS_MAX: u32 = 500;
 pub(in crate::script) struct Loading(Vec<(Declared, Function)>);
 
 impl Engine {
+    /// An interpreter for functions, which do not find what is for scripts of EVAL alone.
+    pub fn for_functions(limits: Limits) -> Engine {
+        let engine = Engine::new(limits);
+        let lenient = engine.state().memory.lenient();
+        // SAFETY: nothing is raised under a `Lenient`, and the backing is where `new` has put it.
+        unsafe { sandbox::remove_eval_only(engine.lua, BACKING) };
+        drop(lenient);
+        engine
+    }
+
     /// Runs the code of a library, and returns what it has registered, in its order. An error is the
     /// line of the reply.
     pub fn load(

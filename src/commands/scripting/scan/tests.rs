@@ -4,7 +4,7 @@ use super::*;
 use crate::command::{Command, Listed};
 
 /// The commands of this build.
-struct All;
+pub(super) struct All;
 
 fn listed(number: usize, command: &'static Command) -> Listed {
     Listed { command, number, full_name: command.name }
