@@ -4,6 +4,7 @@
 //! sequencer's order. A script that EVAL brought may be evicted by a newer one, as in stock servers;
 //! one that SCRIPT LOAD brought stays until SCRIPT FLUSH.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -80,6 +81,8 @@ pub struct Script {
 #[derive(Debug)]
 struct Known {
     script: Arc<Script>,
+    /// Its digest as text.
+    name: [u8; 40],
     function: Option<Function>,
 }
 
@@ -90,6 +93,8 @@ pub struct Scripts {
     known: Slab<Known>,
     by_sha: HashMap<Sha, usize, BuildHasherDefault<Digits>>,
     by_body: HashMap<u64, usize, BuildHasherDefault<Digits>>,
+    /// The one that was found last: it is asked for several times on its way, and often again.
+    recent: Cell<usize>,
     key: HashKey,
     evictable: usize,
     body_bytes: usize,
@@ -115,6 +120,7 @@ impl Scripts {
             known: Slab::new(),
             by_sha: HashMap::default(),
             by_body: HashMap::default(),
+            recent: Cell::new(usize::MAX),
             key,
             evictable: 0,
             body_bytes: 0,
@@ -154,15 +160,26 @@ impl Scripts {
 
     /// The script that 40 digits name.
     pub fn find(&self, sha: &[u8]) -> Option<ScriptId> {
-        self.by_sha.get(&Sha::parse(sha)?).copied().map(ScriptId)
+        let recent = self.recent.get();
+        if self.known.get(recent).is_some_and(|known| known.name[..] == *sha) {
+            return Some(ScriptId(recent));
+        }
+        let found = self.by_sha.get(&Sha::parse(sha)?).copied()?;
+        self.recent.set(found);
+        Some(ScriptId(found))
     }
 
     /// The script of this text.
     #[inline]
     pub fn find_body(&self, body: &[u8]) -> Option<ScriptId> {
+        let recent = self.recent.get();
+        if self.known.get(recent).is_some_and(|known| *known.script.body == *body) {
+            return Some(ScriptId(recent));
+        }
         if let Some(at) = self.by_body.get(&self.key.hash(body))
             && *self.known[*at].script.body == *body
         {
+            self.recent.set(*at);
             return Some(ScriptId(*at));
         }
         // Another text has the same hash: once in the life of the universe, or nobody knows it.
@@ -247,7 +264,11 @@ impl Scripts {
             return 0;
         }
         let gone = victims.iter().filter(|victim| self.remove(**victim)).count();
-        let at = self.known.insert(Known { script: script.clone(), function: None });
+        let at = self.known.insert(Known {
+            script: script.clone(),
+            name: script.sha.hex(),
+            function: None,
+        });
         self.by_sha.insert(script.sha, at);
         self.by_body.insert(self.key.hash(&script.body), at);
         self.evictable += usize::from(script.is_evictable);
@@ -257,7 +278,7 @@ impl Scripts {
 
     fn remove(&mut self, sha: Sha) -> bool {
         let Some(at) = self.by_sha.remove(&sha) else { return false };
-        let Known { script, function } = self.known.remove(at);
+        let Known { script, function, .. } = self.known.remove(at);
         let hash = self.key.hash(&script.body);
         if self.by_body.get(&hash) == Some(&at) {
             self.by_body.remove(&hash);
