@@ -20,7 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("resp", &["base"]),
     ("ring", &["base"]),
     // A waiter keeps what its command needs of the session.
-    ("store", &["types", "encoding", "base", "config", "observe", "client"]),
+    // What is about to change is written to a snapshot first.
+    ("store", &["types", "encoding", "base", "config", "observe", "client", "persist"]),
     (
         "command",
         &[
@@ -85,6 +86,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
     "src/store/entry/",
     "src/base/alloc.rs",
     "src/base/bytestr.rs",
+    "src/base/letterbox.rs",
     "src/base/mailbox.rs",
     "src/base/sys.rs",
 ];

@@ -7,6 +7,7 @@ pub mod crc;
 mod float_scan;
 pub mod glob;
 mod grisu;
+pub mod letterbox;
 pub mod long_double;
 pub mod mailbox;
 pub mod number;

@@ -5,6 +5,7 @@
 
 use std::io::Write;
 
+use super::tracking::Tracking;
 use super::{ConnectionFacts, Session};
 use crate::base::time::Millis;
 use crate::pubsub::Kind;
@@ -32,7 +33,11 @@ pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, 
     };
     write(out, format_args!(" events={events} cmd={command} user="));
     out.extend_from_slice(session.user_name());
-    write(out, format_args!(" redir=-1 resp={resp}"));
+    let redirect = match session.redirect {
+        _ if !facts.tracking.is_on() => -1,
+        redirect => redirect.map_or(0, |to| i64::try_from(to.id).unwrap_or(i64::MAX)),
+    };
+    write(out, format_args!(" redir={redirect} resp={resp}"));
     out.extend_from_slice(b" lib-name=");
     out.extend_from_slice(shown(&session.lib_name));
     out.extend_from_slice(b" lib-ver=");
@@ -62,10 +67,15 @@ fn write_memory(out: &mut Vec<u8>, held: &ConnectionFacts) {
 /// The letters of a client's state; `N` if it is in none of them.
 pub fn flags(session: &Session, held: &ConnectionFacts) -> String {
     let facts = &session.facts;
+    let tracking = facts.tracking;
     let states = [
+        ('O', facts.monitoring),
         ('P', facts.subscribed),
         ('x', held.multi.is_some()),
         ('b', session.blocked),
+        ('t', tracking.is_on()),
+        ('R', tracking.has(Tracking::BROKEN)),
+        ('B', tracking.has(Tracking::BCAST)),
         ('c', held.closing || session.close_after_reply),
         ('U', session.unix),
         ('e', session.no_evict),

@@ -4,5 +4,6 @@
 
 pub mod info;
 pub mod session;
+pub mod tracking;
 
 pub use session::{ConnectionFacts, ConnectionTable, ReplyMode, Session, SessionFacts, Verdict};

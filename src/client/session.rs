@@ -3,13 +3,15 @@
 //! Invariant: a session is changed on its home core only, by session commands; what a travelling
 //! batch needs of it is copied into the batch.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::tracking::{Redirect, Tracking};
 use crate::acl::UserRef;
 use crate::acl::users::{DEFAULT_NAME, Named};
 use crate::base::claim::Claim;
 use crate::base::time::Millis;
-use crate::pubsub::Subscriptions;
+use crate::pubsub::{Name, Subscriptions};
 use crate::resp::Proto;
 
 /// Which replies the client wants (CLIENT REPLY).
@@ -51,11 +53,29 @@ pub struct SessionFacts {
     pub in_multi: bool,
     /// A command was refused inside MULTI: EXEC will be, too.
     pub multi_failed: bool,
+    /// The core that it lives on.
+    pub home: u16,
+    /// Counts the runs of its commands, while it has tracking on.
+    pub run: u32,
+    /// Its address; None came through the unix socket.
+    pub peer: Option<SocketAddr>,
+    /// It watches all commands.
+    pub monitoring: bool,
+    /// Which keys are tracked for it.
+    pub tracking: Tracking,
     /// It has subscribed to something: in RESP2 few commands are left to it.
     pub subscribed: bool,
 }
 
 impl SessionFacts {
+    /// Takes up whether CLIENT CACHING still speaks of the next command.
+    #[inline]
+    pub fn keep_caching(&mut self, later: &SessionFacts) {
+        if !later.tracking.has(Tracking::CACHING) {
+            self.tracking = self.tracking.without(Tracking::CACHING);
+        }
+    }
+
     /// MULTI is over.
     pub fn leave_multi(&mut self) {
         self.in_multi = false;
@@ -82,6 +102,12 @@ pub struct Session {
     pub leaves: bool,
     /// Its place in the table of its home core.
     pub place: u32,
+    /// Who is told of invalidations in its place.
+    pub redirect: Option<Redirect>,
+    /// The prefixes of keys that it wants to hear of.
+    pub prefixes: Vec<Name>,
+    /// The cores have been told of prefixes.
+    pub follows: bool,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
@@ -134,6 +160,11 @@ impl Session {
                 local: false,
                 in_multi: false,
                 multi_failed: false,
+                home: 0,
+                run: 0,
+                peer: None,
+                monitoring: false,
+                tracking: Tracking::default(),
                 subscribed: false,
             },
             close_after_reply: false,
@@ -143,6 +174,9 @@ impl Session {
             answer: Vec::new(),
             leaves: false,
             place: 0,
+            redirect: None,
+            prefixes: Vec::new(),
+            follows: false,
             no_evict: false,
             capa_redirect: false,
             user_name: None,
@@ -184,7 +218,10 @@ impl Session {
     /// RESET: everything that commands changed, back to the start. Names of libraries stay.
     pub fn reset(&mut self, authenticated: bool) {
         let fresh = Session::new(self.facts.id, self.created, authenticated);
-        self.facts = SessionFacts { local: self.facts.local, ..fresh.facts };
+        let SessionFacts { local, home, run, peer, .. } = self.facts;
+        self.facts = SessionFacts { local, home, run, peer, ..fresh.facts };
+        self.redirect = None;
+        self.prefixes.clear();
         self.user_name = None;
         self.no_evict = false;
         self.name.clear();

@@ -20,9 +20,9 @@ use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Pushes};
+use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes, Trackers};
 use crate::resp::reply::Reply;
-use crate::script::Scripts;
+use crate::script::{Functions, Scripts};
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
@@ -50,29 +50,39 @@ impl Keyspace<'_> {
         }
     }
 
-    /// Partitions at hand.
-    pub fn len(&self) -> usize {
+    /// How many partitions are at hand.
+    pub fn held(&self) -> usize {
         match self {
             Keyspace::One(_) => 1,
             Keyspace::Lent(partitions) => partitions.len(),
         }
     }
 
-    /// True if somebody waits for a key of it, or watches one.
+    /// True if somebody waits for a key of it, watches or keeps one.
     #[inline]
     pub fn has_listeners(&self) -> bool {
-        let listens = |one: &Partition| !one.waiters().is_empty() || !one.watchers().is_empty();
+        let listens = |one: &Partition| {
+            !one.waiters().is_empty() || !one.watchers().is_empty() || !one.tracked().is_empty()
+        };
         match self {
             Keyspace::One(partition) => listens(partition),
             Keyspace::Lent(partitions) => partitions.iter().any(|one| listens(one)),
         }
     }
 
-    /// True if a key of it is kept for somebody who waits.
+    /// True if a key of it is kept for somebody who waits, or changes wait for the disk.
     pub fn has_reservations(&self) -> bool {
         match self {
-            Keyspace::One(partition) => partition.waiters().has_reservations(),
-            Keyspace::Lent(lent) => lent.iter().any(|one| one.waiters().has_reservations()),
+            Keyspace::One(partition) => partition.keeps_back(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.keeps_back()),
+        }
+    }
+
+    /// True if changes wait for the disk.
+    pub fn is_choked(&self) -> bool {
+        match self {
+            Keyspace::One(partition) => partition.is_choked(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.is_choked()),
         }
     }
 
@@ -161,6 +171,8 @@ pub struct Context<'a> {
     pub directory: &'a Directory,
     /// What the turn pushes to clients.
     pub pushes: &'a mut Pushes,
+    /// What this turn tells clients of keys that they keep.
+    pub invalidations: &'a mut Invalidations,
 }
 
 impl Context<'_> {
@@ -173,6 +185,18 @@ impl Context<'_> {
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
     pub fn suspend(&mut self, suspension: Suspension) {
         *self.suspension = Some(suspension);
+    }
+
+    /// Tells every client that has tracking on that all keys have changed.
+    pub fn invalidate_all(&mut self) {
+        for partition in self.keyspace.partitions() {
+            partition.tracked_mut().clear();
+        }
+        for (home, stats) in self.server.stats.iter().enumerate() {
+            if stats.tracking_clients.get() > 0 {
+                self.invalidations.add(home, Invalidation::All);
+            }
+        }
     }
 
     /// True if the client's user may read keys that the request does not name: SORT's BY and GET.
@@ -508,6 +532,8 @@ pub struct SessionContext<'a> {
     pub switches: &'a Switches,
     /// The scripts that this core knows, as all cores do.
     pub scripts: &'a mut Scripts,
+    /// The libraries of functions that this core knows, as all cores do.
+    pub functions: &'a mut Functions,
     /// All commands.
     pub table: &'a dyn CommandTable,
     /// Every user.
@@ -518,6 +544,8 @@ pub struct SessionContext<'a> {
     pub inside_exec: bool,
     /// Logins that failed, for the log.
     pub denials: &'a mut Vec<Denial>,
+    /// The clients of this core that have tracking on.
+    pub trackers: &'a mut Trackers,
     /// What the command asks of the event loop, done after its reply was written.
     pub request: &'a mut Option<Request>,
     /// The error that `begin` of a whole command answers with, where its text carries arguments.
@@ -536,6 +564,29 @@ impl SessionContext<'_> {
     }
 }
 
+/// A save that somebody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveOrder {
+    /// While everybody goes on: BGSAVE, save points.
+    Background,
+    /// While commands of keys wait: SAVE.
+    Foreground,
+    /// The same, and then the process ends; `force` ends it even if the save fails.
+    Ending {
+        /// SHUTDOWN FORCE.
+        force: bool,
+    },
+    /// A save, if `save` says so, and then all data is read from the file: DEBUG RELOAD.
+    Reload {
+        /// Without NOSAVE.
+        save: bool,
+        /// Without NOFLUSH.
+        flush: bool,
+        /// MERGE.
+        merge: bool,
+    },
+}
+
 /// What a session command asks of the event loop.
 pub enum Request {
     /// End the process.
@@ -546,6 +597,8 @@ pub enum Request {
     Unwatch,
     /// Drop what MULTI has queued, and go on when every core has done this.
     Leave(Job),
+    /// Write all data to the file, with or without others; the reply waits for it.
+    Save(SaveOrder),
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

@@ -62,6 +62,11 @@ pub enum CommandError {
     InvalidFirstDb,
     InvalidSecondDb,
     OutOfMemory,
+    Loading,
+    SavesFail,
+    SaveInProgress,
+    NoSaveToCancel,
+    ReloadOptions,
     NoAuth,
     LcsMixedOptions,
     IntOutOfRange,
@@ -96,6 +101,17 @@ pub enum CommandError {
     TimeoutNegative,
     TimeoutOutOfRange,
     LogCount,
+    MonitorInside,
+    TrackingRedirectTwice,
+    TrackingRedirectMissing,
+    TrackingPrefixWithoutBcast,
+    TrackingSwitchesBcast,
+    TrackingBcastWithOptions,
+    TrackingBothOptions,
+    TrackingSwitchesOptions,
+    CachingWithoutTracking,
+    CachingYesWithoutOptin,
+    CachingNoWithoutOptout,
     CommandLogType,
     InvalidCommandSpecified,
     NoKeyArguments,
@@ -160,6 +176,8 @@ pub enum CommandError {
     NoScript,
     TooManyScriptKeys,
     NegativeScriptKeys,
+    NoFunction,
+    BadScriptKeys,
 }
 
 impl CommandError {
@@ -168,6 +186,8 @@ impl CommandError {
         match self {
             Self::Written => "",
             Self::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            Self::NoFunction => "ERR Function not found",
+            Self::BadScriptKeys => "ERR Bad number of keys provided",
             Self::TooManyScriptKeys => "ERR Number of keys can't be greater than number of args",
             Self::NegativeScriptKeys => "ERR Number of keys can't be negative",
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -228,6 +248,21 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::Loading => "LOADING Redis is loading the dataset in memory",
+            Self::SavesFail => {
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+                 persist to disk. Commands that may modify the data set are disabled, because this \
+                 instance is configured to report errors during writes if RDB snapshotting fails \
+                 (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
+                 about the RDB error."
+            }
+            Self::SaveInProgress => "ERR Background save already in progress",
+            Self::NoSaveToCancel => {
+                "ERR Background saving is currently not in progress or scheduled"
+            }
+            Self::ReloadOptions => {
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."
+            }
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::LcsMixedOptions => {
                 "ERR If you want both the length and indexes, please just use IDX."
@@ -282,6 +317,33 @@ impl CommandError {
             Self::UnblockReason => "ERR CLIENT UNBLOCK reason should be TIMEOUT or ERROR",
             Self::TimeoutNotAnInteger => "ERR timeout is not an integer or out of range",
             Self::TimeoutNegative => "ERR timeout is negative",
+            Self::TrackingRedirectTwice => {
+                "ERR A client can only redirect to a single other client"
+            }
+            Self::TrackingRedirectMissing => {
+                "ERR The client ID you want redirect to does not exist"
+            }
+            Self::TrackingPrefixWithoutBcast => {
+                "ERR PREFIX option requires BCAST mode to be enabled"
+            }
+            Self::TrackingSwitchesBcast => {
+                "ERR You can't switch BCAST mode on/off before disabling tracking for this client, and then re-enabling it with a different mode."
+            }
+            Self::TrackingBcastWithOptions => "ERR OPTIN and OPTOUT are not compatible with BCAST",
+            Self::TrackingBothOptions => "ERR You can't specify both OPTIN mode and OPTOUT mode",
+            Self::TrackingSwitchesOptions => {
+                "ERR You can't switch OPTIN/OPTOUT mode before disabling tracking for this client, and then re-enabling it with a different mode."
+            }
+            Self::CachingWithoutTracking => {
+                "ERR CLIENT CACHING can be called only when the client is in tracking mode with OPTIN or OPTOUT mode enabled"
+            }
+            Self::CachingYesWithoutOptin => {
+                "ERR CLIENT CACHING YES is only valid when tracking is enabled in OPTIN mode."
+            }
+            Self::CachingNoWithoutOptout => {
+                "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
+            }
+            Self::MonitorInside => "ERR MONITOR isn't allowed for DENY BLOCKING client",
             Self::LogCount => "ERR count should be greater than or equal to -1",
             Self::CommandLogType => {
                 "ERR type should be one of the following: slow, large-request, large-reply"

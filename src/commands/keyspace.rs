@@ -134,6 +134,7 @@ fn check_flush_type(args: Args<'_>) -> Result<(), CommandError> {
 fn report_flush(cx: &mut Context<'_>, args: Args<'_>, deleted: usize) {
     let db = cx.db_index();
     let words: Vec<&[u8]> = args.iter_from(0).collect();
+    cx.invalidate_all();
     cx.effects.changed_databases(deleted as u64);
     cx.effects.propagate(db, &words);
 }

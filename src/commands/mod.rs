@@ -75,6 +75,7 @@ pub const ALL: &[&[Command]] = &[
     pubsub::show::COMMANDS,
     pubsub::subscribe::COMMANDS,
     scripting::eval::COMMANDS,
+    scripting::function::COMMANDS,
     scripting::script::COMMANDS,
     server::acl::COMMANDS,
     server::command::COMMANDS,
@@ -86,6 +87,8 @@ pub const ALL: &[&[Command]] = &[
     server::lolwut::COMMANDS,
     server::memory::COMMANDS,
     server::module::COMMANDS,
+    server::persistence::COMMANDS,
+    server::monitor::COMMANDS,
     server::process::COMMANDS,
     transactions::COMMANDS,
 ];

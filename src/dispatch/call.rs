@@ -9,12 +9,14 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::evict::MemoryLimit;
 use super::note::{Limits, Taken};
 use super::route::{self, Place};
+use super::script::Busy;
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason, UserRef, Users};
 use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis, TickRate, Ticks};
+use crate::client::tracking::Tracking;
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::{Context, Keyspace, Request, SessionContext};
@@ -28,9 +30,9 @@ use crate::observe::command_log::Note;
 use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Hearers, Pushes};
+use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{self, Scripts};
+use crate::script::{self, Functions, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -66,6 +68,8 @@ pub struct Worker {
     pub users: Arc<Users>,
     /// What was refused of late for want of permissions, until somebody tells the log.
     pub denials: Vec<Denial>,
+    /// Scripts that run for too long, if there are any.
+    pub(super) busy: Option<Busy>,
     /// The commands that are looked at were queued by MULTI.
     pub(super) inside_exec: bool,
     /// Process facts.
@@ -76,6 +80,8 @@ pub struct Worker {
     pub switches: Switches,
     /// The scripts that this core knows.
     pub scripts: Scripts,
+    /// The libraries of functions that this core knows.
+    pub functions: Functions,
     /// Slots and hashes of keys.
     pub hasher: Hasher,
     /// Chance.
@@ -97,6 +103,10 @@ pub struct Worker {
     free_pass: UserRef,
     /// How memory stands against its limit.
     pub memory: MemoryLimit,
+    /// A file is being loaded.
+    loading: bool,
+    /// Writes are refused, since saves fail.
+    saves_fail: bool,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -117,6 +127,22 @@ pub struct Worker {
     pub hearers: Hearers,
     /// What this turn pushes to clients.
     pub pushes: Pushes,
+    /// Who wants to hear of which prefixes of keys.
+    pub prefixes: Prefixes,
+    /// The clients of this core that have tracking on.
+    pub trackers: Trackers,
+    /// What this turn tells clients of keys that they keep.
+    pub invalidations: Invalidations,
+    /// Who watches all commands.
+    pub monitors: Monitors,
+    /// A script runs.
+    pub(super) in_script: bool,
+    /// A command that has waited runs again.
+    pub(super) runs_again: bool,
+    /// Whose command runs, or ran last.
+    pub(super) running: u64,
+    /// It does not want to hear of what it changes itself.
+    pub(super) noloop: bool,
     /// Somebody may listen to keyspace events.
     pub(super) notifies: bool,
 }
@@ -151,11 +177,13 @@ impl Worker {
             free_pass: users.free_pass(),
             users,
             denials: Vec::new(),
+            busy: None,
             inside_exec: false,
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
             scripts: Scripts::new(hasher.hash_key(), script::Limits { memory_bytes: 0 }),
+            functions: Functions::new(script::Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -167,6 +195,8 @@ impl Worker {
             turn_tick: Ticks::now(),
             notes: Vec::new(),
             latency: Latency::default(),
+            loading: false,
+            saves_fail: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -180,6 +210,14 @@ impl Worker {
             directory: Directory::new(hasher.hash_key()),
             hearers: Hearers::new(hasher.hash_key()),
             pushes: Pushes::default(),
+            prefixes: Prefixes::default(),
+            trackers: Trackers::default(),
+            invalidations: Invalidations::default(),
+            monitors: Monitors::default(),
+            in_script: false,
+            runs_again: false,
+            running: 0,
+            noloop: false,
             notifies: false,
         }
     }
@@ -199,12 +237,13 @@ impl Worker {
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
         self.memory = MemoryLimit::of(&self.config);
-        self.limits = Limits::of(&self.config);
+        self.limits_changed();
         let memory_bytes = match self.config.script_memory_limit {
             0 => usize::MAX,
             limit => limit as usize,
         };
         self.scripts.set_limits(script::Limits { memory_bytes });
+        self.functions.set_limits(script::Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -224,6 +263,36 @@ impl Worker {
     #[inline]
     pub fn interest(&self) -> Interest {
         Interest { events: self.notifies, ..Interest::default() }
+    }
+
+    /// How accesses are recorded.
+    pub fn access(&self) -> AccessPolicy {
+        self.access
+    }
+
+    /// True if a file is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
+    /// saves fail.
+    pub fn check_persistence(&mut self) {
+        let persistence = &self.server.persistence;
+        self.loading = persistence.is_loading();
+        self.saves_fail = persistence.failed.load(Relaxed)
+            && self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty();
+    }
+
+    /// The gates of saving and loading.
+    #[cold]
+    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
+        let flags = registered.command.flags;
+        if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
+            return Some(CommandError::SavesFail);
+        }
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -261,12 +330,28 @@ impl Worker {
             return true;
         }
         // EXEC has asked for all of its commands.
-        if command.flags.has(Flags::DENYOOM) && !self.inside_exec && self.is_out_of_memory() {
+        if self.is_out_of_memory()
+            && !self.inside_exec
+            && (command.flags.has(Flags::DENYOOM)
+                || registered.way == Way::Script && self.script_needs_memory(registered, args))
+        {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
-        facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer)
+        if (self.loading || self.saves_fail)
+            && let Some(error) = self.shut_gate(registered)
+        {
+            let text = error.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if (facts.subscribed | facts.monitoring)
+            && self.refuse_to_subscriber(registered, facts, buffer)
+        {
+            return true;
+        }
+        self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,
@@ -502,11 +587,16 @@ impl Worker {
         args: Args<'_>,
         buffer: &mut ReplyBuffer,
     ) -> Option<Suspension> {
-        if !keyspace.has_listeners() {
+        let tracks = facts.tracking.is_on();
+        if !tracks && !self.is_heard(&keyspace) {
             return self.run(keyspace, facts, registered, args, buffer);
         }
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.serve_waiters(&mut keyspace);
+        if tracks && suspension.is_none() {
+            self.remember(&mut keyspace, facts, (registered, args));
+            Self::settle_caching(facts, registered);
+        }
         suspension
     }
 
@@ -529,7 +619,8 @@ impl Worker {
             unreachable!("only commands of keys are sent to the keys");
         };
         let start = buffer.bytes.len();
-        self.effects.reset(Interest { keys: keyspace.has_listeners(), ..self.interest() });
+        (self.running, self.noloop) = (facts.id, facts.tracking.has(Tracking::NOLOOP));
+        self.effects.reset(Interest { keys: self.is_heard(&keyspace), ..self.interest() });
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
@@ -553,12 +644,14 @@ impl Worker {
             users: &self.users,
             directory: &self.directory,
             pushes: &mut self.pushes,
+            invalidations: &mut self.invalidations,
         };
         let outcome = handler(&mut context, args, &mut reply);
         if context.suspension.is_some() {
             // A consumer of a group is made before its client waits.
             self.stats.dirty.add(self.effects.dirty());
             self.notify();
+            self.show(facts, registered, args);
             return self.suspension.take();
         }
         if !context.removed.is_empty() || !context.replaced.is_empty() {
@@ -571,7 +664,7 @@ impl Worker {
         }
         self.notify();
         let taken = self.count(registered, failed);
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         None
     }
@@ -588,7 +681,9 @@ impl Worker {
         let taken = self.count(registered, failed);
         let (words, ranges) = join(&served.waiter.words);
         let args = Args::new(&words, &ranges, &[]);
-        self.look_at((registered, args), taken, served.replies.len());
+        self.runs_again = true;
+        self.look_at(&facts, (registered, args), taken, served.replies.len());
+        self.runs_again = false;
         served.notes.append(&mut self.notes);
         settle_reply_mode(&mut facts, &mut served.replies, 0);
         served.reply_mode = facts.reply_mode;
@@ -613,7 +708,7 @@ impl Worker {
         let outcome = handler(&mut context, args, &mut reply);
         let failed = finish(&self.stats, outcome, &mut reply);
         let taken = self.count(registered, failed);
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
@@ -642,7 +737,7 @@ impl Worker {
                 }
                 let failed = finish(&self.stats, Err(error), &mut reply);
                 let taken = self.count(registered, failed);
-                self.look_at((registered, args), taken, written(buffer, start));
+                self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
                 settle_reply_mode(&mut session.facts, buffer, start);
                 None
             }
@@ -683,7 +778,7 @@ impl Worker {
         let failed = finish(&self.stats, outcome, &mut reply);
         self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
         let taken = self.count(registered, failed);
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
         let start = if pushed { buffer.bytes.len() } else { start };
         settle_reply_mode(&mut session.facts, buffer, start);
         request
@@ -707,11 +802,13 @@ impl Worker {
             rng: &mut self.rng,
             switches: &self.switches,
             scripts: &mut self.scripts,
+            functions: &mut self.functions,
             table: self.table,
             users: &self.users,
             directory: &self.directory,
             inside_exec: self.inside_exec,
             denials: &mut self.denials,
+            trackers: &mut self.trackers,
             request,
             refusal: None,
             pushing: false,
@@ -794,7 +891,7 @@ pub(super) fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>)
 
 /// Bytes that a command has written, which began at `start`.
 #[inline]
-fn written(buffer: &ReplyBuffer, start: usize) -> usize {
+pub(super) fn written(buffer: &ReplyBuffer, start: usize) -> usize {
     let plain = buffer.bytes.len().saturating_sub(start);
     if buffer.spliced.is_empty() { plain } else { plain + buffer.spliced_from(start) }
 }

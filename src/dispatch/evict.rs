@@ -99,9 +99,14 @@ impl Worker {
     }
 
     /// True if memory is above its limit and nothing can be evicted.
+    #[inline]
     pub(super) fn is_out_of_memory(&self) -> bool {
-        self.memory.may_be_exceeded()
-            && self.memory.excess() > 0
+        self.memory.may_be_exceeded() && self.is_stuck()
+    }
+
+    #[cold]
+    fn is_stuck(&self) -> bool {
+        self.memory.excess() > 0
             && !self.memory.policy.is_some_and(|policy| self.has_candidates(&policy))
     }
 
@@ -178,7 +183,7 @@ impl Worker {
         }
         let Some(policy) = self.memory.policy else { return Room::None };
         let mut effects =
-            Effects::new(Interest { keys: keyspace.has_listeners(), ..self.interest() });
+            Effects::new(Interest { keys: self.is_heard(keyspace), ..self.interest() });
         let mut room = Room::Made;
         let mut budget = Budget::new(self.memory.keys_at_once * UNITS_PER_KEY);
         while room == Room::Made && !budget.is_spent() {

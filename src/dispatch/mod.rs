@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod evict;
+mod monitor;
 mod note;
 pub mod notify;
 pub mod route;
@@ -12,4 +13,5 @@ pub mod script;
 pub mod serve;
 mod subscriber;
 pub mod table;
+mod track;
 pub mod transact;

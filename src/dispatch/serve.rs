@@ -15,7 +15,7 @@ use crate::base::slot::Slot;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::Keyspace;
-use crate::command::{Args, Suspension, keyspec};
+use crate::command::{Args, Flags, Suspension, keyspec};
 use crate::observe::command_log::Note;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::waiters::Waiter;
@@ -98,23 +98,29 @@ impl Worker {
             self.ready.extend(of_all.iter().flat_map(|one| one.waiters().keys()));
         }
         let keys = self.effects.take_keys();
-        let ready = Self::note_keys(keyspace, keys);
+        let ready = self.note_keys(keyspace, keys, self.running);
         self.ready.extend(ready);
     }
 
     /// Gives watched keys that have changed another version; what may serve somebody.
-    fn note_keys(keyspace: &mut Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) -> Ready {
+    fn note_keys(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        keys: Vec<(usize, Box<[u8]>)>,
+        by: u64,
+    ) -> Ready {
         for (db, key) in &keys {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
                 partition.watchers_mut().touch(*db, key);
             }
+            self.invalidate(keyspace, key, by);
         }
         keys.into()
     }
 
     /// Keys have gone without a command: they expired.
     pub fn went_by_itself(&mut self, mut keyspace: Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) {
-        let mut ready = Self::note_keys(&mut keyspace, keys);
+        let mut ready = self.note_keys(&mut keyspace, keys, 0);
         self.serve_ready(&mut keyspace, &mut ready);
     }
 
@@ -216,10 +222,14 @@ impl Worker {
         // Its permissions may have changed while it waited.
         if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
-            if self.run(lent, &mut facts, registered, args, &mut replies).is_some() {
+            self.runs_again = true;
+            let suspension = self.run(lent, &mut facts, registered, args, &mut replies);
+            self.runs_again = false;
+            if suspension.is_some() {
                 return false;
             }
             self.note_changes(keyspace);
+            self.remember_if(keyspace, &facts, (registered, args));
             ready.extend(self.ready.drain(..));
         }
         self.served.push(Served {
@@ -257,14 +267,17 @@ impl Worker {
     }
 }
 
-/// True if a command names a key that is kept for a waiter.
+/// True if a command names a key that is kept for a waiter, or would change what a save has not yet
+/// had room for.
 #[inline]
 pub(super) fn is_kept_back(
     keyspace: &mut Keyspace<'_>,
     db: usize,
-    command: (&Registered, Args<'_>),
+    (registered, args): (&Registered, Args<'_>),
 ) -> bool {
-    keyspace.has_reservations() && names_reserved(keyspace, db, command)
+    keyspace.has_reservations()
+        && (registered.command.flags.has(Flags::WRITE) && keyspace.is_choked()
+            || names_reserved(keyspace, db, (registered, args)))
 }
 
 #[cold]

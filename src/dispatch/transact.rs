@@ -116,6 +116,7 @@ impl Worker {
             self.hint(None);
             let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
             self.note_changes(keyspace);
+            self.remember_if(keyspace, facts, (registered, args));
             if let Some(suspension) = suspension {
                 // Nothing blocks here: it is answered as if its time were up.
                 let mut reply = Reply::new(buffer, facts.proto);
@@ -156,9 +157,18 @@ impl Worker {
             facts.reply_mode = mode;
             settle(facts, buffer, start);
         }
+        Self::settle_caching(facts, self.exec_command());
         self.count(self.exec_command(), false);
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
+    }
+
+    /// Shows EXEC, behind what it has run, to whoever watches all commands.
+    #[inline]
+    pub fn show_exec(&mut self, facts: &SessionFacts, args: Args<'_>) {
+        if !self.monitors.is_empty() {
+            self.show(facts, self.exec_command(), args);
+        }
     }
 
     fn exec_command(&self) -> &'static Registered {

@@ -155,14 +155,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn slice(&mut self, now: Nanos) {
         // Nothing expires in a pause, so that a primary that is about to step down stays as it is.
         let switches = &self.worker.switches;
-        let expire = switches.active_expire && switches.pause.is_none();
+        let expire =
+            switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
         let wall = self.worker.now;
+        let saves = self.save_slice(&mut Budget::new(SLICE_UNITS));
         let Some(partition) = self.seat.partition_now() else { return };
+        // What expires is written to a save first.
+        let expire = expire && !partition.is_choked();
         let mut budget = Budget::new(SLICE_UNITS);
         let stats = &self.worker.stats.totals;
         let mut done = true;
         if expire {
-            let keys = !partition.waiters().is_empty() || !partition.watchers().is_empty();
+            let keyspace = Keyspace::One(partition);
+            let keys = keyspace.has_listeners() || !self.worker.prefixes.is_empty();
+            let Keyspace::One(partition) = keyspace else { return };
             let began = Ticks::now();
             let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
             let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
@@ -186,7 +192,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0 || self.worker.should_evict();
+        self.cron.has_more = !done || pending > 0 || saves || self.worker.should_evict();
         self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
     }
 
@@ -248,6 +254,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.look_at_clients();
         self.give_back_memory();
+        if self.worker.core == 0 {
+            self.look_at_saves();
+        }
     }
 
     /// Once after a busy time: what buffers and deleted keys left behind goes back to the system.
@@ -309,6 +318,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What others may read of this core's data, before anybody can hear of this turn.
     pub(super) fn publish_gauges(&mut self) {
         self.worker.stats.timed_clients.set(self.deadlines.len() as u64);
+        let worker = &self.worker;
+        worker.stats.script_engine_bytes.set(worker.scripts.engine_bytes() as u64);
+        worker.stats.function_engine_bytes.set(worker.functions.engine_bytes() as u64);
         if let Some(partition) = self.seat.partition_now() {
             publish_partition(&self.worker.stats, partition);
         }
@@ -355,6 +367,8 @@ fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
         gauges.avg_ttl.set(db.avg_ttl().max(0) as u64);
     }
     stats.watched_keys.set(partition.watchers().len() as u64);
+    stats.tracked_keys.set(partition.tracked().len() as u64);
+    stats.tracked_items.set(partition.tracked().items() as u64);
     let (blocking, on_nokey) = partition.waiters().count();
     stats.blocking_keys.set(blocking as u64);
     stats.blocking_keys_on_nokey.set(on_nokey as u64);

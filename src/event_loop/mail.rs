@@ -13,7 +13,8 @@ use crate::base::turns::Turns;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::serve::Served;
 use crate::net::listener::Accepted;
-use crate::pubsub::Push;
+use crate::pubsub::tracking::Letterboxes;
+use crate::pubsub::{Invalidation, Push};
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
@@ -73,10 +74,14 @@ pub enum Message {
     Forget(Arc<Waiter>),
     /// To an owner: this key is watched once less.
     Unwatch(Watched),
+    /// To a home core: look into your letterbox.
+    Letters,
     /// To an owner: memory is above its limit, and you have what can go.
     Evict,
     /// To a home core: what a turn pushes to clients there, with the number of the turn.
     Pushes(u64, Vec<Push>),
+    /// To everybody: a script runs for too long, somewhere.
+    Busy,
 }
 
 /// One core's ends of all queues.
@@ -90,6 +95,7 @@ pub struct Mail {
     turns: Arc<Turns>,
     /// Messages of a number that this core has taken have not left.
     numbered: bool,
+    letterboxes: Letterboxes,
     parked: Arc<[Parked]>,
 }
 
@@ -99,11 +105,11 @@ impl Mail {
         core: usize,
         senders: Vec<Option<Sender<Message>>>,
         receivers: Vec<Option<Receiver<Message>>>,
-        (parked, turns): (Arc<[Parked]>, Arc<Turns>),
+        (parked, turns, letterboxes): (Arc<[Parked]>, Arc<Turns>, Letterboxes),
     ) -> Mail {
         let outbox = senders.iter().map(|_| VecDeque::new()).collect();
         let kept = vec![0; senders.len()];
-        Mail { core, senders, receivers, outbox, kept, turns, numbered: false, parked }
+        Mail { core, senders, receivers, outbox, kept, turns, numbered: false, letterboxes, parked }
     }
 
     /// Leaves a message for `core`, which may be this one.
@@ -116,6 +122,25 @@ impl Mail {
         self.outbox[core].insert(self.kept[core], message);
         // Nothing else is posted so.
         self.kept[core] += 1;
+    }
+
+    /// Drops a letter into a core's box, where it is before anything that leaves this core from now on
+    /// can be anywhere.
+    pub fn drop_letter(&mut self, core: usize, letter: Vec<Invalidation>) {
+        if self.letterboxes[core].drop_in(letter) {
+            self.post(core, Message::Letters);
+        }
+    }
+
+    /// True if there are letters for this core.
+    #[inline]
+    pub fn has_letters(&self) -> bool {
+        !self.letterboxes[self.core].is_empty()
+    }
+
+    /// Takes the letters for this core.
+    pub fn take_letters(&self) -> Vec<Vec<Invalidation>> {
+        self.letterboxes[self.core].take_all()
     }
 
     /// The number of this turn, which posts something that has a place in the order of all cores.

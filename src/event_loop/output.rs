@@ -183,6 +183,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut session = Session::new(id, self.worker.now, self.worker.users.is_open());
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
         session.facts.local = session.is_local();
+        session.facts.home = self.worker.core as u16;
+        session.facts.peer = session.addr.parse().ok().filter(|_| !session.unix);
         let generation = self.clients.next_generation();
         let index = self.clients.insert(Connection::new(session, fd, generation));
         if let Some(connection) = self.clients.get(index) {
@@ -282,6 +284,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.stop_waiting(index);
         self.discard(index, true);
         self.leave_channels(index);
+        self.stop_tracking(index);
         self.worker.server.clients[self.worker.core].add(-1);
         self.forget_if_done(index);
     }

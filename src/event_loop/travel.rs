@@ -12,12 +12,13 @@ use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Request;
 use crate::command::whole::{CoreView, Job, Part};
+use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
-use crate::txn::loan::{LoanId, LoanRequest, Waiting};
+use crate::txn::loan::{Arrival, LoanId, LoanRequest, Waiting};
 
 /// The core that gives loans and commands of all cores one order.
 const SEQUENCER: usize = 0;
@@ -37,6 +38,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Lent(id, partition, time) => self.lent(id, partition, time),
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
+                // Its keys may have gone, and their file be on its way.
+                self.worker.check_persistence();
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
@@ -50,12 +53,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
             Message::WholeDone(id, core, part) => self.part_done(id, core, part),
+            Message::Letters => self.take_letters(),
             Message::Served(served) => self.served(served),
             Message::Forget(waiter) => self.forget(waiter),
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
             Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
+            Message::Busy => self.worker.look_for_busy(),
         }
     }
 
@@ -89,8 +94,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.splits(id) {
             return self.lent_alone(id, partition, time);
         }
-        if let Some(loan) = self.coordinator.arrive(id, partition, time) {
-            self.run_loan(loan);
+        match self.coordinator.arrive(id, partition, time) {
+            Arrival::Waits => {}
+            Arrival::Complete(loan) => self.run_loan(loan),
+            Arrival::GoesBack(partition) => self.return_partitions(vec![partition]),
         }
     }
 
@@ -168,6 +175,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Gives a batch's replies to its client. False if the client has gone.
     fn deliver(&mut self, batch: &mut Batch) -> bool {
+        self.take_letters_for(batch.client, false);
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             return false;
         };
@@ -175,6 +183,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return false;
         }
         connection.session.facts.reply_mode = batch.facts.reply_mode;
+        connection.session.facts.keep_caching(&batch.facts);
         connection.session.commands += std::mem::take(&mut batch.ran_count);
         watch_more(&mut connection.watched, &mut batch.watched, &self.worker.stats);
         if !batch.last_command.is_empty() {
@@ -286,6 +295,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return None;
         }
         let request = worker.session(&mut connection.session, held, registered, args, replies);
+        Worker::settle_caching(&mut connection.session.facts, registered);
         batch.facts = connection.session.facts;
         batch.ran(registered.full_name);
         take_notes(worker, &mut batch);
@@ -333,14 +343,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
-    /// Has the control plane do something; the batch waits for the outcome, which is the reply to
-    /// the command that ran last.
-    fn ask_control(&mut self, open: Ticket, request: Request) {
-        let ticket = self.next_number();
-        self.tickets.insert(ticket, open);
-        self.control.ask(self.worker.core, ticket, request);
-    }
-
     pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
         let id = self.whole_id();
         open.parts = (0..self.mail.cores()).map(|_| None).collect();
@@ -358,16 +360,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
             config: &mut worker.config,
             users: &mut worker.users,
             acl_log: &mut self.acl_log,
-            directory: &mut worker.directory,
-            hearers: &mut worker.hearers,
             command_log: &mut self.command_log,
             latency: &mut worker.latency,
+            directory: &mut worker.directory,
+            hearers: &mut worker.hearers,
+            monitors: &mut worker.monitors,
+            prefixes: &mut worker.prefixes,
             stats: &worker.stats,
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,
+            functions: &mut worker.functions,
             now: worker.now,
         });
         worker.listeners_changed();
+        worker.limits_changed();
+        worker.stats.tracked_prefixes.set(worker.prefixes.len() as u64);
         if !Arc::ptr_eq(&before.1, &worker.users) {
             worker.users_changed();
         }
@@ -395,10 +402,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return self.keep_spare(batch);
         };
         if then == Then::Run {
-            return match self.bring_scripts_of_exec(batch) {
-                Some(batch) => self.run_batch(batch),
-                None => {}
-            };
+            if let Some(batch) = self.bring_scripts_of_exec(batch) {
+                self.run_batch(batch);
+            }
+            return;
         }
         if then != Then::Gather {
             if connection.session.close_after_reply {
@@ -408,7 +415,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             match then {
                 Then::Ok => Reply::new(&mut batch.replies, batch.facts.proto).ok(),
                 // What was on its way to it when it left is not for what it is now.
-                Then::GoOn | Then::Gather | Then::Run => connection.held.clear(),
+                Then::GoOn => connection.held.clear(),
+                Then::Gather | Then::Run => {}
             }
             return match held {
                 Some(held) => self.resume_exec(batch, held),
@@ -455,6 +463,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
+            Ok(Answer::Said(text)) => reply.simple(text),
             Err(error) => {
                 let stats = &self.worker.stats;
                 stats.totals.error_replies.add(1);

@@ -310,10 +310,22 @@ pub struct CoreStats {
     pub timed_clients: Counter,
     /// Clients that have subscribed to something.
     pub pubsub_clients: Counter,
+    /// Bytes that the interpreter of scripts holds.
+    pub script_engine_bytes: Counter,
+    /// Bytes that the core's interpreter of functions holds.
+    pub function_engine_bytes: Counter,
     /// Clients that watch keys.
     pub watching_clients: Counter,
     /// Keys of the partition that somebody watches.
     pub watched_keys: Counter,
+    /// Clients that have tracking on.
+    pub tracking_clients: Counter,
+    /// Keys of the partition that clients keep.
+    pub tracked_keys: Counter,
+    /// The same, each as often as it is kept.
+    pub tracked_items: Counter,
+    /// Prefixes that clients want to hear of; the same on every core.
+    pub tracked_prefixes: Counter,
     /// Keys of the partition that somebody waits for.
     pub blocking_keys: Counter,
     /// Those of them whose deletion somebody wants to hear of.
@@ -357,8 +369,14 @@ impl CoreStats {
             blocked_clients: Counter::default(),
             timed_clients: Counter::default(),
             pubsub_clients: Counter::default(),
+            script_engine_bytes: Counter::default(),
+            function_engine_bytes: Counter::default(),
             watching_clients: Counter::default(),
             watched_keys: Counter::default(),
+            tracking_clients: Counter::default(),
+            tracked_keys: Counter::default(),
+            tracked_items: Counter::default(),
+            tracked_prefixes: Counter::default(),
             blocking_keys: Counter::default(),
             blocking_keys_on_nokey: Counter::default(),
             dirty: Counter::default(),

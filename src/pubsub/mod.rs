@@ -9,16 +9,20 @@
 
 pub mod directory;
 pub mod hearers;
+pub mod monitors;
 mod names;
 pub mod push;
 pub mod subscriptions;
+pub mod tracking;
 
 use std::sync::Arc;
 
 pub use directory::Directory;
 pub use hearers::{Hearer, Hearers};
+pub use monitors::Monitors;
 pub use push::{Publication, Push, Pushes};
 pub use subscriptions::Subscriptions;
+pub use tracking::{Follower, Invalidation, Invalidations, Prefixes, Trackers};
 
 /// The name of a channel or a pattern, shared by all who know it.
 pub type Name = Arc<[u8]>;

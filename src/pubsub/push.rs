@@ -20,6 +20,8 @@ const SHARED_BYTES_MIN: usize = 16 * 1024;
 pub enum Push {
     /// A message to whoever listens.
     Message(Arc<Publication>),
+    /// A line for whoever watches all commands, its end included.
+    Monitor(Arc<[u8]>),
 }
 
 /// What a turn of a core has caused, in its order, with the cores that it is for.

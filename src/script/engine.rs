@@ -11,6 +11,8 @@
 
 #![allow(unsafe_code)]
 
+mod load;
+
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
@@ -23,6 +25,8 @@ use super::sandbox;
 use super::state::{self, State};
 use crate::resp::Proto;
 use crate::resp::reply::Reply;
+
+pub(super) use load::Loading;
 
 const HANDLER: c_int = 1;
 const BACKING: c_int = 2;

@@ -94,6 +94,11 @@ pub struct Scripts {
     evictable: usize,
     body_bytes: usize,
     uses: u64,
+    /// Compiled forms to be forgotten when the interpreter comes back.
+    gone: Vec<Function>,
+    /// The interpreter that is out is not to come back.
+    is_flushed: bool,
+    is_out: bool,
 }
 
 /// A script of a core.
@@ -114,6 +119,9 @@ impl Scripts {
             evictable: 0,
             body_bytes: 0,
             uses: 0,
+            gone: Vec::new(),
+            is_flushed: false,
+            is_out: false,
         }
     }
 
@@ -130,12 +138,18 @@ impl Scripts {
     /// Takes the interpreter for a run; it is made if there is none.
     pub fn take_engine(&mut self) -> Box<Engine> {
         let limits = self.limits;
+        self.is_out = true;
         self.engine.take().unwrap_or_else(|| Box::new(Engine::new(limits)))
     }
 
     /// The run has ended.
-    pub fn give_back(&mut self, engine: Box<Engine>) {
-        self.engine = Some(engine);
+    pub fn give_back(&mut self, mut engine: Box<Engine>) {
+        self.is_out = false;
+        // Scripts went while one ran.
+        self.gone.drain(..).for_each(|function| engine.forget(function));
+        if !std::mem::take(&mut self.is_flushed) {
+            self.engine = Some(engine);
+        }
     }
 
     /// The script that 40 digits name.
@@ -248,8 +262,10 @@ impl Scripts {
         if self.by_body.get(&hash) == Some(&at) {
             self.by_body.remove(&hash);
         }
-        if let (Some(function), Some(engine)) = (function, &mut self.engine) {
-            engine.forget(function);
+        match (function, &mut self.engine) {
+            (Some(function), Some(engine)) => engine.forget(function),
+            (Some(function), None) if self.is_out => self.gone.push(function),
+            _ => {}
         }
         self.evictable -= usize::from(script.is_evictable);
         self.body_bytes -= script.body.len();
@@ -259,7 +275,8 @@ impl Scripts {
     /// Forgets all scripts, and the interpreter with what they left in it.
     pub fn flush(&mut self) {
         let (key, limits) = (self.key, self.limits);
-        *self = Scripts::new(key, limits);
+        let is_out = self.is_out;
+        *self = Scripts { is_out, is_flushed: is_out, ..Scripts::new(key, limits) };
     }
 
     /// How many scripts are known. Source: INFO, number_of_cached_scripts.

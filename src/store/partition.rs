@@ -8,6 +8,8 @@ use super::evict::EvictionPool;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
+use super::snapshot::Snapshot;
+use super::tracking::Tracked;
 use super::waiters::Waiters;
 use super::watchers::Watchers;
 use crate::base::slot::Slot;
@@ -23,8 +25,11 @@ pub struct Partition {
     pub(super) eviction: EvictionPool,
     waiters: Waiters,
     watchers: Watchers,
+    tracked: Tracked,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
     touched: u64,
+    /// Its part of a save, until that is written.
+    pub(super) snapshot: Option<Box<Snapshot>>,
 }
 
 const fn assert_send<T: Send>() {}
@@ -44,7 +49,9 @@ impl Partition {
             eviction: EvictionPool::default(),
             waiters: Waiters::default(),
             watchers: Watchers::default(),
+            tracked: Tracked::default(),
             touched: u64::MAX,
+            snapshot: None,
         }
     }
 
@@ -142,6 +149,17 @@ impl Partition {
         &mut self.watchers
     }
 
+    /// Which of its keys clients have read and keep.
+    #[inline]
+    pub fn tracked(&self) -> &Tracked {
+        &self.tracked
+    }
+
+    /// The same, to be changed.
+    pub fn tracked_mut(&mut self) -> &mut Tracked {
+        &mut self.tracked
+    }
+
     /// The watched keys of a database that are there now, or will be when it holds what database
     /// `next` holds, are about to change. Source: FLUSHDB, SWAPDB.
     pub fn touch_watched(&mut self, index: usize, next: Option<usize>) {
@@ -164,11 +182,20 @@ impl Partition {
         self.dbs.iter_mut().for_each(Db::forget_next_expiry);
     }
 
+    /// True if commands may have to wait: a key is kept for somebody, or a save for the disk.
+    #[inline]
+    pub fn keeps_back(&self) -> bool {
+        self.waiters.has_reservations() || self.is_choked()
+    }
+
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
         self.touch_watched(index, None);
         let table = self.db_mut(index).flush();
-        self.graveyard.bury_table(table);
+        match &mut self.snapshot {
+            Some(snapshot) if table.walk().is_some() => snapshot.flushed.push_back(table),
+            _ => self.graveyard.bury_table(table),
+        }
     }
 
     /// Empties all databases. Source: FLUSHALL.

@@ -87,6 +87,11 @@ fn a_command_that_runs_without_all_its_partitions_is_noticed() {
 }
 
 #[test]
+fn a_script_that_runs_twice_is_noticed() {
+    finds(Sabotage::RepeatScript);
+}
+
+#[test]
 fn pushes_that_do_not_wait_for_their_place_are_noticed() {
     let run = |seed| pushes::pushes(seed, 4, Sabotage::EagerPushes);
     let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run(*seed))).is_err();

@@ -17,6 +17,7 @@ use ironring::dispatch::table::table;
 use ironring::event_loop::{Core, Mail, Parts};
 use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::Gauge;
+use ironring::pubsub::tracking::letterboxes;
 use ironring::ring::simulated::{Faults, SimNet, SimRing};
 use ironring::store::key::Hasher;
 use ironring::store::partition::Partition;
@@ -103,7 +104,10 @@ fn mailboxes(cores: usize, capacity: usize, parked: &Arc<[Parked]>) -> Vec<Mail>
         }
     }
     let turns = Arc::new(Turns::new(cores));
+    let letters = letterboxes(cores);
     let ends = senders.into_iter().zip(receivers).enumerate();
-    ends.map(|(core, (to, from))| Mail::new(core, to, from, (parked.clone(), turns.clone())))
-        .collect()
+    ends.map(|(core, (to, from))| {
+        Mail::new(core, to, from, (parked.clone(), turns.clone(), letters.clone()))
+    })
+    .collect()
 }

@@ -18,6 +18,7 @@ use ironring::base::turns::Turns;
 use ironring::dispatch::call::Identity;
 use ironring::dispatch::table::table;
 use ironring::event_loop::{Core, Mail, Parts};
+use ironring::pubsub::tracking::letterboxes;
 use ironring::resp::request::encode;
 use ironring::ring::{BufferLease, Completion, Fd, Kind, Op, Ring, Token, Wait};
 use ironring::store::key::Hasher;
@@ -193,7 +194,7 @@ fn core(ring: ScriptedRing) -> Core<ScriptedRing, SimClock> {
             0,
             vec![None],
             vec![None],
-            (Arc::new([Parked::new()]), Arc::new(Turns::new(1))),
+            (Arc::new([Parked::new()]), Arc::new(Turns::new(1)), letterboxes(1)),
         ),
         listeners: vec![parts::listener()],
         control: Arc::new(parts::NoControl),

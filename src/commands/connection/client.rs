@@ -6,6 +6,7 @@ use super::client_arguments;
 use super::client_kill;
 use super::client_list;
 use super::client_pause;
+use super::client_tracking;
 use super::client_unblock;
 use crate::client::{ReplyMode, info};
 use crate::command::{
@@ -36,6 +37,21 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         ..Command::BASE
     },
     Command {
+        name: "CACHING",
+        summary: "Says whether the keys of the next command are tracked.",
+        since: "6.0.0",
+        group: Group::Connection,
+        arity: Arity::Exactly(3),
+        flags: SESSION_FLAGS,
+        acl: Acl::CONNECTION,
+        arguments: &[Argument::one_of(
+            "mode",
+            &[Argument::token("yes", "YES"), Argument::token("no", "NO")],
+        )],
+        handler: Handler::Session(client_tracking::caching),
+        ..Command::BASE
+    },
+    Command {
         name: "GETNAME",
         summary: "Returns the name of the connection.",
         since: "2.6.9",
@@ -54,7 +70,7 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         arity: Arity::Exactly(2),
         flags: SESSION_FLAGS,
         acl: Acl::CONNECTION,
-        handler: Handler::Session(getredir),
+        handler: Handler::Session(client_tracking::getredir),
         ..Command::BASE
     },
     Command {
@@ -244,6 +260,22 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         ..Command::BASE
     },
     Command {
+        name: "TRACKING",
+        summary: "Says whether the client is told when keys change that it keeps.",
+        since: "6.0.0",
+        group: Group::Connection,
+        complexity: "O(1). Some options may introduce additional complexity.",
+        arity: Arity::AtLeast(3),
+        flags: SESSION_FLAGS,
+        acl: Acl::CONNECTION,
+        arguments: client_arguments::TRACKING,
+        handler: Handler::Whole(Whole {
+            begin: client_tracking::begin,
+            gather: client_tracking::gather,
+        }),
+        ..Command::BASE
+    },
+    Command {
         name: "TRACKINGINFO",
         summary: "Tells how the keys that the connection reads are tracked.",
         since: "6.2.0",
@@ -251,7 +283,7 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         arity: Arity::Exactly(2),
         flags: SESSION_FLAGS,
         acl: Acl::CONNECTION,
-        handler: Handler::Session(trackinginfo),
+        handler: Handler::Session(client_tracking::trackinginfo),
         ..Command::BASE
     },
     Command {
@@ -308,12 +340,6 @@ fn getname(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) 
         [] => reply.null(),
         name => reply.bulk(name),
     }
-    Ok(())
-}
-
-fn getredir(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    // The answer to a client whose keys are not tracked.
-    reply.integer(-1);
     Ok(())
 }
 
@@ -397,18 +423,6 @@ fn setname(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -
     check_name(args.get(2))?;
     cx.session.name = args.get(2).to_vec();
     reply.ok();
-    Ok(())
-}
-
-fn trackinginfo(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.map(3);
-    reply.bulk(b"flags");
-    reply.set(1);
-    reply.bulk(b"off");
-    reply.bulk(b"redirect");
-    reply.integer(-1);
-    reply.bulk(b"prefixes");
-    reply.array(0);
     Ok(())
 }
 

@@ -1,4 +1,4 @@
-//! The syntax of CLIENT KILL and CLIENT LIST, as COMMAND DOCS prints it.
+//! The syntax of CLIENT KILL, CLIENT LIST and CLIENT TRACKING, as COMMAND DOCS prints it.
 //!
 //! Invariant: equal to the command reference; what carries a version above 8.0 is Valkey's.
 
@@ -222,4 +222,15 @@ pub(super) const LIST: &[Argument] = &[
     Argument::new("not-db", ArgumentKind::Integer).after("NOT-DB").optional().since("9.0.0"),
     Argument::new("not-capa", ArgumentKind::String).after("NOT-CAPA").optional().since("9.0.0"),
     Argument::new("not-ip", ArgumentKind::String).after("NOT-IP").optional().since("9.0.0"),
+];
+
+/// What CLIENT TRACKING takes.
+pub(super) const TRACKING: &[Argument] = &[
+    Argument::one_of("status", &[Argument::token("on", "ON"), Argument::token("off", "OFF")]),
+    Argument::new("client-id", ArgumentKind::Integer).after("REDIRECT").optional(),
+    Argument::new("prefix", ArgumentKind::String).after("PREFIX").optional().multiple_token(),
+    Argument::token("bcast", "BCAST").optional(),
+    Argument::token("optin", "OPTIN").optional(),
+    Argument::token("optout", "OPTOUT").optional(),
+    Argument::token("noloop", "NOLOOP").optional(),
 ];

@@ -19,7 +19,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     Directive::new("maxmemory-clients", Kind::MemoryOrPercent, "0").pending(),
     memory("proto-max-bulk-len", 1 << 20, LONG_MAX_BYTES, "512mb"),
     int("client-default-resp", 2, 3, "2").hidden().immutable(),
-    int("tracking-table-max-keys", 0, LONG_MAX, "1000000").pending(),
+    int("tracking-table-max-keys", 0, LONG_MAX, "1000000"),
     Directive::new("notify-keyspace-events", Kind::Notify, ""),
     choice("sanitize-dump-payload", SanitizeDumpPayload::CHOICES, "no"),
     int("busy-reply-threshold", 0, LONG_MAX, "5000").alias("lua-time-limit"),

@@ -33,12 +33,9 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("expired_time_cap_reached_count", total(|t| &t.expired_time_cap_reached));
     report.field("expire_cycle_cpu_milliseconds", total(|t| &t.expire_cycle_nanos) / 1_000_000);
     report.field("evicted_keys", total(|t| &t.evicted_keys));
-    report.zeros(&[
-        "evicted_clients",
-        "evicted_scripts",
-        "total_eviction_exceeded_time",
-        "current_eviction_exceeded_time",
-    ]);
+    report.zeros(&["evicted_clients"]);
+    report.field("evicted_scripts", total(|t| &t.evicted_scripts));
+    report.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     report.field("keyspace_hits", total(|t| &t.keyspace_hits));
     report.field("keyspace_misses", total(|t| &t.keyspace_misses));
     let listened = |kind| cx.directory.len(kind) as u64;
@@ -46,6 +43,9 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("pubsub_patterns", listened(Kind::Pattern));
     report.field("pubsubshard_channels", listened(Kind::Shard));
     report.zeros(NOT_COUNTED);
+    report.field("tracking_total_keys", cx.server.sum(|one| one.tracked_keys.get()));
+    report.field("tracking_total_items", cx.server.sum(|one| one.tracked_items.get()));
+    report.field("tracking_total_prefixes", cx.stats.tracked_prefixes.get());
     report.field("unexpected_error_replies", total(|t| &t.unexpected_error_replies));
     report.field("total_error_replies", total(|t| &t.error_replies));
     report.field("dump_payload_sanitizations", 0);
@@ -83,9 +83,6 @@ const NOT_COUNTED: &[&str] = &[
     "active_defrag_key_misses",
     "total_active_defrag_time",
     "current_active_defrag_time",
-    "tracking_total_keys",
-    "tracking_total_items",
-    "tracking_total_prefixes",
 ];
 
 /// Every command and subcommand with the numbers that it counts under.

@@ -1,0 +1,123 @@
+//! Which keys clients have read, and who is told when they change.
+//!
+//! Invariant: a key is remembered behind the command that read it, under ownership of its partition,
+//! and whoever changes it later takes the readers out and tells them; so no change is missed. Where
+//! nobody tracks and nobody follows a prefix, a command pays one test. Source: tracking.c's
+//! behaviour in Redis 8.0; docs/decisions/0014-tracking.md.
+
+use super::call::Worker;
+use super::table::Registered;
+use crate::base::slot::Slot;
+use crate::client::SessionFacts;
+use crate::client::tracking::Tracking;
+use crate::command::context::Keyspace;
+use crate::command::{Args, Flags, Group, keyspec};
+use crate::pubsub::tracking::Invalidation;
+use crate::store::tracking::Reader;
+use crate::txn::cores::SlotMap;
+
+/// Keys that are forgotten for one that is remembered, at most, where there are too many.
+const EVICTED_AT_ONCE_MAX: usize = 100;
+
+impl Worker {
+    /// True if somebody wants to know which keys of these partitions change.
+    #[inline]
+    pub(super) fn is_heard(&self, keyspace: &Keyspace<'_>) -> bool {
+        keyspace.has_listeners() || !self.prefixes.is_empty()
+    }
+
+    /// Remembers what a command has read, if its client has tracking on.
+    #[inline]
+    pub(super) fn remember_if(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        facts: &SessionFacts,
+        command: (&Registered, Args<'_>),
+    ) {
+        if facts.tracking.is_on() {
+            self.remember(keyspace, facts, command);
+        }
+    }
+
+    /// The command of a client that has tracking on has run: what it read is remembered.
+    #[cold]
+    pub(super) fn remember(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        facts: &SessionFacts,
+        (registered, args): (&Registered, Args<'_>),
+    ) {
+        let command = registered.command;
+        let reads = command.flags.has(Flags::READONLY) && !command.flags.has(Flags::PUBSUB);
+        // A script's commands remember for themselves.
+        if !reads || !facts.tracking.remembers() || command.group == Group::Scripting {
+            return;
+        }
+        let reader = Reader { id: facts.id, home: facts.home, run: facts.run };
+        let mut touched = Vec::new();
+        let found = keyspec::keys_of(command.keys, args, |index, _| {
+            let slot = Slot::of(args.get(index));
+            if let Some(partition) = keyspace.holder(slot.get()) {
+                partition.tracked_mut().remember(args.get(index), reader);
+                touched.push(slot);
+            }
+        });
+        if found.is_ok() {
+            touched.into_iter().for_each(|slot| self.forget_too_many(keyspace, slot));
+        }
+    }
+
+    /// Keeps tracking-table-max-keys, which counts the keys of all partitions: where a key was added,
+    /// others are forgotten, and their readers are told as if they had changed.
+    fn forget_too_many(&mut self, keyspace: &mut Keyspace<'_>, slot: Slot) {
+        let max = self.config.tracking_table_max_keys;
+        if max == 0 {
+            return;
+        }
+        let Some(partition) = keyspace.holder(slot.get()) else { return };
+        let owner = SlotMap::new(self.server.stats.len()).owner(slot);
+        let others = self.server.stats.iter().enumerate().filter(|(core, _)| *core != owner);
+        let elsewhere: u64 = others.map(|(_, stats)| stats.tracked_keys.get()).sum();
+        for _ in 0..EVICTED_AT_ONCE_MAX {
+            if partition.tracked().len() as u64 + elsewhere <= max {
+                return;
+            }
+            let Some((key, readers)) = partition.tracked_mut().evict(self.rng.next_u64()) else {
+                return;
+            };
+            for Reader { id, home, run } in readers {
+                let one = Invalidation::Key { id, run, key: key.clone(), by: 0 };
+                self.invalidations.add(usize::from(home), one);
+            }
+        }
+    }
+
+    /// A key was changed by client `by`, or by nobody: who has read it is told.
+    #[cold]
+    pub(super) fn invalidate(&mut self, keyspace: &mut Keyspace<'_>, key: &[u8], by: u64) {
+        if !self.prefixes.is_empty() {
+            self.prefixes.note(key, by);
+        }
+        let Some(partition) = keyspace.holder(Slot::of(key).get()) else { return };
+        if partition.tracked().is_empty() {
+            return;
+        }
+        for Reader { id, home, run } in partition.tracked_mut().take(key) {
+            if id == by && self.noloop {
+                continue;
+            }
+            let one = Invalidation::Key { id, run, key: key.into(), by };
+            self.invalidations.add(usize::from(home), one);
+        }
+    }
+
+    /// What CLIENT CACHING has said is over behind the command that it was about; a transaction is
+    /// one.
+    #[inline]
+    pub fn settle_caching(facts: &mut SessionFacts, registered: &Registered) {
+        let is_over = !facts.in_multi && !registered.full_name.starts_with("client");
+        if is_over && facts.tracking.has(Tracking::CACHING) {
+            facts.tracking = facts.tracking.without(Tracking::CACHING);
+        }
+    }
+}
