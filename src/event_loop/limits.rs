@@ -13,6 +13,8 @@ use crate::net::output::STALL_BYTES;
 use crate::observe::log;
 use crate::ring::Ring;
 
+/// What the buffers of a socket take, at most: so much may be written and not be left unread.
+const SOCKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a client that has to log in first may leave unread.
 const STRANGER_BYTES_MAX: usize = 1024;
 
@@ -45,7 +47,10 @@ impl Connection {
 pub(super) fn stall_bytes(config: &Config) -> usize {
     let limit = &config.client_output_buffer_limit[ClientClass::Normal as usize];
     let bytes = if limit.hard_bytes > 0 { limit.hard_bytes } else { limit.soft_bytes };
-    STALL_BYTES.max(usize::try_from(bytes).unwrap_or(usize::MAX))
+    if bytes == 0 {
+        return STALL_BYTES;
+    }
+    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(SOCKET_BYTES_MAX)
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {

@@ -287,7 +287,7 @@ def pubsub(client):
     client.config_set("notify-keyspace-events", "")
     listener.close()
     shard = other(client).pubsub()
-    shard.execute_command("SSUBSCRIBE", "s")
+    shard.ssubscribe("s")
     assert shard.get_message(timeout=5)["type"] == "ssubscribe"
     assert client.spublish("s", "x") == 1
     assert shard.get_message(timeout=5)["data"] == b"x"

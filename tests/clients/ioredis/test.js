@@ -185,8 +185,8 @@ async function pubsub(client) {
   ]);
   await assert.rejects(listener.get('k'), /subscriber mode/);
   assert.deepEqual(await client.pubsub('NUMSUB', 'news'), ['news', 1]);
-  assert.equal(await listener.unsubscribe(), 1);
-  assert.equal(await listener.punsubscribe(), 0);
+  assert.equal(await listener.unsubscribe('news', 'other'), 1);
+  assert.equal(await listener.punsubscribe('n*'), 0);
   assert.equal(await listener.get('k'), 'v');
   assert.equal(await client.publish('news', 'x'), 0);
   const sharded = client.duplicate();
