@@ -355,12 +355,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// What the turn caused leaves: messages, replies, wakes.
     fn before_sleep(&mut self) {
-        self.post_invalidations();
         self.request_loan();
         self.ask_for_room();
         self.publish_gauges();
         self.end_hung_up();
         self.push_own();
+        // Nothing runs from here on, and nothing has left.
+        self.post_invalidations();
         self.write_held();
         self.send_replies();
         self.close_doomed();

@@ -62,6 +62,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn take_replies_along(&mut self, batch: &mut Batch) {
         let Core { clients, replies, .. } = self;
         let Some(connection) = clients.of(batch.client, batch.generation) else { return };
+        if connection.session.facts.tracking.is_on() {
+            // Invalidations of what these replies show may be written from now on.
+            return;
+        }
         let Some((start, len)) = connection.segment else { return };
         let is_last = start + len == replies.bytes.len() && replies.spliced.is_empty();
         if !is_last || !batch.replies.is_empty() || len > TAKEN_ALONG_BYTES_MAX {

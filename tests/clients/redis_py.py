@@ -4,6 +4,7 @@ import sys
 import threading
 
 import redis
+from redis.cache import CacheConfig
 
 
 def strings(client):
@@ -303,6 +304,42 @@ def server(client):
     assert any(entry["name"] == "tester" for entry in client.client_list())
 
 
+def caching(client):
+    """A client that keeps what it reads never serves what others have changed."""
+    if client.get_connection_kwargs().get("protocol") != 3:
+        return
+    port = client.get_connection_kwargs()["port"]
+    keeper = redis.Redis(port=port, protocol=3, cache_config=CacheConfig())
+    for number in range(200):
+        key = f"key:{number % 7}"
+        client.set(key, number)
+        # Whatever the server says behind the change comes behind the invalidation, too.
+        assert keeper.ping() is True
+        assert keeper.get(key) == str(number).encode()
+        assert keeper.get(key) == str(number).encode()
+    assert keeper.get_cache().size > 0
+    assert keeper.mget("key:1", "key:2") == client.mget("key:1", "key:2")
+    client.flushall()
+    assert keeper.ping() is True
+    assert keeper.get("key:1") is None
+    keeper.close()
+
+
+def logs(client):
+    client.config_set("slowlog-log-slower-than", 0)
+    client.slowlog_reset()
+    client.set("k", "v")
+    entries = client.slowlog_get(1)
+    assert entries[0]["command"] == b"SET k v", entries
+    assert client.slowlog_len() >= 1
+    client.config_set("slowlog-log-slower-than", 10000)
+    with other(client).monitor() as monitor:
+        client.set("watched", "a b")
+        command = monitor.next_command()
+        assert command["command"] == "SET watched a b", command
+        assert command["client_type"] == "tcp" and command["db"] == 0
+
+
 CHECKS = (
     strings,
     expiry,
@@ -318,6 +355,8 @@ CHECKS = (
     blocking,
     transactions,
     pubsub,
+    caching,
+    logs,
     server,
 )
 

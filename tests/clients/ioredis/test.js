@@ -198,6 +198,26 @@ async function pubsub(client) {
   await listener.quit();
 }
 
+async function monitor(client) {
+  const watcher = await client.monitor();
+  const seen = [];
+  const all = new Promise((resolve) => {
+    watcher.on('monitor', (time, args, source, database) => {
+      assert.ok(Number(time) > 0);
+      assert.match(source, /^127\.0\.0\.1:\d+$/);
+      assert.equal(database, '0');
+      seen.push(args);
+      if (args[0] === 'echo') resolve();
+    });
+  });
+  await client.set('k', 'a "quoted" word');
+  await client.mset('a', 1, 'b', 2, 'c', 3);
+  await client.echo('end');
+  await all;
+  assert.deepEqual(seen, [['set', 'k', 'a "quoted" word'], ['mset', 'a', '1', 'b', '2', 'c', '3'], ['echo', 'end']]);
+  watcher.disconnect();
+}
+
 const checks = [
   strings,
   expiry,
@@ -213,6 +233,7 @@ const checks = [
   blocking,
   transactions,
   pubsub,
+  monitor,
 ];
 
 async function main() {
