@@ -262,7 +262,8 @@ impl Partition {
         while !budget.is_spent() {
             if snapshot.save.is_cancelled() {
                 self.drop_snapshot_output(&mut snapshot);
-            } else if snapshot.queued() > snapshot.walk_max() {
+            } else if snapshot.queued().saturating_sub(self.unsent(&snapshot)) > snapshot.walk_max()
+            {
                 self.send_preserved(&mut snapshot, true, emit);
                 break;
             }
@@ -278,6 +279,14 @@ impl Partition {
         }
         self.snapshot = Some(snapshot);
         true
+    }
+
+    /// Bytes that were encoded and not handed over: the disk does not know of them yet.
+    fn unsent(&self, snapshot: &Snapshot) -> u64 {
+        let own = self.dbs.iter().map(|db| &db.entries);
+        let walks = own.chain(&snapshot.flushed).filter_map(EntryTable::walk);
+        let preserved: usize = walks.map(|walk| walk.preserved.encoder.len()).sum();
+        (preserved + snapshot.output.encoder.len()) as u64
     }
 
     /// Goes on with the first table that is not at its end; the units of work that it took. None if

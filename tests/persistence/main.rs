@@ -226,13 +226,13 @@ fn the_end_saves_where_save_points_say_so() {
 fn a_save_that_fails_stops_writes_until_one_succeeds() {
     for cores in CORES {
         let dir = tempfile::tempdir().expect("a directory");
-        // No file can take the place of a directory.
-        fs::create_dir(dir.path().join("taken.rdb")).expect("a directory");
         let mut server = start(
             &Program::Ours { cores },
             dir.path(),
             &[("save", "3600 100000"), ("dbfilename", "taken.rdb")],
         );
+        // No file can take the place of a directory.
+        fs::create_dir(dir.path().join("taken.rdb")).expect("a directory");
         let mut client = server.client();
         assert_eq!(call(&mut client, "SET key value"), "+OK");
         assert_eq!(call(&mut client, "BGSAVE"), "+Background saving started");

@@ -29,7 +29,7 @@ type Model = BTreeMap<(usize, Vec<u8>), (Option<i64>, Vec<Vec<u8>>)>;
 
 const HASH_KEY: HashKey = HashKey { k0: 5, k1: 6 };
 const NOW: i64 = 1_000_000;
-const SEEDS: u64 = 6;
+const SEEDS: u64 = 2;
 
 fn limits() -> Limits {
     Limits {
@@ -237,10 +237,13 @@ fn the_file_is_the_state_at_the_instant() {
             partition.begin_snapshot(&save, 0, Millis(NOW));
             let is_cancelled = rng.below(4) == 0;
             let mut pieces = Vec::new();
-            let mut rounds = 0;
+            let (mut rounds, mut unwritten) = (0, 0);
             loop {
                 for _ in 0..rng.below(20) {
-                    change(&mut partition, &mut rng);
+                    // The disk is slow: who would change something waits.
+                    if !partition.is_choked() {
+                        change(&mut partition, &mut rng);
+                    }
                 }
                 match rng.below(40) {
                     0 => partition.flush(rng.below(3) as usize),
@@ -255,9 +258,13 @@ fn the_file_is_the_state_at_the_instant() {
                 }
                 let mut budget = Budget::new(rng.below(400) as usize);
                 let goes_on = partition.snapshot_slice(&mut budget, &mut |_, piece| {
-                    save.progress[0].queued.fetch_sub(piece.len, Relaxed);
+                    unwritten += piece.len;
                     pieces.push(piece);
                 });
+                if rng.below(6) == 0 {
+                    save.progress[0].queued.fetch_sub(unwritten, Relaxed);
+                    unwritten = 0;
+                }
                 rounds += 1;
                 assert!(rounds < 100_000, "seed {seed}: it comes to an end");
                 if !goes_on {
@@ -293,7 +300,7 @@ fn unchecked_file(seed: u64) -> Vec<u8> {
 #[test]
 fn damaged_files_are_refused_or_read() {
     let (mut refused, mut loaded) = (0, 0);
-    for seed in 0..30 {
+    for seed in 0..5 {
         let file = unchecked_file(seed);
         let mut rng = Rng::new(seed);
         for _ in 0..20 {
