@@ -69,6 +69,7 @@ pub fn flags(session: &Session, held: &ConnectionFacts) -> String {
     let facts = &session.facts;
     let tracking = facts.tracking;
     let states = [
+        ('O', facts.monitoring),
         ('P', facts.subscribed),
         ('x', held.multi.is_some()),
         ('b', session.blocked),

@@ -3,6 +3,7 @@
 //! Invariant: a session is changed on its home core only, by session commands; what a travelling
 //! batch needs of it is copied into the batch.
 
+use std::net::SocketAddr;
 use std::sync::Arc;
 
 use super::tracking::{Redirect, Tracking};
@@ -56,6 +57,10 @@ pub struct SessionFacts {
     pub home: u16,
     /// Counts the runs of its commands, while it has tracking on.
     pub run: u32,
+    /// Its address; None came through the unix socket.
+    pub peer: Option<SocketAddr>,
+    /// It watches all commands.
+    pub monitoring: bool,
     /// Which keys are tracked for it.
     pub tracking: Tracking,
     /// It has subscribed to something: in RESP2 few commands are left to it.
@@ -157,6 +162,8 @@ impl Session {
                 multi_failed: false,
                 home: 0,
                 run: 0,
+                peer: None,
+                monitoring: false,
                 tracking: Tracking::default(),
                 subscribed: false,
             },
@@ -211,8 +218,8 @@ impl Session {
     /// RESET: everything that commands changed, back to the start. Names of libraries stay.
     pub fn reset(&mut self, authenticated: bool) {
         let fresh = Session::new(self.facts.id, self.created, authenticated);
-        let SessionFacts { local, home, run, .. } = self.facts;
-        self.facts = SessionFacts { local, home, run, ..fresh.facts };
+        let SessionFacts { local, home, run, peer, .. } = self.facts;
+        self.facts = SessionFacts { local, home, run, peer, ..fresh.facts };
         self.redirect = None;
         self.prefixes.clear();
         self.user_name = None;

@@ -50,8 +50,8 @@ impl Keyspace<'_> {
         }
     }
 
-    /// Partitions at hand.
-    pub fn len(&self) -> usize {
+    /// How many partitions are at hand.
+    pub fn held(&self) -> usize {
         match self {
             Keyspace::One(_) => 1,
             Keyspace::Lent(partitions) => partitions.len(),

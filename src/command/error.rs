@@ -101,6 +101,7 @@ pub enum CommandError {
     TimeoutNegative,
     TimeoutOutOfRange,
     LogCount,
+    MonitorInside,
     TrackingRedirectTwice,
     TrackingRedirectMissing,
     TrackingPrefixWithoutBcast,
@@ -342,6 +343,7 @@ impl CommandError {
             Self::CachingNoWithoutOptout => {
                 "ERR CLIENT CACHING NO is only valid when tracking is enabled in OPTOUT mode."
             }
+            Self::MonitorInside => "ERR MONITOR isn't allowed for DENY BLOCKING client",
             Self::LogCount => "ERR count should be greater than or equal to -1",
             Self::CommandLogType => {
                 "ERR type should be one of the following: slow, large-request, large-reply"

@@ -14,7 +14,7 @@ use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
 use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Hearers, Prefixes};
+use crate::pubsub::{Directory, Hearers, Monitors, Prefixes};
 use crate::resp::reply::Reply;
 use crate::script::{Functions, RunningFunction, Scripts};
 
@@ -72,6 +72,8 @@ pub struct CoreView<'a> {
     pub command_log: &'a mut CommandLog,
     /// What took long here.
     pub latency: &'a mut Latency,
+    /// Who watches all commands; the cores are equal on every core.
+    pub monitors: &'a mut Monitors,
     /// Who wants to hear of which prefixes; equal on every core.
     pub prefixes: &'a mut Prefixes,
     /// The scripts that this core knows.

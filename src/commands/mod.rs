@@ -88,6 +88,7 @@ pub const ALL: &[&[Command]] = &[
     server::memory::COMMANDS,
     server::module::COMMANDS,
     server::persistence::COMMANDS,
+    server::monitor::COMMANDS,
     server::process::COMMANDS,
     transactions::COMMANDS,
 ];

@@ -110,7 +110,7 @@ impl Loader {
         let mut batch = Batch {
             loader: self,
             load: &load,
-            records: (0..self.desks.len()).map(|_| Records::default()).collect(),
+            records: (0..self.desks.len()).map(|_| Records::first(order.flushes)).collect(),
             db: 0,
             databases: order.databases,
             now,
@@ -118,10 +118,10 @@ impl Loader {
         let (mut offset, mut buffer) = (0, Vec::with_capacity(READ_BYTES));
         loop {
             while let Some(record) =
-                reader.next().map_err(|error| NotLoaded::Broken(error.to_string()))?
+                reader.next_record().map_err(|error| NotLoaded::Broken(error.to_string()))?
             {
                 if batch.take(record)? {
-                    batch.send_all().await;
+                    batch.send_all();
                     while !load.is_settled() && load.failure().is_none() {
                         tokio::time::sleep(PAUSE).await;
                     }
@@ -175,10 +175,8 @@ impl Batch<'_> {
                     ))
                 })?;
             }
-            Record::Function(_) => {
-                return Err(NotLoaded::Broken(
-                    "The RDB file contains functions, which this server does not have".into(),
-                ));
+            Record::Function(text) => {
+                self.records.iter_mut().for_each(|core| core.libraries.push(text.to_vec()));
             }
             Record::ModuleAux(id) => log::warning(format!(
                 "The RDB file contains data of module {}, which is skipped",
@@ -236,7 +234,7 @@ impl Batch<'_> {
         Ok(())
     }
 
-    async fn send_all(&mut self) {
+    fn send_all(&mut self) {
         for core in 0..self.records.len() {
             if !self.records[core].is_empty() {
                 self.send(core);

@@ -30,7 +30,7 @@ use crate::observe::command_log::Note;
 use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Hearers, Invalidations, Prefixes, Pushes, Trackers};
+use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::{self, Functions, Scripts};
 use crate::store::access::AccessPolicy;
@@ -133,6 +133,12 @@ pub struct Worker {
     pub trackers: Trackers,
     /// What this turn tells clients of keys that they keep.
     pub invalidations: Invalidations,
+    /// Who watches all commands.
+    pub monitors: Monitors,
+    /// A script runs.
+    pub(super) in_script: bool,
+    /// A command that has waited runs again.
+    pub(super) runs_again: bool,
     /// Whose command runs, or ran last.
     pub(super) running: u64,
     /// It does not want to hear of what it changes itself.
@@ -207,6 +213,9 @@ impl Worker {
             prefixes: Prefixes::default(),
             trackers: Trackers::default(),
             invalidations: Invalidations::default(),
+            monitors: Monitors::default(),
+            in_script: false,
+            runs_again: false,
             running: 0,
             noloop: false,
             notifies: false,
@@ -228,7 +237,7 @@ impl Worker {
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
         self.memory = MemoryLimit::of(&self.config);
-        self.limits = Limits::of(&self.config);
+        self.limits_changed();
         let memory_bytes = match self.config.script_memory_limit {
             0 => usize::MAX,
             limit => limit as usize,
@@ -337,7 +346,9 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
-        if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
+        if (facts.subscribed | facts.monitoring)
+            && self.refuse_to_subscriber(registered, facts, buffer)
+        {
             return true;
         }
         self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
@@ -640,6 +651,7 @@ impl Worker {
             // A consumer of a group is made before its client waits.
             self.stats.dirty.add(self.effects.dirty());
             self.notify();
+            self.show(facts, registered, args);
             return self.suspension.take();
         }
         if !context.removed.is_empty() || !context.replaced.is_empty() {
@@ -652,7 +664,7 @@ impl Worker {
         }
         self.notify();
         let taken = self.count(registered, failed);
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         None
     }
@@ -669,7 +681,9 @@ impl Worker {
         let taken = self.count(registered, failed);
         let (words, ranges) = join(&served.waiter.words);
         let args = Args::new(&words, &ranges, &[]);
-        self.look_at((registered, args), taken, served.replies.len());
+        self.runs_again = true;
+        self.look_at(&facts, (registered, args), taken, served.replies.len());
+        self.runs_again = false;
         served.notes.append(&mut self.notes);
         settle_reply_mode(&mut facts, &mut served.replies, 0);
         served.reply_mode = facts.reply_mode;
@@ -694,7 +708,7 @@ impl Worker {
         let outcome = handler(&mut context, args, &mut reply);
         let failed = finish(&self.stats, outcome, &mut reply);
         let taken = self.count(registered, failed);
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(&mut session.facts, buffer, start);
         request
     }
@@ -723,7 +737,7 @@ impl Worker {
                 }
                 let failed = finish(&self.stats, Err(error), &mut reply);
                 let taken = self.count(registered, failed);
-                self.look_at((registered, args), taken, written(buffer, start));
+                self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
                 settle_reply_mode(&mut session.facts, buffer, start);
                 None
             }
@@ -764,7 +778,7 @@ impl Worker {
         let failed = finish(&self.stats, outcome, &mut reply);
         self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
         let taken = self.count(registered, failed);
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
         let start = if pushed { buffer.bytes.len() } else { start };
         settle_reply_mode(&mut session.facts, buffer, start);
         request

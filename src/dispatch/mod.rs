@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod evict;
+mod monitor;
 mod note;
 pub mod notify;
 pub mod route;

@@ -7,6 +7,7 @@
 use super::call::Worker;
 use super::table::Registered;
 use crate::base::time::Ticks;
+use crate::client::SessionFacts;
 use crate::command::args::ArgValue;
 use crate::command::secret::{REDACTED, secret_words};
 use crate::command::{Args, Flags};
@@ -65,16 +66,27 @@ pub(super) struct Taken {
 }
 
 impl Worker {
+    /// The configuration, or who watches, has changed.
+    pub fn limits_changed(&mut self) {
+        self.limits = Limits::of(&self.config);
+        if !self.monitors.is_empty() {
+            // Everything is looked at.
+            self.limits.nanos = 0;
+        }
+    }
+
     /// Looks at a command that has just ended and answered with so many bytes.
     #[inline]
     pub(super) fn look_at(
         &mut self,
+        facts: &SessionFacts,
         (registered, args): (&Registered, Args<'_>),
         taken: Taken,
         reply_bytes: usize,
     ) {
         let Limits { nanos, request, reply, .. } = self.limits;
         if taken.nanos >= nanos || reply_bytes as u64 >= reply || may_reach(args, request) {
+            self.show(facts, registered, args);
             self.note((registered, args), taken, reply_bytes as u64);
         }
     }
@@ -166,10 +178,14 @@ fn request_bytes(args: Args<'_>) -> u64 {
     head(args.len() as u64) + words.map(|len| head(len) + len + 2).sum::<u64>()
 }
 
+/// The words of a request that are not to be shown.
+pub(super) fn secrets_of(registered: &Registered, args: Args<'_>) -> Vec<usize> {
+    secret_words(registered.full_name, args, directives::is_sensitive)
+}
+
 /// The words of a request as logs show them.
 fn shown_words(registered: &Registered, args: Args<'_>) -> Vec<Vec<u8>> {
-    let is_sensitive = |name: &[u8]| directives::is_sensitive(name);
-    let secret = secret_words(registered.full_name, args, is_sensitive);
+    let secret = secrets_of(registered, args);
     let rest = command_log::rest_word(args.len());
     let shown = if rest.is_some() { WORDS_MAX - 1 } else { args.len() };
     let word = |at: usize| match args.value(at) {

@@ -17,11 +17,14 @@ use crate::command::permission;
 use crate::command::{
     Args, CommandError, Denied, Flags, Handler, ScriptCall, ScriptSource, keyspec,
 };
+use crate::commands::scripting::function;
+use crate::persist::load::{Load, Records};
+use crate::persist::rdb::file::Fault;
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::interrupt::KILLED;
 use crate::script::{
-    Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang,
+    Change, Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang,
 };
 use crate::txn::cores::{CoreSet, SlotMap};
 
@@ -235,16 +238,13 @@ impl Worker {
 
     /// A script runs for too long here, and holds these partitions; or has ended.
     pub fn set_busy(&mut self, run: &Run, held: Option<CoreSet>) {
-        match held {
-            Some(held) => {
-                let is_function = run.name.is_function();
-                self.server.busy.begin(self.core, held.bits(), run.has_written, is_function);
-                self.busy = Some(Busy { is_here: true, held, is_function });
-            }
-            None => {
-                self.server.busy.end(self.core);
-                self.busy = None;
-            }
+        if let Some(held) = held {
+            let is_function = run.name.is_function();
+            self.server.busy.begin(self.core, held.bits(), run.has_written, is_function);
+            self.busy = Some(Busy { is_here: true, held, is_function });
+        } else {
+            self.server.busy.end(self.core);
+            self.busy = None;
         }
         self.look_for_busy();
     }
@@ -283,6 +283,23 @@ impl Worker {
         self.reply_error(exec, facts, buffer, busy.text().as_bytes().to_vec());
     }
 
+    /// Takes over the libraries of a file, as every core does.
+    pub fn load_libraries(&mut self, load: &Load, records: &Records) {
+        if records.flushes {
+            // Nothing can stand in the way of dropping all.
+            let _ = self.functions.apply(&Change::Flush);
+        }
+        for text in &records.libraries {
+            let (functions, table) = (&mut self.functions, self.table);
+            let outcome = function::load_text(functions, table, text, load.replaces);
+            if let Err(line) = outcome {
+                let line = String::from_utf8_lossy(&line);
+                let reason = line.strip_prefix("ERR ").unwrap_or(&line);
+                load.fail(0, Fault::Function(reason.to_owned()));
+            }
+        }
+    }
+
     /// Begins to run a script: the checks in front of it. None if one has failed; then the error is
     /// written. What is given back goes to `end_script`.
     pub fn begin_script(
@@ -293,6 +310,8 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) -> Option<(Box<Engine>, Run)> {
         let call = script_call(registered);
+        // Its commands are shown behind it.
+        self.show_always(facts, registered, args);
         let begun = self.prepare_script(call, args, facts, inside_exec);
         match begun {
             Ok(begun) => Some(begun),
@@ -407,7 +426,7 @@ impl Worker {
         }
         self.last_tick = run.tick;
         let taken = self.count(registered, !outcome.errors.is_empty());
-        self.look_at((registered, args), taken, written(buffer, start));
+        self.look_at(facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         if !run.inside_exec {
             Self::settle_caching(facts, registered);
@@ -433,7 +452,9 @@ impl Worker {
         self.hint(None);
         let now = std::mem::replace(&mut self.now, run.now);
         let facts = &mut run.facts;
+        self.in_script = true;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
+        self.in_script = false;
         self.now = now;
         if self.is_heard(keyspace) {
             self.note_changes(keyspace);
@@ -525,7 +546,7 @@ impl Worker {
         args: Args<'_>,
     ) -> bool {
         let cores = self.server.stats.len();
-        if cores == 1 || keyspace.len() == cores {
+        if cores == 1 || keyspace.held() == cores {
             return true;
         }
         match registered.way {
@@ -564,10 +585,10 @@ impl Worker {
 }
 
 /// The keys of a request for a script, and its arguments.
-pub fn words_of<'a>(
-    args: Args<'a>,
+pub fn words_of(
+    args: Args<'_>,
     keys: usize,
-) -> (impl ExactSizeIterator<Item = &'a [u8]>, impl ExactSizeIterator<Item = &'a [u8]>) {
+) -> (impl ExactSizeIterator<Item = &[u8]>, impl ExactSizeIterator<Item = &[u8]>) {
     let behind = FIRST_KEY + keys;
     ((FIRST_KEY..behind).map(move |at| args.get(at)), args.iter_from(behind))
 }

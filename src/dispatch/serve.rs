@@ -222,7 +222,10 @@ impl Worker {
         // Its permissions may have changed while it waited.
         if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
-            if self.run(lent, &mut facts, registered, args, &mut replies).is_some() {
+            self.runs_again = true;
+            let suspension = self.run(lent, &mut facts, registered, args, &mut replies);
+            self.runs_again = false;
+            if suspension.is_some() {
                 return false;
             }
             self.note_changes(keyspace);

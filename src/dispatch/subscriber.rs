@@ -6,6 +6,7 @@
 use super::call::Worker;
 use super::table::Registered;
 use crate::client::SessionFacts;
+use crate::command::Flags;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
 
@@ -24,7 +25,7 @@ const FOR_SUBSCRIBERS: &[&str] = &[
 
 impl Worker {
     /// The gate of subscribers: in RESP2, where messages and replies look alike, they may do little
-    /// else.
+    /// else. Who watches all commands may touch no key.
     #[cold]
     pub(super) fn refuse_to_subscriber(
         &mut self,
@@ -33,6 +34,15 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) -> bool {
         let name = registered.full_name;
+        if facts.monitoring {
+            let keys = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
+            let refused = registered.command.flags.any(keys);
+            if refused {
+                let text = b"ERR Replica can't interact with the keyspace".to_vec();
+                self.reply_error(Some(registered), facts, buffer, text);
+            }
+            return refused;
+        }
         if facts.proto != Proto::Resp2 || self.inside_exec || FOR_SUBSCRIBERS.contains(&name) {
             return false;
         }

@@ -163,6 +163,14 @@ impl Worker {
         self.serve_ready(keyspace, &mut ready);
     }
 
+    /// Shows EXEC, behind what it has run, to whoever watches all commands.
+    #[inline]
+    pub fn show_exec(&mut self, facts: &SessionFacts, args: Args<'_>) {
+        if !self.monitors.is_empty() {
+            self.show(facts, self.exec_command(), args);
+        }
+    }
+
     fn exec_command(&self) -> &'static Registered {
         self.table.command(b"EXEC").expect("a command of ours")
     }

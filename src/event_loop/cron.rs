@@ -318,7 +318,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What others may read of this core's data, before anybody can hear of this turn.
     pub(super) fn publish_gauges(&mut self) {
         self.worker.stats.timed_clients.set(self.deadlines.len() as u64);
-        self.worker.stats.script_engine_bytes.set(self.worker.scripts.engine_bytes() as u64);
+        let worker = &self.worker;
+        worker.stats.script_engine_bytes.set(worker.scripts.engine_bytes() as u64);
+        worker.stats.function_engine_bytes.set(worker.functions.engine_bytes() as u64);
         if let Some(partition) = self.seat.partition_now() {
             publish_partition(&self.worker.stats, partition);
         }
@@ -351,6 +353,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn config_changed(&mut self) {
         self.worker.config_changed();
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
+        self.limits_changed();
     }
 }
 

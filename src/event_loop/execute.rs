@@ -712,13 +712,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         for save in saves {
-            held = match held.take() {
-                Some(partitions) => self.begin_wanted(save, partitions),
-                None => {
-                    self.order_save(save.ticket, save.order);
-                    None
-                }
-            };
+            if let Some(partitions) = held.take() {
+                held = self.begin_wanted(save, partitions);
+            } else {
+                // Another save, or a transaction, has kept them.
+                self.order_save(save.ticket, save.order);
+            }
         }
         if let Some(mut partitions) = held {
             self.publish_lent(&mut partitions);

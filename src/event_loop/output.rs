@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 
+use super::limits::stall_bytes;
 use super::{Core, Message};
 use crate::base::time::Clock;
 use crate::client::Session;
 use crate::commands::pubsub::subscribe::leave_all;
 use crate::net::connection::{Connection, Receiving};
 use crate::net::listener::Accepted;
-use crate::net::output::STALL_BYTES;
 use crate::observe::log;
 use crate::ring::{Completion, Kind, Op, Ring, Token};
 use crate::txn::batch::Batch;
@@ -166,7 +166,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.stats.totals.net_output_bytes.add(sent as u64);
         self.worker.stats.totals.writes.add(1);
         self.dirty.push(index);
-        if connection.output.bytes() < STALL_BYTES / 2
+        if connection.output.bytes() < connection.stall_bytes / 2
             && let Some(batch) = connection.stalled.take()
         {
             connection.away = true;
@@ -184,10 +184,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
         session.facts.local = session.is_local();
         session.facts.home = self.worker.core as u16;
+        session.facts.peer = session.addr.parse().ok().filter(|_| !session.unix);
         let generation = self.clients.next_generation();
         let index = self.clients.insert(Connection::new(session, fd, generation));
         if let Some(connection) = self.clients.get(index) {
             connection.session.place = index;
+            connection.stall_bytes = stall_bytes(&self.worker.config);
         }
         if let Some(refusal) = refusal {
             if let Some(connection) = self.clients.get(index) {

@@ -9,6 +9,7 @@ use std::collections::VecDeque;
 
 use super::{Core, MAILBOX_CAPACITY, MESSAGES_PER_TURN_MAX, Message};
 use crate::base::time::Clock;
+use crate::client::ReplyMode;
 use crate::net::connection::Connection;
 use crate::pubsub::push::pattern_head;
 use crate::pubsub::{Kind, Publication, Push};
@@ -144,7 +145,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         // Whatever has a number up to this one is in the queues now. Who has taken from one as much
         // as it can hold has seen all that was in it.
-        let settled = self.mail.settled();
+        let settled = if self.is_eager() { u64::MAX } else { self.mail.settled() };
         self.inbox.room.fill(MAILBOX_CAPACITY);
         self.inbox.room[self.worker.core] = self.mail.left_here();
         loop {
@@ -226,7 +227,32 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn deliver_push(&mut self, push: &Push) -> bool {
         match push {
             Push::Message(publication) => self.deliver_message(publication),
+            Push::Monitor(line) => self.deliver_line(line),
         }
+    }
+
+    /// Delivers a line to those who watch all commands. There are few of them, and it goes to all.
+    fn deliver_line(&mut self, line: &[u8]) -> bool {
+        if self.inbox.units == 0 {
+            return false;
+        }
+        let Core { clients, worker, inbox, .. } = self;
+        let mut over = Vec::new();
+        for (id, place) in worker.monitors.own() {
+            let Some(connection) = clients.get(place) else { continue };
+            let facts = &connection.session.facts;
+            // A line is a reply that nobody asked for: who wants none gets none.
+            let wants = facts.monitoring && facts.reply_mode == ReplyMode::On;
+            if facts.id == id && wants && connection.goes_on() {
+                inbox.pay(place, connection);
+                connection.held.bytes.extend_from_slice(line);
+                if connection.is_over_limit(&worker.config, worker.now) {
+                    over.push(place);
+                }
+            }
+        }
+        over.into_iter().for_each(|client| self.cut_off(client));
+        true
     }
 
     fn deliver_message(&mut self, publication: &Publication) -> bool {

@@ -9,8 +9,11 @@ use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
+use bytes::Bytes;
+
 use super::{Answer, Core, Ticket};
 use crate::base::time::Clock;
+use crate::command::CommandError;
 use crate::command::context::{Request, SaveOrder};
 use crate::commands::generic::dump;
 use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
@@ -21,6 +24,7 @@ use crate::persist::load::LoadOrder;
 use crate::persist::rdb::file::preamble;
 use crate::persist::save::{Flags, Save, Usage, Wanted};
 use crate::ring::Ring;
+use crate::script::Library;
 use crate::store::budget::Budget;
 use crate::store::load::Making;
 use crate::store::partition::Partition;
@@ -89,6 +93,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     ) -> Option<Vec<Box<Partition>>> {
         let WantedSave { ticket, order } = wanted;
         let is_saving = self.worker.server.persistence.is_saving();
+        if self.worker.is_loading() {
+            self.answer_save(ticket, Err(CommandError::Loading.text().into()));
+            return Some(partitions);
+        }
         match order {
             SaveOrder::Background => {
                 if self.begin_save(&mut partitions, false) {
@@ -140,6 +148,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let keys = databases.iter().map(|(_, keys, _)| keys).sum();
         server.persistence.save_keys.store(keys, Ordering::Relaxed);
+        let text_of = |library: &Arc<Library>| Bytes::copy_from_slice(&library.code);
+        let libraries: Vec<Bytes> = self.worker.functions.all().map(text_of).collect();
         let number = |number: i64| number.to_string().into_bytes();
         let facts: [(&str, &[u8]); 5] = [
             ("redis-ver", REDIS_VERSION.as_bytes()),
@@ -164,11 +174,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 _ => Usage::Untold,
             },
-            preamble: preamble(&facts, &[], &databases),
+            preamble: preamble(&facts, &libraries, &databases),
             keys,
             changes: server.sum(|stats| stats.dirty.get()),
             partitions: partitions.len(),
-            has_functions: false,
+            has_functions: !libraries.is_empty(),
         }));
         for (number, partition) in partitions.iter_mut().enumerate() {
             partition.begin_snapshot(&save, number, now);
@@ -228,14 +238,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.kept_to_the_end = partitions;
                 return false;
             }
-            SaveOrder::Reload { flush, merge, .. } if is_saved => {
-                if flush {
+            SaveOrder::Reload { flush: flushes, merge, .. } if is_saved => {
+                if flushes {
                     partitions.iter_mut().for_each(|one| one.flush_all());
                 }
                 self.worker.server.persistence.begin_load(self.worker.now.seconds());
                 self.worker.check_persistence();
                 let asker = ticket.map(|ticket| (self.worker.core, ticket));
-                self.control.load(LoadOrder { merge, ..load_order(&self.worker.config, asker) });
+                let order = load_order(&self.worker.config, asker);
+                self.control.load(LoadOrder { merge, flushes, ..order });
             }
             SaveOrder::Ending { .. } => {
                 log::warning("Error trying to save the DB, can't exit.");
@@ -314,6 +325,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         while let Some(partition) = self.seat.partition_now() {
             let Some((load, records)) = self.control.records(core) else { return false };
+            self.worker.load_libraries(&load, &records);
             partition.load(&load, &records, &making);
             load.queued[core].fetch_sub(records.weight(), Ordering::AcqRel);
             if self.clock.monotonic().since(began) > LOAD_NANOS_PER_TURN {
@@ -339,6 +351,7 @@ pub fn load_order(config: &crate::config::Config, asker: Option<(usize, u64)>) -
     LoadOrder {
         path: path_of(&config.dbfilename),
         merge: false,
+        flushes: false,
         checks: config.rdbchecksum,
         databases: config.databases,
         asker,

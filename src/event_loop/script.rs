@@ -141,12 +141,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the next command of a batch, a script.
     pub(super) fn run_batch_script(
         &mut self,
-        keyspace: Keyspace<'_>,
+        mut keyspace: Keyspace<'_>,
         registered: &'static Registered,
         batch: &mut Batch,
     ) {
         let Some((args, facts, replies)) = batch.peek_split() else { return };
-        self.run_script(keyspace, (registered, args), facts, false, replies);
+        self.run_script(keyspace.reborrow(), (registered, args), facts, false, replies);
+        self.sabotage_script(keyspace, registered, batch);
         batch.denials.append(&mut self.worker.denials);
         batch.ran(registered.full_name);
     }
@@ -173,6 +174,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 None
             }
             Err(text) => {
+                self.worker.show_always(facts, registered, args);
                 self.worker.fail_with(registered, facts, replies, &text);
                 batch.ran(registered.full_name);
                 Some(batch)
@@ -227,6 +229,7 @@ impl<R: Ring, C: Clock> Running<'_, R, C> {
         let mut session = Session::new(self.run.facts.id, worker.now, true);
         session.facts = self.run.facts;
         let held = ConnectionFacts::default();
+        worker.enter_script(true);
         if registered.way == Way::Home {
             let request = worker.session(&mut session, held, registered, args, replies);
             // What would leave the core cannot be called from scripts.
@@ -237,6 +240,7 @@ impl<R: Ring, C: Clock> Running<'_, R, C> {
             let parts = (args, vec![part]);
             self.core.worker.gather_whole(&mut session, registered, parts, replies);
         }
+        self.core.worker.enter_script(false);
         self.run.facts.db = session.facts.db;
     }
 }

@@ -250,15 +250,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.check_output(client);
     }
 
-    /// A client turns tracking off, or goes: nobody follows prefixes for it any more.
+    /// A client goes: it watches nothing, and nobody follows prefixes for it any more.
     pub(super) fn stop_tracking(&mut self, client: u32) {
         let Core { clients, worker, .. } = self;
         let Some(connection) = clients.get(client) else { return };
         let id = connection.session.facts.id;
+        let monitoring = std::mem::take(&mut connection.session.facts.monitoring);
         worker.trackers.remove(id);
         worker.stats.tracking_clients.set(worker.trackers.len() as u64);
-        if std::mem::take(&mut connection.session.follows) {
-            let follower = Follower { home: worker.core, id };
+        let follows = std::mem::take(&mut connection.session.follows);
+        let follower = Follower { home: worker.core, id };
+        if monitoring {
+            self.post_everywhere(Arc::new(move |view| {
+                view.monitors.leave(follower.home, id);
+                crate::command::whole::Part::Done
+            }));
+        }
+        if follows {
             self.post_everywhere(Arc::new(move |view| {
                 view.prefixes.leave(follower);
                 crate::command::whole::Part::Done

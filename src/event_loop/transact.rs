@@ -136,6 +136,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut keyspace = Keyspace::Lent(&mut held);
         self.worker.end_exec(&mut keyspace, &mut batch.facts, &transaction, &mut replies);
         batch.replies = replies;
+        if let Some(args) = batch.peek() {
+            self.worker.show_exec(&batch.facts, args);
+        }
         batch.ran("exec");
         // It has closed itself: nothing that was sent behind it runs.
         if let Some(connection) = self.clients.of(batch.client, batch.generation)
@@ -176,12 +179,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the transaction of a batch, which needs no session; its partitions are at hand.
     pub(super) fn run_exec(&mut self, mut keyspace: Keyspace<'_>, batch: &mut Batch) {
         let Some(mut transaction) = batch.transaction.take() else { return };
-        if let Some((_, facts, replies)) = batch.peek_split() {
+        if let Some((args, facts, replies)) = batch.peek_split() {
             let worker = &mut self.worker;
             if worker.begin_exec(&mut keyspace, facts, &mut transaction, replies) {
                 while self.exec_one(&mut keyspace, facts, &mut transaction, replies) {}
             }
             self.worker.end_exec(&mut keyspace, facts, &transaction, replies);
+            self.worker.show_exec(facts, args);
         }
         batch.denials.append(&mut self.worker.denials);
         batch.ran("exec");

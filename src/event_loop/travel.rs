@@ -364,6 +364,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             latency: &mut worker.latency,
             directory: &mut worker.directory,
             hearers: &mut worker.hearers,
+            monitors: &mut worker.monitors,
             prefixes: &mut worker.prefixes,
             stats: &worker.stats,
             switches: &mut worker.switches,
@@ -372,6 +373,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             now: worker.now,
         });
         worker.listeners_changed();
+        worker.limits_changed();
         worker.stats.tracked_prefixes.set(worker.prefixes.len() as u64);
         if !Arc::ptr_eq(&before.1, &worker.users) {
             worker.users_changed();
@@ -400,10 +402,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return self.keep_spare(batch);
         };
         if then == Then::Run {
-            return match self.bring_scripts_of_exec(batch) {
-                Some(batch) => self.run_batch(batch),
-                None => {}
-            };
+            if let Some(batch) = self.bring_scripts_of_exec(batch) {
+                self.run_batch(batch);
+            }
+            return;
         }
         if then != Then::Gather {
             if connection.session.close_after_reply {

@@ -103,14 +103,15 @@ impl BusyScripts {
             if place.phase.load(Acquire) == IDLE {
                 continue;
             }
-            let this = if place.is_function.load(Relaxed) != functions {
-                Kill::OtherKind
-            } else {
+            let is_meant = place.is_function.load(Relaxed) == functions;
+            let this = if is_meant {
                 match place.phase.compare_exchange(RUNNING, KILLED, AcqRel, Acquire) {
                     Ok(_) | Err(KILLED) => Kill::Done,
                     Err(WROTE) => Kill::HasWritten,
                     Err(_) => continue,
                 }
+            } else {
+                Kill::OtherKind
             };
             if outcome != Kill::Done {
                 outcome = this;

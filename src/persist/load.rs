@@ -13,7 +13,7 @@ use crate::base::time::Millis;
 /// One load.
 #[derive(Debug)]
 pub struct Load {
-    /// Keys that are there already are replaced. Source: DEBUG RELOAD MERGE.
+    /// Keys and libraries that are there already are replaced. Source: DEBUG RELOAD MERGE.
     pub replaces: bool,
     /// The time at which a key counts as expired. None keeps such keys.
     pub now: Option<Millis>,
@@ -67,8 +67,10 @@ impl Load {
 pub struct LoadOrder {
     /// The file.
     pub path: PathBuf,
-    /// Keys that are there already are replaced.
+    /// Keys and libraries that are there already are replaced.
     pub merge: bool,
+    /// Libraries that are there are dropped first; somebody has seen to the keys.
+    pub flushes: bool,
     /// The checksum is compared.
     pub checks: bool,
     /// Databases of the server.
@@ -77,9 +79,13 @@ pub struct LoadOrder {
     pub asker: Option<(usize, u64)>,
 }
 
-/// Some keys of one core.
+/// Some keys of one core, and what every core has to know.
 #[derive(Debug, Default)]
 pub struct Records {
+    /// These are the first ones: libraries that are there already are dropped.
+    pub flushes: bool,
+    /// The texts of libraries of functions, which every core gets.
+    pub libraries: Vec<Vec<u8>>,
     bytes: Vec<u8>,
     records: Vec<Record>,
 }
@@ -97,6 +103,11 @@ struct Record {
 }
 
 impl Records {
+    /// The first ones of a load.
+    pub fn first(flushes: bool) -> Records {
+        Records { flushes, ..Records::default() }
+    }
+
     /// Adds a key of a database.
     pub fn push(&mut self, db: usize, record: &KeyRecord<'_>) {
         self.bytes.extend_from_slice(&record.key);
@@ -113,9 +124,9 @@ impl Records {
         });
     }
 
-    /// True without a key.
+    /// True without anything to do.
     pub fn is_empty(&self) -> bool {
-        self.records.is_empty()
+        self.records.is_empty() && self.libraries.is_empty() && !self.flushes
     }
 
     /// True if it is worth sending.
@@ -125,7 +136,8 @@ impl Records {
 
     /// What counts against the bound.
     pub fn weight(&self) -> u64 {
-        (self.bytes.len() + self.records.len() * size_of::<Record>()) as u64
+        let libraries: usize = self.libraries.iter().map(Vec::len).sum();
+        (self.bytes.len() + libraries + self.records.len() * size_of::<Record>()).max(1) as u64
     }
 
     /// The keys with their databases.

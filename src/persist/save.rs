@@ -305,7 +305,7 @@ mod tests {
         reader.finish();
         let mut keys = 0;
         loop {
-            match reader.next().expect("the file is right") {
+            match reader.next_record().expect("the file is right") {
                 Some(Record::End(is_checked)) => {
                     assert!(is_checked);
                     assert_eq!(reader.version(), 11);

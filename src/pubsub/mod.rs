@@ -9,6 +9,8 @@
 
 pub mod directory;
 pub mod hearers;
+pub mod monitors;
+mod names;
 pub mod push;
 pub mod subscriptions;
 pub mod tracking;
@@ -17,6 +19,7 @@ use std::sync::Arc;
 
 pub use directory::Directory;
 pub use hearers::{Hearer, Hearers};
+pub use monitors::Monitors;
 pub use push::{Publication, Push, Pushes};
 pub use subscriptions::Subscriptions;
 pub use tracking::{Follower, Invalidation, Invalidations, Prefixes, Trackers};

@@ -20,6 +20,8 @@ const SHARED_BYTES_MIN: usize = 16 * 1024;
 pub enum Push {
     /// A message to whoever listens.
     Message(Arc<Publication>),
+    /// A line for whoever watches all commands, its end included.
+    Monitor(Arc<[u8]>),
 }
 
 /// What a turn of a core has caused, in its order, with the cores that it is for.
@@ -142,4 +144,29 @@ fn bulk_header(out: &mut Vec<u8>, len: usize) {
     out.push(b'$');
     out.extend_from_slice(digits.format(len).as_bytes());
     out.extend_from_slice(b"\r\n");
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_written_once_for_channels_and_patterns() {
+        let payload = b"hello";
+        let one = Publication::new(Kind::Channel, (b"news", true), Vec::new(), payload, 1);
+        assert_eq!(one.channel(), b"news");
+        assert_eq!(one.message().0, b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n");
+        let behind = [&pattern_head(b"n*")[..], one.tail().0].concat();
+        let whole = b"*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$5\r\nhello\r\n";
+        assert_eq!(behind, whole);
+    }
+
+    #[test]
+    fn a_large_payload_is_shared() {
+        let payload = vec![b'x'; SHARED_BYTES_MIN];
+        let one = Publication::new(Kind::Shard, (b"s", true), Vec::new(), &payload, 1);
+        let (text, shared) = one.message();
+        assert_eq!(text, b"*3\r\n$8\r\nsmessage\r\n$1\r\ns\r\n$16384\r\n");
+        assert_eq!(shared.expect("a shared payload"), &payload);
+    }
 }

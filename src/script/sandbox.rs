@@ -262,7 +262,7 @@ unsafe fn raise_on_missing(lua: *mut lua_State) {
     }
 }
 
-/// Has the globals' front lead to the table at a place of the stack.
+/// Has the globals' front lead to the table at a place of the stack, counted from its bottom.
 ///
 /// # Safety
 /// The place exists and holds a table; there is room for two more, and a `Lenient` is held.

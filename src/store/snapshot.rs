@@ -12,6 +12,9 @@
 //! Epochs: a walk comes to its end even if the save is not wanted any more, and then only tags; so at
 //! the next instant no entry bears the next epoch.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;

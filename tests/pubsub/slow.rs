@@ -53,12 +53,16 @@ fn a_slow_subscriber_is_cut_off_when_the_soft_limit_lasts() {
 
 #[test]
 fn a_normal_client_is_cut_off_too() {
-    with_servers(&[("client-output-buffer-limit", "normal 100kb 0 0")], |server| {
-        let mut client = server.client();
-        call(&mut client, &format!("SET k {}", "x".repeat(PAYLOAD_BYTES)));
-        let gets = b"GET k\r\n".repeat(2000);
-        client.send(&gets).expect("a pipeline is sent");
-        let cut = || server.info("stats", "client_output_buffer_limit_disconnections");
-        wait_until("it is cut off", || cut().as_deref() == Some("1"));
-    });
+    for limit in ["normal 100kb 0 0", "normal 20mb 0 0", "normal 0 10mb 1"] {
+        with_servers(&[("client-output-buffer-limit", limit)], normal_cut_off);
+    }
+}
+
+fn normal_cut_off(server: &Server) {
+    let mut client = server.client();
+    call(&mut client, &format!("SET k {}", "x".repeat(PAYLOAD_BYTES)));
+    let gets = b"GET k\r\n".repeat(2000);
+    client.send(&gets).expect("a pipeline is sent");
+    let cut = || server.info("stats", "client_output_buffer_limit_disconnections");
+    wait_until("it is cut off", || cut().as_deref() == Some("1"));
 }

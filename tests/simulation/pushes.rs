@@ -7,6 +7,7 @@
 use std::collections::HashMap;
 
 use ironring::base::rng::Rng;
+use ironring::event_loop::Sabotage;
 use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
 
 use crate::run::{STEPS_MAX, end};
@@ -185,12 +186,13 @@ fn integers(node: &Node) -> u64 {
 }
 
 /// Lets random clients publish and listen on a server of so many cores.
-pub(crate) fn pushes(seed: u64, cores: usize) {
+pub(crate) fn pushes(seed: u64, cores: usize, sabotage: Sabotage) {
     let mut rng = Rng::new(seed);
     let mut faults = if rng.below(2) == 0 { Faults::none() } else { Faults::random(&mut rng) };
     faults.receive_bytes_max = faults.receive_bytes_max.max(100);
     let mailbox = [1, 2, 1024][rng.below(3) as usize];
     let mut server = Server::start(&mut rng, cores, mailbox, faults, "");
+    server.cores.iter_mut().for_each(|core| core.sabotage(sabotage));
     let net = server.net.clone();
     let mut clients = Vec::new();
     for _ in 0..2 + rng.below(3) {

@@ -16,6 +16,7 @@ mod client_unblock;
 mod hello;
 
 use super::pubsub::subscribe::leave_all;
+use super::server::monitor;
 use crate::base::number;
 use crate::client::ReplyMode;
 use crate::command::args::ArgValue;
@@ -202,6 +203,7 @@ fn reset(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) ->
     cx.stats.pubsub_clients.sub(cx.session.facts.subscribed.into());
     let left = leave_all(cx.session, cx.core, false);
     let left = client_tracking::turn_off(cx, left);
+    let left = monitor::turn_off(cx, left);
     cx.session.reset(cx.users.is_open());
     *cx.request = Some(left.map_or(Request::Discard, Request::Leave));
     if skipped {

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use super::scan;
 use crate::base::glob::stringmatch;
+use crate::command::catalog::CommandTable;
 use crate::command::whole::{Job, Part, Whole};
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
@@ -15,7 +16,7 @@ use crate::command::{
 use crate::persist::dump;
 use crate::resp::reply::Reply;
 use crate::script::library::{self, Heading};
-use crate::script::{Change, Declared, Library, Policy, RunningFunction, ScriptFlags};
+use crate::script::{Change, Declared, Functions, Library, Policy, RunningFunction, ScriptFlags};
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[Command {
@@ -216,6 +217,18 @@ fn prepare(
     let table = cx.table;
     let prepared = cx.functions.prepare(text, heading, |code| scan::reach(table, code));
     prepared.map(Arc::new).map_err(|error| cx.refuse(error))
+}
+
+/// Loads a library of a file. An error is the line of a reply.
+pub fn load_text(
+    functions: &mut Functions,
+    table: &dyn CommandTable,
+    text: &[u8],
+    replace: bool,
+) -> Result<(), Vec<u8>> {
+    let heading = library::heading(text)?;
+    let library = functions.prepare(text, heading, |code| scan::reach(table, code))?;
+    functions.apply(&Change::Load { library: Arc::new(library), replace })
 }
 
 fn loaded(

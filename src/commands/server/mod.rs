@@ -14,6 +14,7 @@ pub mod lolwut;
 pub mod memory;
 mod memory_figures;
 pub mod module;
+pub mod monitor;
 pub mod persistence;
 pub mod process;
 

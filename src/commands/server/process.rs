@@ -8,6 +8,7 @@ use crate::command::context::{Request, SaveOrder};
 use crate::command::{
     Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
 };
+use crate::observe::log;
 use crate::resp::reply::Reply;
 
 /// The table's slice.
@@ -93,6 +94,7 @@ fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
         );
         return Ok(());
     }
+    log::warning("User requested shutdown...");
     // What is not there yet as a whole is not written.
     let saves =
         (save || !cx.config.save.is_empty() && !nosave) && !cx.server.persistence.is_loading();

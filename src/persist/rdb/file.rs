@@ -45,6 +45,8 @@ pub enum Fault {
     Module,
     /// It holds functions in the form of a release candidate.
     EarlyFunction,
+    /// A library of functions in it cannot be loaded, for this reason.
+    Function(String),
     /// It has more databases than the server.
     Database(u64),
     /// The checksum: what the file says, and what it is.
@@ -66,6 +68,7 @@ impl fmt::Display for FileError {
                 write!(f, "The RDB file contains module data I can't load, at byte {}", self.offset)
             }
             Fault::EarlyFunction => write!(f, "Pre-release function format not supported."),
+            Fault::Function(reason) => write!(f, "Failed creating the library: {reason}"),
             Fault::Database(_) => write!(
                 f,
                 "FATAL: Data file was created with a Redis server configured to handle more databases. Exiting"

@@ -50,7 +50,7 @@ impl Engine {
                 return Err(text);
             }
             sandbox::push_library_globals(lua, register_function);
-            sandbox::lead_globals_to(lua, -1);
+            sandbox::lead_globals_to(lua, ffi::lua_gettop(lua));
             ffi::lua_pop(lua, 1);
             state.loading.set(Some(Box::default()));
             state.caller.set(Some(erase(&mut watch)));
@@ -67,6 +67,7 @@ impl Engine {
             failure
         };
         let registered = state.loading.take().map_or(Vec::new(), |loading| loading.0);
+        self.collect_if_full();
         let Some(text) = outcome else { return Ok(registered) };
         registered.into_iter().for_each(|(_, function)| self.forget(function));
         let text =

@@ -62,12 +62,11 @@ impl Slices {
             Value::Set(dict) => dict_step(encoder, dict, self.at, units, false),
             Value::Hash(dict) => dict_step(encoder, dict, self.at, units, true),
             Value::List(list) => {
-                let from = match self.at {
-                    At::Index(index) => index,
-                    _ => {
-                        encoder.list_head(list);
-                        0
-                    }
+                let from = if let At::Index(index) = self.at {
+                    index
+                } else {
+                    encoder.list_head(list);
+                    0
                 };
                 // A node has up to some hundred elements.
                 let count = units.div_ceil(UNITS_PER_NODE);
@@ -76,12 +75,11 @@ impl Slices {
                 if next < list.node_count() as u64 { At::Index(next) } else { At::Done }
             }
             Value::SortedSet(set) => {
-                let to = match self.at {
-                    At::Index(rank) => rank,
-                    _ => {
-                        encoder.length(set.len());
-                        set.len()
-                    }
+                let to = if let At::Index(rank) = self.at {
+                    rank
+                } else {
+                    encoder.length(set.len());
+                    set.len()
                 };
                 let from = to.saturating_sub(units as u64);
                 ZSetRef::Tree(set).visit((from, to), true, |pair| {
@@ -123,15 +121,14 @@ impl Encoder {
 fn dict_step(encoder: &mut Encoder, dict: &Dict, at: At, units: usize, is_hash: bool) -> At {
     let timed = encoder.version >= 12 && dict.volatile_len() > 0;
     let next = dict.next_expiry().filter(|_| is_hash && timed);
-    let cursor = match at {
-        At::Cursor(cursor) => cursor,
-        _ => {
-            if let Some(next) = next {
-                encoder.millis(next);
-            }
-            encoder.length(dict.len() as u64);
-            0
+    let cursor = if let At::Cursor(cursor) = at {
+        cursor
+    } else {
+        if let Some(next) = next {
+            encoder.millis(next);
         }
+        encoder.length(dict.len() as u64);
+        0
     };
     let cursor = dict.scan(cursor, units, |pair| {
         if let Some(next) = next {
@@ -161,12 +158,11 @@ fn stream_step(encoder: &mut Encoder, stream: &Stream, at: At, units: usize) -> 
             begin_consumer(encoder, stream, group, 0)
         }
         _ => {
-            let from = match at {
-                At::Block(id) => id,
-                _ => {
-                    encoder.length(stream.block_count() as u64);
-                    StreamId::MIN
-                }
+            let from = if let At::Block(id) = at {
+                id
+            } else {
+                encoder.length(stream.block_count() as u64);
+                StreamId::MIN
             };
             // A block has about a hundred entries.
             let count = units.div_ceil(UNITS_PER_NODE);

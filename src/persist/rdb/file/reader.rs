@@ -118,7 +118,7 @@ impl FileReader {
     }
 
     /// The next record. None if more bytes are needed.
-    pub fn next(&mut self) -> Result<Option<Record<'_>>, FileError> {
+    pub fn next_record(&mut self) -> Result<Option<Record<'_>>, FileError> {
         if self.version == 0 {
             match self.head() {
                 Ok(true) => {}

@@ -47,7 +47,7 @@ fn read(bytes: &[u8], piece: usize) -> Result<Vec<String>, FileError> {
     let mut lines = Vec::new();
     let mut pieces = bytes.chunks(piece.max(1));
     loop {
-        match reader.next()? {
+        match reader.next_record()? {
             Some(Record::End(checked)) => {
                 lines.push(format!("end {checked}"));
                 return Ok(lines);
@@ -80,7 +80,7 @@ fn keys_have_what_was_said_of_them() {
     let mut reader = FileReader::new(true);
     reader.feed(&file);
     let mut keys = Vec::new();
-    while let Some(record) = reader.next().expect("it is right") {
+    while let Some(record) = reader.next_record().expect("it is right") {
         match record {
             Record::Key(key) => keys.push((key.key.to_vec(), key.expiry, key.frequency, key.kind)),
             Record::End(_) => break,
