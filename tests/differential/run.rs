@@ -36,13 +36,21 @@ pub(crate) struct Mismatch {
 }
 
 /// One question and its rendered answer.
-struct Answer {
+pub(crate) struct Answer {
     argv: Vec<Vec<u8>>,
     rule: Rule,
     lines: Vec<String>,
 }
 
 impl Answer {
+    /// Question and answer in one line, without what the clock decides.
+    pub(crate) fn brief(&self) -> String {
+        if let (Rule::Near(_), [line]) = (self.rule, self.lines.as_slice()) {
+            return format!("{}: {}", join(&self.argv), line.starts_with(":-"));
+        }
+        format!("{}: {}", join(&self.argv), self.lines.join(" "))
+    }
+
     /// Whether the connection failed, or the server did not answer in time.
     fn is_missing(&self) -> bool {
         self.lines.first().is_some_and(|line| line.starts_with("(lost"))
@@ -206,7 +214,7 @@ fn scan_parts(raw: &[u8]) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
 }
 
 /// Reads back every key of every database that programs use: type, value, encoding, expiry.
-fn read_keyspace(client: &mut Client, answers: &mut Vec<Answer>) {
+pub(crate) fn read_keyspace(client: &mut Client, answers: &mut Vec<Answer>) {
     for db in super::program::DATABASES {
         let select = vec![b"SELECT".to_vec(), db.as_bytes().to_vec()];
         ask(client, &[(&select, Rule::Exact)], answers);
