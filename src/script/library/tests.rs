@@ -1,3 +1,5 @@
+//! Libraries come and go: what is read of them, what collides, what is ended.
+
 use super::*;
 
 const LIMITS: Limits = Limits { memory_bytes: 64 << 20 };
