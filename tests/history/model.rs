@@ -90,17 +90,19 @@ impl Command {
         let (one, other) = (order[0], order[1]);
         let several = order[..2 + rng.below(keys as u64 - 1) as usize].to_vec();
         let value = unique.to_string().into_bytes();
-        match rng.below(22) {
+        match rng.below(24) {
             0..3 => Command::Get(one),
             3..7 => Command::Set(one, value),
             7..11 => Command::Mget(several),
-            11..14 => Command::Mset(several.into_iter().map(|key| (key, value.clone())).collect()),
+            11..14 | 20..23 => {
+                Command::Mset(several.into_iter().map(|key| (key, value.clone())).collect())
+            }
             14 => Command::Getdel(one),
             15 => Command::Del(several),
             16 => Command::Rename(one, other),
             17 => Command::Copy(one, other),
             18 => Command::Append(one, value),
-            19..21 => Command::Exchange(one, other, rng.below(2) == 0),
+            19 => Command::Exchange(one, other, rng.below(2) == 0),
             _ => Command::Incr(one),
         }
     }
