@@ -31,10 +31,13 @@ use crate::dispatch::table;
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
+use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::server::{
     IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
 };
 use crate::observe::stats::{CoreStats, Gauge};
+use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::save::{Piece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -106,6 +109,8 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         client_ids: AtomicU64::new(0),
         logged: Default::default(),
         shutdown: AtomicBool::new(false),
+        busy: crate::observe::busy::BusyScripts::new(cores),
+        persistence: Persistence::new(clock.wall().millis().seconds()),
     });
     // The control thread cannot start without it, either.
     if let Err(error) = kernel::probe() {
@@ -116,10 +121,18 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         Err(error) => return refuse(&format!("Cannot make an eventfd: {error}")),
     };
     let log_file = (!config.logfile.is_empty()).then(|| host::path(&config.logfile));
-    let control = ControlThread::start(facts.clone(), event_fds.clone(), log_file);
+    let map = SlotMap::new(cores);
+    let listens = (config.port != 0, !config.unixsocket.is_empty());
+    let owner = Box::new(move |slot| map.owner(slot));
+    let control =
+        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, listens));
+    // Whoever connects from the first moment on has to wait for the data.
+    facts.persistence.begin_load(facts.started.seconds());
     install_log(&control.handle(), facts.pid);
     log::set_level(event_loop::log_level(config.loglevel));
     let unix_socket = config.unixsocket.clone();
+    let signals =
+        SignalFlags { int: config.shutdown_on_sigint.0, term: config.shutdown_on_sigterm.0 };
     announce(&facts);
     let config = fit_open_files(config, cores);
     let started = config.and_then(|config| {
@@ -130,10 +143,11 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     });
     let code = match started {
         Ok(threads) => {
-            wait_for_the_end(&control.handle());
+            wait_for_the_end(&control.handle(), &facts, &signals);
             let orderly = threads.into_iter().all(|thread| thread.join().is_ok());
             remove_socket_file(&unix_socket);
             log::warning("Ironring is now ready to exit, bye bye...");
+            let orderly = orderly && !facts.persistence.fatal.load(Ordering::Acquire);
             if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
         Err(reason) => {
@@ -419,12 +433,7 @@ fn start_cores(
     }
     facts.startup_memory.store(alloc::used_memory() as u64, Ordering::Relaxed);
     log::notice("Server initialized");
-    if config.port != 0 {
-        log::notice("Ready to accept connections tcp");
-    }
-    if !config.unixsocket.is_empty() {
-        log::notice("Ready to accept connections unix");
-    }
+    control.load(event_loop::load_order(config, None));
     Ok(threads)
 }
 
@@ -441,14 +450,29 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Returns when SHUTDOWN or a signal has ended the cores' loops.
-fn wait_for_the_end(control: &Arc<Handle>) {
-    let signal = sys::wait_for_signal(&ENDING_SIGNALS);
-    let name = if signal == libc::SIGINT { "SIGINT" } else { "SIGTERM" };
-    if !control.is_ending() {
+fn wait_for_the_end(control: &Arc<Handle>, facts: &ServerFacts, flags: &SignalFlags) {
+    loop {
+        let signal = sys::wait_for_signal(&ENDING_SIGNALS);
+        if control.is_ending() || facts.shutdown.load(Ordering::Acquire) {
+            return control.shut_down();
+        }
+        let (name, flags) =
+            if signal == libc::SIGINT { ("SIGINT", flags.int) } else { ("SIGTERM", flags.term) };
         log::warning(format!("Received {name} scheduling shutdown..."));
+        if facts.persistence.is_loading() {
+            return control.shut_down();
+        }
         log::warning("User requested shutdown...");
+        // A core ends the process, when all is saved that has to be.
+        facts.persistence.ending.store(flags | ENDING, Ordering::Release);
+        control.wake_all();
     }
-    control.shut_down();
+}
+
+/// What signals ask of SHUTDOWN.
+struct SignalFlags {
+    int: u32,
+    term: u32,
 }
 
 impl Control for Handle {
@@ -456,8 +480,8 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
-            Request::Discard | Request::Unwatch | Request::Leave(_) => {
-                unreachable!("what concerns clients alone stays with the cores")
+            Request::Discard | Request::Unwatch | Request::Leave(_) | Request::Save(_) => {
+                unreachable!("a core does this itself")
             }
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
@@ -479,8 +503,19 @@ impl Control for Handle {
         Some((ticket, outcome))
     }
 
+    fn save(&self, save: &Arc<Save>, piece: Piece) {
+        Handle::save(self, save, piece);
+    }
+
+    fn load(&self, order: LoadOrder) {
+        Handle::load(self, order);
+    }
+
+    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
+        Handle::records(self, core)
+    }
+
     fn shut_down(&self) {
-        log::warning("User requested shutdown...");
         Handle::shut_down(self);
         // The main thread waits for a signal.
         sys::raise_signal(libc::SIGTERM);

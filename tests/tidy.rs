@@ -20,7 +20,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("resp", &["base"]),
     ("ring", &["base"]),
     // A waiter keeps what its command needs of the session.
-    ("store", &["types", "encoding", "base", "config", "observe", "client"]),
+    // What is about to change is written to a snapshot first.
+    ("store", &["types", "encoding", "base", "config", "observe", "client", "persist"]),
     (
         "command",
         &[

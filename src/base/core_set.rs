@@ -20,6 +20,21 @@ impl CoreSet {
         CoreSet(1 << core)
     }
 
+    /// A bit for each core.
+    pub fn bits(self) -> u128 {
+        self.0
+    }
+
+    /// The cores of these bits.
+    pub fn of_bits(bits: u128) -> CoreSet {
+        CoreSet(bits)
+    }
+
+    /// True if a core is in both.
+    pub fn meets(self, other: CoreSet) -> bool {
+        self.0 & other.0 != 0
+    }
+
     /// Adds a core.
     #[inline]
     pub fn insert(&mut self, core: usize) {

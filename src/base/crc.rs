@@ -44,6 +44,32 @@ fn crc16_head<const TABLE: usize>(crc: u16, first: u8, second: u8) -> u16 {
     CRC16[TABLE][(first ^ high) as usize] ^ CRC16[TABLE - 1][(second ^ low) as usize]
 }
 
+/// The CRC-64 `crc` after so many zero bytes. With it the checksums of two parts become that of
+/// both: `crc64_zeros(one, length of the other) ^ other`. O(log zeros).
+pub fn crc64_zeros(crc: u64, zeros: u64) -> u64 {
+    // One step of eight zero bits, squared again and again: linear maps over bits.
+    let mut map: [u64; 64] = std::array::from_fn(|bit| crc64(1 << bit, &[0]));
+    let (mut crc, mut left) = (crc, zeros);
+    while left > 0 {
+        if left & 1 == 1 {
+            crc = apply(&map, crc);
+        }
+        left >>= 1;
+        map = std::array::from_fn(|bit| apply(&map, map[bit]));
+    }
+    crc
+}
+
+/// A linear map, given by what it makes of each bit, applied to a word.
+fn apply(map: &[u64; 64], mut word: u64) -> u64 {
+    let mut sum = 0;
+    while word != 0 {
+        sum ^= map[word.trailing_zeros() as usize];
+        word &= word - 1;
+    }
+    sum
+}
+
 /// Continues the CRC-64 `crc` (0 to begin) over `bytes`. Polynomial 0xad93d23594c935a9 (Jones),
 /// reflected in and out, initial value and final xor 0. Source: the RDB file format.
 pub fn crc64(crc: u64, bytes: &[u8]) -> u64 {

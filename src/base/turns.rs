@@ -4,13 +4,14 @@
 //! Invariant: for every number up to `settled()` the messages of its turn are in the queues of their
 //! receivers, for whoever looks there after it has asked.
 //!
-//! Proof. A core stores the last number that was given (its mark) before it takes its own, and stores
-//! `FREE` after it has posted all that belongs to it; a mark that is held is not moved. `settled`
-//! reads the last number, then the marks; all of these are sequentially consistent. Let `n` be at
-//! most the result, and taken by core `c`. Since `n` was given when the last number was read, the
-//! mark that `c` stored before is older than the look at `c`'s mark. That look sees the same hold:
-//! then the mark is below `n`, and so is the result, which contradicts; or it sees a store behind
-//! it: then `c` has been `FREE` since it took `n`, and what it posted happens before the look.
+//! Proof. A core's mark is `FREE`, or below every number of its own that is not posted: it stores the
+//! last number that was given before it takes one, if its mark is free, and when messages have
+//! been posted it moves the mark up to what is left. `settled` reads the last number, then the
+//! marks; all of these are sequentially consistent. Let `n` be at most the result, and taken by core
+//! `c`. Since `n` was given when the last number was read, the look at `c`'s mark sees what stood
+//! there when `c` took `n`, or a later store. The former is below `n`, and so would be the result.
+//! The latter, being `n` at least, was made when `n` had been posted, and that happens before the
+//! look.
 //! Source: the marks are hazard eras in small (Ramalhete and Correia, 2017), asked for a minimum.
 
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
@@ -40,16 +41,16 @@ impl Turns {
     /// The number of a turn of `core`, which has something to send out.
     pub fn take(&self, core: usize) -> u64 {
         let mark = &self.marks[core].0;
-        // One that is held stands for older messages, which have not left yet, either.
+        // One that is held stands for older messages, which have not all been posted.
         if mark.load(SeqCst) == FREE {
             mark.store(self.last.load(SeqCst), SeqCst);
         }
         self.last.fetch_add(1, SeqCst) + 1
     }
 
-    /// All messages of `core`'s numbers have been posted.
-    pub fn posted(&self, core: usize) {
-        self.marks[core].0.store(FREE, SeqCst);
+    /// All messages of `core`'s numbers have been posted, but those of `left` and later ones.
+    pub fn posted(&self, core: usize, left: Option<u64>) {
+        self.marks[core].0.store(left.map_or(FREE, |left| left - 1), SeqCst);
     }
 
     /// The number up to which all messages have been posted.
@@ -69,9 +70,11 @@ mod tests {
         assert_eq!(turns.settled(), 0);
         assert_eq!((turns.take(0), turns.take(1), turns.take(0)), (1, 2, 3));
         assert_eq!(turns.settled(), 0);
-        turns.posted(1);
+        turns.posted(1, None);
         assert_eq!(turns.settled(), 0);
-        turns.posted(0);
+        turns.posted(0, Some(3));
+        assert_eq!(turns.settled(), 2);
+        turns.posted(0, None);
         assert_eq!(turns.settled(), 3);
         assert_eq!(turns.take(2), 4);
         assert_eq!(turns.settled(), 3);
@@ -91,7 +94,7 @@ mod tests {
                         let number = turns.take(core);
                         done[number as usize].store(1, SeqCst);
                         posted[core].store(number, SeqCst);
-                        turns.posted(core);
+                        turns.posted(core, None);
                     }
                 });
             }

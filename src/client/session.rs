@@ -98,6 +98,8 @@ pub struct Session {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What its SUBSCRIBE or kin answers when every core knows.
     pub answer: Vec<u8>,
+    /// That says what it has left: messages that it still gets go before.
+    pub leaves: bool,
     /// Its place in the table of its home core.
     pub place: u32,
     /// Who is told of invalidations in its place.
@@ -170,6 +172,7 @@ impl Session {
             wait: None,
             subscriptions: None,
             answer: Vec::new(),
+            leaves: false,
             place: 0,
             redirect: None,
             prefixes: Vec::new(),

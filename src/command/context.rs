@@ -22,7 +22,7 @@ use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes, Trackers};
 use crate::resp::reply::Reply;
-use crate::script::Scripts;
+use crate::script::{Functions, Scripts};
 use crate::store::access::{Access, AccessPolicy};
 use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
@@ -50,8 +50,8 @@ impl Keyspace<'_> {
         }
     }
 
-    /// Partitions at hand.
-    pub fn len(&self) -> usize {
+    /// How many partitions are at hand.
+    pub fn held(&self) -> usize {
         match self {
             Keyspace::One(_) => 1,
             Keyspace::Lent(partitions) => partitions.len(),
@@ -70,11 +70,19 @@ impl Keyspace<'_> {
         }
     }
 
-    /// True if a key of it is kept for somebody who waits.
+    /// True if a key of it is kept for somebody who waits, or changes wait for the disk.
     pub fn has_reservations(&self) -> bool {
         match self {
-            Keyspace::One(partition) => partition.waiters().has_reservations(),
-            Keyspace::Lent(lent) => lent.iter().any(|one| one.waiters().has_reservations()),
+            Keyspace::One(partition) => partition.keeps_back(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.keeps_back()),
+        }
+    }
+
+    /// True if changes wait for the disk.
+    pub fn is_choked(&self) -> bool {
+        match self {
+            Keyspace::One(partition) => partition.is_choked(),
+            Keyspace::Lent(lent) => lent.iter().any(|one| one.is_choked()),
         }
     }
 
@@ -524,6 +532,8 @@ pub struct SessionContext<'a> {
     pub switches: &'a Switches,
     /// The scripts that this core knows, as all cores do.
     pub scripts: &'a mut Scripts,
+    /// The libraries of functions that this core knows, as all cores do.
+    pub functions: &'a mut Functions,
     /// All commands.
     pub table: &'a dyn CommandTable,
     /// Every user.
@@ -554,6 +564,29 @@ impl SessionContext<'_> {
     }
 }
 
+/// A save that somebody wants.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SaveOrder {
+    /// While everybody goes on: BGSAVE, save points.
+    Background,
+    /// While commands of keys wait: SAVE.
+    Foreground,
+    /// The same, and then the process ends; `force` ends it even if the save fails.
+    Ending {
+        /// SHUTDOWN FORCE.
+        force: bool,
+    },
+    /// A save, if `save` says so, and then all data is read from the file: DEBUG RELOAD.
+    Reload {
+        /// Without NOSAVE.
+        save: bool,
+        /// Without NOFLUSH.
+        flush: bool,
+        /// MERGE.
+        merge: bool,
+    },
+}
+
 /// What a session command asks of the event loop.
 pub enum Request {
     /// End the process.
@@ -564,6 +597,8 @@ pub enum Request {
     Unwatch,
     /// Drop what MULTI has queued, and go on when every core has done this.
     Leave(Job),
+    /// Write all data to the file, with or without others; the reply waits for it.
+    Save(SaveOrder),
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

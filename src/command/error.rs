@@ -62,6 +62,11 @@ pub enum CommandError {
     InvalidFirstDb,
     InvalidSecondDb,
     OutOfMemory,
+    Loading,
+    SavesFail,
+    SaveInProgress,
+    NoSaveToCancel,
+    ReloadOptions,
     NoAuth,
     LcsMixedOptions,
     IntOutOfRange,
@@ -171,6 +176,8 @@ pub enum CommandError {
     NoScript,
     TooManyScriptKeys,
     NegativeScriptKeys,
+    NoFunction,
+    BadScriptKeys,
 }
 
 impl CommandError {
@@ -179,6 +186,8 @@ impl CommandError {
         match self {
             Self::Written => "",
             Self::NoScript => "NOSCRIPT No matching script. Please use EVAL.",
+            Self::NoFunction => "ERR Function not found",
+            Self::BadScriptKeys => "ERR Bad number of keys provided",
             Self::TooManyScriptKeys => "ERR Number of keys can't be greater than number of args",
             Self::NegativeScriptKeys => "ERR Number of keys can't be negative",
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
@@ -239,6 +248,21 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::Loading => "LOADING Redis is loading the dataset in memory",
+            Self::SavesFail => {
+                "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
+                 persist to disk. Commands that may modify the data set are disabled, because this \
+                 instance is configured to report errors during writes if RDB snapshotting fails \
+                 (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
+                 about the RDB error."
+            }
+            Self::SaveInProgress => "ERR Background save already in progress",
+            Self::NoSaveToCancel => {
+                "ERR Background saving is currently not in progress or scheduled"
+            }
+            Self::ReloadOptions => {
+                "ERR DEBUG RELOAD only supports the MERGE, NOFLUSH and NOSAVE options."
+            }
             Self::NoAuth => "NOAUTH Authentication required.",
             Self::LcsMixedOptions => {
                 "ERR If you want both the length and indexes, please just use IDX."

@@ -354,6 +354,8 @@ pub enum ScriptSource {
     Body,
     /// By the digest of its text.
     Digest,
+    /// By the name of a function.
+    Function,
 }
 
 /// What runs a command, and where.

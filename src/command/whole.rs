@@ -16,7 +16,7 @@ use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Monitors, Prefixes};
 use crate::resp::reply::Reply;
-use crate::script::Scripts;
+use crate::script::{Functions, RunningFunction, Scripts};
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -46,6 +46,8 @@ pub enum Part {
     Logged(Vec<Arc<LoggedCommand>>),
     /// What took long.
     Latency(Latency),
+    /// The function that has run for too long on the core.
+    Running(RunningFunction),
     /// Why it could not be done.
     Failed(String),
 }
@@ -76,6 +78,8 @@ pub struct CoreView<'a> {
     pub prefixes: &'a mut Prefixes,
     /// The scripts that this core knows.
     pub scripts: &'a mut Scripts,
+    /// The libraries of functions that this core knows.
+    pub functions: &'a mut Functions,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

@@ -34,8 +34,6 @@ pub struct Directive {
     pub default: &'static str,
     /// What it means to this server.
     pub status: Status,
-    /// The value that asks for nothing, where that is not the default.
-    pub neutral: Option<&'static str>,
     /// CONFIG SET refuses it.
     pub immutable: bool,
     /// CONFIG SET needs `enable-protected-configs`.
@@ -85,7 +83,7 @@ impl Directive {
 
     /// Whether a value asks this server for something.
     pub fn asks_for_something(&self, value: &Value) -> bool {
-        *value != self.value_of(self.neutral.unwrap_or(self.default))
+        *value != self.value_of(self.default)
     }
 
     /// Why a value cannot be accepted yet.
@@ -132,7 +130,6 @@ impl Directive {
             kind,
             default,
             status: Status::Live,
-            neutral: None,
             immutable: false,
             protected: false,
             denied_when_loading: false,
@@ -157,10 +154,6 @@ impl Directive {
 
     const fn refused(self, missing: &'static str) -> Directive {
         Directive { status: Status::Refused(missing), ..self }
-    }
-
-    const fn neutral(self, value: &'static str) -> Directive {
-        Directive { neutral: Some(value), ..self }
     }
 
     const fn immutable(self) -> Directive {

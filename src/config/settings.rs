@@ -151,6 +151,7 @@ settings! {
     stop_writes_on_bgsave_error: bool = yes "stop-writes-on-bgsave-error",
     rdbcompression: bool = yes "rdbcompression",
     rdbchecksum: bool = yes "rdbchecksum",
+    rdb_save_incremental_fsync: bool = yes "rdb-save-incremental-fsync",
     appendonly: bool = yes "appendonly",
     appendfsync: AppendFsync = appendfsync "appendfsync",
     replicaof: Option<Endpoint> = replicaof "replicaof",

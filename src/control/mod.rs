@@ -4,9 +4,12 @@
 //! sends messages. A command that can finish on its core never comes here.
 
 mod files;
+mod load;
+mod save;
 
 use std::os::fd::RawFd;
 use std::path::PathBuf;
+use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -17,10 +20,13 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
+use crate::base::slot::Slot;
 use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
+use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::save::{Piece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -32,6 +38,8 @@ enum Task {
     SaveUsers { ask: Ask, path: PathBuf, users: Arc<Users> },
     /// Read the ACL file, for a client.
     LoadUsers { ask: Ask, path: PathBuf, users: Arc<Users>, defaults: Defaults, client: u64 },
+    /// Read a file into the keyspace.
+    Load(LoadOrder),
     /// Finish what was asked before, then end.
     End,
 }
@@ -65,7 +73,9 @@ struct Desk {
 /// The cores' way to the control thread.
 pub struct Handle {
     tasks: UnboundedSender<Task>,
+    saves: UnboundedSender<save::Message>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
+    keys: Vec<load::Desk>,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -83,8 +93,17 @@ impl ControlThread {
         server: Arc<ServerFacts>,
         event_fds: Vec<RawFd>,
         log_file: Option<PathBuf>,
+        (owner, listens): (Box<dyn Fn(Slot) -> usize + Send>, (bool, bool)),
     ) -> Self {
         let (tasks, receiver) = unbounded_channel();
+        let (saves, pieces) = unbounded_channel();
+        let (key_desks, keys) = event_fds
+            .iter()
+            .map(|_| {
+                let (sender, receiver) = channel();
+                (sender, std::sync::Mutex::new(receiver))
+            })
+            .unzip();
         let mut desks = Vec::new();
         let mut inboxes = Vec::new();
         for event_fd in &event_fds {
@@ -94,14 +113,36 @@ impl ControlThread {
         }
         let config_file = PathBuf::from(&server.config_file);
         let facts = server.clone();
+        let loader = load::Loader {
+            desks: key_desks,
+            event_fds: event_fds.clone(),
+            server: server.clone(),
+            owner,
+            listens,
+        };
+        let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
-                tokio_uring::start(serve(receiver, desks, config_file, log_file, facts));
+                tokio_uring::start(serve(
+                    receiver,
+                    desks,
+                    (config_file, log_file),
+                    facts,
+                    (loader, pieces),
+                ));
             })
             .expect("a thread more than the cores");
-        let handle = Handle { tasks, inboxes, event_fds, server, ending: AtomicBool::new(false) };
+        let handle = Handle {
+            tasks,
+            saves,
+            inboxes,
+            keys,
+            event_fds,
+            server,
+            ending: AtomicBool::new(false),
+        };
         ControlThread { handle: Arc::new(handle), thread }
     }
 
@@ -144,6 +185,26 @@ impl Handle {
         let _ = self.tasks.send(Task::LoadUsers { ask, path, users, defaults, client });
     }
 
+    /// Writes a piece of a save.
+    pub fn save(&self, save: &Arc<Save>, piece: Piece) {
+        let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
+    }
+
+    /// Has a file loaded.
+    pub fn load(&self, order: LoadOrder) {
+        let _ = self.tasks.send(Task::Load(order));
+    }
+
+    /// The next keys of a file for a core. Only that core asks, so the lock is never waited for.
+    pub fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
+        self.keys[core].try_lock().ok()?.try_recv().ok()
+    }
+
+    /// Wakes all cores, to look at what has changed.
+    pub fn wake_all(&self) {
+        self.event_fds.iter().for_each(|event_fd| sys::write_event(*event_fd));
+    }
+
     /// The next answer for a core. Only that core asks, so the lock is never waited for.
     pub fn answer(&self, core: usize) -> Option<Answer> {
         self.inboxes[core].try_lock().ok()?.try_recv().ok()
@@ -168,10 +229,16 @@ impl Handle {
 async fn serve(
     mut tasks: UnboundedReceiver<Task>,
     desks: Vec<Desk>,
-    config_file: PathBuf,
-    log_file: Option<PathBuf>,
+    (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
+    (loader, (pieces, saves)): (
+        load::Loader,
+        (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
+    ),
 ) {
+    let event_fds = loader.event_fds.clone();
+    tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
+    let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio_uring::spawn(watch_memory(server));
     while let Some(task) = tasks.recv().await {
@@ -200,10 +267,47 @@ async fn serve(
                 let outcome = files::load_users(&files::Files, &path, &users, defaults).await;
                 answer(&desks, ask, outcome.map(|users| Done::Users(users, client)));
             }
-            Task::End => return,
+            Task::Load(order) => {
+                tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
+            }
+            Task::End => {
+                let (done, ended) = tokio::sync::oneshot::channel();
+                if saves.send(save::Message::End(done)).is_ok() {
+                    let _ = ended.await;
+                }
+                return;
+            }
         }
     }
 }
+
+/// Loads a file, and tells who asked. A file that is wrong ends the process, as with stock servers.
+async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOrder) {
+    let outcome = loader.load(&order).await;
+    if let Err(load::NotLoaded::Broken(reason)) = &outcome {
+        log::warning(reason.clone());
+    }
+    if order.asker.is_none() && matches!(outcome, Err(load::NotLoaded::Broken(_))) {
+        log::warning("Fatal error loading the DB, check server logs. Exiting.");
+        loader.server.persistence.fatal.store(true, Ordering::Release);
+        loader.server.shutdown.store(true, Ordering::Release);
+        loader.event_fds.iter().for_each(|event_fd| sys::write_event(*event_fd));
+        return sys::raise_signal(libc::SIGTERM);
+    }
+    match order.asker {
+        None => loader.tell_ready(),
+        Some((core, ticket)) => {
+            let done = outcome.map(|()| Done::Task);
+            if done.is_ok() {
+                log::notice("DB reloaded by DEBUG RELOAD");
+            }
+            answer(&desks, Ask { core, ticket }, done.map_err(|_| NOT_RELOADED.to_owned()));
+        }
+    }
+}
+
+/// What DEBUG RELOAD answers where there is no file.
+const NOT_RELOADED: &str = "ERR Error trying to load the RDB dump, check server logs.";
 
 fn answer(desks: &[Desk], ask: Ask, outcome: Result<Done, String>) {
     let desk = &desks[ask.core];

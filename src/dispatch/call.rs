@@ -9,6 +9,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::evict::MemoryLimit;
 use super::note::{Limits, Taken};
 use super::route::{self, Place};
+use super::script::Busy;
 use super::serve::Served;
 use super::table::{Registered, Table, Way};
 use crate::acl::log::Place as DenialPlace;
@@ -31,7 +32,7 @@ use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{self, Scripts};
+use crate::script::{self, Functions, Scripts};
 use crate::store::access::AccessPolicy;
 use crate::store::entry::Entry;
 use crate::store::key::Position;
@@ -67,6 +68,8 @@ pub struct Worker {
     pub users: Arc<Users>,
     /// What was refused of late for want of permissions, until somebody tells the log.
     pub denials: Vec<Denial>,
+    /// Scripts that run for too long, if there are any.
+    pub(super) busy: Option<Busy>,
     /// The commands that are looked at were queued by MULTI.
     pub(super) inside_exec: bool,
     /// Process facts.
@@ -77,6 +80,8 @@ pub struct Worker {
     pub switches: Switches,
     /// The scripts that this core knows.
     pub scripts: Scripts,
+    /// The libraries of functions that this core knows.
+    pub functions: Functions,
     /// Slots and hashes of keys.
     pub hasher: Hasher,
     /// Chance.
@@ -98,6 +103,10 @@ pub struct Worker {
     free_pass: UserRef,
     /// How memory stands against its limit.
     pub memory: MemoryLimit,
+    /// A file is being loaded.
+    loading: bool,
+    /// Writes are refused, since saves fail.
+    saves_fail: bool,
     hint: Option<Position>,
     long_nanos: u64,
     access: AccessPolicy,
@@ -168,11 +177,13 @@ impl Worker {
             free_pass: users.free_pass(),
             users,
             denials: Vec::new(),
+            busy: None,
             inside_exec: false,
             stats: server.stats[core].clone(),
             server,
             switches: Switches::default(),
             scripts: Scripts::new(hasher.hash_key(), script::Limits { memory_bytes: 0 }),
+            functions: Functions::new(script::Limits { memory_bytes: 0 }),
             hasher,
             rng,
             now: Millis(0),
@@ -184,6 +195,8 @@ impl Worker {
             turn_tick: Ticks::now(),
             notes: Vec::new(),
             latency: Latency::default(),
+            loading: false,
+            saves_fail: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -230,6 +243,7 @@ impl Worker {
             limit => limit as usize,
         };
         self.scripts.set_limits(script::Limits { memory_bytes });
+        self.functions.set_limits(script::Limits { memory_bytes });
         self.access = match self.config.maxmemory_policy {
             MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
                 log_factor: self.config.lfu_log_factor,
@@ -249,6 +263,36 @@ impl Worker {
     #[inline]
     pub fn interest(&self) -> Interest {
         Interest { events: self.notifies, ..Interest::default() }
+    }
+
+    /// How accesses are recorded.
+    pub fn access(&self) -> AccessPolicy {
+        self.access
+    }
+
+    /// True if a file is being loaded.
+    pub fn is_loading(&self) -> bool {
+        self.loading
+    }
+
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
+    /// saves fail.
+    pub fn check_persistence(&mut self) {
+        let persistence = &self.server.persistence;
+        self.loading = persistence.is_loading();
+        self.saves_fail = persistence.failed.load(Relaxed)
+            && self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty();
+    }
+
+    /// The gates of saving and loading.
+    #[cold]
+    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
+        let flags = registered.command.flags;
+        if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
+            return Some(CommandError::SavesFail);
+        }
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -286,13 +330,28 @@ impl Worker {
             return true;
         }
         // EXEC has asked for all of its commands.
-        if command.flags.has(Flags::DENYOOM) && !self.inside_exec && self.is_out_of_memory() {
+        if self.is_out_of_memory()
+            && !self.inside_exec
+            && (command.flags.has(Flags::DENYOOM)
+                || registered.way == Way::Script && self.script_needs_memory(registered, args))
+        {
             let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
-        (facts.subscribed | facts.monitoring)
+        if (self.loading || self.saves_fail)
+            && let Some(error) = self.shut_gate(registered)
+        {
+            let text = error.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if (facts.subscribed | facts.monitoring)
             && self.refuse_to_subscriber(registered, facts, buffer)
+        {
+            return true;
+        }
+        self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,
@@ -743,6 +802,7 @@ impl Worker {
             rng: &mut self.rng,
             switches: &self.switches,
             scripts: &mut self.scripts,
+            functions: &mut self.functions,
             table: self.table,
             users: &self.users,
             directory: &self.directory,

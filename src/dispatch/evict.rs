@@ -99,9 +99,14 @@ impl Worker {
     }
 
     /// True if memory is above its limit and nothing can be evicted.
+    #[inline]
     pub(super) fn is_out_of_memory(&self) -> bool {
-        self.memory.may_be_exceeded()
-            && self.memory.excess() > 0
+        self.memory.may_be_exceeded() && self.is_stuck()
+    }
+
+    #[cold]
+    fn is_stuck(&self) -> bool {
+        self.memory.excess() > 0
             && !self.memory.policy.is_some_and(|policy| self.has_candidates(&policy))
     }
 

@@ -17,9 +17,15 @@ use crate::command::permission;
 use crate::command::{
     Args, CommandError, Denied, Flags, Handler, ScriptCall, ScriptSource, keyspec,
 };
+use crate::commands::scripting::function;
+use crate::persist::load::{Load, Records};
+use crate::persist::rdb::file::Fault;
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{Engine, Function, Outcome, Reach, Refusal, ScriptFlags, ScriptId};
+use crate::script::interrupt::KILLED;
+use crate::script::{
+    Change, Engine, Function, FunctionId, Outcome, Reach, Refusal, ScriptFlags, ScriptId, shebang,
+};
 use crate::txn::cores::{CoreSet, SlotMap};
 
 /// Where the keys of EVAL and its kin begin.
@@ -30,6 +36,8 @@ const FIRST_KEY: usize = 3;
 pub enum Named {
     /// This script, with so many keys.
     Known(ScriptId, usize),
+    /// This function, with so many keys.
+    Function(FunctionId, usize),
     /// EVAL brings a script that is not known yet.
     New,
     /// Nothing: the request is wrong.
@@ -43,7 +51,7 @@ pub struct Run {
     /// The compiled script.
     pub function: Function,
     /// Its name in errors.
-    pub name: [u8; 40],
+    pub name: Name,
     /// How many keys it was given.
     pub keys: usize,
     /// It has called a command that writes.
@@ -58,6 +66,52 @@ pub struct Run {
     now: Millis,
     /// When it began, for the statistics.
     tick: u64,
+}
+
+/// What names a script that runs.
+#[derive(Clone, Debug)]
+pub enum Name {
+    /// The digest of a script, in hexadecimal.
+    Digest([u8; 40]),
+    /// The name of a function.
+    Function(Box<[u8]>),
+}
+
+impl Name {
+    /// As errors show it.
+    pub fn as_bytes(&self) -> &[u8] {
+        match self {
+            Name::Digest(digest) => digest,
+            Name::Function(name) => name,
+        }
+    }
+
+    /// True if it names a function.
+    pub fn is_function(&self) -> bool {
+        matches!(self, Name::Function(_))
+    }
+}
+
+/// Scripts that run for too long, as a core sees them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Busy {
+    /// One of them runs here.
+    pub is_here: bool,
+    /// The partitions that they hold.
+    pub held: CoreSet,
+    /// The last of them is a function.
+    pub is_function: bool,
+}
+
+impl Busy {
+    /// What a command is answered with that has to wait for them.
+    pub fn text(self) -> &'static str {
+        if self.is_function {
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+        } else {
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+        }
+    }
 }
 
 /// What became of a command that a script called.
@@ -76,8 +130,17 @@ impl Worker {
         if call.source == ScriptSource::Digest && text.len() != 40 {
             return Named::Wrong(CommandError::NoScript);
         }
+        let function = match call.source {
+            ScriptSource::Function => match self.functions.find(text) {
+                None => return Named::Wrong(CommandError::NoFunction),
+                found => found,
+            },
+            ScriptSource::Body | ScriptSource::Digest => None,
+        };
         let Some(keys) = number::parse_i64(args.get(2)) else {
-            return Named::Wrong(CommandError::NotAnInteger);
+            let is_function = call.source == ScriptSource::Function;
+            let bad = CommandError::BadScriptKeys;
+            return Named::Wrong(if is_function { bad } else { CommandError::NotAnInteger });
         };
         if keys > (args.len() - FIRST_KEY) as i64 {
             return Named::Wrong(CommandError::TooManyScriptKeys);
@@ -85,12 +148,15 @@ impl Worker {
         let Ok(keys) = usize::try_from(keys) else {
             return Named::Wrong(CommandError::NegativeScriptKeys);
         };
+        if let Some(id) = function {
+            return Named::Function(id, keys);
+        }
         match call.source {
             ScriptSource::Body => match self.scripts.find_body(text) {
                 Some(id) => Named::Known(id, keys),
                 None => Named::New,
             },
-            ScriptSource::Digest => match self.scripts.find(text) {
+            ScriptSource::Digest | ScriptSource::Function => match self.scripts.find(text) {
                 Some(id) => Named::Known(id, keys),
                 None => Named::Wrong(CommandError::NoScript),
             },
@@ -99,22 +165,24 @@ impl Worker {
 
     /// Where a script runs. At home if it has to be made known to all cores first.
     pub fn script_place(&self, registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
-        match self.named_script(script_call(registered), args) {
-            Named::New => Place::Home,
-            Named::Wrong(_) => Place::Core(self.core),
-            Named::Known(_, _) if map.cores() == 1 => Place::Core(0),
-            Named::Known(id, keys) => match self.scripts.get(id).reach {
-                Reach::Nothing => Place::Core(self.core),
-                Reach::Everything => Place::Loan(CoreSet::all(map.cores())),
-                Reach::Declared => {
-                    let owners = owners_of(args, keys, map);
-                    match (owners.len(), owners.iter().next()) {
-                        (0, _) | (_, None) => Place::Core(self.core),
-                        (1, Some(owner)) => Place::Core(owner),
-                        _ => Place::Loan(owners),
-                    }
+        let (reach, keys) = match self.named_script(script_call(registered), args) {
+            Named::New => return Place::Home,
+            Named::Wrong(_) => return Place::Core(self.core),
+            Named::Known(..) | Named::Function(..) if map.cores() == 1 => return Place::Core(0),
+            Named::Known(id, keys) => (self.scripts.get(id).reach, keys),
+            Named::Function(id, keys) => (self.functions.library(id).reach, keys),
+        };
+        match reach {
+            Reach::Nothing => Place::Core(self.core),
+            Reach::Everything => Place::Loan(CoreSet::all(map.cores())),
+            Reach::Declared => {
+                let owners = owners_of(args, keys, map);
+                match (owners.len(), owners.iter().next()) {
+                    (0, _) | (_, None) => Place::Core(self.core),
+                    (1, Some(owner)) => Place::Core(owner),
+                    _ => Place::Loan(owners),
                 }
-            },
+            }
         }
     }
 
@@ -131,6 +199,104 @@ impl Worker {
             Place::Loan(owners) => owners,
             Place::Here => CoreSet::default(),
             Place::Home | Place::Whole => CoreSet::all(map.cores()),
+        }
+    }
+
+    /// True if a script is refused when memory is at its limit: it says what it needs, and not that it
+    /// can do without memory. One of old is refused when it calls a command that needs some.
+    pub(super) fn script_needs_memory(&self, registered: &Registered, args: Args<'_>) -> bool {
+        let flags = match self.named_script(script_call(registered), args) {
+            Named::Known(id, _) => self.scripts.get(id).flags,
+            Named::Function(id, _) => self.functions.declared(id).flags,
+            Named::New => match shebang::parse(args.get(1)) {
+                Ok(line) => line.flags,
+                Err(_) => return false,
+            },
+            Named::Wrong(_) => return false,
+        };
+        let frees = [ScriptFlags::COMPATIBLE, ScriptFlags::NO_WRITES, ScriptFlags::ALLOW_OOM];
+        !frees.into_iter().any(|one| flags.has(one))
+    }
+
+    /// Looks whether a script runs for too long, here or elsewhere.
+    #[inline]
+    pub fn look_for_busy(&mut self) {
+        if self.server.busy.any() {
+            let (held, is_function) = self.server.busy.held();
+            let is_here = self.busy.is_some_and(|busy| busy.is_here);
+            self.busy = Some(Busy { is_here, held: CoreSet::of_bits(held), is_function });
+        } else {
+            self.busy = None;
+        }
+    }
+
+    /// The scripts that run for too long.
+    #[inline]
+    pub fn busy(&self) -> Option<Busy> {
+        self.busy
+    }
+
+    /// A script runs for too long here, and holds these partitions; or has ended.
+    pub fn set_busy(&mut self, run: &Run, held: Option<CoreSet>) {
+        if let Some(held) = held {
+            let is_function = run.name.is_function();
+            self.server.busy.begin(self.core, held.bits(), run.has_written, is_function);
+            self.busy = Some(Busy { is_here: true, held, is_function });
+        } else {
+            self.server.busy.end(self.core);
+            self.busy = None;
+        }
+        self.look_for_busy();
+    }
+
+    /// The gate of scripts that run for too long: true if the command has to wait for one, and the
+    /// error is written. Where a script runs, everything waits but what may end it.
+    #[cold]
+    pub(super) fn refuse_busy(
+        &mut self,
+        registered: &'static Registered,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let Some(busy) = self.busy else { return false };
+        let is_allowed = registered.command.flags.has(Flags::ALLOW_BUSY);
+        let map = SlotMap::new(self.server.stats.len());
+        let waits = match self.place(registered, args, None, facts, map) {
+            Place::Core(owner) => busy.held.contains(owner),
+            Place::Loan(owners) => owners.meets(busy.held),
+            Place::Whole => !is_allowed,
+            Place::Home | Place::Here => false,
+        };
+        if !waits && (is_allowed || !busy.is_here) {
+            return false;
+        }
+        let text = busy.text().as_bytes().to_vec();
+        self.reply_error(Some(registered), facts, buffer, text);
+        true
+    }
+
+    /// Refuses the EXEC of a transaction that has to wait for a script which runs for too long.
+    pub fn refuse_exec(&mut self, facts: &mut SessionFacts, buffer: &mut ReplyBuffer) {
+        let Some(busy) = self.busy else { return };
+        let exec = self.table.command(b"EXEC");
+        self.reply_error(exec, facts, buffer, busy.text().as_bytes().to_vec());
+    }
+
+    /// Takes over the libraries of a file, as every core does.
+    pub fn load_libraries(&mut self, load: &Load, records: &Records) {
+        if records.flushes {
+            // Nothing can stand in the way of dropping all.
+            let _ = self.functions.apply(&Change::Flush);
+        }
+        for text in &records.libraries {
+            let (functions, table) = (&mut self.functions, self.table);
+            let outcome = function::load_text(functions, table, text, load.replaces);
+            if let Err(line) = outcome {
+                let line = String::from_utf8_lossy(&line);
+                let reason = line.strip_prefix("ERR ").unwrap_or(&line);
+                load.fail(0, Fault::Function(reason.to_owned()));
+            }
         }
     }
 
@@ -164,14 +330,26 @@ impl Worker {
         inside_exec: bool,
     ) -> Result<(Box<Engine>, Run), Vec<u8>> {
         let text = |error: CommandError| error.text().as_bytes().to_vec();
-        let (id, keys) = match self.named_script(call, args) {
-            Named::Known(id, keys) => (id, keys),
+        let named = self.named_script(call, args);
+        let (flags, name, keys) = match named {
+            Named::Known(id, keys) => {
+                let script = self.scripts.get(id);
+                (script.flags, Name::Digest(script.sha.hex()), keys)
+            }
+            Named::Function(id, keys) => {
+                let declared = self.functions.declared(id);
+                (declared.flags, Name::Function(declared.name.clone()), keys)
+            }
             Named::Wrong(error) => return Err(text(error)),
-            // Forgotten on its way, or inside of a transaction.
-            Named::New => return Err(text(CommandError::NoScript)),
+            // Forgotten on its way, or not to be compiled: what is wrong is said here.
+            Named::New => {
+                let body = args.get(1);
+                let reach = |_: &[u8]| Reach::Everything;
+                let script = self.scripts.prepare(body, true, self.now.0 as u64, reach)?;
+                self.scripts.insert(&script, &[]);
+                return self.prepare_script(call, args, facts, inside_exec);
+            }
         };
-        let script = self.scripts.get(id);
-        let (flags, name) = (script.flags, script.sha.hex());
         let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
         let no_writes = flags.has(ScriptFlags::NO_WRITES);
         let allows_oom = flags.has(ScriptFlags::ALLOW_OOM);
@@ -180,18 +358,24 @@ impl Worker {
                 b"ERR Can not execute a script with write flag using *_ro command.".to_vec()
             );
         }
-        if !is_compatible && self.is_out_of_memory() && !no_writes && !allows_oom {
-            if inside_exec {
-                return Err(b"OOM allow-oom flag is not set on the script, can not run it when used memory > 'maxmemory'".to_vec());
+        let (engine, function) = match named {
+            Named::Function(id, _) => {
+                let mut engine = self.functions.take_engine();
+                let function = self.functions.function(id, &mut engine);
+                (engine, function)
             }
-            return Err(text(CommandError::OutOfMemory));
-        }
-        self.scripts.touch(id, self.now.0 as u64);
-        let mut engine = self.scripts.take_engine();
-        let function = match self.scripts.function(id, &mut engine) {
+            Named::Known(id, _) => {
+                self.scripts.touch(id, self.now.0 as u64);
+                let mut engine = self.scripts.take_engine();
+                let function = self.scripts.function(id, &mut engine);
+                (engine, function)
+            }
+            Named::New | Named::Wrong(_) => unreachable!("looked at above"),
+        };
+        let function = match function {
             Ok(function) => function,
             Err(error) => {
-                self.scripts.give_back(engine);
+                self.give_back(engine, &name);
                 return Err(error);
             }
         };
@@ -217,6 +401,14 @@ impl Worker {
             tick: self.last_tick,
         };
         Ok((engine, run))
+    }
+
+    /// Takes the interpreter back that a script of this name has run in.
+    pub fn give_back(&mut self, engine: Box<Engine>, name: &Name) {
+        match name {
+            Name::Digest(_) => self.scripts.give_back(engine),
+            Name::Function(_) => self.functions.give_back(engine),
+        }
     }
 
     /// Ends a script whose reply has been written from `start` on.
@@ -328,6 +520,12 @@ impl Worker {
             let text = b"ERR Script attempted to access a key that it did not declare";
             return Err(self.refuse_in_script(of, text));
         }
+        if writes && !run.has_written && self.busy.is_some_and(|busy| busy.is_here) {
+            // It may be killed until now, and not from here on.
+            if !self.server.busy.may_write(self.core) {
+                return Err(Refusal(format!("ERR {KILLED}").into_bytes()));
+            }
+        }
         run.has_written |= writes;
         Ok(registered)
     }
@@ -348,7 +546,7 @@ impl Worker {
         args: Args<'_>,
     ) -> bool {
         let cores = self.server.stats.len();
-        if cores == 1 || keyspace.len() == cores {
+        if cores == 1 || keyspace.held() == cores {
             return true;
         }
         match registered.way {
@@ -387,10 +585,10 @@ impl Worker {
 }
 
 /// The keys of a request for a script, and its arguments.
-pub fn words_of<'a>(
-    args: Args<'a>,
+pub fn words_of(
+    args: Args<'_>,
     keys: usize,
-) -> (impl ExactSizeIterator<Item = &'a [u8]>, impl ExactSizeIterator<Item = &'a [u8]>) {
+) -> (impl ExactSizeIterator<Item = &[u8]>, impl ExactSizeIterator<Item = &[u8]>) {
     let behind = FIRST_KEY + keys;
     ((FIRST_KEY..behind).map(move |at| args.get(at)), args.iter_from(behind))
 }

@@ -15,7 +15,7 @@ use crate::base::slot::Slot;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::Keyspace;
-use crate::command::{Args, Suspension, keyspec};
+use crate::command::{Args, Flags, Suspension, keyspec};
 use crate::observe::command_log::Note;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::waiters::Waiter;
@@ -267,14 +267,17 @@ impl Worker {
     }
 }
 
-/// True if a command names a key that is kept for a waiter.
+/// True if a command names a key that is kept for a waiter, or would change what a save has not yet
+/// had room for.
 #[inline]
 pub(super) fn is_kept_back(
     keyspace: &mut Keyspace<'_>,
     db: usize,
-    command: (&Registered, Args<'_>),
+    (registered, args): (&Registered, Args<'_>),
 ) -> bool {
-    keyspace.has_reservations() && names_reserved(keyspace, db, command)
+    keyspace.has_reservations()
+        && (registered.command.flags.has(Flags::WRITE) && keyspace.is_choked()
+            || names_reserved(keyspace, db, (registered, args)))
 }
 
 #[cold]

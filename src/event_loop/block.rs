@@ -249,7 +249,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Commands that named a reserved key are tried again when no key is reserved any more.
     fn retry_kept_back(&mut self) {
-        let is_free = |one: &crate::store::partition::Partition| !one.waiters().has_reservations();
+        let is_free = |one: &crate::store::partition::Partition| !one.keeps_back();
         if self.kept_back.is_empty() || !self.seat.partition().is_some_and(|one| is_free(one)) {
             return;
         }

@@ -155,9 +155,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn slice(&mut self, now: Nanos) {
         // Nothing expires in a pause, so that a primary that is about to step down stays as it is.
         let switches = &self.worker.switches;
-        let expire = switches.active_expire && switches.pause.is_none();
+        let expire =
+            switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
         let wall = self.worker.now;
+        let saves = self.save_slice(&mut Budget::new(SLICE_UNITS));
         let Some(partition) = self.seat.partition_now() else { return };
+        // What expires is written to a save first.
+        let expire = expire && !partition.is_choked();
         let mut budget = Budget::new(SLICE_UNITS);
         let stats = &self.worker.stats.totals;
         let mut done = true;
@@ -188,7 +192,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0 || self.worker.should_evict();
+        self.cron.has_more = !done || pending > 0 || saves || self.worker.should_evict();
         self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
     }
 
@@ -250,6 +254,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.look_at_clients();
         self.give_back_memory();
+        if self.worker.core == 0 {
+            self.look_at_saves();
+        }
     }
 
     /// Once after a busy time: what buffers and deleted keys left behind goes back to the system.
@@ -311,6 +318,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What others may read of this core's data, before anybody can hear of this turn.
     pub(super) fn publish_gauges(&mut self) {
         self.worker.stats.timed_clients.set(self.deadlines.len() as u64);
+        let worker = &self.worker;
+        worker.stats.script_engine_bytes.set(worker.scripts.engine_bytes() as u64);
+        worker.stats.function_engine_bytes.set(worker.functions.engine_bytes() as u64);
         if let Some(partition) = self.seat.partition_now() {
             publish_partition(&self.worker.stats, partition);
         }
@@ -343,6 +353,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn config_changed(&mut self) {
         self.worker.config_changed();
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
+        self.limits_changed();
     }
 }
 

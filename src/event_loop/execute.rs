@@ -65,6 +65,8 @@ enum Next {
     Loan(CoreSet),
     /// The next command names a key that is kept for somebody else.
     KeptBack,
+    /// The next command runs a script, when all that was staged has run.
+    Script,
     /// The next command waits for a key.
     Blocked(Blocked),
 }
@@ -88,6 +90,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.run_client(client, &commands[at..at + count]);
             at += count;
         }
+        // All of them have run: a reduced turn of a script may stage others.
+        let mut commands = commands;
+        commands.clear();
         self.stage.commands = commands;
     }
 
@@ -455,6 +460,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     self.kept_back.push(batch);
                     return None;
                 }
+                Next::Script => {
+                    self.scripts_due.push_back(batch);
+                    return None;
+                }
                 Next::Blocked(blocked) => {
                     batch.blocked = Some(blocked);
                     if batch.home == self.worker.core {
@@ -493,6 +502,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
             batch.refused(&mut worker.denials);
+            self.drop_transaction(batch);
             return Next::Again;
         }
         let Some(registered) = registered else { return Next::Home };
@@ -503,7 +513,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if registered.way == Way::Exec {
             return self.step_exec(batch, served);
         }
-        match worker.place(registered, args, position, facts, *map) {
+        let place = worker.place(registered, args, position, facts, *map);
+        let is_here = place == Place::Core(worker.core);
+        if registered.way == Way::Script && is_here && !served && !self.runs_scripts {
+            return Next::Script;
+        }
+        match place {
             Place::Home | Place::Whole => Next::Home,
             Place::Here => {
                 worker.hint(None);
@@ -566,8 +581,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let Some(owners) = self.exec_owners(batch) else {
             let stays = batch.transaction.is_some() && batch.home == core;
-            return if stays { Next::Loan(self.exec_at_home(batch)) } else { Next::Home };
+            if stays {
+                let needed = self.exec_at_home(batch);
+                return if self.refuse_busy_exec(batch, needed) {
+                    Next::Again
+                } else {
+                    Next::Loan(needed)
+                };
+            }
+            return Next::Home;
         };
+        if self.refuse_busy_exec(batch, owners) {
+            return Next::Again;
+        }
         if owners != CoreSet::one(core) {
             let mut cores = owners.iter();
             return match (cores.next(), cores.next()) {
@@ -577,7 +603,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let seated = if served { self.seat.partition_now() } else { self.seat.partition() };
         let Some(partition) = seated else { return Next::Seat };
-        if partition.waiters().has_reservations() {
+        if partition.keeps_back() {
             return Next::KeptBack;
         }
         let mut partition = self.seat.lend();
@@ -588,24 +614,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Runs all that waited for a loan, now that its partitions are here.
     pub(super) fn run_loan(&mut self, loan: Loan) {
-        let Loan { owners, batches, waiters, mut partitions, time, .. } = loan;
+        let Loan { owners, mut batches, waiters, saves, mut partitions, time, .. } = loan;
         self.worker.now = self.worker.now.max(time);
         for waiter in waiters {
             self.worker.start_clock();
             self.worker.serve_reserved(Keyspace::Lent(&mut partitions), &waiter);
         }
-        let mut left = Vec::with_capacity(batches.len());
         let mut at_home = Vec::new();
         let share =
             (COMMANDS_PER_LOAN_MAX / (batches.len().max(1))).clamp(1, BATCH_COMMANDS_PER_LOAN_MAX);
-        for mut batch in batches {
+        self.loan_batches.extend(batches.drain(..));
+        while let Some(mut batch) = self.loan_batches.pop_front() {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
             batch.travel.end_wait(self.worker.last_tick());
             for ran in 0..share {
                 let worker = &mut self.worker;
                 // One command runs in any case, so that every loan gets somewhere.
-                if worker.is_exhausted() && (ran > 0 || !left.is_empty()) {
+                if worker.is_exhausted() && (ran > 0 || !self.loan_done.is_empty()) {
                     break;
                 }
                 if !batch.is_alive() || batch.replies.len() > REPLY_BYTES_MAX {
@@ -670,7 +696,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.tell_batch(&mut batch);
             batch.time = self.worker.now;
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
-            let list = if needs_home && batch.is_alive() { &mut at_home } else { &mut left };
+            let list =
+                if needs_home && batch.is_alive() { &mut at_home } else { &mut self.loan_done };
             list.push(batch);
         }
         let mut held = Some(partitions);
@@ -681,15 +708,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 other => {
                     held = other;
-                    left.push(batch);
+                    self.loan_done.push(batch);
                 }
+            }
+        }
+        for save in saves {
+            if let Some(partitions) = held.take() {
+                held = self.begin_wanted(save, partitions);
+            } else {
+                // Another save, or a transaction, has kept them.
+                self.order_save(save.ticket, save.order);
             }
         }
         if let Some(mut partitions) = held {
             self.publish_lent(&mut partitions);
             self.return_partitions(partitions);
         }
-        for batch in left {
+        for batch in std::mem::take(&mut self.loan_done) {
             self.run_batch(batch);
         }
     }

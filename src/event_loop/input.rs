@@ -339,6 +339,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while let Some((ticket, outcome)) = self.control.answer(self.worker.core) {
             self.control_answered(ticket, outcome);
         }
+        if self.worker.core == 0 {
+            self.look_at_saves();
+        }
     }
 }
 

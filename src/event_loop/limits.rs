@@ -9,9 +9,12 @@ use crate::client::info;
 use crate::config::Config;
 use crate::config::value::ClientClass;
 use crate::net::connection::Connection;
+use crate::net::output::STALL_BYTES;
 use crate::observe::log;
 use crate::ring::Ring;
 
+/// What the buffers of a socket take, at most: so much may be written and not be left unread.
+const SOCKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a client that has to log in first may leave unread.
 const STRANGER_BYTES_MAX: usize = 1024;
 
@@ -39,7 +42,31 @@ impl Connection {
     }
 }
 
+/// How much a normal client may leave unread before nothing runs for it any more: where it is cut off
+/// for more, that has to come first.
+pub(super) fn stall_bytes(config: &Config) -> usize {
+    let limit = &config.client_output_buffer_limit[ClientClass::Normal as usize];
+    let bytes = if limit.hard_bytes > 0 { limit.hard_bytes } else { limit.soft_bytes };
+    if bytes == 0 {
+        return STALL_BYTES;
+    }
+    usize::try_from(bytes).unwrap_or(usize::MAX).saturating_add(SOCKET_BYTES_MAX)
+}
+
 impl<R: Ring, C: Clock> Core<R, C> {
+    /// The limits may have changed.
+    pub(super) fn limits_changed(&mut self) {
+        let bytes = stall_bytes(&self.worker.config);
+        for index in self.clients.indexes() {
+            let Some(connection) = self.clients.get(index) else { continue };
+            let was_held_up = connection.is_held_up();
+            connection.stall_bytes = bytes;
+            if was_held_up && connection.may_run() {
+                self.client_is_free(index);
+            }
+        }
+    }
+
     /// Cuts a client off if too much of its output has not been read.
     #[inline]
     pub(super) fn check_output(&mut self, index: u32) {

@@ -80,6 +80,8 @@ pub enum Message {
     Evict,
     /// To a home core: what a turn pushes to clients there, with the number of the turn.
     Pushes(u64, Vec<Push>),
+    /// To everybody: a script runs for too long, somewhere.
+    Busy,
 }
 
 /// One core's ends of all queues.
@@ -193,14 +195,19 @@ impl Mail {
         wake
     }
 
-    /// Says so when everything has left that has a number.
+    /// Says of what has a number how far it has left.
     fn settle(&mut self) {
-        let has_number = |message: &Message| matches!(message, Message::Pushes(..));
-        let others = || (0..self.outbox.len()).filter(|core| *core != self.core);
-        if self.numbered && !others().any(|core| self.outbox[core].iter().any(has_number)) {
-            self.turns.posted(self.core);
-            self.numbered = false;
+        if !self.numbered {
+            return;
         }
+        let number = |message: &Message| match message {
+            Message::Pushes(number, _) => Some(*number),
+            _ => None,
+        };
+        let others = self.outbox.iter().enumerate().filter(|(core, _)| *core != self.core);
+        let left = others.filter_map(|(_, messages)| messages.iter().find_map(number)).min();
+        self.turns.posted(self.core, left);
+        self.numbered = left.is_some();
     }
 
     /// Messages that did not fit into a queue, or wait for this core itself.

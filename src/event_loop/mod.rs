@@ -16,13 +16,14 @@ mod output;
 mod push;
 mod refusals;
 mod sabotage;
+mod save;
 mod script;
 mod stage;
 mod tracking;
 mod transact;
 mod travel;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -31,6 +32,7 @@ pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
 #[doc(hidden)]
 pub use sabotage::Sabotage;
+pub use save::load_order;
 
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
@@ -39,6 +41,8 @@ use crate::command::whole::{Job, Part};
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
+use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::save::{Piece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -109,6 +113,8 @@ pub enum Answer {
     Done,
     /// It was done, and leads to this on every core.
     Everywhere(Job),
+    /// It was begun, and this is the reply.
+    Said(&'static str),
 }
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.
@@ -117,6 +123,12 @@ pub trait Control {
     fn ask(&self, core: usize, ticket: u64, request: Request);
     /// The next answer for `core`: the ticket, and what went wrong.
     fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)>;
+    /// Writes a piece of a save.
+    fn save(&self, save: &Arc<Save>, piece: Piece);
+    /// Begins to load a file.
+    fn load(&self, order: LoadOrder);
+    /// The next keys of a file for `core`.
+    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -176,6 +188,14 @@ pub struct Core<R: Ring, C: Clock> {
     tickets: BTreeMap<u64, Ticket>,
     /// When clients that wait stop waiting.
     deadlines: Deadlines,
+    /// Batches whose next command runs a script, once all that was staged has run.
+    scripts_due: VecDeque<Box<Batch>>,
+    /// They run now.
+    runs_scripts: bool,
+    /// Batches of a loan that have not had their turn, and those that have; to be answered when a
+    /// script before them runs for too long.
+    loan_batches: VecDeque<Box<Batch>>,
+    loan_done: Vec<Box<Batch>>,
     /// Batches whose next command names a key that is kept for a waiter.
     kept_back: Vec<Box<Batch>>,
     spare_replies: ReplyBuffer,
@@ -186,6 +206,12 @@ pub struct Core<R: Ring, C: Clock> {
     /// The remarkable commands of the clients that live here.
     command_log: CommandLog,
     cron: Cron,
+    /// A save that commands of keys wait for.
+    holding: Option<save::Holding>,
+    /// What has been saved before the end, and must not change any more.
+    kept_to_the_end: Vec<Box<Partition>>,
+    /// There is more to do than the turn had time for.
+    has_more: bool,
     may_spin: bool,
     sabotage: Sabotage,
     /// Clients and batches served in this turn.
@@ -221,6 +247,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             wholes: BTreeMap::new(),
             tickets: BTreeMap::new(),
             deadlines: Deadlines::new(),
+            scripts_due: VecDeque::new(),
+            runs_scripts: false,
+            loan_batches: VecDeque::new(),
+            loan_done: Vec::new(),
             kept_back: Vec::new(),
             spare_replies: ReplyBuffer::default(),
             last_number: 0,
@@ -228,6 +258,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: Log::default(),
             command_log: CommandLog::default(),
             cron: Cron::new(),
+            holding: None,
+            kept_to_the_end: Vec::new(),
+            has_more: false,
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
             served: 0,
@@ -279,14 +312,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn work(&mut self) -> Wait {
         self.read_clock();
         self.worker.check_memory();
+        self.worker.check_persistence();
         self.served = 0;
         self.reap();
         self.take_mail();
         self.stage_ready();
         self.run_staged();
+        self.run_scripts();
+        self.answer_waiting();
         self.serve_seat();
+        self.has_more = self.load_some();
+        self.has_more |= self.go_on_holding();
         self.keep_house();
         self.settle_waits();
+        self.run_scripts();
         self.before_sleep();
         self.stand_still();
         self.next_wait()
@@ -307,6 +346,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.now = self.worker.now.max(wall.millis());
         self.cron.turn_began(self.clock.monotonic());
         self.worker.start_turn();
+        self.worker.look_for_busy();
     }
 
     fn monotonic(&mut self) -> Nanos {
@@ -338,7 +378,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
-        let busy = busy || self.has_ends() || self.inbox.is_due();
+        let busy = busy || self.has_ends() || self.inbox.is_due() || !self.scripts_due.is_empty();
+        let busy = busy || self.has_more;
         if busy || self.mail.has_come() {
             return Wait::No;
         }

@@ -5,13 +5,13 @@
 
 use bytes::Bytes;
 
+use super::limits::stall_bytes;
 use super::{Core, Message};
 use crate::base::time::Clock;
 use crate::client::Session;
 use crate::commands::pubsub::subscribe::leave_all;
 use crate::net::connection::{Connection, Receiving};
 use crate::net::listener::Accepted;
-use crate::net::output::STALL_BYTES;
 use crate::observe::log;
 use crate::ring::{Completion, Kind, Op, Ring, Token};
 use crate::txn::batch::Batch;
@@ -170,7 +170,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.stats.totals.net_output_bytes.add(sent as u64);
         self.worker.stats.totals.writes.add(1);
         self.dirty.push(index);
-        if connection.output.bytes() < STALL_BYTES / 2
+        if connection.output.bytes() < connection.stall_bytes / 2
             && let Some(batch) = connection.stalled.take()
         {
             connection.away = true;
@@ -193,6 +193,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let index = self.clients.insert(Connection::new(session, fd, generation));
         if let Some(connection) = self.clients.get(index) {
             connection.session.place = index;
+            connection.stall_bytes = stall_bytes(&self.worker.config);
         }
         if let Some(refusal) = refusal {
             if let Some(connection) = self.clients.get(index) {

@@ -145,7 +145,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         // Whatever has a number up to this one is in the queues now. Who has taken from one as much
         // as it can hold has seen all that was in it.
-        let settled = self.mail.settled();
+        let settled = if self.is_eager() { u64::MAX } else { self.mail.settled() };
         self.inbox.room.fill(MAILBOX_CAPACITY);
         self.inbox.room[self.worker.core] = self.mail.left_here();
         loop {

@@ -8,12 +8,13 @@ use crate::base::slot::Slot;
 use crate::base::time::{Clock, Millis};
 use crate::command::Args;
 use crate::command::context::Keyspace;
+use crate::dispatch::table::Registered;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
-use crate::txn::loan::LoanId;
+use crate::txn::loan::{Arrival, LoanId};
 
 /// What a core does wrong.
 #[doc(hidden)]
@@ -26,6 +27,10 @@ pub enum Sabotage {
     SplitLoan,
     /// Of two SETs of one batch that follow each other, the second runs first.
     ReorderBatch,
+    /// A script on several partitions runs twice.
+    RepeatScript,
+    /// Pushes are delivered as they come, whatever their number.
+    EagerPushes,
     /// EXEC runs whatever has become of the keys that its client watches.
     BlindExec,
 }
@@ -46,10 +51,29 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
+    /// True if pushes do not wait for those that have lower numbers.
+    pub(super) fn is_eager(&self) -> bool {
+        self.sabotage == Sabotage::EagerPushes
+    }
+
     /// EXEC is about to take over what its client watches.
     pub(super) fn sabotage_exec(&mut self, watched: &mut Vec<Watched>) {
         if self.sabotage == Sabotage::BlindExec {
             self.unwatch(std::mem::take(watched));
+        }
+    }
+
+    /// A script has run, and runs again, unseen.
+    pub(super) fn sabotage_script(
+        &mut self,
+        keyspace: Keyspace<'_>,
+        registered: &'static Registered,
+        batch: &mut Batch,
+    ) {
+        if self.sabotage == Sabotage::RepeatScript && matches!(keyspace, Keyspace::Lent(_)) {
+            let Some((args, facts, _)) = batch.peek_split() else { return };
+            let mut unseen = ReplyBuffer::default();
+            self.run_script(keyspace, (registered, args), facts, false, &mut unseen);
         }
     }
 
@@ -82,7 +106,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let own = lent.into_iter().filter(|one| self.map.owner(one.first_slot()) == owner);
         self.return_partitions(own.collect());
         let stand_in = self.empty_partition(owner);
-        let Some(loan) = self.coordinator.arrive(id, stand_in, time) else { return };
+        let Arrival::Complete(loan) = self.coordinator.arrive(id, stand_in, time) else { return };
         for mut batch in loan.batches {
             Reply::new(&mut batch.replies, batch.facts.proto).ok();
             batch.ran("mset");

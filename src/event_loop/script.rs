@@ -3,8 +3,8 @@
 //! Invariant: while a script runs, the core's own seat is empty or not needed; all that the script
 //! asks for comes through `Running`, one thing at a time.
 
-use super::{Core, OpenWhole};
-use crate::base::time::Clock;
+use super::{Core, Message, OpenWhole};
+use crate::base::time::{Clock, Millis, Nanos};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::command::context::{Keyspace, Request};
 use crate::command::whole::Job;
@@ -16,15 +16,24 @@ use crate::dispatch::table::{Registered, Way};
 use crate::observe::log::{self, Level};
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::ring::Ring;
-use crate::script::{Call, Caller, Refusal, Verdict, Words};
+use crate::ring::{Ring, Wait};
+use crate::script::{Call, Caller, Refusal, RunningFunction, Verdict, Words};
 use crate::txn::batch::Batch;
+use crate::txn::cores::CoreSet;
+
+const NANOS_PER_MILLI: u64 = 1_000_000;
 
 /// A script that runs on this core.
 struct Running<'a, R: Ring, C: Clock> {
     core: &'a mut Core<R, C>,
     keyspace: Keyspace<'a>,
     run: Run,
+    /// The request that runs it.
+    args: Args<'a>,
+    /// When it was first asked whether it has run for long.
+    began: Option<Nanos>,
+    /// It has run for too long, and everybody knows.
+    is_busy: bool,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -41,33 +50,104 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some((mut engine, run)) = begun else { return };
         let start = replies.bytes.len();
         let (keys, arguments) = words_of(args, run.keys);
-        let name = run.name;
+        let name = run.name.clone();
         let call = Call {
             function: run.function,
-            name: &name,
+            name: name.as_bytes(),
             keys,
             arguments,
-            as_globals: true,
+            as_globals: !name.is_function(),
             limits: self.worker.scripts.limits(),
         };
-        let mut running = Running { core: self, keyspace: keyspace.reborrow(), run };
+        let keyspace_now = keyspace.reborrow();
+        let mut running =
+            Running { core: self, keyspace: keyspace_now, run, args, began: None, is_busy: false };
         let mut reply = Reply::new(replies, facts.proto);
         let outcome = engine.run(call, &mut running, &mut reply);
-        let run = running.run;
-        self.worker.scripts.give_back(engine);
+        let Running { run, is_busy, .. } = running;
+        if is_busy {
+            self.worker.set_busy(&run, None);
+            self.worker.functions.set_running(None);
+        }
+        self.worker.give_back(engine, &name);
         let ended = (run, outcome);
         self.worker.end_script((registered, args), &mut keyspace, ended, facts, (replies, start));
+    }
+
+    /// Runs the scripts that had to wait until all that was staged had run.
+    pub(super) fn run_scripts(&mut self) {
+        self.runs_scripts = true;
+        while let Some(batch) = self.scripts_due.pop_front() {
+            self.run_batch(batch);
+        }
+        self.runs_scripts = false;
+    }
+
+    /// A turn within a script that has run for too long: who came meanwhile is told so, and may end
+    /// it. No partition is touched: the script has this core's, or it is elsewhere.
+    fn breathe(&mut self) {
+        self.mail.unpark();
+        self.read_clock();
+        self.reap();
+        self.take_mail();
+        self.stage_ready();
+        self.run_staged();
+        self.answer_waiting();
+        self.before_sleep();
+        self.ring.submit_and_wait(Wait::No);
+    }
+
+    /// Those who wait for a partition of a script that runs for too long are told so.
+    pub(super) fn answer_waiting(&mut self) {
+        let Some(busy) = self.worker.busy() else { return };
+        let mut batches = if busy.held.contains(self.worker.core) {
+            self.seat.take_batches()
+        } else {
+            Vec::new()
+        };
+        let (waiting, partitions) = self.coordinator.give_up(busy.held);
+        batches.extend(waiting);
+        if busy.is_here {
+            // What stood behind the script, in this turn or in its loan.
+            batches.extend(self.scripts_due.drain(..));
+            batches.extend(self.loan_batches.drain(..));
+            batches.append(&mut self.loan_done);
+        }
+        self.return_partitions(partitions);
+        for batch in batches {
+            self.run_batch(batch);
+        }
+    }
+
+    /// Refuses EXEC if its transaction has to wait for a script that runs for too long.
+    pub(super) fn refuse_busy_exec(&mut self, batch: &mut Batch, needed: CoreSet) -> bool {
+        if !self.worker.busy().is_some_and(|busy| busy.held.meets(needed)) {
+            return false;
+        }
+        let Some((_, facts, replies)) = batch.peek_split() else { return false };
+        self.worker.refuse_exec(facts, replies);
+        batch.refused(&mut self.worker.denials);
+        self.drop_transaction(batch);
+        true
+    }
+
+    /// The transaction of a batch whose EXEC was refused will never run.
+    pub(super) fn drop_transaction(&mut self, batch: &mut Batch) {
+        if let Some(mut transaction) = batch.transaction.take() {
+            self.unwatch(std::mem::take(&mut transaction.watched));
+        }
     }
 
     /// Runs the next command of a batch, a script.
     pub(super) fn run_batch_script(
         &mut self,
-        keyspace: Keyspace<'_>,
+        mut keyspace: Keyspace<'_>,
         registered: &'static Registered,
         batch: &mut Batch,
     ) {
         let Some((args, facts, replies)) = batch.peek_split() else { return };
-        self.run_script(keyspace, (registered, args), facts, false, replies);
+        self.run_script(keyspace.reborrow(), (registered, args), facts, false, replies);
+        self.sabotage_script(keyspace, registered, batch);
         batch.denials.append(&mut self.worker.denials);
         batch.ran(registered.full_name);
     }
@@ -165,6 +245,36 @@ impl<R: Ring, C: Clock> Running<'_, R, C> {
     }
 }
 
+impl<R: Ring, C: Clock> Running<'_, R, C> {
+    /// The script has run for too long: all cores are told which partitions it holds.
+    fn become_busy(&mut self, millis: u64) {
+        let name = String::from_utf8_lossy(self.run.name.as_bytes());
+        let container = if self.run.name.is_function() { "FUNCTION" } else { "SCRIPT" };
+        log::warning(format!(
+            "Slow script detected: still in execution after {millis} milliseconds. You can try killing the script using the {container} KILL command. Script name is: {name}."
+        ));
+        if self.run.name.is_function() {
+            let worker = &mut self.core.worker;
+            worker.functions.set_running(Some(RunningFunction {
+                name: self.run.name.as_bytes().into(),
+                words: self.args.iter_from(0).map(<[u8]>::to_vec).collect(),
+                began: Millis(worker.now.0 - millis as i64),
+            }));
+        }
+        let mut held = CoreSet::default();
+        let map = self.core.map;
+        for partition in self.keyspace.partitions() {
+            held.insert(map.owner(partition.first_slot()));
+        }
+        self.is_busy = true;
+        self.core.worker.set_busy(&self.run, Some(held));
+        let own = self.core.worker.core;
+        for core in (0..map.cores()).filter(|core| *core != own) {
+            self.core.mail.post(core, Message::Busy);
+        }
+    }
+}
+
 impl<R: Ring, C: Clock> Caller for Running<'_, R, C> {
     fn call(
         &mut self,
@@ -174,7 +284,7 @@ impl<R: Ring, C: Clock> Caller for Running<'_, R, C> {
     ) -> Result<(), Refusal> {
         let args = Args::new(words.bytes, words.ranges, &[]);
         self.run.facts.proto = proto;
-        let Running { core, keyspace, run } = self;
+        let Running { core, keyspace, run, .. } = self;
         match core.worker.call_inside(run, keyspace, args, replies)? {
             Inside::Done => {}
             Inside::Session(registered) => self.run_session(registered, args, replies),
@@ -196,6 +306,21 @@ impl<R: Ring, C: Clock> Caller for Running<'_, R, C> {
     }
 
     fn interrupt(&mut self) -> Verdict {
-        Verdict::GoOn
+        let threshold = self.core.worker.config.busy_reply_threshold;
+        if threshold == 0 {
+            return Verdict::GoOn;
+        }
+        let now = self.core.monotonic();
+        let millis = now.since(*self.began.get_or_insert(now)) / NANOS_PER_MILLI;
+        if !self.is_busy {
+            if millis < threshold {
+                return Verdict::GoOn;
+            }
+            self.become_busy(millis);
+        }
+        self.core.breathe();
+        let worker = &self.core.worker;
+        let ends = worker.server.busy.is_killed(worker.core) || worker.is_shutting_down();
+        if ends { Verdict::Killed } else { Verdict::GoOn }
     }
 }

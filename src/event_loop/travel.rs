@@ -18,7 +18,7 @@ use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
-use crate::txn::loan::{LoanId, LoanRequest, Waiting};
+use crate::txn::loan::{Arrival, LoanId, LoanRequest, Waiting};
 
 /// The core that gives loans and commands of all cores one order.
 const SEQUENCER: usize = 0;
@@ -38,6 +38,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Lent(id, partition, time) => self.lent(id, partition, time),
             Message::Return(partition, time) => {
                 self.worker.now = self.worker.now.max(time);
+                // Its keys may have gone, and their file be on its way.
+                self.worker.check_persistence();
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
@@ -58,6 +60,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
             Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
+            Message::Busy => self.worker.look_for_busy(),
         }
     }
 
@@ -91,8 +94,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.splits(id) {
             return self.lent_alone(id, partition, time);
         }
-        if let Some(loan) = self.coordinator.arrive(id, partition, time) {
-            self.run_loan(loan);
+        match self.coordinator.arrive(id, partition, time) {
+            Arrival::Waits => {}
+            Arrival::Complete(loan) => self.run_loan(loan),
+            Arrival::GoesBack(partition) => self.return_partitions(vec![partition]),
         }
     }
 
@@ -338,14 +343,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
     }
 
-    /// Has the control plane do something; the batch waits for the outcome, which is the reply to
-    /// the command that ran last.
-    fn ask_control(&mut self, open: Ticket, request: Request) {
-        let ticket = self.next_number();
-        self.tickets.insert(ticket, open);
-        self.control.ask(self.worker.core, ticket, request);
-    }
-
     pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
         let id = self.whole_id();
         open.parts = (0..self.mail.cores()).map(|_| None).collect();
@@ -372,6 +369,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stats: &worker.stats,
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,
+            functions: &mut worker.functions,
             now: worker.now,
         });
         worker.listeners_changed();
@@ -404,25 +402,33 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return self.keep_spare(batch);
         };
         if then == Then::Run {
-            return match self.bring_scripts_of_exec(batch) {
-                Some(batch) => self.run_batch(batch),
-                None => {}
-            };
+            if let Some(batch) = self.bring_scripts_of_exec(batch) {
+                self.run_batch(batch);
+            }
+            return;
         }
         if then != Then::Gather {
             if connection.session.close_after_reply {
                 connection.closing = true;
                 batch.abandon();
             }
-            if then == Then::Ok {
-                Reply::new(&mut batch.replies, batch.facts.proto).ok();
+            match then {
+                Then::Ok => Reply::new(&mut batch.replies, batch.facts.proto).ok(),
+                // What was on its way to it when it left is not for what it is now.
+                Then::GoOn => connection.held.clear(),
+                Then::Gather | Then::Run => {}
             }
             return match held {
                 Some(held) => self.resume_exec(batch, held),
                 None => self.run_batch(batch),
             };
         }
-        let worker = &mut self.worker;
+        if std::mem::take(&mut connection.session.leaves) && held.is_none() {
+            // All messages that it gets of what it has left are here.
+            self.deliver(&mut batch);
+        }
+        let Core { clients, worker, .. } = self;
+        let Some(connection) = clients.of(batch.client, batch.generation) else { return };
         worker.start_clock();
         let mut replies = std::mem::take(&mut batch.replies);
         let Some(args) = Self::open_command(&batch) else { return };
@@ -457,6 +463,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
+            Ok(Answer::Said(text)) => reply.simple(text),
             Err(error) => {
                 let stats = &self.worker.stats;
                 stats.totals.error_replies.add(1);

@@ -47,6 +47,8 @@ pub struct Connection {
     pub output: Output,
     /// Pushes that have not been written to its output.
     pub held: ReplyBuffer,
+    /// With so much unread output nothing runs for it.
+    pub stall_bytes: usize,
     /// Since when, in seconds of the clock, its output is longer than the soft limit.
     pub over_soft_limit: Option<i64>,
     /// The piece of `output` that is under way.
@@ -94,6 +96,7 @@ impl Connection {
             input: Input::default(),
             output: Output::default(),
             held: ReplyBuffer::default(),
+            stall_bytes: STALL_BYTES,
             over_soft_limit: None,
             sending: Bytes::new(),
             segment: None,
@@ -159,14 +162,14 @@ impl Connection {
     /// Its replies pile up: nothing more is executed for it now.
     #[inline]
     pub fn must_stall(&self) -> bool {
-        self.unsent_bytes() > STALL_BYTES
+        self.unsent_bytes() > self.stall_bytes
     }
 
     /// Earlier output piles up. Whoever waits for the end of that hears of it when a send of the
     /// queue completes.
     #[inline]
     pub fn is_held_up(&self) -> bool {
-        self.output.bytes() > STALL_BYTES
+        self.output.bytes() > self.stall_bytes
     }
 
     /// Whether anything of it runs any more.

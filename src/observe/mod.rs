@@ -2,9 +2,11 @@
 //!
 //! Invariant: written by one core each, read by any without a hop; nothing here waits.
 
+pub mod busy;
 pub mod command_log;
 pub mod latency;
 pub mod log;
+pub mod persistence;
 pub mod server;
 pub mod sparkline;
 pub mod stats;

@@ -6,7 +6,9 @@ use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use super::busy::BusyScripts;
 use super::command_log::{KINDS, LogKind};
+use super::persistence::Persistence;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -65,6 +67,10 @@ pub struct ServerFacts {
     pub logged: [AtomicU64; KINDS],
     /// The process is to end.
     pub shutdown: AtomicBool,
+    /// Scripts that run for too long.
+    pub busy: BusyScripts,
+    /// Saves and loads.
+    pub persistence: Persistence,
 }
 
 impl ServerFacts {
@@ -76,6 +82,12 @@ impl ServerFacts {
     /// A number that no entry of this log had before.
     pub fn next_logged(&self, kind: LogKind) -> u64 {
         self.logged[kind as usize].fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// Changes since the last save that succeeded.
+    pub fn unsaved_changes(&self) -> u64 {
+        let saved = self.persistence.changes_saved.load(Ordering::Relaxed);
+        self.sum(|stats| stats.dirty.get()).saturating_sub(saved)
     }
 
     /// A sum over all cores.

@@ -310,6 +310,10 @@ pub struct CoreStats {
     pub timed_clients: Counter,
     /// Clients that have subscribed to something.
     pub pubsub_clients: Counter,
+    /// Bytes that the interpreter of scripts holds.
+    pub script_engine_bytes: Counter,
+    /// Bytes that the core's interpreter of functions holds.
+    pub function_engine_bytes: Counter,
     /// Clients that watch keys.
     pub watching_clients: Counter,
     /// Keys of the partition that somebody watches.
@@ -365,6 +369,8 @@ impl CoreStats {
             blocked_clients: Counter::default(),
             timed_clients: Counter::default(),
             pubsub_clients: Counter::default(),
+            script_engine_bytes: Counter::default(),
+            function_engine_bytes: Counter::default(),
             watching_clients: Counter::default(),
             watched_keys: Counter::default(),
             tracking_clients: Counter::default(),

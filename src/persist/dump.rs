@@ -1,10 +1,13 @@
-//! What DUMP answers and RESTORE takes: one value as RDB, with a version and a checksum.
+//! What DUMP answers and RESTORE takes: one value as RDB, with a version and a checksum; the same of
+//! libraries of functions, for FUNCTION DUMP and FUNCTION RESTORE.
 //! Invariant: a payload whose checksum is right may still be anybody's; its value is decoded as if
 //! it were not. Source: DUMP and RESTORE of Redis 8.0.
 //!
 //! ```text
 //! | type | value | version u16 | CRC-64 of all before u64 |             little-endian
 //! ```
+
+use std::borrow::Cow;
 
 use bytes::Bytes;
 
@@ -40,6 +43,40 @@ pub fn decode<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Loaded<'a>, Malfor
     let mut reader = Reader::new(bytes);
     let kind = reader.byte()?;
     decode::value(&mut reader, kind, limits)
+}
+
+/// The opcode of a library: its text.
+const LIBRARY: u8 = 245;
+/// The same in a form that only release candidates wrote.
+const LIBRARY_EARLY: u8 = 246;
+
+/// The texts of libraries as FUNCTION DUMP answers them.
+pub fn encode_libraries<'a>(texts: impl Iterator<Item = &'a [u8]>, compresses: bool) -> Vec<u8> {
+    let mut encoder = Encoder::new(VERSION_MAX, compresses);
+    for text in texts {
+        encoder.byte(LIBRARY);
+        encoder.string(text);
+    }
+    let mut payload = encoder.into_pieces().concat();
+    payload.extend_from_slice(&VERSION_MAX.to_le_bytes());
+    let crc = crc64(0, &payload);
+    payload.extend_from_slice(&crc.to_le_bytes());
+    payload
+}
+
+/// The texts of libraries that `check` has left. An error is what FUNCTION RESTORE says.
+pub fn decode_libraries(bytes: &[u8]) -> Result<Vec<Cow<'_, [u8]>>, &'static str> {
+    let mut reader = Reader::new(bytes);
+    let mut texts = Vec::new();
+    while !reader.rest().is_empty() {
+        match reader.byte().map_err(|_| "can not read data type")? {
+            LIBRARY => {}
+            LIBRARY_EARLY => return Err("Pre-GA function format not supported"),
+            _ => return Err("given type is not a function"),
+        }
+        texts.push(reader.string().map_err(|_| "Failed loading library payload")?);
+    }
+    Ok(texts)
 }
 
 /// The payload's version or checksum is wrong.

@@ -5,6 +5,8 @@
 //! they announce. Files are reached through [`storage::Storage`] only.
 
 pub mod dump;
+pub mod load;
 pub mod rdb;
+pub mod save;
 pub mod simulated;
 pub mod storage;

@@ -133,11 +133,14 @@ fn survived(file: &Contents, rng: &mut Rng) -> Vec<u8> {
 }
 
 fn overwrite(contents: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
+    if bytes.is_empty() {
+        return;
+    }
     let end = offset + bytes.len();
-    if !bytes.is_empty() && contents.len() < end {
+    if contents.len() < end {
         contents.resize(end, 0);
     }
-    contents[offset.min(end)..end].copy_from_slice(bytes);
+    contents[offset..end].copy_from_slice(bytes);
 }
 
 impl NameChange {

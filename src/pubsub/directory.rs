@@ -4,9 +4,10 @@
 //! number of them, the version, all directories are equal. What PUBLISH counts at a version is who
 //! gets the message (`hearers`).
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::names::Names;
 use super::{Change, Kind, Name, Publication};
 use crate::base::core_set::CoreSet;
 use crate::base::glob::stringmatch;
@@ -78,14 +79,12 @@ impl Homes {
     }
 }
 
-type Names = HashMap<Name, Homes, HashKey>;
-
 /// What is known of all subscriptions on every core.
 #[derive(Debug)]
 pub struct Directory {
     version: u64,
-    channels: Names,
-    shards: Names,
+    channels: Names<Homes>,
+    shards: Names<Homes>,
     /// In the order in which they are tried.
     patterns: BTreeMap<Name, Homes>,
 }
@@ -95,8 +94,8 @@ impl Directory {
     pub fn new(secret: HashKey) -> Directory {
         Directory {
             version: 0,
-            channels: HashMap::with_hasher(secret),
-            shards: HashMap::with_hasher(secret),
+            channels: Names::new(secret),
+            shards: Names::new(secret),
             patterns: BTreeMap::new(),
         }
     }
@@ -137,18 +136,13 @@ impl Directory {
                 }
             }
         }
-        for names in [&mut self.channels, &mut self.shards] {
-            if names.is_empty() {
-                names.shrink_to_fit();
-            }
-        }
     }
 
     /// The name as others share it; a copy if nobody listens to it.
     pub fn share(&self, kind: Kind, name: &[u8]) -> Name {
         let known = match kind {
-            Kind::Channel => self.channels.get_key_value(name).map(|(known, _)| known),
-            Kind::Shard => self.shards.get_key_value(name).map(|(known, _)| known),
+            Kind::Channel => self.channels.name(name),
+            Kind::Shard => self.shards.name(name),
             Kind::Pattern => self.patterns.get_key_value(name).map(|(known, _)| known),
         };
         known.cloned().unwrap_or_else(|| name.into())
@@ -225,14 +219,14 @@ impl Directory {
     ) -> Box<dyn Iterator<Item = &'a Name> + 'a> {
         let fits = move |name: &&Name| pattern.is_none_or(|one| stringmatch(one, name, false));
         match kind {
-            Kind::Channel => Box::new(self.channels.keys().filter(fits)),
-            Kind::Shard => Box::new(self.shards.keys().filter(fits)),
+            Kind::Channel => Box::new(self.channels.names().filter(fits)),
+            Kind::Shard => Box::new(self.shards.names().filter(fits)),
             Kind::Pattern => Box::new(self.patterns.keys().filter(fits)),
         }
     }
 }
 
-fn join(names: &mut Names, name: &Name, home: usize) {
+fn join(names: &mut Names<Homes>, name: &Name, home: usize) {
     match names.get_mut(name) {
         Some(homes) => homes.add(home),
         None => {
@@ -241,9 +235,71 @@ fn join(names: &mut Names, name: &Name, home: usize) {
     }
 }
 
-fn leave(names: &mut Names, name: &Name, home: usize) {
+fn leave(names: &mut Names<Homes>, name: &Name, home: usize) {
     let homes = names.get_mut(name).expect("who leaves has joined");
     if homes.remove(home) {
         names.remove(name);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const SECRET: HashKey = HashKey { k0: 1, k1: 2 };
+
+    fn change(home: usize, id: u64, joins: bool, kind: Kind, names: &[&str]) -> Change {
+        let mut change = Change::new((home, id as u32, id), joins);
+        change.names[kind as usize] = names.iter().map(|name| name.as_bytes().into()).collect();
+        change
+    }
+
+    #[test]
+    fn a_message_counts_channel_and_patterns_by_home() {
+        let mut directory = Directory::new(SECRET);
+        assert!(directory.publish(b"news", b"x").is_none());
+        directory.apply(&change(0, 1, true, Kind::Channel, &["news", "other"]));
+        directory.apply(&change(3, 2, true, Kind::Channel, &["news"]));
+        directory.apply(&change(2, 3, true, Kind::Pattern, &["n*", "m*"]));
+        directory.apply(&change(2, 3, true, Kind::Shard, &["news"]));
+        let (count, cores, publication) = directory.publish(b"news", b"x").expect("receivers");
+        assert_eq!((count, cores.iter().collect::<Vec<_>>()), (3, vec![0, 2, 3]));
+        assert_eq!((publication.version, publication.patterns.len()), (4, 1));
+        let (count, cores, _) = directory.publish_shard(b"news", b"x").expect("receivers");
+        assert_eq!((count, cores.iter().collect::<Vec<_>>()), (1, vec![2]));
+        directory.apply(&change(3, 2, false, Kind::Channel, &["news"]));
+        let (count, cores, _) = directory.publish(b"news", b"x").expect("receivers");
+        assert_eq!((count, cores.iter().collect::<Vec<_>>()), (2, vec![0, 2]));
+        assert!(directory.publish(b"else", b"x").is_none());
+        assert_eq!(directory.names(Kind::Channel, Some(b"o*")).count(), 1);
+    }
+
+    proptest! {
+        #[test]
+        fn counts_are_those_of_a_list(steps in prop::collection::vec((0..5_usize, 0..6_usize), 0..80)) {
+            let mut directory = Directory::new(SECRET);
+            let mut model: Vec<(usize, String)> = Vec::new();
+            for (home, number) in steps {
+                let one = (home, format!("c{number}"));
+                let names = [one.1.as_str()];
+                if let Some(at) = model.iter().position(|known| *known == one) {
+                    model.swap_remove(at);
+                    directory.apply(&change(home, 1, false, Kind::Channel, &names));
+                } else {
+                    directory.apply(&change(home, 1, true, Kind::Channel, &names));
+                    model.push(one.clone());
+                }
+                let of_name: Vec<usize> =
+                    model.iter().filter(|known| known.1 == one.1).map(|known| known.0).collect();
+                prop_assert_eq!(directory.count(Kind::Channel, one.1.as_bytes()), of_name.len() as u64);
+                let published = directory.publish(one.1.as_bytes(), b"");
+                let mut homes = of_name;
+                homes.sort_unstable();
+                let cores: Vec<usize> =
+                    published.map(|(_, cores, _)| cores.iter().collect()).unwrap_or_default();
+                prop_assert_eq!(homes, cores);
+            }
+        }
     }
 }

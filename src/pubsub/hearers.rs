@@ -4,10 +4,10 @@
 //! to which, messages are for it: exactly those that counted it. So one that has left stays until
 //! every core knows (`settle`), since messages that counted it may still be on their way.
 
-use std::collections::HashMap;
 use std::sync::Arc;
 
-use super::{Change, Kind, Name};
+use super::names::Names;
+use super::{Change, Kind};
 use crate::base::siphash::HashKey;
 
 /// A client of this core that listens to a name.
@@ -33,7 +33,7 @@ impl Hearer {
 #[derive(Debug)]
 pub struct Hearers {
     /// By kind; those of a name in the order of their ids.
-    names: [HashMap<Name, Vec<Hearer>, HashKey>; 3],
+    names: [Names<Vec<Hearer>>; 3],
     /// What clients of this core have left while other cores may not know.
     leaving: Vec<Arc<Change>>,
 }
@@ -41,7 +41,7 @@ pub struct Hearers {
 impl Hearers {
     /// None yet.
     pub fn new(secret: HashKey) -> Hearers {
-        let names = [(); 3].map(|()| HashMap::with_hasher(secret));
+        let names = [(); 3].map(|()| Names::new(secret));
         Hearers { names, leaving: Vec::new() }
     }
 
@@ -54,16 +54,18 @@ impl Hearers {
     /// A change of a client of this core is in force from `version` of the directory on.
     pub fn apply(&mut self, change: &Arc<Change>, version: u64) {
         for (kind, name) in change.each() {
-            let hearers = self.names[kind as usize]
-                .entry(name.clone())
-                .or_insert_with(|| Vec::with_capacity(usize::from(change.joins)));
-            let at = hearers.partition_point(|one| one.id < change.id);
-            if change.joins {
-                let (id, client) = (change.id, change.client);
-                hearers.insert(at, Hearer { id, client, from: version, until: u64::MAX });
-            } else if let Some(hearer) = hearers.get_mut(at) {
-                assert_eq!(hearer.id, change.id, "who leaves has joined");
-                hearer.until = version;
+            let (id, client) = (change.id, change.client);
+            let fresh = Hearer { id, client, from: version, until: u64::MAX };
+            let names = &mut self.names[kind as usize];
+            let Some(hearers) = names.get_mut(name) else {
+                assert!(change.joins, "who leaves has joined");
+                names.insert(name.clone(), vec![fresh]);
+                continue;
+            };
+            match hearers.binary_search_by_key(&id, |one| one.id) {
+                Err(at) if change.joins => hearers.insert(at, fresh),
+                Ok(at) if !change.joins => hearers[at].until = version,
+                _ => unreachable!("who leaves has joined, and who joins has not"),
             }
         }
         if !change.joins {
@@ -91,5 +93,38 @@ impl Hearers {
                 names.remove(name);
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn change(id: u64, joins: bool) -> Arc<Change> {
+        let mut change = Change::new((0, id as u32, id), joins);
+        change.names[Kind::Channel as usize].push(b"news".as_slice().into());
+        Arc::new(change)
+    }
+
+    fn hearing(hearers: &Hearers, version: u64) -> Vec<u64> {
+        let of_name = hearers.of(Kind::Channel, b"news").iter();
+        of_name.filter(|one| one.hears(version)).map(|one| one.id).collect()
+    }
+
+    #[test]
+    fn a_message_is_for_those_who_were_there_at_its_version() {
+        let mut hearers = Hearers::new(HashKey { k0: 1, k1: 2 });
+        hearers.apply(&change(7, true), 1);
+        hearers.apply(&change(3, true), 2);
+        hearers.apply(&change(7, false), 3);
+        assert!(hearing(&hearers, 0).is_empty());
+        assert_eq!(hearing(&hearers, 1), [7]);
+        assert_eq!(hearing(&hearers, 2), [3, 7]);
+        assert_eq!(hearing(&hearers, 3), [3]);
+        hearers.settle(7);
+        assert_eq!(hearing(&hearers, 2), [3]);
+        hearers.apply(&change(3, false), 4);
+        hearers.settle(3);
+        assert!(hearers.of(Kind::Channel, b"news").is_empty());
     }
 }

@@ -10,6 +10,7 @@
 pub mod directory;
 pub mod hearers;
 pub mod monitors;
+mod names;
 pub mod push;
 pub mod subscriptions;
 pub mod tracking;

@@ -145,3 +145,28 @@ fn bulk_header(out: &mut Vec<u8>, len: usize) {
     out.extend_from_slice(digits.format(len).as_bytes());
     out.extend_from_slice(b"\r\n");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_message_is_written_once_for_channels_and_patterns() {
+        let payload = b"hello";
+        let one = Publication::new(Kind::Channel, (b"news", true), Vec::new(), payload, 1);
+        assert_eq!(one.channel(), b"news");
+        assert_eq!(one.message().0, b"*3\r\n$7\r\nmessage\r\n$4\r\nnews\r\n$5\r\nhello\r\n");
+        let behind = [&pattern_head(b"n*")[..], one.tail().0].concat();
+        let whole = b"*4\r\n$8\r\npmessage\r\n$2\r\nn*\r\n$4\r\nnews\r\n$5\r\nhello\r\n";
+        assert_eq!(behind, whole);
+    }
+
+    #[test]
+    fn a_large_payload_is_shared() {
+        let payload = vec![b'x'; SHARED_BYTES_MIN];
+        let one = Publication::new(Kind::Shard, (b"s", true), Vec::new(), &payload, 1);
+        let (text, shared) = one.message();
+        assert_eq!(text, b"*3\r\n$8\r\nsmessage\r\n$1\r\ns\r\n$16384\r\n");
+        assert_eq!(shared.expect("a shared payload"), &payload);
+    }
+}

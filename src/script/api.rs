@@ -31,6 +31,8 @@ pub(super) enum Exit {
 
 /// Instructions between two looks at the clock, as in stock servers.
 const HOOK_INSTRUCTIONS: c_int = 100_000;
+/// Commands between two looks at the clock: they take longer than instructions.
+const CALLS_PER_INTERRUPT: u32 = 1000;
 /// What a script is told that has used up its memory; Lua's own words.
 pub(super) const NO_MEMORY: &CStr = c"not enough memory";
 
@@ -39,7 +41,7 @@ pub(super) const NO_MEMORY: &CStr = c"not enough memory";
 /// # Safety
 /// The calling frame has nothing to drop.
 #[inline]
-unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
+pub(super) unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
     // SAFETY: the inner part has left its results or its error on the top. No `Lenient` is left.
     unsafe {
         if state::of(lua).memory.is_over() {
@@ -57,7 +59,10 @@ unsafe fn leave(lua: *mut lua_State, exit: Exit) -> c_int {
 }
 
 /// Leaves an error for the outer part to raise.
-unsafe fn raise(lua: *mut lua_State, text: &[u8]) -> Exit {
+///
+/// # Safety
+/// A `Lenient` is held, and there is room for three more.
+pub(super) unsafe fn raise(lua: *mut lua_State, text: &[u8]) -> Exit {
     // SAFETY: a function has room for 20 values from the start; callers hold a `Lenient`.
     unsafe { push_error(lua, text) };
     Exit::Raise
@@ -114,6 +119,11 @@ unsafe fn call_and_push(lua: *mut lua_State, state: &State, buffers: &mut Buffer
         let words = Words { bytes: words, ranges };
         let outcome = caller.as_mut().call(words, state.proto.get(), replies);
         state.is_calling.set(false);
+        let calls = state.calls.get() + 1;
+        state.calls.set(if calls == CALLS_PER_INTERRUPT { 0 } else { calls });
+        if calls == CALLS_PER_INTERRUPT && state.interrupt() == Verdict::Killed {
+            end_soon(lua);
+        }
         match outcome {
             Ok(()) => push_reply(lua, replies),
             Err(refusal) => {
@@ -467,8 +477,14 @@ pub(super) unsafe extern "C-unwind" fn pcall(lua: *mut lua_State) -> c_int {
     // SAFETY: nothing to drop here. The place for the first result is made first, so that there is
     // room for it however the stack looks afterwards.
     unsafe {
-        ffi::luaL_checkany(lua, 1);
         let count = ffi::lua_gettop(lua);
+        if count == 0 {
+            // What a stock server makes of it.
+            ffi::lua_pushboolean(lua, 0);
+            let text = c"attempt to call a boolean value";
+            ffi::lua_pushlstring_(lua, text.as_ptr(), text.count_bytes());
+            return 2;
+        }
         ffi::lua_pushboolean(lua, 1);
         ffi::lua_insert(lua, 1);
         if ffi::lua_pcall(lua, count - 1, ffi::LUA_MULTRET, 0) != 0 {
@@ -508,12 +524,16 @@ pub(super) unsafe extern "C-unwind" fn load(lua: *mut lua_State) -> c_int {
         ffi::lua_replace(lua, 3);
         loop {
             ffi::lua_pushvalue(lua, 1);
-            ffi::lua_call(lua, 0, 1);
+            if ffi::lua_pcall(lua, 0, 1, 0) != 0 {
+                return not_loaded(lua);
+            }
             if ffi::lua_type(lua, 4) == ffi::LUA_TNIL {
                 break;
             }
             if ffi::lua_isstring(lua, 4) == 0 {
-                return ffi::luaL_error(lua, c"reader function must return a string".as_ptr());
+                let text = c"reader function must return a string";
+                ffi::lua_pushlstring_(lua, text.as_ptr(), text.count_bytes());
+                return not_loaded(lua);
             }
             if ffi::lua_objlen(lua, 4) == 0 {
                 break;
@@ -547,10 +567,18 @@ unsafe fn load_text(
         } else if ffi::luaL_loadbuffer(lua, text, len, name) == 0 {
             return 1;
         }
+        not_loaded(lua)
+    }
+}
+
+/// Nil, and the message on the top.
+unsafe fn not_loaded(lua: *mut lua_State) -> c_int {
+    // SAFETY: there is room for one more.
+    unsafe {
         ffi::lua_pushnil(lua);
         ffi::lua_insert(lua, -2);
-        2
     }
+    2
 }
 
 /// The first byte of compiled code, which is not taken from anybody.
@@ -594,13 +622,20 @@ pub(super) unsafe extern "C-unwind" fn hook(lua: *mut lua_State, _: *mut ffi::lu
     // SAFETY: nothing to drop here; the hook may raise. A hook has room for 20 values.
     unsafe {
         if state::of(lua).interrupt() == Verdict::Killed {
-            // From now on before every line: what the script catches comes again at once.
-            let mask = ffi::LUA_MASKLINE | ffi::LUA_MASKCOUNT;
-            ffi::lua_sethook(lua, Some(hook), mask, 1);
-            ffi::lua_sethook(state::of(lua).main.get(), Some(hook), mask, 1);
+            end_soon(lua);
             let exit = killed(lua);
             leave(lua, exit);
         }
+    }
+}
+
+/// Has the hook called before every line from now on: what the script catches comes again at once.
+unsafe fn end_soon(lua: *mut lua_State) {
+    let mask = ffi::LUA_MASKLINE | ffi::LUA_MASKCOUNT;
+    // SAFETY: both are threads of an interpreter of ours.
+    unsafe {
+        ffi::lua_sethook(lua, Some(hook), mask, 1);
+        ffi::lua_sethook(state::of(lua).main.get(), Some(hook), mask, 1);
     }
 }
 

@@ -11,6 +11,8 @@
 
 #![allow(unsafe_code)]
 
+mod load;
+
 use std::ffi::c_int;
 use std::ptr::NonNull;
 
@@ -24,11 +26,17 @@ use super::state::{self, State};
 use crate::resp::Proto;
 use crate::resp::reply::Reply;
 
+pub(super) use load::Loading;
+
 const HANDLER: c_int = 1;
 const BACKING: c_int = 2;
 const KEYS: c_int = 3;
 const ARGV: c_int = 4;
 
+/// How far the collector goes in one step, in hundredths of a KiB for each KiB that was allocated. An
+/// allocation makes it take one step at most, however large it is, so that garbage of a few large
+/// strings would fill the limit before a cycle ends: this ends one of a usual heap in one step.
+const GC_STEP_MULTIPLIER: c_int = 10_000;
 /// An interpreter that holds more than this part of its limit after a run collects its garbage at once.
 const FULL_PART: usize = 2;
 
@@ -102,6 +110,7 @@ impl Engine {
             push_bytes(lua, b"ARGV");
             sandbox::seal(lua);
             assert_eq!(ffi::lua_gettop(lua), ARGV, "what the table above says");
+            ffi::lua_gc(lua, ffi::LUA_GCSETSTEPMUL, GC_STEP_MULTIPLIER);
             api::arm_hook(lua);
             drop(lenient);
             engine

@@ -16,6 +16,7 @@ mod convert;
 pub mod engine;
 pub mod interrupt;
 pub mod lib;
+pub mod library;
 pub mod registry;
 mod sandbox;
 pub mod shebang;
@@ -25,5 +26,6 @@ pub use caller::{Caller, Refusal, Words};
 
 pub use engine::{Call, Engine, Function, Limits, Outcome};
 pub use interrupt::Verdict;
+pub use library::{Change, Declared, FunctionId, Functions, Library, Policy, RunningFunction};
 pub use registry::{Reach, Script, ScriptId, Scripts, Sha};
 pub use shebang::ScriptFlags;

@@ -4,6 +4,7 @@
 //! sequencer's order. A script that EVAL brought may be evicted by a newer one, as in stock servers;
 //! one that SCRIPT LOAD brought stays until SCRIPT FLUSH.
 
+use std::cell::Cell;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hasher};
 use std::sync::Arc;
@@ -80,6 +81,8 @@ pub struct Script {
 #[derive(Debug)]
 struct Known {
     script: Arc<Script>,
+    /// Its digest as text.
+    name: [u8; 40],
     function: Option<Function>,
 }
 
@@ -90,10 +93,17 @@ pub struct Scripts {
     known: Slab<Known>,
     by_sha: HashMap<Sha, usize, BuildHasherDefault<Digits>>,
     by_body: HashMap<u64, usize, BuildHasherDefault<Digits>>,
+    /// The one that was found last: it is asked for several times on its way, and often again.
+    recent: Cell<usize>,
     key: HashKey,
     evictable: usize,
     body_bytes: usize,
     uses: u64,
+    /// Compiled forms to be forgotten when the interpreter comes back.
+    gone: Vec<Function>,
+    /// The interpreter that is out is not to come back.
+    is_flushed: bool,
+    is_out: bool,
 }
 
 /// A script of a core.
@@ -110,10 +120,14 @@ impl Scripts {
             known: Slab::new(),
             by_sha: HashMap::default(),
             by_body: HashMap::default(),
+            recent: Cell::new(usize::MAX),
             key,
             evictable: 0,
             body_bytes: 0,
             uses: 0,
+            gone: Vec::new(),
+            is_flushed: false,
+            is_out: false,
         }
     }
 
@@ -130,25 +144,42 @@ impl Scripts {
     /// Takes the interpreter for a run; it is made if there is none.
     pub fn take_engine(&mut self) -> Box<Engine> {
         let limits = self.limits;
+        self.is_out = true;
         self.engine.take().unwrap_or_else(|| Box::new(Engine::new(limits)))
     }
 
     /// The run has ended.
-    pub fn give_back(&mut self, engine: Box<Engine>) {
-        self.engine = Some(engine);
+    pub fn give_back(&mut self, mut engine: Box<Engine>) {
+        self.is_out = false;
+        // Scripts went while one ran.
+        self.gone.drain(..).for_each(|function| engine.forget(function));
+        if !std::mem::take(&mut self.is_flushed) {
+            self.engine = Some(engine);
+        }
     }
 
     /// The script that 40 digits name.
     pub fn find(&self, sha: &[u8]) -> Option<ScriptId> {
-        self.by_sha.get(&Sha::parse(sha)?).copied().map(ScriptId)
+        let recent = self.recent.get();
+        if self.known.get(recent).is_some_and(|known| known.name[..] == *sha) {
+            return Some(ScriptId(recent));
+        }
+        let found = self.by_sha.get(&Sha::parse(sha)?).copied()?;
+        self.recent.set(found);
+        Some(ScriptId(found))
     }
 
     /// The script of this text.
     #[inline]
     pub fn find_body(&self, body: &[u8]) -> Option<ScriptId> {
+        let recent = self.recent.get();
+        if self.known.get(recent).is_some_and(|known| *known.script.body == *body) {
+            return Some(ScriptId(recent));
+        }
         if let Some(at) = self.by_body.get(&self.key.hash(body))
             && *self.known[*at].script.body == *body
         {
+            self.recent.set(*at);
             return Some(ScriptId(*at));
         }
         // Another text has the same hash: once in the life of the universe, or nobody knows it.
@@ -233,7 +264,11 @@ impl Scripts {
             return 0;
         }
         let gone = victims.iter().filter(|victim| self.remove(**victim)).count();
-        let at = self.known.insert(Known { script: script.clone(), function: None });
+        let at = self.known.insert(Known {
+            script: script.clone(),
+            name: script.sha.hex(),
+            function: None,
+        });
         self.by_sha.insert(script.sha, at);
         self.by_body.insert(self.key.hash(&script.body), at);
         self.evictable += usize::from(script.is_evictable);
@@ -243,13 +278,15 @@ impl Scripts {
 
     fn remove(&mut self, sha: Sha) -> bool {
         let Some(at) = self.by_sha.remove(&sha) else { return false };
-        let Known { script, function } = self.known.remove(at);
+        let Known { script, function, .. } = self.known.remove(at);
         let hash = self.key.hash(&script.body);
         if self.by_body.get(&hash) == Some(&at) {
             self.by_body.remove(&hash);
         }
-        if let (Some(function), Some(engine)) = (function, &mut self.engine) {
-            engine.forget(function);
+        match (function, &mut self.engine) {
+            (Some(function), Some(engine)) => engine.forget(function),
+            (Some(function), None) if self.is_out => self.gone.push(function),
+            _ => {}
         }
         self.evictable -= usize::from(script.is_evictable);
         self.body_bytes -= script.body.len();
@@ -259,7 +296,8 @@ impl Scripts {
     /// Forgets all scripts, and the interpreter with what they left in it.
     pub fn flush(&mut self) {
         let (key, limits) = (self.key, self.limits);
-        *self = Scripts::new(key, limits);
+        let is_out = self.is_out;
+        *self = Scripts { is_out, is_flushed: is_out, ..Scripts::new(key, limits) };
     }
 
     /// How many scripts are known. Source: INFO, number_of_cached_scripts.

@@ -23,7 +23,7 @@ use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use super::api;
 use super::convert::push_bytes;
-use super::state::{self, Originals};
+use super::state;
 
 /// The version that scripts are told of, as text and as number.
 pub(super) const VERSION: (&CStr, u32) = (c"8.0.6", 0x0008_0006);
@@ -104,9 +104,8 @@ pub(super) unsafe fn open(lua: *mut lua_State, libraries: impl FnOnce()) {
             ffi::lua_setglobal(lua, name.as_ptr());
         }
         only_clock(lua);
-        // Before the functions that look for fronts, which call these.
         libraries();
-        replace_table_functions(lua);
+        replace_insert(lua);
         for (name, function) in
             [(c"random", api::random as lua_CFunction), (c"randomseed", api::randomseed)]
         {
@@ -145,11 +144,7 @@ pub(super) unsafe fn seal(lua: *mut lua_State) {
             }
             ffi::lua_pop(lua, 1);
         }
-        // What is missing raises.
-        ffi::lua_createtable(lua, 0, 1);
-        ffi::lua_pushcfunction(lua, missing);
-        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
-        ffi::lua_setmetatable(lua, -2);
+        raise_on_missing(lua);
         // The front of the globals, which is their own `_G`.
         ffi::lua_pushvalue(lua, -1);
         protect(lua);
@@ -196,25 +191,16 @@ unsafe fn only_clock(lua: *mut lua_State) {
     }
 }
 
-/// Functions of the `table` library that write past metatables look for fronts first.
-unsafe fn replace_table_functions(lua: *mut lua_State) {
+/// table.insert writes past metatables: it looks for fronts first. The others of its library change
+/// only what is in a table, and a front is empty.
+unsafe fn replace_insert(lua: *mut lua_State) {
     // SAFETY: there is room for three more.
     unsafe {
         ffi::lua_getglobal_(lua, c"table".as_ptr());
-        let original = |name: &CStr| {
-            ffi::lua_getfield_(lua, -1, name.as_ptr());
-            let function = ffi::lua_tocfunction(lua, -1);
-            ffi::lua_pop(lua, 1);
-            function
-        };
-        state::of(lua).originals.set(Originals {
-            insert: original(c"insert"),
-            remove: original(c"remove"),
-            sort: original(c"sort"),
-        });
+        ffi::lua_getfield_(lua, -1, c"insert".as_ptr());
+        state::of(lua).table_insert.set(ffi::lua_tocfunction(lua, -1));
+        ffi::lua_pop(lua, 1);
         set_function(lua, c"insert", insert);
-        set_function(lua, c"remove", remove);
-        set_function(lua, c"sort", sort);
         ffi::lua_pop(lua, 1);
     }
 }
@@ -235,6 +221,80 @@ unsafe fn add_redis(lua: *mut lua_State) {
         ffi::lua_pushvalue(lua, -1);
         ffi::lua_setglobal(lua, c"server".as_ptr());
         ffi::lua_setglobal(lua, c"redis".as_ptr());
+    }
+}
+
+/// Takes from the globals, whose backing is at a place of the stack, what scripts of EVAL alone find.
+///
+/// # Safety
+/// As for `seal`, which has run; there is room for four more.
+pub(super) unsafe fn remove_eval_only(lua: *mut lua_State, backing: c_int) {
+    // SAFETY: as promised; `redis` has been a front since `open`, with its backing at 2.
+    unsafe {
+        ffi::lua_pushnil(lua);
+        ffi::lua_setfield(lua, backing, c"__redis__err__handler".as_ptr());
+        ffi::lua_getfield_(lua, backing, c"redis".as_ptr());
+        assert!(ffi::lua_getmetatable(lua, -1) != 0, "a front has a metatable");
+        ffi::lua_rawgeti_(lua, -1, 2);
+        for name in [c"breakpoint", c"debug", c"replicate_commands"] {
+            ffi::lua_pushnil(lua);
+            ffi::lua_setfield(lua, -2, name.as_ptr());
+        }
+        ffi::lua_pop(lua, 3);
+    }
+}
+
+/// Pushes the globals that a library finds while it is loaded: a `redis` with `register`, the log and
+/// the version alone. What else it reads raises.
+///
+/// # Safety
+/// There is room for eight more, and a `Lenient` is held.
+pub(super) unsafe fn push_library_globals(lua: *mut lua_State, register: lua_CFunction) {
+    // SAFETY: as promised. Stack: globals, redis.
+    unsafe {
+        ffi::lua_createtable(lua, 0, 1);
+        ffi::lua_createtable(lua, 0, 8);
+        set_function(lua, c"register_function", register);
+        set_function(lua, c"log", api::log);
+        for (name, number) in REDIS_NUMBERS {
+            if name.to_bytes().starts_with(b"LOG_") || *name == c"REDIS_VERSION_NUM" {
+                ffi::lua_pushnumber(lua, f64::from(*number));
+                ffi::lua_setfield(lua, -2, name.as_ptr());
+            }
+        }
+        push_bytes(lua, VERSION.0.to_bytes());
+        ffi::lua_setfield(lua, -2, c"REDIS_VERSION".as_ptr());
+        raise_on_missing(lua);
+        protect(lua);
+        ffi::lua_setfield(lua, -2, c"redis".as_ptr());
+        raise_on_missing(lua);
+    }
+}
+
+/// Has reads of what the table on the top has not raise.
+unsafe fn raise_on_missing(lua: *mut lua_State) {
+    // SAFETY: a table is on the top, there is room for two more.
+    unsafe {
+        ffi::lua_createtable(lua, 0, 1);
+        ffi::lua_pushcfunction(lua, missing);
+        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
+        ffi::lua_setmetatable(lua, -2);
+    }
+}
+
+/// Has the globals' front lead to the table at a place of the stack, counted from its bottom.
+///
+/// # Safety
+/// The place exists and holds a table; there is room for two more, and a `Lenient` is held.
+pub(super) unsafe fn lead_globals_to(lua: *mut lua_State, at: c_int) {
+    // SAFETY: as promised; the globals have been a front since `seal`.
+    unsafe {
+        assert!(ffi::lua_getmetatable(lua, ffi::LUA_GLOBALSINDEX) != 0, "a front has a metatable");
+        ffi::lua_pushvalue(lua, at);
+        ffi::lua_setfield(lua, -2, c"__index".as_ptr());
+        ffi::lua_pushvalue(lua, at);
+        ffi::lua_rawseti_(lua, -2, 2);
+        ffi::lua_pop(lua, 1);
     }
 }
 
@@ -424,34 +484,16 @@ unsafe extern "C-unwind" fn setmetatable(lua: *mut lua_State) -> c_int {
     1
 }
 
-/// Calls a function of Lua's `table` library, unless the table is a front.
-unsafe fn call_original(
-    lua: *mut lua_State,
-    pick: fn(&Originals) -> Option<lua_CFunction>,
-) -> c_int {
+/// table.insert, unless the table is a front.
+unsafe extern "C-unwind" fn insert(lua: *mut lua_State) -> c_int {
     // SAFETY: nothing to drop here; the original has no upvalues and sees the same stack.
     unsafe {
         keep_fronts(lua);
-        match pick(&state::of(lua).originals.get()) {
+        match state::of(lua).table_insert.get() {
             Some(original) => original(lua),
             None => 0,
         }
     }
-}
-
-unsafe extern "C-unwind" fn insert(lua: *mut lua_State) -> c_int {
-    // SAFETY: nothing to drop here.
-    unsafe { call_original(lua, |originals| originals.insert) }
-}
-
-unsafe extern "C-unwind" fn remove(lua: *mut lua_State) -> c_int {
-    // SAFETY: nothing to drop here.
-    unsafe { call_original(lua, |originals| originals.remove) }
-}
-
-unsafe extern "C-unwind" fn sort(lua: *mut lua_State) -> c_int {
-    // SAFETY: nothing to drop here.
-    unsafe { call_original(lua, |originals| originals.sort) }
 }
 
 /// What `tostring` makes of a value, past its metatable.

@@ -14,6 +14,7 @@ use libmimalloc_sys::{mi_free, mi_realloc};
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
 use super::caller::Caller;
+use super::engine::Loading;
 use super::interrupt::Verdict;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
@@ -27,16 +28,20 @@ pub(super) struct State {
     pub(super) caller: Cell<Option<NonNull<dyn Caller>>>,
     /// A command of the script is on its way.
     pub(super) is_calling: Cell<bool>,
+    /// Commands that the script has called since it was last asked whether it goes on.
+    pub(super) calls: Cell<u32>,
     /// The script is to end.
     pub(super) is_killed: Cell<bool>,
     /// The protocol that replies to the script are written in (redis.setresp).
     pub(super) proto: Cell<Proto>,
     /// The generator behind math.random: 48 bits, as drand48's.
     pub(super) random: Cell<u64>,
-    /// Functions of Lua's own libraries that ours call.
-    pub(super) originals: Cell<Originals>,
+    /// Lua's own table.insert, which ours calls.
+    pub(super) table_insert: Cell<Option<lua_CFunction>>,
     /// The interpreter's first thread.
     pub(super) main: Cell<*mut lua_State>,
+    /// What the library has registered that is being loaded; None while none is.
+    pub(super) loading: Cell<Option<Box<Loading>>>,
     /// Buffers of calls, kept from one to the next.
     pub(super) buffers: Cell<Buffers>,
 }
@@ -73,14 +78,6 @@ impl Buffers {
 /// Buffers of calls that grew beyond this are given back.
 const KEPT_BYTES_MAX: usize = 256 * 1024;
 
-/// Functions of Lua's own libraries.
-#[derive(Clone, Copy, Default)]
-pub(super) struct Originals {
-    pub(super) insert: Option<lua_CFunction>,
-    pub(super) remove: Option<lua_CFunction>,
-    pub(super) sort: Option<lua_CFunction>,
-}
-
 /// What an interpreter holds, and may hold, in bytes.
 pub(super) struct Memory {
     pub(super) used: Cell<usize>,
@@ -95,11 +92,13 @@ impl State {
             memory: Memory { used: Cell::new(0), limit: Cell::new(limit), lenient: Cell::new(0) },
             caller: Cell::new(None),
             is_calling: Cell::new(false),
+            calls: Cell::new(0),
             is_killed: Cell::new(false),
             proto: Cell::new(Proto::Resp2),
             random: Cell::new(RANDOM_START),
-            originals: Cell::new(Originals::default()),
+            table_insert: Cell::new(None),
             main: Cell::new(ptr::null_mut()),
+            loading: Cell::default(),
             buffers: Cell::default(),
         }
     }

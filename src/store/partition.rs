@@ -8,6 +8,7 @@ use super::evict::EvictionPool;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
+use super::snapshot::Snapshot;
 use super::tracking::Tracked;
 use super::waiters::Waiters;
 use super::watchers::Watchers;
@@ -27,6 +28,8 @@ pub struct Partition {
     tracked: Tracked,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
     touched: u64,
+    /// Its part of a save, until that is written.
+    pub(super) snapshot: Option<Box<Snapshot>>,
 }
 
 const fn assert_send<T: Send>() {}
@@ -48,6 +51,7 @@ impl Partition {
             watchers: Watchers::default(),
             tracked: Tracked::default(),
             touched: u64::MAX,
+            snapshot: None,
         }
     }
 
@@ -178,11 +182,20 @@ impl Partition {
         self.dbs.iter_mut().for_each(Db::forget_next_expiry);
     }
 
+    /// True if commands may have to wait: a key is kept for somebody, or a save for the disk.
+    #[inline]
+    pub fn keeps_back(&self) -> bool {
+        self.waiters.has_reservations() || self.is_choked()
+    }
+
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
         self.touch_watched(index, None);
         let table = self.db_mut(index).flush();
-        self.graveyard.bury_table(table);
+        match &mut self.snapshot {
+            Some(snapshot) if table.walk().is_some() => snapshot.flushed.push_back(table),
+            _ => self.graveyard.bury_table(table),
+        }
     }
 
     /// Empties all databases. Source: FLUSHALL.

@@ -10,6 +10,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::cores::CoreSet;
 use crate::base::time::Millis;
+use crate::command::context::SaveOrder;
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
@@ -90,6 +91,18 @@ impl Seat {
         self.queue.pop_front()
     }
 
+    /// Takes the batches out of the queue; who else waits keeps its place.
+    pub fn take_batches(&mut self) -> Vec<Box<Batch>> {
+        let mut batches = Vec::new();
+        for waiting in std::mem::take(&mut self.queue) {
+            match waiting {
+                Waiting::Batch(batch) => batches.push(batch),
+                other => self.queue.push_back(other),
+            }
+        }
+        batches
+    }
+
     /// Lends the partition.
     pub fn lend(&mut self) -> Box<Partition> {
         self.partition.take().expect("a partition is lent from its seat only")
@@ -112,10 +125,24 @@ pub struct Loan {
     pub batches: Vec<Box<Batch>>,
     /// Those whose keys are reserved for them; they come before the batches.
     pub waiters: Vec<Arc<Waiter>>,
+    /// The saves that begin.
+    pub saves: Vec<WantedSave>,
     /// The partitions that have come, in the order of their slots.
     pub partitions: Vec<Box<Partition>>,
     /// The latest time of those that came.
     pub time: Millis,
+    /// Nobody wants it any more: what comes goes back, and so many have not come.
+    pub given_up: Option<usize>,
+}
+
+/// What the coming of a partition means for its loan.
+pub enum Arrival {
+    /// Others are still to come.
+    Waits,
+    /// All have come.
+    Complete(Loan),
+    /// Nobody wants it any more.
+    GoesBack(Box<Partition>),
 }
 
 impl Loan {
@@ -128,12 +155,22 @@ impl Loan {
     }
 }
 
+/// A save that begins when all partitions are here.
+#[derive(Clone, Copy, Debug)]
+pub struct WantedSave {
+    /// Who waits for it.
+    pub ticket: Option<u64>,
+    /// What is wanted.
+    pub order: SaveOrder,
+}
+
 /// What one turn needs a loan for.
 #[derive(Default)]
 struct Gathering {
     owners: CoreSet,
     batches: Vec<Box<Batch>>,
     waiters: Vec<Arc<Waiter>>,
+    saves: Vec<WantedSave>,
 }
 
 /// The loans that a coordinator has asked for.
@@ -165,13 +202,20 @@ impl Coordinator {
         gathering.waiters.push(waiter);
     }
 
+    /// The same for a save, which needs all partitions.
+    pub fn want_save(&mut self, all: CoreSet, save: WantedSave) {
+        let gathering = self.gathering.get_or_insert_default();
+        gathering.owners.extend(all);
+        gathering.saves.push(save);
+    }
+
     /// The request that is due, if there is one: while a loan is under way, who needs partitions is
     /// gathered for the next, since a loan costs the same for one command as for many.
     pub fn request(&mut self) -> Option<LoanRequest> {
-        if !self.open.is_empty() {
+        if self.open.iter().any(|loan| loan.given_up.is_none()) {
             return None;
         }
-        let Gathering { owners, batches, waiters } = self.gathering.take()?;
+        let Gathering { owners, batches, waiters, saves } = self.gathering.take()?;
         self.last += 1;
         let id = LoanId { coordinator: self.core, number: self.last };
         self.open.push_back(Loan {
@@ -179,16 +223,52 @@ impl Coordinator {
             owners,
             batches,
             waiters,
+            saves,
             partitions: Vec::with_capacity(owners.len()),
             time: Millis(0),
+            given_up: None,
         });
         Some(LoanRequest { id, owners })
     }
 
-    /// A partition has come. The loan, if it is complete.
-    pub fn arrive(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) -> Option<Loan> {
+    /// A partition has come.
+    pub fn arrive(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) -> Arrival {
         let at = self.open.iter().position(|loan| loan.id == id).expect("only what was asked for");
-        if self.open[at].arrive(partition, time) { self.open.remove(at) } else { None }
+        if let Some(missing) = &mut self.open[at].given_up {
+            *missing -= 1;
+            if *missing == 0 {
+                self.open.remove(at);
+            }
+            return Arrival::GoesBack(partition);
+        }
+        if !self.open[at].arrive(partition, time) {
+            return Arrival::Waits;
+        }
+        self.open.remove(at).map_or(Arrival::Waits, Arrival::Complete)
+    }
+
+    /// Nobody is to wait any longer for the partitions of `held`: the batches that did, and the
+    /// partitions that have come for them in vain.
+    pub fn give_up(&mut self, held: CoreSet) -> (Vec<Box<Batch>>, Vec<Box<Partition>>) {
+        let (mut batches, mut partitions) = (Vec::new(), Vec::new());
+        for loan in self.open.iter_mut().filter(|loan| loan.owners.meets(held)) {
+            if loan.given_up.is_some() {
+                continue;
+            }
+            batches.append(&mut loan.batches);
+            // Those whose keys are reserved wait on.
+            if loan.waiters.is_empty() {
+                loan.given_up = Some(loan.owners.len() - loan.partitions.len());
+                partitions.append(&mut loan.partitions);
+            }
+        }
+        if let Some(gathering) = self.gathering.as_mut().filter(|one| one.owners.meets(held)) {
+            batches.append(&mut gathering.batches);
+            if gathering.waiters.is_empty() {
+                self.gathering = None;
+            }
+        }
+        (batches, partitions)
     }
 
     /// A loan that was asked for and is not complete.

@@ -10,8 +10,10 @@ mod ending;
 mod eviction;
 mod extremes;
 mod floods;
+mod functions;
 mod garbage;
 mod permissions;
+mod scripts;
 mod sockets;
 #[path = "../support/mod.rs"]
 mod support;

@@ -250,6 +250,51 @@ def transactions(client):
     assert isinstance(replies[1], redis.ResponseError) and replies[2] is True
 
 
+def pubsub(client):
+    listener = other(client).pubsub()
+    listener.subscribe("news", handled=lambda message: handled.append(message["data"]))
+    listener.psubscribe("n*")
+    handled = []
+
+    def message():
+        found = listener.get_message(timeout=5)
+        assert found is not None or handled
+        return found
+
+    assert [message()["type"] for _ in range(3)] == ["subscribe", "subscribe", "psubscribe"]
+    assert client.publish("news", "hello") == 2
+    found = message()
+    assert (found["type"], found["channel"], found["data"]) == ("message", b"news", b"hello")
+    found = message()
+    assert (found["type"], found["pattern"], found["data"]) == ("pmessage", b"n*", b"hello")
+    assert client.publish("handled", "x") == 1
+    assert message() is None and handled == [b"x"]
+    assert client.publish("nobody", "x") == 1
+    assert message()["channel"] == b"nobody"
+    assert dict(client.pubsub_numsub("news", "none")) == {b"news": 1, b"none": 0}
+    assert sorted(client.pubsub_channels()) == [b"handled", b"news"]
+    assert client.pubsub_numpat() == 1
+    listener.ping()
+    assert message()["type"] == "pong"
+    listener.punsubscribe()
+    listener.unsubscribe()
+    assert [message()["type"] for _ in range(3)] == ["punsubscribe", "unsubscribe", "unsubscribe"]
+    assert client.publish("news", "x") == 0
+    client.config_set("notify-keyspace-events", "KEA")
+    listener.psubscribe("__key*__:*")
+    assert message()["type"] == "psubscribe"
+    client.set("k", "v")
+    assert [message()["channel"] for _ in range(2)] == [b"__keyspace@0__:k", b"__keyevent@0__:set"]
+    client.config_set("notify-keyspace-events", "")
+    listener.close()
+    shard = other(client).pubsub()
+    shard.ssubscribe("s")
+    assert shard.get_message(timeout=5)["type"] == "ssubscribe"
+    assert client.spublish("s", "x") == 1
+    assert shard.get_message(timeout=5)["data"] == b"x"
+    shard.close()
+
+
 def server(client):
     assert client.ping() is True
     assert client.config_get("maxmemory") == {"maxmemory": "0"}
@@ -309,6 +354,7 @@ CHECKS = (
     bits_and_places,
     blocking,
     transactions,
+    pubsub,
     caching,
     logs,
     server,

@@ -15,6 +15,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod clients;
 mod known;
 mod program;
 mod random;
@@ -50,6 +51,50 @@ fn four_cores_resp3() {
     compare(4, 3, 3_000_000);
 }
 
+#[test]
+fn clients_on_one_core() {
+    compare_clients(1, 4_000_000);
+}
+
+#[test]
+fn clients_on_four_cores() {
+    compare_clients(4, 5_000_000);
+}
+
+/// As `compare`, with programs of several clients.
+fn compare_clients(cores: usize, default_seed: u64) {
+    let Some(oracle) = oracle() else {
+        eprintln!("SKIPPED: no stock server; set ORACLE or install {DEBIAN_ORACLE}");
+        return;
+    };
+    let options = [("enable-debug-command".to_owned(), "yes".to_owned())];
+    let stock = server::Server::start(&server::Program::Stock(oracle), &options);
+    let version = stock.info("server", "redis_version").unwrap_or_default();
+    if series_of(&version) < CLIENTS_SINCE {
+        eprintln!("SKIPPED: Redis {version} tells pushes in another order; set ORACLE to 8.0");
+        return;
+    }
+    let ours = server::Server::start(&server::Program::Ours { cores }, &options);
+    let first_seed = number("DIFF_SEED").unwrap_or(default_seed);
+    let steps_wanted = number("DIFF_STEPS").unwrap_or(CLIENT_STEPS);
+    println!("oracle {version}, {cores} cores, {steps_wanted} steps from seed {first_seed}");
+    let (mut seed, mut steps) = (first_seed, 0);
+    while steps < steps_wanted.max(1) {
+        let program = clients::program::Program::generate(seed);
+        if let Err(difference) = clients::compare(&stock, &ours, &program) {
+            eprintln!("seed {seed} differs: {difference}\nmaking the program smaller ...");
+            let (small, difference) = clients::shrink(&stock, &ours, &program, difference);
+            panic!(
+                "seed {seed}, {cores} cores. The smallest program that still differs:\n\n\
+                 {small}\n{difference}\n\
+                 Replay: DIFF_SEED={seed} DIFF_STEPS=1 cargo test --test differential clients"
+            );
+        }
+        steps += program.steps.len() as u64;
+        seed += 1;
+    }
+}
+
 /// Runs programs until enough commands were sent; panics at the first difference, made small.
 fn compare(cores: usize, protocol: u8, default_seed: u64) {
     let Some(oracle) = oracle() else {
@@ -62,7 +107,8 @@ fn compare(cores: usize, protocol: u8, default_seed: u64) {
     let version = oracle_server.info("server", "redis_version").unwrap_or_default();
     let known = KnownDifferences::of_oracle(&version);
     let facts = Oracle { series: series_of(&version), commands: commands_of(&oracle_server) };
-    let pair = Pair { oracle: &oracle_server, ours: &ours, protocol, known: &known };
+    let with_events = facts.series >= EVENTS_SINCE;
+    let pair = Pair { oracle: &oracle_server, ours: &ours, protocol, with_events, known: &known };
     let first_seed = number("DIFF_SEED").unwrap_or(default_seed);
     let steps_wanted = number("DIFF_STEPS").unwrap_or(STEPS);
     println!(
@@ -122,6 +168,12 @@ fn number(name: &str) -> Option<u64> {
     env(name).map(|text| text.parse().unwrap_or_else(|e| panic!("{name}={text}: {e}")))
 }
 
+/// The first series of the oracle that tells keyspace events as 8.0.6 does.
+const EVENTS_SINCE: (u32, u32) = (8, 0);
 const DEBIAN_ORACLE: &str = "/usr/bin/redis-server";
+/// The first series whose pushes come in the order of 8.0.6.
+const CLIENTS_SINCE: (u32, u32) = (8, 0);
+/// For each of the tests with several clients: every step waits for all that it causes.
+const CLIENT_STEPS: u64 = 4_000;
 /// For each of the four tests: together well under a minute with a debug build.
 const STEPS: u64 = 12_000;

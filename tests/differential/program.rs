@@ -8,6 +8,7 @@ mod bitmap;
 mod geo;
 mod hash;
 mod list;
+mod script;
 mod set;
 mod sort;
 mod sorted_set;
@@ -68,6 +69,7 @@ const GROUPS: &[&Group] = &[
     &geo::GROUP,
     &hash::GROUP,
     &list::GROUP,
+    &script::GROUP,
     &set::GROUP,
     &sort::GROUP,
     &sorted_set::GROUP,

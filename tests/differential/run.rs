@@ -22,6 +22,8 @@ pub(crate) struct Pair<'s> {
     pub(crate) ours: &'s Server,
     /// RESP version of the connections.
     pub(crate) protocol: u8,
+    /// Compare what programs do to keys, as keyspace notifications tell it, too.
+    pub(crate) with_events: bool,
     /// Differences that the oracle's age excuses.
     pub(crate) known: &'s KnownDifferences,
 }
@@ -34,13 +36,21 @@ pub(crate) struct Mismatch {
 }
 
 /// One question and its rendered answer.
-struct Answer {
+pub(crate) struct Answer {
     argv: Vec<Vec<u8>>,
     rule: Rule,
     lines: Vec<String>,
 }
 
 impl Answer {
+    /// Question and answer in one line, without what the clock decides.
+    pub(crate) fn brief(&self) -> String {
+        if let (Rule::Near(_), [line]) = (self.rule, self.lines.as_slice()) {
+            return format!("{}: {}", join(&self.argv), line.starts_with(":-"));
+        }
+        format!("{}: {}", join(&self.argv), self.lines.join(" "))
+    }
+
     /// Whether the connection failed, or the server did not answer in time.
     fn is_missing(&self) -> bool {
         self.lines.first().is_some_and(|line| line.starts_with("(lost"))
@@ -98,6 +108,7 @@ impl Pair<'_> {
         control.call(&["FLUSHALL"]).expect("a reply to FLUSHALL");
         let mut client = server.client();
         client.call(&["HELLO", &self.protocol.to_string()]).expect("a reply to HELLO");
+        let mut listener = self.with_events.then(|| listen(server, &mut control, program));
         let mut answers = Vec::new();
         for pipeline in program.steps.split_inclusive(|step| step.ends_pipeline) {
             run_pipeline(&mut client, pipeline, &mut answers);
@@ -106,11 +117,43 @@ impl Pair<'_> {
                 return answers;
             }
         }
+        if let Some(listener) = &mut listener {
+            read_events(listener, &mut control, &mut answers);
+        }
         read_keyspace(&mut control, &mut answers);
         control.quit();
         client.quit();
         answers
     }
+}
+
+/// A client that hears the keyspace events of a program.
+fn listen(server: &Server, control: &mut Client, program: &Program) -> Client {
+    // SORT asks for the keys of BY and GET in the order of a table.
+    let sorts = |step: &Step| step.command().is_some_and(|(argv, _)| argv[0].starts_with(b"SORT"));
+    let classes = if program.steps.iter().any(sorts) { "KEAn" } else { "KEAnm" };
+    let every = ["CONFIG", "SET", "notify-keyspace-events", classes];
+    control.call(&every).expect("a reply to CONFIG");
+    // What a command finds expired is an event of its own; what time finds comes whenever it comes.
+    control.call(&["DEBUG", "SET-ACTIVE-EXPIRE", "0"]).expect("a reply to DEBUG");
+    let mut listener = server.client();
+    listener.call(&["PSUBSCRIBE", "__key*__:*"]).expect("a reply to PSUBSCRIBE");
+    listener
+}
+
+/// Reads the events of a program, each as an answer, and stops listening.
+fn read_events(listener: &mut Client, control: &mut Client, answers: &mut Vec<Answer>) {
+    control.call(&["PUBLISH", "__key__:end", "end"]).expect("a reply to PUBLISH");
+    loop {
+        let lines = lines_of(&listener.read_reply(), Rule::Exact);
+        let is_last = lines.iter().any(|line| line.contains("__key__:end"));
+        answers.push(Answer { argv: vec![b"(event)".to_vec()], rule: Rule::Exact, lines });
+        if is_last || answers.last().is_some_and(Answer::is_missing) {
+            break;
+        }
+    }
+    let none = ["CONFIG", "SET", "notify-keyspace-events", ""];
+    control.call(&none).expect("a reply to CONFIG");
 }
 
 /// Sends the commands of a pipeline in one write and reads their replies.
@@ -171,7 +214,7 @@ fn scan_parts(raw: &[u8]) -> Option<(Vec<u8>, Vec<Vec<u8>>)> {
 }
 
 /// Reads back every key of every database that programs use: type, value, encoding, expiry.
-fn read_keyspace(client: &mut Client, answers: &mut Vec<Answer>) {
+pub(crate) fn read_keyspace(client: &mut Client, answers: &mut Vec<Answer>) {
     for db in super::program::DATABASES {
         let select = vec![b"SELECT".to_vec(), db.as_bytes().to_vec()];
         ask(client, &[(&select, Rule::Exact)], answers);

@@ -53,6 +53,9 @@ pub(crate) enum Command {
     Copy(usize, usize),
     Append(usize, Vec<u8>),
     Incr(usize),
+    /// A script exchanges the values of two keys, which it is given as keys or, if not declared, as
+    /// arguments; its reply is what they were.
+    Exchange(usize, usize, bool),
     /// A client begins to watch keys.
     Watch(usize, Vec<usize>),
     /// MULTI, these commands, and EXEC, whose reply is the one that counts; of a client.
@@ -87,7 +90,7 @@ impl Command {
         let (one, other) = (order[0], order[1]);
         let several = order[..2 + rng.below(keys as u64 - 1) as usize].to_vec();
         let value = unique.to_string().into_bytes();
-        match rng.below(20) {
+        match rng.below(22) {
             0..3 => Command::Get(one),
             3..7 => Command::Set(one, value),
             7..11 => Command::Mget(several),
@@ -97,6 +100,7 @@ impl Command {
             16 => Command::Rename(one, other),
             17 => Command::Copy(one, other),
             18 => Command::Append(one, value),
+            19..21 => Command::Exchange(one, other, rng.below(2) == 0),
             _ => Command::Incr(one),
         }
     }
@@ -125,6 +129,12 @@ impl Command {
             Command::Copy(source, target) => ("COPY", vec![name(source), name(target)]),
             Command::Append(key, value) => ("APPEND", vec![name(key), value.clone()]),
             Command::Incr(key) => ("INCR", vec![name(key)]),
+            Command::Exchange(one, other, true) => {
+                ("EVAL", vec![exchange("KEYS"), b"2".to_vec(), name(one), name(other)])
+            }
+            Command::Exchange(one, other, false) => {
+                ("EVAL", vec![exchange("ARGV"), b"0".to_vec(), name(one), name(other)])
+            }
             Command::Watch(_, keys) => ("WATCH", keys.iter().map(name).collect()),
             Command::Exec(..) => unreachable!("a transaction is several requests"),
         };
@@ -191,6 +201,17 @@ impl Command {
                     }
                 }
             }
+            Command::Exchange(one, other, _) => {
+                let (first, second) = (state.values[*one].clone(), state.values[*other].clone());
+                for (key, value) in [(*one, &second), (*other, &first)] {
+                    if value.is_some() {
+                        state.write(key, value.clone());
+                    } else {
+                        state.take(key);
+                    }
+                }
+                [b"*2\r\n".to_vec(), bulk(&first), bulk(&second)].concat()
+            }
             Command::Watch(client, keys) => {
                 let (watched, _) = state.watched.entry(*client).or_default();
                 watched.extend(keys);
@@ -206,6 +227,15 @@ impl Command {
             }
         }
     }
+}
+
+/// A script that exchanges the values of the first two words of `list`.
+fn exchange(list: &str) -> Vec<u8> {
+    let script = "local one, other = redis.call('GET', LIST[1]), redis.call('GET', LIST[2])
+        if other then redis.call('SET', LIST[1], other) else redis.call('DEL', LIST[1]) end
+        if one then redis.call('SET', LIST[2], one) else redis.call('DEL', LIST[2]) end
+        return {one, other}";
+    script.replace("LIST", list).into_bytes()
 }
 
 fn bulk(value: &Option<Vec<u8>>) -> Vec<u8> {

@@ -11,6 +11,7 @@ mod histories;
 #[path = "../history/model.rs"]
 mod model;
 mod program;
+mod pushes;
 mod run;
 mod schedule;
 mod server;
@@ -49,6 +50,16 @@ fn four_cores_answer_as_their_model() {
 }
 
 #[test]
+fn one_core_pushes_in_one_order() {
+    for_each_seed("one_core_pushes_in_one_order", |seed| pushes::pushes(seed, 1, Sabotage::None));
+}
+
+#[test]
+fn four_cores_push_in_one_order() {
+    for_each_seed("four_cores_push_in_one_order", |seed| pushes::pushes(seed, 4, Sabotage::None));
+}
+
+#[test]
 fn one_core_is_strictly_serialisable() {
     for_each_seed("one_core_is_strictly_serialisable", |seed| {
         histories::history(seed, 1, Sabotage::None).unwrap_or_else(|anomaly| panic!("{anomaly}"));
@@ -73,6 +84,18 @@ fn finds(sabotage: Sabotage) {
 #[test]
 fn a_command_that_runs_without_all_its_partitions_is_noticed() {
     finds(Sabotage::SplitLoan);
+}
+
+#[test]
+fn a_script_that_runs_twice_is_noticed() {
+    finds(Sabotage::RepeatScript);
+}
+
+#[test]
+fn pushes_that_do_not_wait_for_their_place_are_noticed() {
+    let run = |seed| pushes::pushes(seed, 4, Sabotage::EagerPushes);
+    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run(*seed))).is_err();
+    assert!((0..SABOTAGE_SEEDS).any(|seed| fails(&seed)), "nobody saw another order");
 }
 
 #[test]

@@ -65,6 +65,33 @@ impl Client {
         }
     }
 
+    /// Every complete reply or push that has arrived, without waiting for more. `UnexpectedEof` when
+    /// the server closed the connection and everything was handed out.
+    pub(crate) fn arrived(&mut self) -> io::Result<Vec<Vec<u8>>> {
+        self.stream.set_nonblocking(true)?;
+        let mut chunk = vec![0; READ_BYTES];
+        let end = loop {
+            match self.stream.read(&mut chunk) {
+                Ok(0) => break Some(ErrorKind::UnexpectedEof),
+                Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                Err(e) if e.kind() == ErrorKind::WouldBlock => break None,
+                Err(_) => break Some(ErrorKind::UnexpectedEof),
+            }
+        };
+        self.stream.set_nonblocking(false)?;
+        let mut replies = Vec::new();
+        while let Some(length) = reply::complete_length(&self.received)
+            .map_err(|e| io::Error::new(ErrorKind::InvalidData, e))?
+        {
+            let rest = self.received.split_off(length);
+            replies.push(std::mem::replace(&mut self.received, rest));
+        }
+        match end {
+            Some(kind) if replies.is_empty() => Err(kind.into()),
+            _ => Ok(replies),
+        }
+    }
+
     /// Says QUIT and waits until the server has closed the connection, so that it no longer counts
     /// as a client.
     pub(crate) fn quit(&mut self) {

@@ -5,7 +5,7 @@
 
 use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ironring::base::time::{Micros, Millis};
 use ironring::command::context::Request;
@@ -13,8 +13,11 @@ use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
+use ironring::observe::persistence::Persistence;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
+use ironring::persist::load::{Load, LoadOrder, Records};
+use ironring::persist::save::{Piece, Save};
 
 /// 2026-01-01, when every such core begins.
 pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
@@ -26,6 +29,16 @@ impl Control for NoControl {
     fn ask(&self, _core: usize, _ticket: u64, _request: Request) {}
 
     fn answer(&self, _core: usize) -> Option<(u64, Result<Answer, String>)> {
+        None
+    }
+
+    fn save(&self, save: &Arc<Save>, piece: Piece) {
+        save.progress[piece.partition].queued.fetch_sub(piece.len, Ordering::Relaxed);
+    }
+
+    fn load(&self, _order: LoadOrder) {}
+
+    fn records(&self, _core: usize) -> Option<(Arc<Load>, Records)> {
         None
     }
 
@@ -66,5 +79,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         client_ids: AtomicU64::new(0),
         logged: Default::default(),
         shutdown: AtomicBool::new(false),
+        busy: ironring::observe::busy::BusyScripts::new(cores),
+        persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
     }
 }

@@ -4,12 +4,15 @@
 
 use std::sync::atomic::Ordering;
 
+use crate::base::siphash::HashKey;
 use crate::base::time::Millis;
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Group,
     Handler, KeySpec, Outcome,
 };
+use crate::config::Config;
+use crate::observe::server::ServerFacts;
 use crate::persist::dump::{self, WrongFooter};
 use crate::persist::rdb::{Limits, Loaded, Malformed};
 use crate::resp::reply::Reply;
@@ -97,8 +100,8 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
         return Err(CommandError::InvalidTtl);
     }
     let value = dump::check(args.get(3)).map_err(|WrongFooter| CommandError::DumpFooter)?;
-    let loaded =
-        dump::decode(value, &limits(cx)).map_err(|Malformed| CommandError::BadDataFormat)?;
+    let loaded = dump::decode(value, &limits(cx.config, cx.server, cx.hasher.hash_key()))
+        .map_err(|Malformed| CommandError::BadDataFormat)?;
     let expires = match ttl {
         0 => None,
         at if options.absolute => Some(Millis(at)),
@@ -188,29 +191,28 @@ fn propagate_until(cx: &mut Context<'_>, args: Args<'_>, at: Millis) {
 }
 
 /// The configured limits of all types.
-fn limits(cx: &Context<'_>) -> Limits {
-    let hash_key = cx.hasher.hash_key();
+pub fn limits(config: &Config, server: &ServerFacts, hash_key: HashKey) -> Limits {
     let bytes = |value: u64| usize::try_from(value).unwrap_or(usize::MAX);
     Limits {
         list: list::Limits {
-            fill: cx.config.list_max_listpack_size,
-            depth: cx.config.list_compress_depth,
-            packed_threshold: cx.server.list_packed_threshold.load(Ordering::Relaxed),
+            fill: config.list_max_listpack_size,
+            depth: config.list_compress_depth,
+            packed_threshold: server.list_packed_threshold.load(Ordering::Relaxed),
         },
         set: set::Limits {
-            intset_entries: cx.config.set_max_intset_entries,
-            listpack_entries: cx.config.set_max_listpack_entries,
-            listpack_value: cx.config.set_max_listpack_value,
+            intset_entries: config.set_max_intset_entries,
+            listpack_entries: config.set_max_listpack_entries,
+            listpack_value: config.set_max_listpack_value,
             hash_key,
         },
         hash: HashLimits {
-            entries: cx.config.hash_max_listpack_entries,
-            value: cx.config.hash_max_listpack_value,
+            entries: config.hash_max_listpack_entries,
+            value: config.hash_max_listpack_value,
             key: hash_key,
         },
         sorted_set: zset::Limits {
-            entries: cx.config.zset_max_listpack_entries,
-            value: bytes(cx.config.zset_max_listpack_value),
+            entries: config.zset_max_listpack_entries,
+            value: bytes(config.zset_max_listpack_value),
             hash_key,
         },
     }

@@ -154,6 +154,7 @@ fn leave(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job,
     }
     let is_empty = subscriptions.is_empty();
     session.answer = answer.bytes;
+    session.leaves = true;
     cx.stats.pubsub_clients.sub(u64::from(session.facts.subscribed && is_empty));
     session.facts.subscribed &= !is_empty;
     Ok(everywhere(change, false))

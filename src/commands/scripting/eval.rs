@@ -1,4 +1,4 @@
-//! EVAL, EVALSHA and their read-only forms: the records.
+//! EVAL, EVALSHA, FCALL and their read-only forms: the records.
 
 use crate::command::{
     Access, Acl, Argument, ArgumentKind, Arity, Command, Flags, Group, Handler, KeySpec,
@@ -49,6 +49,32 @@ pub const COMMANDS: &[Command] = &[
         flags: READS,
         arguments: &[Argument::new("script", ArgumentKind::String), NUMKEYS, KEY, ARG],
         handler: script(ScriptSource::Body, true),
+        ..BASE
+    },
+    Command {
+        name: "FCALL",
+        summary: "Calls a function of a library.",
+        since: "7.0.0",
+        complexity: "Depends on the function that is called.",
+        keys: &[KeySpec::counted(2, 1, READ_WRITE).notes(
+            "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE",
+        )],
+        flags: SCRIPTS,
+        arguments: &[Argument::new("function", ArgumentKind::String), NUMKEYS, KEY, ARG],
+        handler: script(ScriptSource::Function, false),
+        ..BASE
+    },
+    Command {
+        name: "FCALL_RO",
+        summary: "Calls a function of a library that only reads.",
+        since: "7.0.0",
+        complexity: "Depends on the function that is called.",
+        keys: &[KeySpec::counted(2, 1, READ).notes(
+            "We cannot tell how the keys will be used so we assume the worst, RO and ACCESS",
+        )],
+        flags: READS,
+        arguments: &[Argument::new("function", ArgumentKind::String), NUMKEYS, KEY, ARG],
+        handler: script(ScriptSource::Function, true),
         ..BASE
     },
 ];

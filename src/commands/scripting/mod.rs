@@ -1,18 +1,38 @@
-//! EVAL and its kin, SCRIPT.
+//! EVAL and its kin, SCRIPT, FUNCTION.
 //!
 //! Invariant: every core knows the same scripts: they come and go by a part on every core. What runs
 //! them is `dispatch/script.rs` and `event_loop/script.rs`.
 
 pub mod eval;
+pub mod function;
 mod scan;
 pub mod script;
 
 use std::sync::Arc;
 
 use crate::base::time::Millis;
-use crate::command::CommandTable;
 use crate::command::whole::{CoreView, Job, Part};
+use crate::command::{CommandTable, SessionContext};
+use crate::observe::busy::Kill;
+use crate::resp::reply::Reply;
 use crate::script::Scripts;
+
+/// Ends the scripts that run for too long, or the functions, and says what came of it.
+pub(super) fn kill(cx: &SessionContext<'_>, functions: bool, reply: &mut Reply<'_>) {
+    match cx.server.busy.kill(functions) {
+        Kill::Done => reply.ok(),
+        Kill::NothingRuns => reply.error("NOTBUSY No scripts in execution right now."),
+        Kill::HasWritten => reply.error(
+            "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
+        ),
+        Kill::OtherKind if functions => reply.error(
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        ),
+        Kill::OtherKind => reply.error(
+            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
+        ),
+    }
+}
 
 /// What makes a script known to all cores; an error is the line of the reply. `is_evictable` for one
 /// that EVAL brings.

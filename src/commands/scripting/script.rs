@@ -154,8 +154,8 @@ fn flushed(
     Ok(())
 }
 
-fn kill(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.error("NOTBUSY No scripts in execution right now.");
+fn kill(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    super::kill(cx, false, reply);
     Ok(())
 }
 

@@ -14,6 +14,7 @@ use super::{BASE, OPERATOR, help};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
 use crate::base::words::c_integer;
 use crate::command::context::StringRef;
+use crate::command::context::{Request, SaveOrder};
 use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
     Access, Args, Arity, Command, CommandError, Context, Flags, Handler, KeySpec, Outcome,
@@ -105,6 +106,18 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             log::notice("Changing replication IDs after receiving DEBUG change-repl-id");
             reply.ok();
         }
+        (b"RELOAD", _) => {
+            let (mut save, mut flush, mut merge) = (true, true, false);
+            for index in 2..args.len() {
+                match args.get(index).to_ascii_uppercase().as_slice() {
+                    b"MERGE" => merge = true,
+                    b"NOFLUSH" => flush = false,
+                    b"NOSAVE" => save = false,
+                    _ => return Err(CommandError::ReloadOptions),
+                }
+            }
+            *cx.request = Some(Request::Save(SaveOrder::Reload { save, flush, merge }));
+        }
         (b"ERROR", 3) => reply.error(args.get(2)),
         (b"LOG", 3) => {
             log::warning(format!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2))));
@@ -158,6 +171,9 @@ const HELP: &[&str] = &[
     "    bignum, null, array, set, map, attrib, push, verbatim, true or false.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Give elements of lists from this size on a node of their own; 0 for the default.",
+    "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
+    "    Save all data, and read it again. NOSAVE reads the file that is there, NOFLUSH keeps the",
+    "    keys that are there, MERGE lets those of the file take their places.",
     "REPLYBUFFER <PEAK-RESET-TIME <NEVER|RESET|milliseconds>|RESIZING <0|1>>",
     "    Accepted; reply buffers have no such peak.",
     "SET-ACTIVE-EXPIRE <0|1>",

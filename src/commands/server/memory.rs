@@ -191,9 +191,11 @@ fn stats(
     number("clients.normal", figures.clients);
     number("cluster.links", 0);
     number("aof.buffer", 0);
-    number("lua.caches", 0);
-    number("functions.caches", 0);
-    number("script.VMs", 0);
+    number("lua.caches", cx.scripts.script_bytes() as u64);
+    number("functions.caches", cx.functions.library_bytes() as u64);
+    let engines =
+        cx.server.sum(|stats| stats.script_engine_bytes.get() + stats.function_engine_bytes.get());
+    number("script.VMs", engines);
     for db in used_dbs {
         reply.bulk(format!("db.{db}").as_bytes());
         reply.map(2);

@@ -15,6 +15,7 @@ pub mod memory;
 mod memory_figures;
 pub mod module;
 pub mod monitor;
+pub mod persistence;
 pub mod process;
 
 use std::sync::Arc;

@@ -1,28 +1,18 @@
-//! LASTSAVE, ROLE, SHUTDOWN, TIME: the process and its role.
+//! ROLE, SHUTDOWN, TIME: the process and its role.
 //!
-//! Invariant: nothing here is persistent or replicated yet, and the replies say so in the form that
-//! a server without saves and replicas has. Source: these commands of Redis 8.0.6.
+//! Invariant: nothing here is replicated yet, and the replies say so in the form that a server
+//! without replicas has. Source: these commands of Redis 8.0.6.
 
 use super::{ALWAYS, BASE, OPERATOR};
-use crate::command::context::Request;
+use crate::command::context::{Request, SaveOrder};
 use crate::command::{
     Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
 };
+use crate::observe::log;
 use crate::resp::reply::Reply;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
-    Command {
-        name: "LASTSAVE",
-        summary: "Returns the Unix time of the last save that succeeded.",
-        since: "1.0.0",
-        arity: Arity::Exactly(1),
-        flags: ALWAYS.with(Flags::FAST),
-        acl: Acl::ADMIN.with(Acl::DANGEROUS),
-        tips: &["nondeterministic_output"],
-        handler: Handler::Session(lastsave),
-        ..BASE
-    },
     Command {
         name: "ROLE",
         summary: "Tells whether the server is a primary or a replica, and of whom.",
@@ -65,12 +55,6 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-fn lastsave(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    // As long as nothing was saved, it is the start.
-    reply.integer(cx.server.started.seconds());
-    Ok(())
-}
-
 fn role(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.array(3);
     reply.bulk(b"master");
@@ -79,29 +63,43 @@ fn role(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) ->
     Ok(())
 }
 
-/// There is nothing to save and no replica to wait for, so all ways to end are one.
-fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
-    let (mut save, mut nosave, mut abort, mut others) = (false, false, false, false);
+/// There is no replica to wait for, so NOW changes nothing.
+fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let (mut save, mut nosave, mut abort, mut now, mut force) = (false, false, false, false, false);
     for index in 1..args.len() {
         if args.is(index, "SAVE") {
             save = true;
         } else if args.is(index, "NOSAVE") {
             nosave = true;
-        } else if args.is(index, "NOW") || args.is(index, "FORCE") {
-            others = true;
+        } else if args.is(index, "NOW") {
+            now = true;
+        } else if args.is(index, "FORCE") {
+            force = true;
         } else if args.is(index, "ABORT") {
             abort = true;
         } else {
             return Err(CommandError::Syntax);
         }
     }
-    if save && nosave || abort && (save || nosave || others) {
+    if save && nosave || abort && (save || nosave || now || force) {
         return Err(CommandError::Syntax);
     }
     if abort {
         return Err(CommandError::NoShutdownInProgress);
     }
-    *cx.request = Some(Request::Shutdown);
+    if !nosave && cx.server.busy.any() {
+        // A script that has written may only be cut off by somebody who says so.
+        reply.error(
+            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
+        );
+        return Ok(());
+    }
+    log::warning("User requested shutdown...");
+    // What is not there yet as a whole is not written.
+    let saves =
+        (save || !cx.config.save.is_empty() && !nosave) && !cx.server.persistence.is_loading();
+    *cx.request =
+        Some(if saves { Request::Save(SaveOrder::Ending { force }) } else { Request::Shutdown });
     Ok(())
 }
 

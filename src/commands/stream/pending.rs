@@ -140,12 +140,13 @@ impl Autoclaim {
 }
 
 fn xautoclaim(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let options = Autoclaim::parse(args)?;
     let key = cx.key(args.get(1));
     let names = (args.get(1), args.get(2));
     let mut claiming = Claiming::new(cx);
     {
+        // That the key is missing is an event even where the options are wrong.
         let mut entry = cx.read_mut(&key);
+        let options = Autoclaim::parse(args)?;
         let stream = entry.as_mut().map(Stream::of_mut).transpose()?;
         let Some((entries, group)) = stream.and_then(|stream| with_group(stream, names.1)) else {
             return Err(no_group(reply, names.0, names.1, ""));

@@ -5,17 +5,13 @@ use super::*;
 
 pub(super) const DIRECTIVES: &[Directive] = &[
     Directive::new("dir", Kind::Directory, ".").protected().denied_when_loading().always_written(),
-    // Whoever wants no snapshots gets what was asked for.
-    Directive::new("save", Kind::Save, "3600 1 300 100 60 10000")
-        .always_written()
-        .pending()
-        .neutral(""),
+    Directive::new("save", Kind::Save, "3600 1 300 100 60 10000").always_written(),
     text("dbfilename", "dump.rdb").protected().check(base_name_of_rdb),
-    yes_no("stop-writes-on-bgsave-error", "yes").pending(),
+    yes_no("stop-writes-on-bgsave-error", "yes"),
     yes_no("rdbcompression", "yes"),
-    yes_no("rdbchecksum", "yes").immutable().pending(),
+    yes_no("rdbchecksum", "yes").immutable(),
     choice("rdb-version-check", &[("strict", 0), ("relaxed", 1)], "strict").pending(),
-    yes_no("rdb-save-incremental-fsync", "yes").pending(),
+    yes_no("rdb-save-incremental-fsync", "yes"),
     int("rdb-key-save-delay", i32::MIN as i64, INT_MAX, "0").hidden().inert(),
     int("key-load-delay", i32::MIN as i64, INT_MAX, "0").hidden().inert(),
     int("loading-process-events-interval-bytes", 1024, INT_MAX, "524288").hidden().inert(),

@@ -71,6 +71,7 @@ pub fn value<'a>(
         opcode::HASH_TTL | opcode::HASH_TTL_EARLY => {
             hash::triples(reader, kind == opcode::HASH_TTL, &limits.hash)
         }
+        opcode::HASH_VALKEY => hash::timed(reader, &limits.hash),
         opcode::HASH_LISTPACK_TTL | opcode::HASH_LISTPACK_TTL_EARLY => {
             if kind == opcode::HASH_LISTPACK_TTL {
                 // The next expiry, which the first field says, too.

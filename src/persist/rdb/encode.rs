@@ -3,17 +3,20 @@
 //! strings are not copied: their chunks are shared.
 //! Source: see `rdb`.
 
+mod slices;
 mod stream;
+
+pub use slices::Slices;
 
 use bytes::Bytes;
 
-use super::opcode;
+use super::{VERSION_MAX, VERSION_MIN, opcode};
 use crate::base::number;
 use crate::encoding::dict::Dict;
 use crate::encoding::intset::IntSet;
 use crate::encoding::listpack::{Element, Listpack};
 use crate::encoding::lzf;
-use crate::types::list::{Contents, Item, QuickList};
+use crate::types::list::{Item, QuickList};
 use crate::types::zset::{SortedSet, ZSetRef};
 use crate::types::{BigString, Packing, Value, ValueRef};
 
@@ -25,12 +28,51 @@ pub struct Encoder {
     bytes: Vec<u8>,
     /// Chunks of strings, and where in `bytes` they belong, in ascending order.
     shared: Vec<(usize, Bytes)>,
+    /// Bytes of these.
+    shared_len: usize,
+    /// Longer strings of chunks are not compressed.
+    compressed_max: u64,
 }
 
 impl Encoder {
     /// Nothing yet. `version` is from `VERSION_MIN` to `VERSION_MAX`; `compresses` is rdbcompression.
     pub fn new(version: u16, compresses: bool) -> Self {
-        Self { version, compresses, bytes: Vec::new(), shared: Vec::new() }
+        Self {
+            version,
+            compresses,
+            bytes: Vec::new(),
+            shared: Vec::new(),
+            shared_len: 0,
+            compressed_max: COMPRESSED_MAX,
+        }
+    }
+
+    /// The same where no step may be long: only strings that are compressed in less than half a
+    /// millisecond are.
+    #[must_use]
+    pub fn hasty(self) -> Self {
+        Self { compressed_max: HASTILY_COMPRESSED_MAX, ..self }
+    }
+
+    /// Bytes written.
+    pub fn len(&self) -> usize {
+        self.bytes.len() + self.shared_len
+    }
+
+    /// True if nothing was written.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// What follows is for this version.
+    pub fn set_version(&mut self, version: u16) {
+        self.version = version;
+    }
+
+    /// Takes what was written, in order.
+    pub fn take_pieces(&mut self) -> Vec<Bytes> {
+        let empty = Self { bytes: Vec::new(), shared: Vec::new(), shared_len: 0, ..*self };
+        std::mem::replace(self, empty).into_pieces()
     }
 
     /// What was written, in order.
@@ -83,6 +125,7 @@ impl Encoder {
         }
         if self.compresses
             && bytes.len() > UNCOMPRESSED_MAX
+            && bytes.len() as u64 <= self.compressed_max
             && let Some(small) = lzf::compress(bytes, bytes.len() - SAVED_MIN)
         {
             return self.compressed(&[small], bytes.len() as u64);
@@ -107,7 +150,7 @@ impl Encoder {
             return self.string(only);
         }
         if self.compresses
-            && string.len() <= COMPRESSED_MAX
+            && string.len() <= self.compressed_max
             && let Some(small) = compress_chunks(string)
         {
             return self.compressed(&small, string.len());
@@ -115,6 +158,7 @@ impl Encoder {
         self.length(string.len());
         for chunk in string.chunks() {
             self.shared.push((self.bytes.len(), chunk.clone()));
+            self.shared_len += chunk.len();
         }
     }
 
@@ -231,19 +275,7 @@ impl Encoder {
     fn list(&mut self, list: &QuickList) {
         let by_node = self.packed_kind(Packing::List) == opcode::LIST_QUICKLIST_2;
         self.length(if by_node { list.node_count() as u64 } else { list.len() });
-        list.visit_nodes(|node| match node {
-            Contents::Packed(pack) if by_node => {
-                self.length(opcode::NODE_PACKED);
-                self.string(pack.bytes());
-            }
-            Contents::Packed(pack) => pack.iter().for_each(|element| self.element(element)),
-            Contents::Plain(item) => {
-                if by_node {
-                    self.length(opcode::NODE_PLAIN);
-                }
-                self.item(item);
-            }
-        });
+        list.visit_nodes(|node| self.list_node(&node));
     }
 
     fn item(&mut self, item: Item<'_>) {
@@ -304,6 +336,20 @@ impl Encoder {
     }
 }
 
+/// The lowest version that carries a value: what older ones know is written in their form.
+pub fn version_for(value: ValueRef<'_>) -> u16 {
+    match value {
+        ValueRef::Packed(Packing::HashTtl, pack)
+            if Listpack::new(pack).at(2).and_then(Element::to_int).is_some_and(|at| at != 0) =>
+        {
+            VERSION_MAX
+        }
+        ValueRef::Boxed(Value::Hash(hash)) if hash.volatile_len() > 0 => VERSION_MAX,
+        ValueRef::Boxed(Value::Stream(stream)) => stream::version_for(stream),
+        _ => VERSION_MIN,
+    }
+}
+
 /// The score that an element of a sorted set's listpack spells.
 fn score_of(element: Element<'_>) -> f64 {
     match element {
@@ -334,3 +380,5 @@ const SAVED_MIN: usize = 4;
 /// Longer strings are written as they are, which copies nothing: compression of a megabyte takes
 /// some milliseconds.
 const COMPRESSED_MAX: u64 = 1 << 20;
+/// The same where no step may take longer than half a millisecond.
+const HASTILY_COMPRESSED_MAX: u64 = 64 << 10;

@@ -68,3 +68,37 @@ pub const LENGTH_32: u8 = 0x80;
 pub const LENGTH_64: u8 = 0x81;
 /// The two high bits of a string that is not written as its bytes.
 pub const LENGTH_SPECIAL: u8 = 0xC0;
+
+/// A value of a module, in either form; there are no modules here.
+pub const MODULE: u8 = 6;
+/// The same in the form that can be skipped.
+pub const MODULE_2: u8 = 7;
+/// A hash of fields that expire as Valkey writes it, which has number 22 in files of version 80.
+pub const HASH_VALKEY: u8 = 150;
+
+/// How far the import of a slot had come. Valkey 9.0.
+pub const SLOT_IMPORT: u8 = 243;
+/// How many keys a slot has: number, keys, keys that expire.
+pub const SLOT_INFO: u8 = 244;
+/// A library of functions: its text.
+pub const FUNCTION2: u8 = 245;
+/// The same in a form that only release candidates wrote.
+pub const FUNCTION_EARLY: u8 = 246;
+/// What a module wanted to keep.
+pub const MODULE_AUX: u8 = 247;
+/// Seconds since the next key was used.
+pub const IDLE: u8 = 248;
+/// How often the next key was used.
+pub const FREQ: u8 = 249;
+/// A fact about the file: name, value.
+pub const AUX: u8 = 250;
+/// How many keys the database has, and how many of them expire.
+pub const RESIZEDB: u8 = 251;
+/// When the next key expires, in milliseconds.
+pub const EXPIRETIME_MS: u8 = 252;
+/// When the next key expires, in seconds.
+pub const EXPIRETIME: u8 = 253;
+/// The database of the keys that follow.
+pub const SELECTDB: u8 = 254;
+/// The end; a checksum follows from version 5 on.
+pub const EOF: u8 = 255;

@@ -5,6 +5,8 @@
 //! limit, or loops without asking the script's hook. Everything goes through [`stack`].
 
 #![allow(unsafe_code)]
+// A number is whole, or fits a float, when it is exactly what it was before.
+#![allow(clippy::float_cmp)]
 
 pub mod bit;
 pub mod cjson;

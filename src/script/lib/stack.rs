@@ -418,9 +418,10 @@ impl<'l> Stack<'l> {
     /// calls the script's hook when enough has come together, so that a loop of ours can be
     /// interrupted like a loop of the script.
     pub(super) fn charge(self, steps: usize) {
-        WORK_LEFT.with(|left| match left.get().checked_sub(steps) {
-            Some(rest) => left.set(rest),
-            None => {
+        WORK_LEFT.with(|left| {
+            if let Some(rest) = left.get().checked_sub(steps) {
+                left.set(rest);
+            } else {
                 left.set(WORK_PER_CHECK);
                 self.check();
             }

@@ -13,6 +13,7 @@ use crate::base::time::Millis;
 use crate::encoding::run::Run;
 use crate::encoding::table::{self, Fate, Place, Position, Table};
 use crate::store::key::{Hasher, Key};
+use crate::store::snapshot::{Output, Walk};
 use crate::types::{Collection, Value, WrongType, place};
 
 /// Entries by key.
@@ -24,11 +25,13 @@ pub struct EntryTable {
     /// No volatile entry expires before this, except those that an unfinished round of expiry has
     /// yet to come to (see `expire.rs`).
     next_expiry: i64,
+    /// How far a save has written the table, if there is one (see `snapshot.rs`).
+    walk: Option<Box<Walk>>,
 }
 
 impl Default for EntryTable {
     fn default() -> Self {
-        Self { words: Table::default(), volatile: 0, counted: 0, next_expiry: i64::MAX }
+        Self { words: Table::default(), volatile: 0, counted: 0, next_expiry: i64::MAX, walk: None }
     }
 }
 
@@ -96,6 +99,45 @@ impl EntryTable {
         self.next_expiry = bound.0;
     }
 
+    /// A save begins to write the table.
+    pub fn begin_walk(&mut self, walk: Walk) {
+        self.walk = Some(Box::new(walk));
+    }
+
+    /// How far a save has written the table.
+    pub fn walk(&self) -> Option<&Walk> {
+        self.walk.as_deref()
+    }
+
+    /// The same, to go on.
+    pub fn walk_mut(&mut self) -> Option<&mut Walk> {
+        self.walk.as_deref_mut()
+    }
+
+    /// The save has written all of the table.
+    pub fn end_walk(&mut self) {
+        self.walk = None;
+    }
+
+    /// Writes the next entries that bear no tag of the save, about `count`, and tags them; the units of
+    /// work that it took.
+    pub fn walk_step(&mut self, count: usize, output: &mut Output) -> usize {
+        let Some(walk) = &mut self.walk else { return 0 };
+        let mut units = 1;
+        let next = self.words.scan(walk.cursor, count, |address| {
+            // SAFETY: the table owns the entry; ManuallyDrop leaves it the owner, and `&mut self` makes
+            // this the only way to the entry.
+            let mut entry = ManuallyDrop::new(unsafe { Entry::from_address(address) });
+            if entry.view().epoch() != walk.epoch() {
+                units += walk.write(entry.view(), output);
+                entry.set_epoch(walk.epoch());
+            }
+        });
+        walk.cursor = next;
+        walk.is_at_end = next == 0;
+        units
+    }
+
     /// The entry of a key.
     #[inline]
     pub fn lookup(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
@@ -117,6 +159,10 @@ impl EntryTable {
     /// Adds an entry whose key is not there yet.
     #[inline]
     pub fn insert(&mut self, hasher: &Hasher, position: Position, mut entry: Entry) {
+        if let Some(walk) = &self.walk {
+            // It was not there at the instant of the save.
+            entry.set_epoch(walk.epoch());
+        }
         let expiry = entry.view().due().map(|due| due.0);
         if let Some(expiry) = expiry {
             self.volatile += usize::from(entry.view().expiry().is_some());
@@ -230,6 +276,7 @@ impl EntryTable {
         mut removed: impl FnMut(Entry),
     ) -> usize {
         let (volatile, counted) = (&mut self.volatile, &mut self.counted);
+        let walk = &mut self.walk;
         self.words.visit_volatile(
             prefix,
             not_before.0,
@@ -246,6 +293,11 @@ impl EntryTable {
                 let entry = unsafe { Entry::from_address(address) };
                 *volatile -= usize::from(entry.view().expiry().is_some());
                 *counted -= usize::from(entry.view().is_counted());
+                if let Some(walk) = walk
+                    && entry.view().epoch() != walk.epoch()
+                {
+                    walk.preserve(entry.view());
+                }
                 removed(entry);
             },
         )
@@ -301,6 +353,7 @@ impl Run for EntryMut<'_> {
 
     #[inline]
     fn bytes_mut(&mut self) -> &mut [u8] {
+        self.preserve();
         self.entry.packed_mut()
     }
 
@@ -318,6 +371,7 @@ impl place::Place for EntryMut<'_> {
 
     #[inline]
     fn boxed_mut(&mut self) -> Option<&mut Value> {
+        self.preserve();
         self.entry.value_mut().filter(|value| !matches!(value, Value::Packed(..)))
     }
 
@@ -346,8 +400,27 @@ impl<'a> EntryMut<'a> {
         EntryRef(self.entry.0, PhantomData)
     }
 
+    /// Has a save write the entry before it changes.
+    #[inline(always)]
+    fn preserve(&mut self) {
+        if self.table.walk.is_some() {
+            self.preserve_now();
+        }
+    }
+
+    #[cold]
+    fn preserve_now(&mut self) {
+        if let Some(walk) = &mut self.table.walk
+            && self.entry.view().epoch() != walk.epoch()
+        {
+            walk.preserve(self.entry.view());
+            self.entry.set_epoch(walk.epoch());
+        }
+    }
+
     /// Takes the entry out of the table.
-    pub fn remove(self) -> Entry {
+    pub fn remove(mut self) -> Entry {
+        self.preserve();
         let address = self.table.words.remove(self.position, self.place);
         self.table.volatile -= usize::from(self.entry.view().expiry().is_some());
         self.table.counted -= usize::from(self.entry.view().is_counted());
@@ -356,7 +429,11 @@ impl<'a> EntryMut<'a> {
     }
 
     /// Puts another entry of the same key in this one's place and returns the old one.
-    pub fn exchange(self, mut entry: Entry) -> Entry {
+    pub fn exchange(mut self, mut entry: Entry) -> Entry {
+        self.preserve();
+        if let Some(walk) = &self.table.walk {
+            entry.set_epoch(walk.epoch());
+        }
         assert!(self.view().key() == entry.view().key(), "the place belongs to the key");
         let was = self.view().expiry();
         let is = entry.view().expiry();
@@ -415,11 +492,13 @@ impl<'a> EntryMut<'a> {
 
     /// `Entry::value_mut`.
     pub fn value_mut(&mut self) -> Option<&mut Value> {
+        self.preserve();
         self.entry.value_mut()
     }
 
     /// `Entry::str_mut`.
     pub fn str_mut(&mut self) -> Option<&mut [u8]> {
+        self.preserve();
         self.entry.str_mut()
     }
 
@@ -448,6 +527,7 @@ impl<'a> EntryMut<'a> {
     /// Changes the entry and tells the table where it has moved. The old address is not read again.
     #[inline]
     fn change<R>(&mut self, change: impl FnOnce(&mut Entry) -> R) -> R {
+        self.preserve();
         let before = self.entry.0;
         let result = change(&mut self.entry);
         if self.entry.0 != before {

@@ -103,6 +103,18 @@ impl QuickList {
         self.nodes.walk(0, End::Tail).for_each(|node| visitor(node.contents(&mut buffer)));
     }
 
+    /// Shows up to `count` nodes from number `index` on.
+    pub fn visit_nodes_from(
+        &self,
+        index: usize,
+        count: usize,
+        mut visitor: impl FnMut(Contents<'_>),
+    ) {
+        let mut buffer = Vec::new();
+        let nodes = self.nodes.walk(index, End::Tail).take(count);
+        nodes.for_each(|node| visitor(node.contents(&mut buffer)));
+    }
+
     /// Nodes.
     pub fn node_count(&self) -> usize {
         self.nodes.len()

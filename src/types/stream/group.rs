@@ -56,7 +56,7 @@ impl Groups {
     }
 
     /// The groups in the order of their names.
-    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> {
+    pub fn iter(&self) -> impl ExactSizeIterator<Item = (&[u8], &Group)> + Clone {
         self.0.iter().map(|(name, group)| (&**name, &**group))
     }
 

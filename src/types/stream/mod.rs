@@ -149,6 +149,11 @@ impl Stream {
         self.blocks.iter().map(|(id, bytes)| (id, &bytes[..]))
     }
 
+    /// The same from block `id` on.
+    pub fn blocks_from(&self, id: StreamId) -> impl Iterator<Item = (StreamId, &[u8])> {
+        self.blocks.iter_from(id).map(|(id, bytes)| (id, &bytes[..]))
+    }
+
     /// How many blocks there are.
     pub fn block_count(&self) -> usize {
         self.blocks.len()

@@ -162,6 +162,42 @@ async function transactions(client) {
   await other.quit();
 }
 
+async function pubsub(client) {
+  const listener = client.duplicate();
+  const heard = [];
+  listener.on('message', (channel, message) => heard.push([channel, message]));
+  listener.on('pmessage', (pattern, channel, message) => heard.push([pattern, channel, message]));
+  assert.equal(await listener.subscribe('news', 'other'), 2);
+  assert.equal(await listener.psubscribe('n*'), 3);
+  assert.equal(await client.publish('news', 'one'), 2);
+  assert.equal(await client.publish('other', 'two'), 1);
+  assert.deepEqual(await client.multi().publish('news', 'three').set('k', 'v').exec(), [
+    [null, 2],
+    [null, 'OK'],
+  ]);
+  await listener.ping();
+  assert.deepEqual(heard, [
+    ['news', 'one'],
+    ['n*', 'news', 'one'],
+    ['other', 'two'],
+    ['news', 'three'],
+    ['n*', 'news', 'three'],
+  ]);
+  await assert.rejects(listener.get('k'), /subscriber mode/);
+  assert.deepEqual(await client.pubsub('NUMSUB', 'news'), ['news', 1]);
+  assert.equal(await listener.unsubscribe('news', 'other'), 1);
+  assert.equal(await listener.punsubscribe('n*'), 0);
+  assert.equal(await listener.get('k'), 'v');
+  assert.equal(await client.publish('news', 'x'), 0);
+  const sharded = client.duplicate();
+  const fromShard = new Promise((done) => sharded.on('smessage', (...words) => done(words)));
+  await sharded.ssubscribe('s');
+  assert.equal(await client.spublish('s', 'x'), 1);
+  assert.deepEqual(await fromShard, ['s', 'x']);
+  await sharded.quit();
+  await listener.quit();
+}
+
 async function monitor(client) {
   const watcher = await client.monitor();
   const seen = [];
@@ -196,6 +232,7 @@ const checks = [
   bitsAndPlaces,
   blocking,
   transactions,
+  pubsub,
   monitor,
 ];
 

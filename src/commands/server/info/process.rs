@@ -2,6 +2,9 @@
 //!
 //! Invariant: a field whose feature does not exist yet says what is true without it.
 
+use std::sync::atomic::AtomicU64;
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::super::memory_figures::MemoryFigures;
 use super::Report;
 use crate::base::sys;
@@ -108,7 +111,7 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("allocator_resident", figures.resident);
     report.field("allocator_muzzy", 0);
     report.size("total_system_memory", cx.server.system_memory);
-    scripts_memory(report);
+    scripts_memory(cx, report);
     report.field("maxmemory", cx.config.maxmemory);
     report.human("maxmemory", cx.config.maxmemory);
     report.field("maxmemory_policy", cx.config.text_of("maxmemory-policy"));
@@ -136,44 +139,54 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("lazyfreed_objects", cx.server.sum(|stats| stats.lazyfreed.get()));
 }
 
-/// There are no scripts yet.
-fn scripts_memory(report: &mut Report) {
-    report.zeros(&["used_memory_lua", "used_memory_vm_eval"]);
-    report.human("used_memory_lua", 0);
-    report.zeros(&[
-        "used_memory_scripts_eval",
-        "number_of_cached_scripts",
-        "number_of_functions",
-        "number_of_libraries",
-        "used_memory_vm_functions",
-    ]);
-    report.size("used_memory_vm_total", 0);
-    report.zeros(&["used_memory_functions"]);
-    report.size("used_memory_scripts", 0);
+/// The interpreters of all cores, and the scripts and libraries, which all cores share.
+fn scripts_memory(cx: &SessionContext<'_>, report: &mut Report) {
+    let engines = cx.server.sum(|stats| stats.script_engine_bytes.get());
+    let function_engines = cx.server.sum(|stats| stats.function_engine_bytes.get());
+    let scripts = cx.scripts.script_bytes() as u64;
+    let libraries = cx.functions.library_bytes() as u64;
+    report.field("used_memory_lua", engines);
+    report.field("used_memory_vm_eval", engines);
+    report.human("used_memory_lua", engines);
+    report.field("used_memory_scripts_eval", scripts);
+    report.field("number_of_cached_scripts", cx.scripts.len());
+    report.field("number_of_functions", cx.functions.len());
+    report.field("number_of_libraries", cx.functions.all().len());
+    report.field("used_memory_vm_functions", function_engines);
+    report.size("used_memory_vm_total", engines + function_engines);
+    report.field("used_memory_functions", libraries);
+    report.size("used_memory_scripts", scripts + libraries);
 }
 
 pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
+    let persistence = &cx.server.persistence;
+    let is_loading = persistence.is_loading();
+    report.field("loading", u8::from(is_loading));
     report.zeros(&[
-        "loading",
         "async_loading",
         "current_cow_peak",
         "current_cow_size",
         "current_cow_size_age",
     ]);
-    report.field("current_fork_perc", "0.00");
-    report.zeros(&["current_save_keys_processed", "current_save_keys_total"]);
-    report.field("rdb_changes_since_last_save", cx.server.sum(|stats| stats.dirty.get()));
-    report.field("rdb_bgsave_in_progress", 0);
-    report.field("rdb_last_save_time", cx.server.started.seconds());
-    report.field("rdb_last_bgsave_status", "ok");
-    report.field("rdb_last_bgsave_time_sec", -1);
-    report.field("rdb_current_bgsave_time_sec", -1);
-    report.zeros(&[
-        "rdb_saves",
-        "rdb_last_cow_size",
-        "rdb_last_load_keys_expired",
-        "rdb_last_load_keys_loaded",
-    ]);
+    let is_saving = persistence.is_saving();
+    let of_save = |count: &AtomicU64| if is_saving { count.load(Relaxed) } else { 0 };
+    let (done, keys) = (of_save(&persistence.saved_keys), of_save(&persistence.save_keys));
+    let percent = if keys == 0 { 0.0 } else { done as f64 / keys as f64 * 100.0 };
+    report.field("current_fork_perc", format_args!("{percent:.2}"));
+    report.field("current_save_keys_processed", done);
+    report.field("current_save_keys_total", keys);
+    report.field("rdb_changes_since_last_save", cx.server.unsaved_changes());
+    report.field("rdb_bgsave_in_progress", u8::from(is_saving));
+    report.field("rdb_last_save_time", persistence.last_save.load(Relaxed));
+    let failed = persistence.failed.load(Relaxed);
+    report.field("rdb_last_bgsave_status", if failed { "err" } else { "ok" });
+    report.field("rdb_last_bgsave_time_sec", persistence.last_seconds.load(Relaxed));
+    let since = cx.now.seconds() - persistence.saving_since.load(Relaxed);
+    report.field("rdb_current_bgsave_time_sec", if is_saving { since } else { -1 });
+    report.field("rdb_saves", persistence.saves.load(Relaxed));
+    report.zeros(&["rdb_last_cow_size"]);
+    report.field("rdb_last_load_keys_expired", persistence.keys_expired.load(Relaxed));
+    report.field("rdb_last_load_keys_loaded", persistence.keys_loaded.load(Relaxed));
     report.field("aof_enabled", u8::from(cx.config.appendonly));
     report.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
     report.field("aof_last_rewrite_time_sec", -1);
@@ -182,6 +195,28 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
     report.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
     report.field("aof_last_write_status", "ok");
     report.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if is_loading {
+        loading(cx, report);
+    }
+}
+
+/// How far a file is loaded.
+fn loading(cx: &SessionContext<'_>, report: &mut Report) {
+    let persistence = &cx.server.persistence;
+    let (bytes, done) = (&persistence.loading_bytes, &persistence.loaded_bytes);
+    let (bytes, done) = (bytes.load(Relaxed), done.load(Relaxed));
+    let began = persistence.loading_since.load(Relaxed);
+    let elapsed = (cx.now.seconds() - began).max(0) as u64;
+    let left = bytes.saturating_sub(done);
+    // As long as nothing is known, one second.
+    let eta = elapsed.saturating_mul(left).checked_div(done).unwrap_or(1);
+    report.field("loading_start_time", began);
+    report.field("loading_total_bytes", bytes);
+    report.field("loading_rdb_used_mem", 0);
+    report.field("loading_loaded_bytes", done);
+    let percent = if bytes == 0 { 0.0 } else { done as f64 / bytes as f64 * 100.0 };
+    report.field("loading_loaded_perc", format_args!("{percent:.2}"));
+    report.field("loading_eta_seconds", eta);
 }
 
 pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {

@@ -73,6 +73,23 @@ pub(super) fn triples(
     Ok(building.collection)
 }
 
+/// A hash of fields that expire, or not, as Valkey writes it: each with its own time, or -1.
+pub(super) fn timed(reader: &mut Reader<'_>, limits: &HashLimits) -> Result<Collection, Malformed> {
+    let count = reader.length()?;
+    let mut building = Building::new(count, limits)?;
+    building.hash()?.allow_expiry();
+    for _ in 0..count {
+        let (field, value) = (reader.string()?, reader.string()?);
+        let expiry = match reader.millis()? {
+            -1 => None,
+            at if (0..=EXPIRY_MAX as i64).contains(&at) => Some(at),
+            _ => return Err(Malformed),
+        };
+        building.add(&field, &value, expiry)?;
+    }
+    Ok(building.collection)
+}
+
 /// A hash that is a listpack, checked, of fields and values.
 pub(super) fn packed(bytes: Vec<u8>, limits: &HashLimits) -> Result<Collection, Malformed> {
     let pack = Listpack::new(&bytes);

@@ -1,0 +1,363 @@
+//! Saves and loads as a core sees them: the instant of a save, its slices, keys that come from a file.
+//!
+//! Invariant: a save begins when one core has all partitions on loan, so at one instant of all. A save
+//! that commands wait for keeps that loan to its end, and this core writes all partitions; every
+//! other save is written by the owners, in slices of housekeeping. No slice touches a file: pieces go
+//! to the control plane.
+
+use std::os::unix::ffi::OsStringExt;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use bytes::Bytes;
+
+use super::{Answer, Core, Ticket};
+use crate::base::time::Clock;
+use crate::command::CommandError;
+use crate::command::context::{Request, SaveOrder};
+use crate::commands::generic::dump;
+use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
+use crate::observe::log;
+use crate::observe::persistence::ENDING;
+use crate::observe::server::REDIS_VERSION;
+use crate::persist::load::LoadOrder;
+use crate::persist::rdb::file::preamble;
+use crate::persist::save::{Flags, Save, Usage, Wanted};
+use crate::ring::Ring;
+use crate::script::Library;
+use crate::store::budget::Budget;
+use crate::store::load::Making;
+use crate::store::partition::Partition;
+use crate::txn::cores::CoreSet;
+use crate::txn::loan::WantedSave;
+
+/// A save that keeps all partitions.
+pub(super) struct Holding {
+    partitions: Vec<Box<Partition>>,
+    wanted: WantedSave,
+    stage: Stage,
+}
+
+/// How far it is.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    /// Another save has to come to its end first.
+    Clearing,
+    /// The partitions are being written.
+    Writing,
+    /// The control plane has the rest.
+    Finishing,
+}
+
+/// Work of one slice where nobody waits for the core: about two milliseconds.
+const HELD_SLICE_UNITS: usize = 10_000;
+/// Nanoseconds that a turn spends on making keys of a file.
+const LOAD_NANOS_PER_TURN: u64 = 1_000_000;
+/// Seconds after a save that failed before a save point tries again. Source: Redis.
+const RETRY_SECONDS: i64 = 5;
+/// What SAVE answers when it failed. Source: Redis.
+const FAILED: &str = "ERR";
+const CANNOT_END: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
+const IN_PROGRESS: &str = "ERR Background save already in progress";
+const NOT_IN_EXEC: &str = "ERR DEBUG RELOAD is not allowed inside a transaction";
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// Has a command's save begin, as soon as all partitions are here. Inside a transaction it is
+    /// only scheduled.
+    pub(super) fn order_save(&mut self, ticket: Option<u64>, order: SaveOrder) {
+        if let Some(number) = ticket
+            && self.tickets.get(&number).is_some_and(|open| open.held.is_some())
+        {
+            if order == SaveOrder::Background {
+                self.worker.server.persistence.scheduled.store(true, Ordering::Relaxed);
+                return self
+                    .control_answered(number, Ok(Answer::Said("Background saving scheduled")));
+            }
+            return self.control_answered(number, Err(NOT_IN_EXEC.into()));
+        }
+        let all = CoreSet::all(self.mail.cores());
+        self.coordinator.want_save(all, WantedSave { ticket, order });
+    }
+
+    fn answer_save(&mut self, ticket: Option<u64>, answer: Result<Answer, String>) {
+        if let Some(ticket) = ticket {
+            self.control_answered(ticket, answer);
+        }
+    }
+
+    /// All partitions are here: the instant of a save. Gives them back unless the save keeps them.
+    pub(super) fn begin_wanted(
+        &mut self,
+        wanted: WantedSave,
+        mut partitions: Vec<Box<Partition>>,
+    ) -> Option<Vec<Box<Partition>>> {
+        let WantedSave { ticket, order } = wanted;
+        let is_saving = self.worker.server.persistence.is_saving();
+        if self.worker.is_loading() {
+            self.answer_save(ticket, Err(CommandError::Loading.text().into()));
+            return Some(partitions);
+        }
+        match order {
+            SaveOrder::Background => {
+                if self.begin_save(&mut partitions, false) {
+                    let pid = self.worker.server.pid;
+                    log::notice(format!("Background saving started by pid {pid}"));
+                    self.answer_save(ticket, Ok(Answer::Said("Background saving started")));
+                } else {
+                    self.answer_save(ticket, Err(IN_PROGRESS.into()));
+                }
+                return Some(partitions);
+            }
+            SaveOrder::Foreground if is_saving => {
+                self.answer_save(ticket, Err(IN_PROGRESS.into()));
+                return Some(partitions);
+            }
+            SaveOrder::Foreground | SaveOrder::Reload { .. } => {}
+            SaveOrder::Ending { .. } => {
+                if is_saving {
+                    log::warning("There is a save under way. Cancelling it!");
+                }
+                log::notice("Saving the final RDB snapshot before exiting.");
+            }
+        }
+        if is_saving {
+            self.worker.server.persistence.cancelled.store(true, Ordering::Release);
+            partitions.iter().for_each(|one| one.cancel_snapshot());
+        }
+        self.holding = Some(Holding { partitions, wanted, stage: Stage::Clearing });
+        self.go_on_holding();
+        None
+    }
+
+    /// Begins a save of partitions that are all here. False if another one is under way.
+    fn begin_save(&mut self, partitions: &mut [Box<Partition>], is_urgent: bool) -> bool {
+        let server = &self.worker.server;
+        let now = self.worker.now;
+        if partitions.iter().any(|one| one.has_snapshot()) {
+            return false;
+        }
+        let Some(epoch) = server.persistence.begin_save(now.seconds()) else { return false };
+        let config = &self.worker.config;
+        let mut databases = Vec::new();
+        for index in 0..config.databases {
+            let keys = partitions.iter().map(|one| one.db(index).len() as u64).sum();
+            let expires = partitions.iter().map(|one| one.db(index).expires() as u64).sum();
+            if keys > 0 {
+                databases.push((index, keys, expires));
+            }
+        }
+        let keys = databases.iter().map(|(_, keys, _)| keys).sum();
+        server.persistence.save_keys.store(keys, Ordering::Relaxed);
+        let text_of = |library: &Arc<Library>| Bytes::copy_from_slice(&library.code);
+        let libraries: Vec<Bytes> = self.worker.functions.all().map(text_of).collect();
+        let number = |number: i64| number.to_string().into_bytes();
+        let facts: [(&str, &[u8]); 5] = [
+            ("redis-ver", REDIS_VERSION.as_bytes()),
+            ("redis-bits", b"64"),
+            ("ctime", &number(now.seconds())),
+            ("used-mem", &number(crate::base::alloc::used_memory() as i64)),
+            ("aof-base", b"0"),
+        ];
+        let save = Arc::new(Save::new(Wanted {
+            epoch,
+            path: path_of(&config.dbfilename),
+            flags: Flags {
+                compresses: config.rdbcompression,
+                checksums: config.rdbchecksum,
+                syncs_often: config.rdb_save_incremental_fsync,
+                is_urgent,
+            },
+            usage: match config.maxmemory_policy {
+                MaxmemoryPolicy::AllkeysLru | MaxmemoryPolicy::VolatileLru => Usage::Idle,
+                MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => {
+                    Usage::Frequency { decay_minutes: config.lfu_decay_time }
+                }
+                _ => Usage::Untold,
+            },
+            preamble: preamble(&facts, &libraries, &databases),
+            keys,
+            changes: server.sum(|stats| stats.dirty.get()),
+            partitions: partitions.len(),
+            has_functions: !libraries.is_empty(),
+        }));
+        for (number, partition) in partitions.iter_mut().enumerate() {
+            partition.begin_snapshot(&save, number, now);
+        }
+        true
+    }
+
+    /// A slice of a save, if one is under way. True if there is more of it.
+    pub(super) fn save_slice(&mut self, budget: &mut Budget) -> bool {
+        let Core { seat, control, .. } = self;
+        let Some(partition) = seat.partition_now() else { return false };
+        partition.snapshot_slice(budget, &mut |save, piece| control.save(save, piece))
+    }
+
+    /// Goes on with a save that keeps all partitions, if there is one. True if it needs another turn
+    /// at once.
+    pub(super) fn go_on_holding(&mut self) -> bool {
+        let Some(mut holding) = self.holding.take() else { return false };
+        let mut is_busy = false;
+        if holding.stage != Stage::Finishing {
+            let mut budget = Budget::new(HELD_SLICE_UNITS);
+            for partition in &mut holding.partitions {
+                let control = &self.control;
+                is_busy |= partition
+                    .snapshot_slice(&mut budget, &mut |save, piece| control.save(save, piece));
+            }
+        }
+        let is_saving = self.worker.server.persistence.is_saving();
+        let wants_save = !matches!(holding.wanted.order, SaveOrder::Reload { save: false, .. });
+        match holding.stage {
+            Stage::Clearing if !is_busy && !is_saving => {
+                is_busy = true;
+                if wants_save {
+                    self.begin_save(&mut holding.partitions, true);
+                    holding.stage = Stage::Writing;
+                } else {
+                    return self.end_holding(holding, true);
+                }
+            }
+            Stage::Writing if !is_busy => holding.stage = Stage::Finishing,
+            Stage::Finishing if !is_saving => {
+                let is_saved = !self.worker.server.persistence.failed.load(Ordering::Acquire);
+                return self.end_holding(holding, is_saved);
+            }
+            Stage::Clearing | Stage::Writing | Stage::Finishing => {}
+        }
+        self.holding = Some(holding);
+        is_busy
+    }
+
+    fn end_holding(&mut self, holding: Holding, is_saved: bool) -> bool {
+        let Holding { mut partitions, wanted: WantedSave { ticket, order }, .. } = holding;
+        match order {
+            SaveOrder::Ending { force } if is_saved || force => {
+                self.control.shut_down();
+                // Nobody may change what has been saved.
+                self.kept_to_the_end = partitions;
+                return false;
+            }
+            SaveOrder::Reload { flush: flushes, merge, .. } if is_saved => {
+                if flushes {
+                    partitions.iter_mut().for_each(|one| one.flush_all());
+                }
+                self.worker.server.persistence.begin_load(self.worker.now.seconds());
+                self.worker.check_persistence();
+                let asker = ticket.map(|ticket| (self.worker.core, ticket));
+                let order = load_order(&self.worker.config, asker);
+                self.control.load(LoadOrder { merge, flushes, ..order });
+            }
+            SaveOrder::Ending { .. } => {
+                log::warning("Error trying to save the DB, can't exit.");
+                self.answer_save(ticket, Err(CANNOT_END.into()));
+            }
+            SaveOrder::Background | SaveOrder::Foreground | SaveOrder::Reload { .. } => {
+                let answer = if is_saved { Ok(Answer::Done) } else { Err(FAILED.into()) };
+                self.answer_save(ticket, answer);
+            }
+        }
+        self.publish_lent(&mut partitions);
+        self.return_partitions(partitions);
+        false
+    }
+
+    /// Begins what save points, a schedule or a signal want.
+    pub(super) fn look_at_saves(&mut self) {
+        let server = self.worker.server.clone();
+        let persistence = &server.persistence;
+        let ending = persistence.ending.load(Ordering::Acquire);
+        if ending & ENDING != 0 {
+            if persistence.ending.swap(0, Ordering::AcqRel) & ENDING != 0 {
+                self.end_by_signal(ShutdownFlags(ending & !ENDING));
+            }
+            return;
+        }
+        if persistence.is_saving() || self.worker.is_loading() || self.holding.is_some() {
+            return;
+        }
+        if persistence.scheduled.swap(false, Ordering::Relaxed) {
+            return self.order_save(None, SaveOrder::Background);
+        }
+        let now = self.worker.now.seconds();
+        let changes = server.unsaved_changes();
+        let since = now - persistence.last_save.load(Ordering::Relaxed);
+        let tried = now - persistence.last_try.load(Ordering::Relaxed);
+        if persistence.failed.load(Ordering::Relaxed) && tried <= RETRY_SECONDS {
+            return;
+        }
+        let is_due = |point: &&crate::config::value::SavePoint| {
+            changes >= point.changes.max(0) as u64 && since > point.seconds
+        };
+        if let Some(point) = self.worker.config.save.iter().find(is_due) {
+            let (changes, seconds) = (point.changes, point.seconds);
+            log::notice(format!("{changes} changes in {seconds} seconds. Saving..."));
+            self.order_save(None, SaveOrder::Background);
+        }
+    }
+
+    fn end_by_signal(&mut self, flags: ShutdownFlags) {
+        let saves = flags.has(ShutdownFlags::SAVE)
+            || !self.worker.config.save.is_empty() && !flags.has(ShutdownFlags::NOSAVE);
+        if saves && !self.worker.is_loading() {
+            let force = flags.has(ShutdownFlags::FORCE);
+            self.order_save(None, SaveOrder::Ending { force });
+        } else {
+            self.control.shut_down();
+        }
+    }
+
+    /// Makes keys of what has come from a file. True if there may be more.
+    pub(super) fn load_some(&mut self) -> bool {
+        if !self.worker.is_loading() {
+            return false;
+        }
+        let began = self.monotonic();
+        let core = self.worker.core;
+        let making = Making {
+            limits: dump::limits(
+                &self.worker.config,
+                &self.worker.server,
+                self.worker.hasher.hash_key(),
+            ),
+            access: self.worker.access(),
+            now: self.worker.now,
+        };
+        while let Some(partition) = self.seat.partition_now() {
+            let Some((load, records)) = self.control.records(core) else { return false };
+            self.worker.load_libraries(&load, &records);
+            partition.load(&load, &records, &making);
+            load.queued[core].fetch_sub(records.weight(), Ordering::AcqRel);
+            if self.clock.monotonic().since(began) > LOAD_NANOS_PER_TURN {
+                return true;
+            }
+        }
+        false
+    }
+
+    /// A command asks for something slow.
+    pub(super) fn ask_control(&mut self, open: Ticket, request: Request) {
+        let ticket = self.next_number();
+        self.tickets.insert(ticket, open);
+        match request {
+            Request::Save(order) => self.order_save(Some(ticket), order),
+            request => self.control.ask(self.worker.core, ticket, request),
+        }
+    }
+}
+
+/// The file that the configuration names.
+pub fn load_order(config: &crate::config::Config, asker: Option<(usize, u64)>) -> LoadOrder {
+    LoadOrder {
+        path: path_of(&config.dbfilename),
+        merge: false,
+        flushes: false,
+        checks: config.rdbchecksum,
+        databases: config.databases,
+        asker,
+    }
+}
+
+fn path_of(name: &[u8]) -> std::path::PathBuf {
+    std::ffi::OsString::from_vec(name.to_vec()).into()
+}

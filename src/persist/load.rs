@@ -1,0 +1,168 @@
+//! A load: what the control plane, which reads the file, and the cores, which make the values, share.
+//!
+//! Invariant: records stay undecoded until they are at their owner; what is under way to a core is
+//! bounded by `QUEUED_BYTES_MAX`, but for a single larger record.
+
+use std::path::PathBuf;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use super::rdb::file::{Fault, FileError, KeyRecord};
+use crate::base::time::Millis;
+
+/// One load.
+#[derive(Debug)]
+pub struct Load {
+    /// Keys and libraries that are there already are replaced. Source: DEBUG RELOAD MERGE.
+    pub replaces: bool,
+    /// The time at which a key counts as expired. None keeps such keys.
+    pub now: Option<Millis>,
+    /// Bytes under way to each core.
+    pub queued: Vec<AtomicU64>,
+    /// Keys that were made.
+    pub keys: AtomicU64,
+    /// Keys that had expired and were left out.
+    pub expired: AtomicU64,
+    /// The first thing that was wrong.
+    failed: OnceLock<FileError>,
+}
+
+impl Load {
+    /// A load that begins, for so many cores.
+    pub fn new(cores: usize, replaces: bool, now: Option<Millis>) -> Load {
+        Load {
+            replaces,
+            now,
+            queued: (0..cores).map(|_| AtomicU64::new(0)).collect(),
+            keys: AtomicU64::new(0),
+            expired: AtomicU64::new(0),
+            failed: OnceLock::new(),
+        }
+    }
+
+    /// A record is wrong.
+    pub fn fail(&self, offset: u64, fault: Fault) {
+        // The first one is the one to tell of.
+        let _ = self.failed.set(FileError { offset, fault });
+    }
+
+    /// What was wrong, if anything was.
+    pub fn failure(&self) -> Option<&FileError> {
+        self.failed.get()
+    }
+
+    /// True if a core has enough to do.
+    pub fn is_full(&self, core: usize) -> bool {
+        self.queued[core].load(Ordering::Acquire) > QUEUED_BYTES_MAX
+    }
+
+    /// True if nothing is under way.
+    pub fn is_settled(&self) -> bool {
+        self.queued.iter().all(|queued| queued.load(Ordering::Acquire) == 0)
+    }
+}
+
+/// A file to load.
+#[derive(Debug)]
+pub struct LoadOrder {
+    /// The file.
+    pub path: PathBuf,
+    /// Keys and libraries that are there already are replaced.
+    pub merge: bool,
+    /// Libraries that are there are dropped first; somebody has seen to the keys.
+    pub flushes: bool,
+    /// The checksum is compared.
+    pub checks: bool,
+    /// Databases of the server.
+    pub databases: usize,
+    /// Who waits for it: a core and its ticket. None at the start.
+    pub asker: Option<(usize, u64)>,
+}
+
+/// Some keys of one core, and what every core has to know.
+#[derive(Debug, Default)]
+pub struct Records {
+    /// These are the first ones: libraries that are there already are dropped.
+    pub flushes: bool,
+    /// The texts of libraries of functions, which every core gets.
+    pub libraries: Vec<Vec<u8>>,
+    bytes: Vec<u8>,
+    records: Vec<Record>,
+}
+
+#[derive(Debug)]
+struct Record {
+    offset: u64,
+    db: usize,
+    expiry: Option<Millis>,
+    idle: Option<u64>,
+    frequency: Option<u8>,
+    kind: u8,
+    key_len: usize,
+    value_len: usize,
+}
+
+impl Records {
+    /// The first ones of a load.
+    pub fn first(flushes: bool) -> Records {
+        Records { flushes, ..Records::default() }
+    }
+
+    /// Adds a key of a database.
+    pub fn push(&mut self, db: usize, record: &KeyRecord<'_>) {
+        self.bytes.extend_from_slice(&record.key);
+        self.bytes.extend_from_slice(record.value);
+        self.records.push(Record {
+            offset: record.offset,
+            db,
+            expiry: record.expiry,
+            idle: record.idle,
+            frequency: record.frequency,
+            kind: record.kind,
+            key_len: record.key.len(),
+            value_len: record.value.len(),
+        });
+    }
+
+    /// True without anything to do.
+    pub fn is_empty(&self) -> bool {
+        self.records.is_empty() && self.libraries.is_empty() && !self.flushes
+    }
+
+    /// True if it is worth sending.
+    pub fn is_full(&self) -> bool {
+        self.bytes.len() >= PIECE_BYTES || self.records.len() >= PIECE_KEYS
+    }
+
+    /// What counts against the bound.
+    pub fn weight(&self) -> u64 {
+        let libraries: usize = self.libraries.iter().map(Vec::len).sum();
+        (self.bytes.len() + libraries + self.records.len() * size_of::<Record>()).max(1) as u64
+    }
+
+    /// The keys with their databases.
+    pub fn iter(&self) -> impl Iterator<Item = (usize, KeyRecord<'_>)> {
+        let mut rest = &self.bytes[..];
+        self.records.iter().map(move |record| {
+            let (key, behind) = rest.split_at(record.key_len);
+            let (value, behind) = behind.split_at(record.value_len);
+            rest = behind;
+            let key_record = KeyRecord {
+                offset: record.offset,
+                expiry: record.expiry,
+                idle: record.idle,
+                frequency: record.frequency,
+                kind: record.kind,
+                key: key.into(),
+                value,
+            };
+            (record.db, key_record)
+        })
+    }
+}
+
+/// What is under way to a core, at most.
+const QUEUED_BYTES_MAX: u64 = 4 << 20;
+/// Keys are sent when they are so many bytes, or so many.
+const PIECE_BYTES: usize = 64 << 10;
+const PIECE_KEYS: usize = 256;

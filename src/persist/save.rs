@@ -1,0 +1,353 @@
+//! A save: what the cores that write their partitions and the control plane share, and the writer of
+//! the file.
+//!
+//! Invariant: each partition sends pieces in order, and says with each whether the next one belongs
+//! to the same record; so records of several partitions stand one behind the other in the file. The
+//! file has its name only when all of it is safe; the old one stays until then.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
+
+use bytes::Bytes;
+
+use super::rdb::VERSION_MIN;
+use super::rdb::file::{Checksum, MAGIC_LEN, magic};
+use super::storage::{Storage, Stored};
+use crate::base::crc::crc64;
+
+/// What the file says of when keys were used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Usage {
+    /// Nothing.
+    Untold,
+    /// How long ago.
+    Idle,
+    /// How often.
+    Frequency {
+        /// lfu-decay-time.
+        decay_minutes: u32,
+    },
+}
+
+/// One save, from its instant to its end.
+#[derive(Debug)]
+pub struct Save {
+    /// The tag of entries that it has written, or need not.
+    pub epoch: u8,
+    /// The file.
+    pub path: PathBuf,
+    /// rdbcompression.
+    pub compresses: bool,
+    /// rdbchecksum.
+    pub checksums: bool,
+    /// rdb-save-incremental-fsync.
+    pub syncs_often: bool,
+    /// What is told of the use of keys.
+    pub usage: Usage,
+    /// What stands before the keys.
+    pub preamble: Vec<u8>,
+    /// Keys at the instant.
+    pub keys: u64,
+    /// Changes up to the instant, since the start of the process.
+    pub changes: u64,
+    /// Somebody waits for it at the end of the process: nothing has to be spared.
+    pub is_urgent: bool,
+    /// How far each partition is.
+    pub progress: Vec<Progress>,
+    /// The version that the file needs so far.
+    version: AtomicU16,
+    /// It is not wanted any more, or cannot be written.
+    cancelled: AtomicBool,
+}
+
+/// How far a partition is. Written by whoever has it; lowered by the writer of the file.
+#[derive(Debug, Default)]
+pub struct Progress {
+    /// Bytes that were encoded and are not in the file.
+    pub queued: AtomicU64,
+    /// Keys that were encoded.
+    pub keys: AtomicU64,
+}
+
+/// What a save is made of.
+pub struct Wanted {
+    /// See `Save`.
+    pub epoch: u8,
+    /// See `Save`.
+    pub path: PathBuf,
+    /// See `Save`.
+    pub flags: Flags,
+    /// See `Save`.
+    pub usage: Usage,
+    /// See `Save`.
+    pub preamble: Vec<u8>,
+    /// See `Save`.
+    pub keys: u64,
+    /// See `Save`.
+    pub changes: u64,
+    /// Partitions.
+    pub partitions: usize,
+    /// Functions are among the preamble.
+    pub has_functions: bool,
+}
+
+/// What the directives say, and who waits.
+#[derive(Clone, Copy, Debug)]
+pub struct Flags {
+    /// See `Save`.
+    pub compresses: bool,
+    /// See `Save`.
+    pub checksums: bool,
+    /// See `Save`.
+    pub syncs_often: bool,
+    /// See `Save`.
+    pub is_urgent: bool,
+}
+
+impl Save {
+    /// A save that begins.
+    pub fn new(wanted: Wanted) -> Save {
+        let Wanted { epoch, path, flags, usage, preamble, keys, changes, .. } = wanted;
+        let version = if wanted.has_functions { FUNCTIONS_SINCE } else { VERSION_MIN };
+        Save {
+            epoch,
+            path,
+            compresses: flags.compresses,
+            checksums: flags.checksums,
+            syncs_often: flags.syncs_often,
+            is_urgent: flags.is_urgent,
+            usage,
+            preamble,
+            keys,
+            changes,
+            progress: (0..wanted.partitions).map(|_| Progress::default()).collect(),
+            version: AtomicU16::new(version),
+            cancelled: AtomicBool::new(false),
+        }
+    }
+
+    /// A value needs this version.
+    pub fn needs(&self, version: u16) {
+        if version > VERSION_MIN {
+            self.version.fetch_max(version, Ordering::Relaxed);
+        }
+    }
+
+    /// It is not wanted any more: the partitions come to their ends without writing.
+    pub fn cancel(&self) {
+        self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// True if it is not wanted any more.
+    pub fn is_cancelled(&self) -> bool {
+        self.cancelled.load(Ordering::Acquire)
+    }
+
+    /// Keys that were encoded.
+    pub fn keys_done(&self) -> u64 {
+        self.progress.iter().map(|one| one.keys.load(Ordering::Relaxed)).sum()
+    }
+}
+
+/// A run of bytes of one partition.
+#[derive(Debug)]
+pub struct Piece {
+    /// The partition's number.
+    pub partition: usize,
+    /// The bytes.
+    pub bytes: Vec<Bytes>,
+    /// Their length.
+    pub len: u64,
+    /// Their checksum, if the file has one.
+    pub crc: u64,
+    /// The next piece of this partition goes on with the same record.
+    pub continues: bool,
+    /// It was the partition's last.
+    pub is_last: bool,
+}
+
+impl Piece {
+    /// A piece of these bytes.
+    pub fn new(save: &Save, partition: usize, bytes: Vec<Bytes>, continues: bool) -> Piece {
+        let len = bytes.iter().map(|one| one.len() as u64).sum();
+        let crc = if save.checksums { bytes.iter().fold(0, |crc, one| crc64(crc, one)) } else { 0 };
+        Piece { partition, bytes, len, crc, continues, is_last: false }
+    }
+}
+
+/// The file of a save, while it is written beside the old one.
+pub struct Writer<F> {
+    file: F,
+    beside: PathBuf,
+    offset: u64,
+    checksum: Checksum,
+    unsynced: u64,
+}
+
+impl<F> Writer<F> {
+    /// A file beside the one that it is to replace.
+    pub async fn create<S: Storage<File = F>>(
+        storage: &S,
+        save: &Save,
+        beside: &Path,
+    ) -> Stored<Writer<F>> {
+        let file = storage.create(beside).await?;
+        let mut writer = Writer {
+            file,
+            beside: beside.to_owned(),
+            offset: MAGIC_LEN as u64,
+            checksum: Checksum::default(),
+            unsynced: 0,
+        };
+        let preamble = Bytes::copy_from_slice(&save.preamble);
+        writer.write(storage, save, &Piece::new(save, 0, vec![preamble], false)).await?;
+        Ok(writer)
+    }
+
+    /// Adds a piece.
+    pub async fn write<S: Storage<File = F>>(
+        &mut self,
+        storage: &S,
+        save: &Save,
+        piece: &Piece,
+    ) -> Stored<()> {
+        self.checksum.add(piece.crc, piece.len);
+        for bytes in &piece.bytes {
+            storage.write_at(&mut self.file, self.offset, bytes.to_vec()).await?;
+            self.offset += bytes.len() as u64;
+        }
+        self.unsynced += piece.len;
+        if save.syncs_often && self.unsynced >= SYNC_BYTES {
+            self.unsynced = 0;
+            storage.sync(&mut self.file).await?;
+        }
+        Ok(())
+    }
+
+    /// Ends the file and puts it in its place. Its length.
+    pub async fn finish<S: Storage<File = F>>(mut self, storage: &S, save: &Save) -> Stored<u64> {
+        let magic = magic(save.version.load(Ordering::Relaxed));
+        let body = self.offset - MAGIC_LEN as u64;
+        let end = Checksum::end(save.checksums.then_some(self.checksum), &magic, body);
+        storage.write_at(&mut self.file, self.offset, end.to_vec()).await?;
+        storage.write_at(&mut self.file, 0, magic.to_vec()).await?;
+        storage.sync(&mut self.file).await?;
+        storage.close(self.file).await?;
+        storage.rename(&self.beside, &save.path).await?;
+        storage.sync_directory(&save.path).await?;
+        Ok(self.offset + end.len() as u64)
+    }
+}
+
+/// The first version that knows functions.
+const FUNCTIONS_SINCE: u16 = 10;
+/// With rdb-save-incremental-fsync a file is synced each time that it has grown so much.
+const SYNC_BYTES: u64 = 4 << 20;
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::persist::rdb::file::{FileReader, Record};
+    use crate::persist::rdb::{Encoder, opcode};
+    use crate::persist::simulated::SimulatedDisk;
+
+    const PATH: &str = "/data/dump.rdb";
+    const BESIDE: &str = "/data/temp-1.rdb";
+
+    /// Operations of a simulated disk never wait.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("a simulated operation waited"),
+        }
+    }
+
+    fn save() -> Save {
+        Save::new(Wanted {
+            epoch: 1,
+            path: PathBuf::from(PATH),
+            flags: Flags { compresses: true, checksums: true, syncs_often: true, is_urgent: false },
+            usage: Usage::Untold,
+            preamble: crate::persist::rdb::file::preamble(&[("redis-bits", b"64")], &[], &[]),
+            keys: 2,
+            changes: 0,
+            partitions: 2,
+            has_functions: false,
+        })
+    }
+
+    fn piece(save: &Save, partition: usize) -> Piece {
+        let mut encoder = Encoder::new(9, false);
+        encoder.byte(opcode::SELECTDB);
+        encoder.length(0);
+        encoder.byte(opcode::STRING);
+        encoder.string(format!("key of {partition}").as_bytes());
+        encoder.string(&[b'v'; 2000]);
+        Piece::new(save, partition, encoder.into_pieces(), false)
+    }
+
+    async fn saved(disk: &SimulatedDisk) -> Stored<u64> {
+        let save = save();
+        let mut writer = Writer::create(disk, &save, Path::new(BESIDE)).await?;
+        for partition in [0, 1] {
+            writer.write(disk, &save, &piece(&save, partition)).await?;
+        }
+        save.needs(11);
+        writer.finish(disk, &save).await
+    }
+
+    fn keys(file: &[u8]) -> usize {
+        let mut reader = FileReader::new(true);
+        reader.feed(file);
+        reader.finish();
+        let mut keys = 0;
+        loop {
+            match reader.next_record().expect("the file is right") {
+                Some(Record::End(is_checked)) => {
+                    assert!(is_checked);
+                    assert_eq!(reader.version(), 11);
+                    return keys;
+                }
+                Some(Record::Key(_)) => keys += 1,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn a_crash_at_any_step_leaves_the_old_file_or_the_new_one() {
+        let whole = SimulatedDisk::new(0);
+        now(saved(&whole)).expect("nothing fails");
+        let new = whole.contents(Path::new(PATH)).expect("it was saved");
+        assert_eq!(keys(&new), 2);
+        for seed in 0..30 {
+            for step in 0..=whole.operations() {
+                let disk = SimulatedDisk::new(seed);
+                disk.put(Path::new(PATH), b"old");
+                disk.crash_at(step);
+                let outcome = now(saved(&disk));
+                let found = disk.after_crash().contents(Path::new(PATH)).expect("one is there");
+                assert!(found == b"old" || found == new, "seed {seed}, step {step}");
+                assert!(outcome.is_err() || found == new, "seed {seed}: it was said to be safe");
+            }
+        }
+    }
+
+    #[test]
+    fn a_failure_at_any_step_is_told() {
+        let whole = SimulatedDisk::new(0);
+        now(saved(&whole)).expect("nothing fails");
+        let new = whole.contents(Path::new(PATH)).expect("it was saved");
+        for step in 0..whole.operations() {
+            let disk = SimulatedDisk::new(step);
+            disk.put(Path::new(PATH), b"old");
+            disk.fail_at(step);
+            now(saved(&disk)).expect_err("it failed");
+            let found = disk.contents(Path::new(PATH)).expect("one is there");
+            assert!(found == b"old" || found == new, "step {step}");
+        }
+    }
+}
