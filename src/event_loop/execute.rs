@@ -9,6 +9,7 @@ use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
+use crate::dispatch::call::Worker;
 use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::{Registered, Way};
@@ -276,7 +277,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let held = connection.facts(worker.core);
                 let session = &mut connection.session;
                 let request = worker.session(session, held, registered, args, replies);
-                crate::dispatch::call::Worker::settle_caching(&mut session.facts, registered);
+                Worker::settle_caching(&mut session.facts, registered);
                 connection.closing |= connection.session.close_after_reply;
                 self.report_denials(client);
                 match request {

@@ -12,6 +12,7 @@ use super::Core;
 use crate::base::time::Clock;
 use crate::client::Session;
 use crate::client::tracking::Tracking;
+use crate::command::whole::Part;
 use crate::net::connection::Connection;
 use crate::pubsub::tracking::{ChangedKeys, Invalidation};
 use crate::pubsub::{Follower, Name};
@@ -263,13 +264,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if monitoring {
             self.post_everywhere(Arc::new(move |view| {
                 view.monitors.leave(follower.home, id);
-                crate::command::whole::Part::Done
+                Part::Done
             }));
         }
         if follows {
             self.post_everywhere(Arc::new(move |view| {
                 view.prefixes.leave(follower);
-                crate::command::whole::Part::Done
+                Part::Done
             }));
         }
     }

@@ -55,7 +55,7 @@ mod tests {
     #[test]
     fn bars_and_labels() {
         let values = [(0, "10s".to_owned()), (6, "5s".to_owned()), (12, String::new())];
-        let expected = "  #\n  |\n _|\n_||\n   \n15 \n0s \ns  \n";
+        let expected = "  #\n _|\n ||\n_||\n   \n15 \n0s \ns  \n";
         assert_eq!(String::from_utf8_lossy(&render(&values, 80, 4)), expected);
         assert!(render(&[], 80, 4).is_empty());
     }

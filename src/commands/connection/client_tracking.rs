@@ -128,7 +128,7 @@ pub(super) fn begin(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, 
         if leaves {
             view.prefixes.leave(follower);
         }
-        redirect.and_then(|id| place_of(view, id)).map_or(Part::Done, |place| Part::Count(place))
+        redirect.and_then(|id| place_of(view, id)).map_or(Part::Done, Part::Count)
     }))
 }
 
@@ -199,11 +199,9 @@ pub(super) fn turn_off(cx: &mut SessionContext<'_>, job: Option<Job>) -> Option<
 
 /// The client that a core has found.
 fn found(id: i64, parts: &[Part]) -> Option<Redirect> {
-    parts.iter().enumerate().find_map(|(home, part)| match part {
-        Part::Count(place) => {
-            Some(Redirect { id: id.unsigned_abs(), home, place: u32::try_from(*place).ok()? })
-        }
-        _ => None,
+    parts.iter().enumerate().find_map(|(home, part)| {
+        let Part::Count(place) = part else { return None };
+        Some(Redirect { id: id.unsigned_abs(), home, place: u32::try_from(*place).ok()? })
     })
 }
 
