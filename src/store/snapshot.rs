@@ -141,7 +141,10 @@ impl Walk {
         output.encoder.value(value);
         let written = output.encoder.len() - before;
         progress.queued.fetch_add(written as u64, Relaxed);
-        UNITS_PER_KEY + written / BYTES_PER_UNIT
+        // What was compressed cost more than what is left of it.
+        let bytes_per_unit =
+            if self.save.compresses { COMPRESSED_PER_UNIT } else { BYTES_PER_UNIT };
+        UNITS_PER_KEY + written / bytes_per_unit
     }
 
     /// What stands before the value.
@@ -416,9 +419,10 @@ const CHOKE_FACTOR: u64 = 3;
 const KEYS_PER_STEP: usize = 4;
 /// Elements of a large value that one step writes, about.
 const ELEMENTS_PER_STEP: usize = 128;
-const UNITS_PER_KEY: usize = 2;
+const UNITS_PER_KEY: usize = 3;
 const UNITS_PER_CLONE: usize = 16;
 const BYTES_PER_UNIT: usize = 64;
+const COMPRESSED_PER_UNIT: usize = 8;
 const LARGE_BYTES: u64 = 64 << 10;
 const LARGE_ELEMENTS: u64 = 256;
 const LARGE_NODES: usize = 8;
