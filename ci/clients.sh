@@ -43,7 +43,8 @@ python_packages() {
         "$work/venv/bin/pip" install -q --disable-pip-version-check -r tests/clients/requirements.txt >>"$work/venv.log" 2>&1
 }
 
-# node_packages FOLDER: a copy of that folder of tests/clients with its packages, in the work folder.
+# node_packages FOLDER: a copy of that folder of tests/clients with its packages, in the work folder. The lock file of
+# `flows` leaves out msgpackr's native part, which is optional and a package per platform.
 node_packages() {
     mkdir -p "$work/$1"
     cp "tests/clients/$1/"* "$work/$1/"
