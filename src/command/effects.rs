@@ -6,6 +6,8 @@
 //! before anything of the turn leaves the core. Source: Redis' notifyKeyspaceEvent,
 //! signalModifiedKey, server.dirty and alsoPropagate.
 
+use std::collections::BTreeSet;
+
 /// What somebody wants to hear of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
@@ -95,6 +97,8 @@ pub struct Effects {
     propagation: Propagation,
     events: Vec<Event>,
     keys: Vec<(usize, Box<[u8]>)>,
+    /// Those of the keys that went by themselves.
+    gone: BTreeSet<Box<[u8]>>,
     all_keys: bool,
     lines: Vec<Line>,
 }
@@ -162,6 +166,11 @@ impl Effects {
         std::mem::take(&mut self.keys)
     }
 
+    /// Takes the names out of those keys that expired or were evicted: no client changed them.
+    pub fn take_gone(&mut self) -> BTreeSet<Box<[u8]>> {
+        std::mem::take(&mut self.gone)
+    }
+
     /// Takes the recorded events out.
     pub fn take_events(&mut self) -> Vec<Event> {
         std::mem::take(&mut self.events)
@@ -202,6 +211,7 @@ impl Effects {
     pub fn expired(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
             self.keys.push((db, key.into()));
+            self.gone.insert(key.into());
         }
         if self.interest.journal {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
@@ -214,6 +224,7 @@ impl Effects {
     pub fn evicted(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
             self.keys.push((db, key.into()));
+            self.gone.insert(key.into());
         }
         if self.interest.journal {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
@@ -258,6 +269,7 @@ impl Effects {
         if self.interest != Interest::default() {
             self.events.clear();
             self.keys.clear();
+            self.gone.clear();
             self.lines.clear();
         }
         self.interest = interest;

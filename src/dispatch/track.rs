@@ -92,18 +92,26 @@ impl Worker {
         }
     }
 
-    /// A key was changed by client `by`, or by nobody: who has read it is told.
+    /// A key was changed by client `by`, or by nobody: who has read it is told. NOLOOP is about what a
+    /// client's own commands write: not about keys that they find expired, nor about its scripts.
     #[cold]
-    pub(super) fn invalidate(&mut self, keyspace: &mut Keyspace<'_>, key: &[u8], by: u64) {
+    pub(super) fn invalidate(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        key: &[u8],
+        by: u64,
+        by_itself: bool,
+    ) {
+        let author = if by_itself || self.in_script { 0 } else { by };
         if !self.prefixes.is_empty() {
-            self.prefixes.note(key, by);
+            self.prefixes.note(key, author);
         }
         let Some(partition) = keyspace.holder(Slot::of(key).get()) else { return };
         if partition.tracked().is_empty() {
             return;
         }
         for Reader { id, home, run } in partition.tracked_mut().take(key) {
-            if id == by && self.noloop {
+            if id == author && self.noloop {
                 continue;
             }
             let one = Invalidation::Key { id, run, key: key.into(), by };
