@@ -97,6 +97,7 @@ pub struct Effects {
     propagation: Propagation,
     events: Vec<Event>,
     keys: Vec<(usize, Box<[u8]>)>,
+    woken: Vec<(usize, Box<[u8]>)>,
     /// Those of the keys that went by themselves.
     gone: BTreeSet<Box<[u8]>>,
     all_keys: bool,
@@ -151,7 +152,7 @@ impl Effects {
     #[inline]
     pub fn wakes(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
-            self.keys.push((db, key.into()));
+            self.woken.push((db, key.into()));
         }
     }
 
@@ -164,6 +165,11 @@ impl Effects {
     pub fn take_keys(&mut self) -> Vec<(usize, Box<[u8]>)> {
         self.all_keys = false;
         std::mem::take(&mut self.keys)
+    }
+
+    /// Takes the keys out that have not changed but may serve whoever waits for them.
+    pub fn take_woken(&mut self) -> Vec<(usize, Box<[u8]>)> {
+        std::mem::take(&mut self.woken)
     }
 
     /// Takes the names out of those keys that expired or were evicted: no client changed them.
@@ -270,6 +276,7 @@ impl Effects {
             self.events.clear();
             self.keys.clear();
             self.gone.clear();
+            self.woken.clear();
             self.lines.clear();
         }
         self.interest = interest;

@@ -100,6 +100,7 @@ impl Worker {
         let (keys, gone) = (self.effects.take_keys(), self.effects.take_gone());
         let ready = self.note_keys(keyspace, keys, self.running, &gone);
         self.ready.extend(ready);
+        self.ready.extend(self.effects.take_woken());
     }
 
     /// Gives watched keys that have changed another version; what may serve somebody.

@@ -92,8 +92,9 @@ impl Worker {
         }
     }
 
-    /// A key was changed by client `by`, or by nobody: who has read it is told. NOLOOP is about what a
-    /// client's own commands write: not about keys that they find expired, nor about its scripts.
+    /// A key was changed by client `by`, or by nobody: who has read it is told. Who
+    /// follows a prefix with NOLOOP hears nonetheless of keys that its own commands find expired, and
+    /// of what its scripts write, as of Redis.
     #[cold]
     pub(super) fn invalidate(
         &mut self,
@@ -111,7 +112,7 @@ impl Worker {
             return;
         }
         for Reader { id, home, run } in partition.tracked_mut().take(key) {
-            if id == author && self.noloop {
+            if id == by && self.noloop {
                 continue;
             }
             let one = Invalidation::Key { id, run, key: key.into(), by };
