@@ -12,7 +12,7 @@ use super::Name;
 use crate::base::core_set::CoreSet;
 use crate::base::letterbox::Letterbox;
 
-/// Keys that were changed, each with the id of the client that did it first; 0 for nobody.
+/// Keys that were changed, each with the id of the client that did it last; 0 for nobody.
 pub type ChangedKeys = BTreeMap<Box<[u8]>, u64>;
 
 /// What a home core has to tell clients.
@@ -157,7 +157,7 @@ impl Prefixes {
     pub fn note(&mut self, key: &[u8], by: u64) {
         for len in self.lengths.keys().take_while(|len| **len <= key.len()) {
             if let Some((prefix, _)) = self.followers.get_key_value(&key[..*len]) {
-                self.changed.entry(prefix.clone()).or_default().entry(key.into()).or_insert(by);
+                self.changed.entry(prefix.clone()).or_default().insert(key.into(), by);
             }
         }
     }
@@ -250,8 +250,8 @@ mod tests {
             keys.iter().map(|(key, by)| (key.as_bytes().into(), *by)).collect()
         };
         let expected = [
-            (vec![0, 3], name("a"), keys(&[("a", 8), ("abc", 7)])),
-            (vec![3], name("ab"), keys(&[("abc", 7)])),
+            (vec![0, 3], name("a"), keys(&[("a", 8), ("abc", 9)])),
+            (vec![3], name("ab"), keys(&[("abc", 9)])),
         ];
         assert_eq!(changes, expected);
         assert!(!prefixes.has_changes());
