@@ -6,6 +6,8 @@
 //! before anything of the turn leaves the core. Source: Redis' notifyKeyspaceEvent,
 //! signalModifiedKey, server.dirty and alsoPropagate.
 
+use std::collections::BTreeSet;
+
 /// What somebody wants to hear of.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Interest {
@@ -95,6 +97,9 @@ pub struct Effects {
     propagation: Propagation,
     events: Vec<Event>,
     keys: Vec<(usize, Box<[u8]>)>,
+    woken: Vec<(usize, Box<[u8]>)>,
+    /// Those of the keys that went by themselves.
+    gone: BTreeSet<Box<[u8]>>,
     all_keys: bool,
     lines: Vec<Line>,
 }
@@ -147,7 +152,7 @@ impl Effects {
     #[inline]
     pub fn wakes(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
-            self.keys.push((db, key.into()));
+            self.woken.push((db, key.into()));
         }
     }
 
@@ -160,6 +165,16 @@ impl Effects {
     pub fn take_keys(&mut self) -> Vec<(usize, Box<[u8]>)> {
         self.all_keys = false;
         std::mem::take(&mut self.keys)
+    }
+
+    /// Takes the keys out that have not changed but may serve whoever waits for them.
+    pub fn take_woken(&mut self) -> Vec<(usize, Box<[u8]>)> {
+        std::mem::take(&mut self.woken)
+    }
+
+    /// Takes the names out of those keys that expired or were evicted: no client changed them.
+    pub fn take_gone(&mut self) -> BTreeSet<Box<[u8]>> {
+        std::mem::take(&mut self.gone)
     }
 
     /// Takes the recorded events out.
@@ -202,6 +217,7 @@ impl Effects {
     pub fn expired(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
             self.keys.push((db, key.into()));
+            self.gone.insert(key.into());
         }
         if self.interest.journal {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
@@ -214,6 +230,7 @@ impl Effects {
     pub fn evicted(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
             self.keys.push((db, key.into()));
+            self.gone.insert(key.into());
         }
         if self.interest.journal {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
@@ -258,6 +275,8 @@ impl Effects {
         if self.interest != Interest::default() {
             self.events.clear();
             self.keys.clear();
+            self.gone.clear();
+            self.woken.clear();
             self.lines.clear();
         }
         self.interest = interest;

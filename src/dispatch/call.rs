@@ -593,7 +593,8 @@ impl Worker {
         }
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.serve_waiters(&mut keyspace);
-        if tracks && suspension.is_none() {
+        // Also what a client reads that waits now: it is told when that comes.
+        if tracks {
             self.remember(&mut keyspace, facts, (registered, args));
             Self::settle_caching(facts, registered);
         }

@@ -454,11 +454,11 @@ impl Worker {
         let facts = &mut run.facts;
         self.in_script = true;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
-        self.in_script = false;
         self.now = now;
         if self.is_heard(keyspace) {
             self.note_changes(keyspace);
         }
+        self.in_script = false;
         self.remember_if(keyspace, &run.facts, (registered, args));
         if let Some(suspension) = suspension {
             // Nothing blocks here: it is answered as if its time were up.

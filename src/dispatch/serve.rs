@@ -4,7 +4,7 @@
 //! other, by whoever has the partition; those of one key in the order in which they came. One whose
 //! command needs partitions that are not here keeps its place, and its key, until a loan has come.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
 use super::call::Worker;
@@ -97,9 +97,10 @@ impl Worker {
             let of_all = keyspace.partitions();
             self.ready.extend(of_all.iter().flat_map(|one| one.waiters().keys()));
         }
-        let keys = self.effects.take_keys();
-        let ready = self.note_keys(keyspace, keys, self.running);
+        let (keys, gone) = (self.effects.take_keys(), self.effects.take_gone());
+        let ready = self.note_keys(keyspace, keys, self.running, &gone);
         self.ready.extend(ready);
+        self.ready.extend(self.effects.take_woken());
     }
 
     /// Gives watched keys that have changed another version; what may serve somebody.
@@ -108,19 +109,20 @@ impl Worker {
         keyspace: &mut Keyspace<'_>,
         keys: Vec<(usize, Box<[u8]>)>,
         by: u64,
+        gone: &BTreeSet<Box<[u8]>>,
     ) -> Ready {
         for (db, key) in &keys {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
                 partition.watchers_mut().touch(*db, key);
             }
-            self.invalidate(keyspace, key, by);
+            self.invalidate(keyspace, key, by, gone.contains(key));
         }
         keys.into()
     }
 
     /// Keys have gone without a command: they expired.
     pub fn went_by_itself(&mut self, mut keyspace: Keyspace<'_>, keys: Vec<(usize, Box<[u8]>)>) {
-        let mut ready = self.note_keys(&mut keyspace, keys, 0);
+        let mut ready = self.note_keys(&mut keyspace, keys, 0, &BTreeSet::new());
         self.serve_ready(&mut keyspace, &mut ready);
     }
 

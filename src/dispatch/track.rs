@@ -92,11 +92,20 @@ impl Worker {
         }
     }
 
-    /// A key was changed by client `by`, or by nobody: who has read it is told.
+    /// A key was changed by client `by`, or by nobody: who has read it is told. Who
+    /// follows a prefix with NOLOOP hears nonetheless of keys that its own commands find expired, and
+    /// of what its scripts write, as of Redis.
     #[cold]
-    pub(super) fn invalidate(&mut self, keyspace: &mut Keyspace<'_>, key: &[u8], by: u64) {
+    pub(super) fn invalidate(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        key: &[u8],
+        by: u64,
+        by_itself: bool,
+    ) {
+        let author = if by_itself || self.in_script { 0 } else { by };
         if !self.prefixes.is_empty() {
-            self.prefixes.note(key, by);
+            self.prefixes.note(key, author);
         }
         let Some(partition) = keyspace.holder(Slot::of(key).get()) else { return };
         if partition.tracked().is_empty() {

@@ -30,8 +30,17 @@ pub(crate) struct Step {
     pub(crate) rule: Rule,
     /// Not while a transaction is open: the reply would hide in the one to EXEC.
     pub(crate) outside: bool,
+    /// Somebody in the program may be told of keys in another one's place.
+    pub(crate) redirects: bool,
     /// Time passes behind it.
     pub(crate) waits: bool,
+}
+
+impl Step {
+    /// Whether it may run several commands.
+    pub(crate) fn is_several(&self) -> bool {
+        self.commands.len() > 1 || self.commands[0][0] == b"EXEC"
+    }
 }
 
 /// The turns of a program, in order.
@@ -51,7 +60,10 @@ impl Program {
         let mut generator =
             Generator { random, chosen, entries: 0, in_transaction: [false; CLIENTS] };
         let count = generator.random.below(STEPS_MAX) + 20;
-        Self { steps: (0..count).map(|_| generator.step()).collect() }
+        let mut steps: Vec<Step> = (0..count).map(|_| generator.step()).collect();
+        let redirects = steps.iter().any(|step| step.commands[0].contains(&b"REDIRECT".to_vec()));
+        steps.iter_mut().for_each(|step| step.redirects = redirects);
+        Self { steps }
     }
 }
 
@@ -130,7 +142,7 @@ impl Generator {
             _ => Rule::Exact,
         };
         let waits = lines.iter().any(|line| line.contains("PX 1"));
-        Step { client, commands, rule, outside: rule != Rule::Exact, waits }
+        Step { client, commands, rule, outside: rule != Rule::Exact, redirects: false, waits }
     }
 
     fn line(&mut self) -> &'static str {
@@ -329,8 +341,8 @@ const TRACKING: &[Line] = &[
     (3, "MGET $string $key"),
 ];
 const KEYSPACE: &[Line] = &[
-    (1, "FLUSHALL"),
-    (1, "FLUSHDB"),
+    (1, "FLUSHALL ASYNC"),
+    (1, "FLUSHDB ASYNC"),
     (2, "SWAPDB 0 1"),
     (2, "SELECT 1"),
     (4, "SELECT 0"),
