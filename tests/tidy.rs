@@ -50,7 +50,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "dispatch",
         &[
             "commands", "command", "txn", "pubsub", "acl", "script", "client", "store", "types",
-            "resp", "config", "observe", "base",
+            "resp", "config", "observe", "base", "persist",
         ],
     ),
     (

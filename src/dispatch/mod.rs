@@ -5,6 +5,7 @@
 
 pub mod call;
 pub mod evict;
+mod gates;
 mod monitor;
 mod note;
 pub mod notify;

@@ -48,12 +48,11 @@ impl Tracked {
             self.keys.insert(key.into(), vec![reader]);
             return;
         };
-        match readers.iter_mut().find(|known| known.id == reader.id) {
-            Some(known) => *known = reader,
-            None => {
-                self.items += 1;
-                readers.push(reader);
-            }
+        if let Some(known) = readers.iter_mut().find(|known| known.id == reader.id) {
+            *known = reader;
+        } else {
+            self.items += 1;
+            readers.push(reader);
         }
     }
 

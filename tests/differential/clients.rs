@@ -302,7 +302,7 @@ fn difference(step: &Step, expected: &Outcome, found: &Outcome) -> String {
     }
     if expected.blocked != found.blocked {
         let (oracle, ours) = (&expected.blocked, &found.blocked);
-        write!(text, "  blocked: oracle {oracle:?}, ours {ours:?}\n").expect("text");
+        writeln!(text, "  blocked: oracle {oracle:?}, ours {ours:?}").expect("text");
     }
     text
 }
@@ -311,4 +311,4 @@ fn difference(step: &Step, expected: &Outcome, found: &Outcome) -> String {
 const ARRIVAL_DEADLINE: Duration = Duration::from_secs(3);
 const POLL_PAUSE: Duration = Duration::from_micros(200);
 /// Enough for hundreds of runs, or for a few when each waits in vain.
-const SHRINK_TIME: Duration = Duration::from_secs(60);
+const SHRINK_TIME: Duration = Duration::from_mins(1);

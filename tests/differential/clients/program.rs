@@ -198,7 +198,7 @@ impl Generator {
 
 fn hex_digest(script: &str) -> Vec<u8> {
     let digest = Sha1::digest(script.as_bytes());
-    digest.iter().map(|byte| format!("{byte:02x}")).collect::<String>().into_bytes()
+    digest.iter().flat_map(|byte| format!("{byte:02x}").into_bytes()).collect()
 }
 
 /// A script that both servers have loaded when a program begins.

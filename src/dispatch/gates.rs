@@ -1,0 +1,238 @@
+//! The gates that a command passes where it runs, in Redis' order: is it known, is it well formed, may
+//! its client run it, is there memory, are saves in order, does something else stand in its way.
+//!
+//! Invariant: a command that is refused has its error written, is counted, and has changed nothing.
+
+use super::call::Worker;
+use super::table::{Registered, Way};
+use crate::acl::log::Place as DenialPlace;
+use crate::acl::{Denial, Denied, Reason};
+use crate::client::SessionFacts;
+use crate::command::permission::{self, Asked};
+use crate::command::{Args, CommandError, Flags};
+use crate::resp::reply::ReplyBuffer;
+
+/// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
+const QUOTED_BYTES_MAX: usize = 128;
+
+impl Worker {
+    /// The gates of saving and loading.
+    #[cold]
+    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
+        let flags = registered.command.flags;
+        if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
+            return Some(CommandError::SavesFail);
+        }
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
+    }
+
+    /// The gates: true if the command was refused, and its error is written.
+    #[inline]
+    pub fn refuse(
+        &mut self,
+        found: Option<&'static Registered>,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let Some(registered) = found else {
+            self.reply_error(None, facts, buffer, unknown_command(args));
+            return true;
+        };
+        let command = registered.command;
+        if command.is_container() && args.len() > 1 {
+            let text = unknown_subcommand(command.name, args);
+            self.reply_error(None, facts, buffer, text);
+            return true;
+        }
+        if !command.accepts(args.len()) {
+            let text =
+                format!("ERR wrong number of arguments for '{}' command", registered.full_name);
+            self.reply_error(Some(registered), facts, buffer, text.into_bytes());
+            return true;
+        }
+        if command.flags.has(Flags::PROTECTED)
+            && let Some(text) = self.protection(registered, facts)
+        {
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if self.refuse_forbidden(registered, args, facts, buffer) {
+            return true;
+        }
+        // EXEC has asked for all of its commands.
+        if self.is_out_of_memory()
+            && !self.inside_exec
+            && (command.flags.has(Flags::DENYOOM)
+                || registered.way == Way::Script && self.script_needs_memory(registered, args))
+        {
+            let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if (self.loading || self.saves_fail)
+            && let Some(error) = self.shut_gate(registered)
+        {
+            let text = error.text().as_bytes().to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+            return true;
+        }
+        if (facts.subscribed | facts.monitoring)
+            && self.refuse_to_subscriber(registered, facts, buffer)
+        {
+            return true;
+        }
+        self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
+    }
+
+    /// The gate of permissions: true if the client has not logged in, or its user may not run this,
+    /// and the error is written.
+    #[inline]
+    pub(super) fn refuse_forbidden(
+        &mut self,
+        registered: &Registered,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        if facts.user == self.free_pass {
+            return false;
+        }
+        let Some(text) = self.forbids(registered, args, facts) else { return false };
+        self.reply_error(Some(registered), facts, buffer, text);
+        true
+    }
+
+    /// Why a client may not run a command. None if it may.
+    fn forbids(
+        &mut self,
+        registered: &Registered,
+        args: Args<'_>,
+        facts: &SessionFacts,
+    ) -> Option<Vec<u8>> {
+        let known = facts.authenticated || self.users.is_open();
+        let named = self.users.get(facts.user);
+        let Some(named) = named.filter(|_| known || registered.command.flags.has(Flags::NO_AUTH))
+        else {
+            return Some(CommandError::NoAuth.text().as_bytes().to_vec());
+        };
+        let denied = self.check(registered, args, facts).err()?;
+        let text = if self.inside_exec {
+            permission::changed_since(denied)
+        } else {
+            permission::refusal(denied, &named.name, registered.full_name)
+        };
+        let username = named.name.to_vec();
+        let in_multi = self.inside_exec || facts.in_multi;
+        let place = if in_multi { DenialPlace::Multi } else { DenialPlace::TopLevel };
+        let denial = self.denied((denied, username), place, registered, args);
+        self.denials.push(denial);
+        Some(text)
+    }
+
+    /// Whether a client's user may run a command: what EXEC and scripts ask for each of theirs. One
+    /// that has been deleted may run none.
+    #[inline]
+    pub fn check(
+        &self,
+        registered: &Registered,
+        args: Args<'_>,
+        facts: &SessionFacts,
+    ) -> Result<(), Denied> {
+        if facts.user == self.free_pass {
+            return Ok(());
+        }
+        let Some(named) = self.users.get(facts.user) else {
+            return Err(Denied { reason: Reason::Command, word: 0 });
+        };
+        if named.unrestricted {
+            return Ok(());
+        }
+        let command = registered.listed();
+        let asked = Asked { command, args, db: facts.db, databases: self.config.databases };
+        permission::check(&self.users, &named.user, &asked)
+    }
+
+    /// Counts a refusal, and says what the log has to know of it.
+    #[cold]
+    pub(super) fn denied(
+        &self,
+        (denied, username): (Denied, Vec<u8>),
+        place: DenialPlace,
+        registered: &Registered,
+        args: Args<'_>,
+    ) -> Denial {
+        let of = &self.stats.denials;
+        let counter = match denied.reason {
+            Reason::Auth => &of.auth,
+            Reason::Command => &of.commands,
+            Reason::Key => &of.keys,
+            Reason::Channel => &of.channels,
+            Reason::Database => &of.databases,
+        };
+        counter.add(1);
+        let object = match denied.word {
+            0 => registered.full_name.as_bytes(),
+            word => args.get(word),
+        };
+        Denial {
+            reason: denied.reason,
+            place,
+            object: object.to_vec(),
+            username,
+            time: self.now,
+            command: registered.full_name,
+            client: Vec::new(),
+        }
+    }
+
+    /// Why a protected command may not run. None if its directive allows it.
+    #[cold]
+    fn protection(&self, registered: &Registered, facts: &SessionFacts) -> Option<Vec<u8>> {
+        let container = registered.full_name.split('|').next().unwrap_or_default();
+        let action = match container {
+            "debug" => self.config.enable_debug_command,
+            _ => self.config.enable_module_command,
+        };
+        if action.allows(facts.local) {
+            return None;
+        }
+        let name = container.to_ascii_uppercase();
+        let text = format!(
+            "ERR {name} command not allowed. If the enable-{container}-command option is set to \"local\", you can run it from a local connection, otherwise you need to set this option in the configuration file, and then restart the server."
+        );
+        Some(text.into_bytes())
+    }
+}
+
+/// What C prints of a string of at most `len` bytes: it ends at a NUL.
+fn c_string(bytes: &[u8], len: usize) -> &[u8] {
+    let bytes = &bytes[..bytes.len().min(len)];
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+}
+
+fn unknown_command(args: Args<'_>) -> Vec<u8> {
+    let name = args.get(0);
+    let mut text = b"ERR unknown command '".to_vec();
+    text.extend_from_slice(c_string(name, QUOTED_BYTES_MAX));
+    text.extend_from_slice(b"', with args beginning with: ");
+    let begin = text.len();
+    for arg in args.iter_from(1) {
+        let used = text.len() - begin;
+        if used >= QUOTED_BYTES_MAX {
+            break;
+        }
+        text.push(b'\'');
+        text.extend_from_slice(c_string(arg, QUOTED_BYTES_MAX - used));
+        text.extend_from_slice(b"' ");
+    }
+    text
+}
+
+fn unknown_subcommand(container: &str, args: Args<'_>) -> Vec<u8> {
+    let name = args.get(1);
+    let mut text = b"ERR unknown subcommand '".to_vec();
+    text.extend_from_slice(c_string(name, QUOTED_BYTES_MAX));
+    text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
+    text
+}
