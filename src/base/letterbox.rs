@@ -129,7 +129,7 @@ mod tests {
                 scope.spawn(move || {
                     (1..=EACH).for_each(|at| {
                         letters.drop_in((sender, at));
-                    })
+                    });
                 });
             }
             while last != [EACH; 3] {
