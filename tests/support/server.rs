@@ -125,9 +125,13 @@ impl Server {
     }
 
     fn answers_ping(&self) -> bool {
-        // Any reply but LOADING says that commands are served: NOAUTH and DENIED are replies, too.
         let Ok(mut client) = Client::connect(self.port) else { return false };
-        let ready = client.call(&["PING"]).is_ok_and(|reply| !reply.starts_with(b"-LOADING"));
+        let ready = client.call(&["PING"]).is_ok_and(|reply| match &reply[..] {
+            loading if loading.starts_with(b"-LOADING") => false,
+            // Whoever may not ask is not told: NOAUTH, DENIED.
+            error if error.starts_with(b"-") => self.log().contains("Ready to accept connections"),
+            _ => true,
+        });
         client.quit();
         ready
     }
