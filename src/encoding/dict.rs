@@ -204,7 +204,8 @@ impl Dict {
         let was_volatile = self.element(place).expiry.is_some();
         self.change(place.spot, |segment| segment.set_expiry(place.at, expiry));
         self.volatile = self.volatile + usize::from(expiry.is_some()) - usize::from(was_volatile);
-        self.note_expiry(place.spot, expiry);
+        let spot = self.within_bounds(place.spot, position(hash));
+        self.note_expiry(spot, expiry);
         self.tidy(hash);
         true
     }
@@ -467,6 +468,15 @@ impl Dict {
             }
             spot = self.locate(position).expect("a dict with a page");
         }
+    }
+
+    /// The segment of a position, which is at `spot` and may have outgrown its bound in place: split
+    /// until it is within it again.
+    fn within_bounds(&mut self, mut spot: Spot, position: u64) -> Spot {
+        while self.segment(spot).live() > BYTES_MAX && self.split_segment(spot) {
+            spot = self.locate(position).expect("a dict with a page");
+        }
+        spot
     }
 
     fn split_segment(&mut self, Spot { page: at_page, segment: at }: Spot) -> bool {
