@@ -6,7 +6,6 @@
 
 mod host;
 
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -14,6 +13,7 @@ use std::sync::{Arc, Barrier, Mutex};
 use crate::acl::Users;
 use crate::acl::file::{self as acl_file, Declarations};
 use crate::base::alloc;
+use crate::base::listening::{ListeningSocket, Name};
 use crate::base::mailbox::{self, Parked};
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
@@ -276,63 +276,46 @@ fn first_users(config: &Config, declared: &Declarations) -> Result<Users, String
     Ok(users.replace(parsed.map_err(|line| report(text(line)))?))
 }
 
-/// Binds all listeners; an address with `-` before it may be missing.
+/// Opens all listening sockets; an address with `-` before it may be missing.
 fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    let mut listeners = Vec::new();
-    if config.port != 0 {
-        for address in &config.bind {
-            let text = String::from_utf8_lossy(address);
-            let (name, optional) = match text.strip_prefix('-') {
-                Some(name) => (name, true),
-                None => (&*text, false),
-            };
-            for ip in host::resolve(name) {
-                match bind(SocketAddr::new(ip, config.port), config.tcp_backlog) {
-                    Ok(listener) => listeners.push(listener),
-                    Err(error) if optional && host::is_missing_address(&error) => {}
-                    Err(error) => {
-                        log::warning(format!(
-                            "Warning: Could not create server TCP listening socket {name}:{}: bind: {}",
-                            config.port,
-                            host::reason(&error)
-                        ));
-                        return Err("Failed listening on port, aborting."
-                            .replace("port", &format!("port {} (tcp)", config.port)));
-                    }
-                }
-            }
-        }
-        if listeners.is_empty() {
-            return Err("Configured to not listen anywhere, exiting.".into());
-        }
+    let mut sockets = Vec::new();
+    for name in config.listening_names(host::resolve) {
+        let socket = open(&name, config.tcp_backlog).map_err(|error| {
+            log::warning(format!(
+                "Warning: Could not create server TCP listening socket {}:{}: bind: {}",
+                name.text,
+                config.port,
+                host::reason(&error)
+            ));
+            format!("Failed listening on port {} (tcp), aborting.", config.port)
+        })?;
+        sockets.extend(socket);
     }
     if !config.unixsocket.is_empty() {
-        let path = String::from_utf8_lossy(&config.unixsocket).into_owned();
-        match Listener::unix(&path, config.unixsocketperm, config.tcp_backlog) {
-            Ok(listener) => listeners.push(listener),
-            Err(error) => {
-                return Err(format!("Failed opening Unix socket: bind: {}", host::reason(&error)));
-            }
-        }
+        let path = String::from_utf8_lossy(&config.unixsocket);
+        let opened = ListeningSocket::unix(&path, config.unixsocketperm, config.tcp_backlog);
+        sockets.push(opened.map_err(|error| {
+            format!("Failed opening Unix socket: bind: {}", host::reason(&error))
+        })?);
     }
-    if listeners.is_empty() {
+    if sockets.is_empty() {
         return Err("Configured to not listen anywhere, exiting.".into());
     }
-    Ok(listeners)
+    Ok(sockets.into_iter().map(|socket| Listener::new(Arc::new(socket))).collect())
 }
 
-/// Binds an address. One in use is tried again for a while: the kernel takes a moment to close what the
-/// ring of a killed process still listens on, and scripts start the next one at once.
-fn bind(address: SocketAddr, backlog: i32) -> std::io::Result<Listener> {
+/// Listens on an address. One in use is tried again for a while: the kernel takes a moment to close what
+/// the ring of a killed process still listens on, and scripts start the next one at once.
+fn open(name: &Name, backlog: i32) -> std::io::Result<Option<ListeningSocket>> {
     for _ in 0..BIND_TRIES {
-        match Listener::tcp(address, backlog) {
+        match name.open(backlog) {
             Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
                 std::thread::sleep(BIND_PAUSE);
             }
             result => return result,
         }
     }
-    Listener::tcp(address, backlog)
+    name.open(backlog)
 }
 
 /// Together about a second.
@@ -519,14 +502,5 @@ impl Control for Handle {
         Handle::shut_down(self);
         // The main thread waits for a signal.
         sys::raise_signal(libc::SIGTERM);
-    }
-}
-
-/// Any address, as `*` and `::*` name it.
-pub(crate) fn any_address(name: &str) -> Option<IpAddr> {
-    match name {
-        "*" => Some(IpAddr::V4(Ipv4Addr::UNSPECIFIED)),
-        "::*" => Some(IpAddr::V6(Ipv6Addr::UNSPECIFIED)),
-        _ => None,
     }
 }

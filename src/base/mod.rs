@@ -8,6 +8,7 @@ mod float_scan;
 pub mod glob;
 mod grisu;
 pub mod letterbox;
+pub mod listening;
 pub mod long_double;
 pub mod mailbox;
 pub mod number;

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::args::Args;
 use super::{Outcome, SessionContext};
 use crate::acl::{Log, Users, log::LogEntry};
+use crate::base::listening::Change;
 use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
@@ -84,6 +85,8 @@ pub struct CoreView<'a> {
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.
     pub switches: &'a mut Switches,
+    /// What the core that accepts is to listen on from now on.
+    pub listening: &'a mut Option<Arc<Change>>,
     /// The time of this turn.
     pub now: crate::base::time::Millis,
 }

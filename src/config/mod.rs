@@ -18,6 +18,8 @@ pub mod set;
 mod settings;
 pub mod value;
 
+use std::net::IpAddr;
+
 pub use crate::base::words::split_args;
 pub use args::{Startup, parse_args};
 pub use load::{Host, LoadError, Loaded, load};
@@ -27,6 +29,7 @@ pub use set::{ConfigError, SetContext};
 pub use settings::Config;
 
 use crate::base::glob::stringmatch;
+use crate::base::listening::Name;
 
 use directives::Found;
 
@@ -34,6 +37,14 @@ use directives::Found;
 pub const REDIS_VERSION: &str = "8.0.6";
 
 impl Config {
+    /// The names to listen on; `resolve` looks up those of hosts.
+    pub fn listening_names(&self, resolve: impl Fn(&str) -> Option<IpAddr>) -> Vec<Name> {
+        match self.port {
+            0 => Vec::new(),
+            port => Name::all(self.bind.iter().map(|name| &name[..]), port, resolve),
+        }
+    }
+
     /// What CONFIG GET answers: each name once, with its value, in no order that means anything.
     ///
     /// A pattern without `*`, `?` and `[` is a name, and is answered as the client spelled it. The

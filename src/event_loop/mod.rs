@@ -27,6 +27,8 @@ use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use slab::Slab;
+
 pub use clients::Clients;
 pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
@@ -163,7 +165,7 @@ pub struct Core<R: Ring, C: Clock> {
     clients: Clients,
     mail: Mail,
     coordinator: Coordinator,
-    listeners: Vec<Listener>,
+    listeners: Slab<Listener>,
     control: Arc<dyn Control + Send + Sync>,
     stage: Stage,
     /// The replies of this turn, of all clients.
@@ -232,7 +234,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             clients: Clients::new(core),
             mail: parts.mail,
             coordinator: Coordinator::new(core),
-            listeners: parts.listeners,
+            listeners: parts.listeners.into_iter().enumerate().collect(),
             control: parts.control,
             stage: Stage::default(),
             replies: ReplyBuffer::default(),
@@ -270,9 +272,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Arms what a core always listens to. Once, before the first turn.
     pub fn start(&mut self) {
         self.ring.push(Op::Event { token: Token::new(Kind::Event, 0, 0) });
-        for (index, listener) in self.listeners.iter().enumerate() {
-            let token = Token::new(Kind::Accept, 0, index as u32);
-            self.ring.push(Op::Accept { listener: listener.fd(), token });
+        for index in 0..self.listeners.len() {
+            self.arm_accept(index as u32);
         }
         self.read_clock();
         self.config_changed();

@@ -3,15 +3,18 @@
 //! Invariant: one send per client and turn; replies of a client leave in the order in which they
 //! were written, whichever way each piece takes.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 
 use super::limits::stall_bytes;
 use super::{Core, Message};
+use crate::base::listening::Change;
 use crate::base::time::Clock;
 use crate::client::Session;
 use crate::commands::pubsub::subscribe::leave_all;
 use crate::net::connection::{Connection, Receiving};
-use crate::net::listener::Accepted;
+use crate::net::listener::{Accepted, Listener};
 use crate::observe::log;
 use crate::ring::{Completion, Kind, Op, Ring, Token};
 use crate::txn::batch::Batch;
@@ -209,7 +212,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// A listener has a new descriptor, or cannot go on.
     pub(super) fn accepted(&mut self, completion: Completion) {
         let Completion { token, result, more, .. } = completion;
-        let listener = &self.listeners[token.index() as usize];
+        let index = token.index() as usize;
+        let listener = &self.listeners[index];
         if result >= 0 {
             let worker = &self.worker;
             let nopass = worker.users.default_user().user.has_nopass();
@@ -224,22 +228,51 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let core = (0..clients.len()).min_by_key(|core| clients[*core].get()).unwrap_or(0);
             clients[core].add(1);
             self.mail.post(core, Message::Accepted(Box::new(accepted)));
+        } else if listener.is_stopped {
+            // That is how its accept learns of it.
         } else if -result != libc::ECANCELED && self.cron.may_log_accept_error() {
             let error = std::io::Error::from_raw_os_error(-result).to_string();
             // In the system's words, without Rust's number behind them.
             let reason = error.split(" (os error").next().unwrap_or_default();
             log::warning(format!("Error accepting a client connection: {reason}"));
         }
-        if !more {
+        if !more && self.listeners[index].is_stopped {
+            self.listeners.remove(index);
+        } else if !more {
             // Out of descriptors: another try at once would fail at once.
             self.cron.rearm_accept(token.index());
         }
     }
 
-    /// Arms a listener again.
+    /// Arms a listener, unless it was stopped while it was not armed.
     pub(super) fn arm_accept(&mut self, index: u32) {
-        let listener = self.listeners[index as usize].fd();
+        let listener = &self.listeners[index as usize];
+        if listener.is_stopped {
+            self.listeners.remove(index as usize);
+            return;
+        }
+        let listener = listener.fd();
         self.ring.push(Op::Accept { listener, token: Token::new(Kind::Accept, 0, index) });
+    }
+
+    /// The addresses to listen on have changed.
+    pub(super) fn change_listeners(&mut self, change: &Change) {
+        for (_, listener) in &mut self.listeners {
+            if !change.keeps(listener.place()) {
+                listener.stop();
+            }
+        }
+        let mut sockets = change.opened.clone();
+        for name in &change.blocked {
+            match name.open(change.backlog) {
+                Ok(socket) => sockets.extend(socket.map(Arc::new)),
+                Err(error) => log::warning(format!("Cannot listen on {}: {error}", name.text)),
+            }
+        }
+        for socket in sockets {
+            let index = self.listeners.insert(Listener::new(socket));
+            self.arm_accept(index as u32);
+        }
     }
 
     /// A client whose peer has sent its last byte ends when all that came has run; the replies still

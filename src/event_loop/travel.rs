@@ -353,6 +353,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn run_part(&mut self, job: &Job) -> Part {
         self.publish_gauges();
         let before = (self.worker.config.clone(), self.worker.users.clone());
+        let mut listening = None;
         let worker = &mut self.worker;
         let part = job(&mut CoreView {
             core: worker.core,
@@ -370,6 +371,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,
             functions: &mut worker.functions,
+            listening: &mut listening,
             now: worker.now,
         });
         worker.listeners_changed();
@@ -380,6 +382,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         if !Arc::ptr_eq(&before.0, &worker.config) {
             self.config_changed();
+        }
+        if let Some(change) = listening {
+            self.change_listeners(&change);
         }
         self.doomed.append(&mut self.clients.doomed);
         self.end_woken();

@@ -1,15 +1,14 @@
-//! Listening sockets, and who may come in.
+//! Who may come in through a listening socket.
 //!
-//! Invariant: made before the cores start, or in the control plane; a core only accepts on them.
+//! Invariant: what is accepted is looked at here, before it becomes a client.
 
 use std::io;
 use std::net::{IpAddr, SocketAddr};
-use std::os::fd::AsRawFd;
-use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::sync::Arc;
 
-use socket2::{Domain, Protocol, SockAddr, SockRef, Socket, TcpKeepalive, Type};
+use socket2::{SockAddr, SockRef, TcpKeepalive};
 
+use crate::base::listening::{ListeningSocket, Place};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::ring::Fd;
@@ -34,44 +33,34 @@ pub struct Accepted {
     pub refusal: Option<&'static str>,
 }
 
-/// A listening socket.
+/// A socket that a core accepts on.
 #[derive(Debug)]
 pub struct Listener {
-    socket: Socket,
-    /// Path of a unix socket.
-    unix: Option<String>,
+    socket: Arc<ListeningSocket>,
+    /// Nobody can connect any more; it goes when the ring has let go of it.
+    pub is_stopped: bool,
 }
 
 impl Listener {
-    /// Listens on a TCP address.
-    pub fn tcp(address: SocketAddr, backlog: i32) -> io::Result<Listener> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
-        if address.is_ipv6() {
-            socket.set_only_v6(true)?;
-        }
-        socket.set_reuse_address(true)?;
-        // Inherited by what is accepted.
-        socket.set_tcp_nodelay(true)?;
-        socket.bind(&address.into())?;
-        socket.listen(backlog)?;
-        Ok(Listener { socket, unix: None })
-    }
-
-    /// Listens on a unix socket; `mode` 0 leaves its permissions to umask.
-    pub fn unix(path: &str, mode: u32, backlog: i32) -> io::Result<Listener> {
-        let _ = std::fs::remove_file(path);
-        let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
-        socket.bind(&SockAddr::unix(path)?)?;
-        socket.listen(backlog)?;
-        if mode != 0 {
-            std::fs::set_permissions(Path::new(path), std::fs::Permissions::from_mode(mode))?;
-        }
-        Ok(Listener { socket, unix: Some(path.to_owned()) })
+    /// Accepts on this socket.
+    pub fn new(socket: Arc<ListeningSocket>) -> Listener {
+        Listener { socket, is_stopped: false }
     }
 
     /// The descriptor.
     pub fn fd(&self) -> Fd {
-        self.socket.as_raw_fd()
+        self.socket.fd()
+    }
+
+    /// Where it listens.
+    pub fn place(&self) -> &Place {
+        &self.socket.place
+    }
+
+    /// Lets nobody connect any more.
+    pub fn stop(&mut self) {
+        self.is_stopped = true;
+        self.socket.stop();
     }
 
     /// Looks at a client that was accepted here: who it is, and whether it may stay. `nopass` is true
@@ -80,7 +69,7 @@ impl Listener {
         // SockRef borrows; the descriptor stays the ring's.
         let borrowed = crate::base::sys::borrow_fd(fd);
         let socket = SockRef::from(&borrowed);
-        let unix = self.unix.is_some();
+        let unix = matches!(self.place(), Place::Unix(_));
         let name =
             |address: io::Result<SockAddr>| address.ok().and_then(|address| address.as_socket());
         let (peer, local) = (name(socket.peer_addr()), name(socket.local_addr()));
@@ -93,10 +82,10 @@ impl Listener {
             // A socket that cannot be kept alive still works.
             let _ = socket.set_tcp_keepalive(&keepalive);
         }
-        let shown = |address: Option<SocketAddr>| match (&self.unix, address) {
-            (Some(path), _) => format!("{path}:0"),
-            (None, Some(address)) => format!("{}:{}", plain_ip(address.ip()), address.port()),
-            (None, None) => "?:0".to_owned(),
+        let shown = |address: Option<SocketAddr>| match (self.place(), address) {
+            (Place::Unix(path), _) => format!("{path}:0"),
+            (_, Some(address)) => format!("{}:{}", plain_ip(address.ip()), address.port()),
+            (_, None) => "?:0".to_owned(),
         };
         let clients: i64 = server.clients.iter().map(crate::observe::stats::Gauge::get).sum();
         let loopback = unix || peer.is_some_and(|peer| plain_ip(peer.ip()).is_loopback());

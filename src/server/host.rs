@@ -92,25 +92,9 @@ pub(super) fn remove_file(bytes: &[u8]) {
     let _ = std::fs::remove_file(path(bytes));
 }
 
-/// The addresses of a `bind` name.
-pub(super) fn resolve(name: &str) -> Vec<IpAddr> {
-    if let Some(any) = super::any_address(name) {
-        return vec![any];
-    }
-    match name.parse() {
-        Ok(ip) => vec![ip],
-        Err(_) => (name, 0)
-            .to_socket_addrs()
-            .map_or(Vec::new(), |found| found.map(|address| address.ip()).take(1).collect()),
-    }
-}
-
-/// The address, or its family, does not exist on this machine.
-pub(super) fn is_missing_address(error: &io::Error) -> bool {
-    matches!(
-        error.raw_os_error(),
-        Some(libc::EADDRNOTAVAIL | libc::EAFNOSUPPORT | libc::EPROTONOSUPPORT | libc::ENOPROTOOPT)
-    )
+/// The address of a `bind` name that is a host's.
+pub(super) fn resolve(name: &str) -> Option<IpAddr> {
+    (name, 0).to_socket_addrs().ok()?.next().map(|address| address.ip())
 }
 
 /// Processors that the cgroup's quota is worth, rounded up. None without a quota.

@@ -8,7 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
-use super::{DEADLINE, read_to_end, start, wait_for, wait_until};
+use super::{DEADLINE, connect, end, expect, read_to_end, start, wait_for, wait_until};
 
 /// A server that is started with exactly these arguments, and killed on drop.
 struct Bare {
@@ -210,5 +210,47 @@ fn strangers_from_elsewhere_are_denied() {
         client.call(&["CONFIG", "SET", "protected-mode", "no"]).expect("set");
         assert!(ping((outer, server.port())).is_some());
         assert_eq!(super::number(&server, "stats", "rejected_connections"), 1);
+    }
+}
+
+/// Sends one command on a connection of its own, and reads one line.
+fn ask(port: u16, command: &str) -> String {
+    let mut stream = TcpStream::connect(("127.0.0.1", port)).expect("a connection");
+    stream.set_read_timeout(Some(DEADLINE)).expect("a deadline");
+    stream.write_all(format!("{command}\r\nQUIT\r\n").as_bytes()).expect("sent");
+    let text = String::from_utf8(read_to_end(&mut stream)).expect("text");
+    text.lines().next().expect("a line").to_owned()
+}
+
+#[test]
+fn ports_and_addresses_change_while_clients_stay() {
+    for cores in [1, 4] {
+        let server = start(cores, &[("bind", "127.0.0.1")]);
+        let old = server.port();
+        let mut stays = connect(&server);
+        let new = free_port();
+        assert_eq!(ask(old, &format!("CONFIG SET port {new}")), "+OK");
+        wait_until("the old port is closed", || ping(("127.0.0.1", old)).is_none());
+        assert_eq!(ask(new, "CONFIG SET bind *"), "+OK");
+        assert!(ping(("127.0.0.2", new)).is_some());
+        assert_eq!(ask(new, "CONFIG SET bind \"127.0.0.1 127.0.0.3 -192.0.2.77\""), "+OK");
+        wait_until("no other address", || ping(("127.0.0.2", new)).is_none());
+        assert!(ping(("127.0.0.3", new)).is_some());
+
+        let taken = TcpListener::bind(("127.0.0.1", 0)).expect("a port");
+        let theirs = taken.local_addr().expect("its address").port();
+        let reply = ask(new, &format!("CONFIG SET port {theirs}"));
+        let reason = "(possibly related to argument 'port') - Unable to listen on this port. Check server logs.";
+        assert_eq!(reply, format!("-ERR CONFIG SET failed {reason}"));
+        let reply = ask(new, "CONFIG SET bind 999.999.999.999");
+        let reason =
+            "(possibly related to argument 'bind') - Failed to bind to specified addresses.";
+        assert_eq!(reply, format!("-ERR CONFIG SET failed {reason}"));
+        assert_eq!(ask(new, "CONFIG SET port 0"), "+OK");
+        wait_until("nobody can connect", || ping(("127.0.0.3", new)).is_none());
+        stays.write_all(format!("CONFIG SET port {old}\r\n").as_bytes()).expect("sent");
+        expect(&mut stays, b"+OK\r\n");
+        assert!(ping(("127.0.0.1", old)).is_some());
+        end(server, "TERM");
     }
 }

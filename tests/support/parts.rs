@@ -7,6 +7,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
+use ironring::base::listening::ListeningSocket;
 use ironring::base::time::{Micros, Millis};
 use ironring::command::context::Request;
 use ironring::config::Config;
@@ -55,7 +56,8 @@ pub(crate) fn config() -> Arc<Config> {
 /// A socket that only gives accepted clients an address; nobody connects to it.
 pub(crate) fn listener() -> Listener {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    Listener::tcp(address, 1).expect("a loopback address")
+    let socket = ListeningSocket::tcp(address, 1).expect("a loopback address");
+    Listener::new(Arc::new(socket))
 }
 
 /// The facts of a process of so many cores.

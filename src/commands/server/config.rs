@@ -8,6 +8,7 @@
 use std::sync::Arc;
 
 use super::{ALWAYS, BASE, OPERATOR, help};
+use crate::base::listening::Change;
 use crate::base::sys;
 use crate::command::context::Request;
 use crate::command::whole::{Job, Part};
@@ -93,8 +94,8 @@ pub const COMMANDS: &[Command] = &[Command {
 
 const EVERYWHERE: &[&str] = &["request_policy:all_nodes", "response_policy:all_succeeded"];
 
-/// What would need new sockets; a value that is in force already may be set.
-const FIXED_AT_START: &[&str] = &["port", "bind"];
+/// The core that accepts.
+const ACCEPTS: usize = 0;
 
 fn get(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let patterns: Vec<&[u8]> = args.iter_from(2).collect();
@@ -154,7 +155,7 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
     let cores = cx.server.stats.len();
     let new = cx.config.set(&pairs, context);
     let new = new.and_then(|new| put_into_effect(cx.config, new, cores));
-    let new = new.map_err(|error| cx.refuse(error.reply()))?;
+    let (new, listening) = new.map_err(|error| cx.refuse(error.reply()))?;
     new.notices(cx.config).into_iter().for_each(log::notice);
     let dir = (new.dir != cx.config.dir).then(|| new.dir.clone());
     let pairs: Vec<(Vec<u8>, Vec<u8>)> =
@@ -171,6 +172,9 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
                     Some(dir) => new.with_dir(dir),
                     None => new,
                 });
+                if view.core == ACCEPTS {
+                    *view.listening = listening.clone();
+                }
                 Part::Done
             }
             Err(error) => Part::Failed(String::from_utf8_lossy(&error.reply()).into_owned()),
@@ -178,14 +182,14 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
     }))
 }
 
-/// Does what a new configuration asks of the system; the configuration as it is then.
-fn put_into_effect(old: &Config, new: Config, cores: usize) -> Result<Config, ConfigError> {
-    for (directive, _) in new.changes(old) {
-        if FIXED_AT_START.contains(&directive.name) {
-            let reason = "it cannot be changed while the server runs, in this version";
-            return Err(ConfigError::failed(directive.name.as_bytes(), reason));
-        }
-    }
+/// Does what a new configuration asks of the system; the configuration as it is then, and what is to be
+/// listened on if that changes.
+fn put_into_effect(
+    old: &Config,
+    new: Config,
+    cores: usize,
+) -> Result<(Config, Option<Arc<Change>>), ConfigError> {
+    let listening = open_listeners(old, &new)?.map(Arc::new);
     if new.maxclients > old.maxclients {
         let reserved = reserved_descriptors(cores);
         let granted = sys::raise_open_files(u64::from(new.maxclients) + reserved);
@@ -201,9 +205,30 @@ fn put_into_effect(old: &Config, new: Config, cores: usize) -> Result<Config, Co
         // Last, since it cannot be taken back; one path is looked up, as an operator orders it.
         let entered = sys::enter_dir(&new.dir);
         let dir = entered.map_err(|reason| ConfigError::failed(b"dir", reason))?;
-        return Ok(new.with_dir(&dir));
+        return Ok((new.with_dir(&dir), listening));
     }
-    Ok(new)
+    Ok((new, listening))
+}
+
+/// Opens the sockets that a new configuration needs. Hosts' names are not looked up here, since that may
+/// take long: they count as unknown.
+fn open_listeners(old: &Config, new: &Config) -> Result<Option<Change>, ConfigError> {
+    if (old.port, &old.bind) == (new.port, &new.bind) {
+        return Ok(None);
+    }
+    let names = |config: &Config| config.listening_names(|_| None);
+    let change = Change::open(&names(old), &names(new), new.tcp_backlog);
+    change.map(Some).map_err(|(name, error)| {
+        let (name, port) = (name.text, new.port);
+        log::warning(format!(
+            "Warning: Could not create server TCP listening socket {name}:{port}: bind: {error}"
+        ));
+        let (directive, reason) = match old.port == new.port {
+            true => ("bind", "Failed to bind to specified addresses."),
+            false => ("port", "Unable to listen on this port. Check server logs."),
+        };
+        ConfigError::failed(directive.as_bytes(), reason)
+    })
 }
 
 /// Every core has done its part, or says why not.
