@@ -4,12 +4,14 @@
 //! leaves only in `before_sleep`. A core is `io` (ring, clients, mail) and a seat for its partition,
 //! which may be lent: nothing in `io` can reach the partition.
 
+mod batches;
 mod block;
 mod clients;
 mod cron;
 mod execute;
 mod input;
 mod limits;
+mod loan;
 mod mail;
 mod notes;
 mod output;
