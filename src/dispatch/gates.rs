@@ -3,8 +3,8 @@
 //!
 //! Invariant: a command that is refused has its error written, is counted, and has changed nothing.
 
-use super::call::Worker;
 use super::table::{Registered, Way};
+use super::worker::Worker;
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason};
 use crate::client::SessionFacts;

@@ -4,9 +4,10 @@
 //! who waits for what it did is served behind it. Source: "Scripting with Lua"; the texts, and the
 //! order of the gates, are those of stock servers.
 
-use super::call::{Worker, settle_reply_mode, written};
+use super::call::{settle_reply_mode, written};
 use super::route::Place;
 use super::table::{Registered, Way};
+use super::worker::Worker;
 use crate::acl::log::Place as DenialPlace;
 use crate::base::number;
 use crate::base::slot::Slot;

@@ -40,7 +40,7 @@ use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
 use crate::command::context::Request;
 use crate::command::whole::{Job, Part};
-use crate::dispatch::call::{Identity, Worker};
+use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
 use crate::persist::load::{Load, LoadOrder, Records};
