@@ -21,7 +21,7 @@ use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::commands::server::acl;
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};

@@ -38,7 +38,7 @@ pub use save::load_order;
 
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;

@@ -6,7 +6,8 @@
 use super::{Core, Message, OpenWhole};
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
-use crate::command::context::{Keyspace, Request};
+use crate::command::context::Keyspace;
+use crate::command::session_context::Request;
 use crate::command::whole::Job;
 use crate::command::{Args, Handler, ScriptSource};
 use crate::commands::scripting;

@@ -10,7 +10,7 @@ use super::notes::take_notes;
 use super::transact::watch_more;
 use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
 use crate::base::time::Clock;
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::command::whole::{CoreView, Job, Part};
 use crate::dispatch::table::Way;
 use crate::dispatch::worker::Worker;

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ironring::base::time::{Micros, Millis};
-use ironring::command::context::Request;
+use ironring::command::session_context::Request;
 use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};

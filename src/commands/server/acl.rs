@@ -12,8 +12,8 @@ use super::{ALWAYS, BASE, OPERATOR, help};
 use crate::acl::Defaults;
 use crate::base::sys;
 use crate::command::catalog::find;
-use crate::command::context::Request;
 use crate::command::permission::{self, Asked};
+use crate::command::session_context::Request;
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
     SessionContext, Whole,

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::{ALWAYS, BASE, OPERATOR, help};
 use crate::base::sys;
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Handler, Outcome, SessionContext,

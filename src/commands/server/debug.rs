@@ -14,7 +14,7 @@ use super::{BASE, OPERATOR, help};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
 use crate::base::words::c_integer;
 use crate::command::context::StringRef;
-use crate::command::context::{Request, SaveOrder};
+use crate::command::session_context::{Request, SaveOrder};
 use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
     Access, Args, Arity, Command, CommandError, Context, Flags, Handler, KeySpec, Outcome,
