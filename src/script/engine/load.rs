@@ -18,7 +18,7 @@ use crate::script::convert::{self, bytes_at};
 use crate::script::interrupt::Verdict;
 use crate::script::library::{Declared, is_name};
 use crate::script::shebang::ScriptFlags;
-use crate::script::{sandbox, state};
+use crate::script::{hook, sandbox, state};
 
 /// Looks of the hook until a library has run for too long: half a second or so.
 const BREATHS_MAX: u32 = 500;
@@ -72,7 +72,7 @@ impl Engine {
             let failure = (status != 0).then(|| self.load_failure());
             ffi::lua_settop(lua, ARGV);
             if state.is_killed.replace(false) {
-                api::arm_hook(lua);
+                hook::arm_hook(lua);
             }
             failure
         };
