@@ -17,6 +17,7 @@ use super::hook::end_soon;
 use super::interrupt::Verdict;
 use super::state::{self, Buffers, State};
 use crate::base::number::format_f64_shortest;
+use crate::base::words::c_string;
 use crate::observe::log::Level;
 use crate::resp::Proto;
 use crate::resp::request::ArgRange;
@@ -195,7 +196,7 @@ unsafe fn make_error(lua: *mut lua_State) -> Exit {
         match single_string(lua) {
             None => push_error(lua, WRONG_ARGUMENTS),
             Some(text) => {
-                let text = convert::c_string(text);
+                let text = c_string(text);
                 convert::push_error_line(lua, text.strip_prefix(b"-").unwrap_or(text));
             }
         }

@@ -22,6 +22,7 @@ use super::caller::Caller;
 use super::convert::{self, bytes_at, push_bytes};
 use super::state::{self, State};
 use super::{base, hook, sandbox};
+use crate::base::words::c_string;
 use crate::resp::Proto;
 use crate::resp::reply::Reply;
 
@@ -142,7 +143,7 @@ impl Engine {
             }
             let text = bytes_at(self.lua, -1).unwrap_or_default().to_vec();
             ffi::lua_settop(self.lua, ARGV);
-            Err([HEAD, convert::c_string(&text)].concat())
+            Err([HEAD, c_string(&text)].concat())
         }
     }
 
@@ -296,7 +297,7 @@ unsafe fn error_line(lua: *mut lua_State, name: &[u8]) -> (Vec<u8>, bool) {
         let field = |key: &[u8]| {
             push_bytes(lua, key);
             ffi::lua_rawget_(lua, -2);
-            let text = bytes_at(lua, -1).map(|text| convert::c_string(text).to_vec());
+            let text = bytes_at(lua, -1).map(|text| c_string(text).to_vec());
             let flag = ffi::lua_toboolean(lua, -1) != 0;
             ffi::lua_pop(lua, 1);
             (text, flag)

@@ -8,6 +8,7 @@ use super::client_list;
 use super::client_pause;
 use super::client_tracking;
 use super::client_unblock;
+use crate::base::words::c_string;
 use crate::client::{ReplyMode, info};
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
@@ -444,7 +445,7 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
 /// True if the text leaves a line of CLIENT LIST in one piece. What stands behind a zero byte is
 /// not shown there.
 fn fits_a_word(text: &[u8]) -> bool {
-    info::shown(text).iter().all(u8::is_ascii_graphic)
+    c_string(text).iter().all(u8::is_ascii_graphic)
 }
 
 /// The error for a subcommand whose words make none of its forms.

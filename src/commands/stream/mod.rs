@@ -11,6 +11,7 @@ pub mod pending;
 pub mod read;
 
 use crate::base::time::Millis;
+use crate::base::words::c_string;
 use crate::command::{Args, CommandError, Context};
 use crate::encoding::listpack::Element;
 use crate::resp::reply::Reply;
@@ -140,11 +141,6 @@ fn wrong_form(reply: &mut Reply<'_>, args: Args<'_>) -> CommandError {
     let head = b"ERR unknown subcommand or wrong number of arguments for '";
     reply.error([&head[..], name, b"'. Try ", c_string(&container), b" HELP."].concat());
     CommandError::Written
-}
-
-/// What C prints of a string: it ends at a zero byte.
-fn c_string(bytes: &[u8]) -> &[u8] {
-    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
 }
 
 /// How many bytes of a subcommand its error shows.
