@@ -7,7 +7,7 @@
 
 use std::sync::Arc;
 
-use super::{ALWAYS, BASE, OPERATOR, help};
+use super::{ALWAYS, BASE, OPERATOR};
 use crate::base::sys;
 use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
@@ -15,6 +15,7 @@ use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Handler, Outcome, SessionContext,
     Whole,
 };
+use crate::commands::container::help;
 use crate::config::{Config, ConfigError, SetContext};
 use crate::observe::log;
 use crate::observe::server::reserved_descriptors;

@@ -133,19 +133,6 @@ fn no_group_of_key(reply: &mut Reply<'_>, key: &[u8], group: &[u8]) -> CommandEr
     CommandError::Written
 }
 
-/// The error for a subcommand whose words make none of its forms.
-fn wrong_form(reply: &mut Reply<'_>, args: Args<'_>) -> CommandError {
-    let name = c_string(args.get(1));
-    let name = &name[..name.len().min(QUOTED_BYTES_MAX)];
-    let container = args.get(0).to_ascii_uppercase();
-    let head = b"ERR unknown subcommand or wrong number of arguments for '";
-    reply.error([&head[..], name, b"'. Try ", c_string(&container), b" HELP."].concat());
-    CommandError::Written
-}
-
-/// How many bytes of a subcommand its error shows.
-const QUOTED_BYTES_MAX: usize = 128;
-
 /// A change of what is pending, as it is propagated.
 struct Claim {
     id: StreamId,
