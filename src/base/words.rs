@@ -1,8 +1,14 @@
-//! The words of a configuration line. Pure functions over bytes: quoting, and C's number reading
-//! where Redis relies on it. Inline commands and CONFIG REWRITE use the same rules.
+//! The words of a configuration line. Pure functions over bytes: quoting, and C's strings and number
+//! reading where Redis relies on them. Inline commands and CONFIG REWRITE use the same rules.
 //! Source: observed behaviour of `sdssplitargs` and `sdscatrepr` in Redis 8.0.6.
 
 use std::borrow::Cow;
+
+/// What C takes a string for: all that stands before its first zero byte.
+#[inline]
+pub fn c_string(bytes: &[u8]) -> &[u8] {
+    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+}
 
 /// Splits `line` into words, or None when a quote is not closed or is followed by anything but a
 /// blank. O(length).
@@ -11,7 +17,7 @@ use std::borrow::Cow;
 /// byte as itself; `'...'` knows only `\'`. A quote may open inside a word. The line ends at its
 /// first NUL. A word borrows from `line` unless it has quotes.
 pub fn split_args(line: &[u8]) -> Option<Vec<Cow<'_, [u8]>>> {
-    let line = &line[..memchr::memchr(0, line).unwrap_or(line.len())];
+    let line = c_string(line);
     let mut words = Vec::new();
     let mut rest = line;
     loop {

@@ -8,6 +8,7 @@ use std::io::Write;
 use super::tracking::Tracking;
 use super::{ConnectionFacts, Session};
 use crate::base::time::Millis;
+use crate::base::words::c_string;
 use crate::pubsub::Kind;
 use crate::resp::Proto;
 
@@ -15,7 +16,7 @@ use crate::resp::Proto;
 pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, now: Millis) {
     let Session { facts, addr, laddr, fd, .. } = session;
     write(out, format_args!("id={} addr={addr} laddr={laddr} fd={fd} name=", facts.id));
-    out.extend_from_slice(shown(&session.name));
+    out.extend_from_slice(c_string(&session.name));
     let (age, idle) = (age_seconds(session, now), idle_seconds(session, now));
     let flags = flags(session, held);
     write(out, format_args!(" age={age} idle={idle} flags={flags} db={}", facts.db));
@@ -39,9 +40,9 @@ pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, 
     };
     write(out, format_args!(" redir={redirect} resp={resp}"));
     out.extend_from_slice(b" lib-name=");
-    out.extend_from_slice(shown(&session.lib_name));
+    out.extend_from_slice(c_string(&session.lib_name));
     out.extend_from_slice(b" lib-ver=");
-    out.extend_from_slice(shown(&session.lib_ver));
+    out.extend_from_slice(c_string(&session.lib_ver));
     write(out, format_args!(" io-thread={}\n", held.core));
 }
 
@@ -94,11 +95,6 @@ pub fn age_seconds(session: &Session, now: Millis) -> i64 {
 /// How long the client has sent nothing, in whole seconds of the clock.
 pub fn idle_seconds(session: &Session, now: Millis) -> i64 {
     now.seconds() - session.last_interaction.seconds()
-}
-
-/// The part of a text of the client's choice that is shown: up to its first zero byte.
-pub fn shown(text: &[u8]) -> &[u8] {
-    &text[..memchr::memchr(0, text).unwrap_or(text.len())]
 }
 
 fn write(out: &mut Vec<u8>, text: std::fmt::Arguments<'_>) {

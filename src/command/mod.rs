@@ -14,17 +14,19 @@ pub mod flags;
 pub mod keyspec;
 pub mod permission;
 pub mod secret;
+pub mod session_context;
 pub mod suspension;
 pub mod whole;
 
 pub use args::Args;
 pub use catalog::{CommandTable, Listed};
 pub use categories::Acl;
-pub use context::{Context, SessionContext};
+pub use context::Context;
 pub use error::CommandError;
 pub use flags::Flags;
 pub use keyspec::{Access, KeySpec};
 pub use permission::Channels;
+pub use session_context::SessionContext;
 pub use suspension::{Denied, Suspension, Wants};
 pub use whole::Whole;
 

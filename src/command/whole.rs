@@ -28,6 +28,25 @@ pub struct Whole {
     pub gather: fn(&mut SessionContext<'_>, Args<'_>, Vec<Part>, &mut Reply<'_>) -> Outcome,
 }
 
+impl Whole {
+    /// A command that is answered with OK when every core has done its part.
+    pub const fn acknowledged(
+        begin: fn(&mut SessionContext<'_>, Args<'_>) -> Result<Job, super::CommandError>,
+    ) -> Self {
+        Self { begin, gather: acknowledge }
+    }
+}
+
+fn acknowledge(
+    _cx: &mut SessionContext<'_>,
+    _args: Args<'_>,
+    _parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    reply.ok();
+    Ok(())
+}
+
 /// What every core does for the command.
 pub type Job = Arc<dyn Fn(&mut CoreView<'_>) -> Part + Send + Sync>;
 

@@ -5,6 +5,7 @@
 
 pub mod bitmap;
 pub mod connection;
+mod container;
 pub mod generic;
 pub mod geo;
 pub mod hash;

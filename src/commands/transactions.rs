@@ -3,7 +3,7 @@
 //! Invariant: these only turn the session's state; the queue and the watched keys belong to the
 //! connection, and the event loop runs a transaction where its keys are.
 
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::command::{
     Access, Acl, Args, Argument, Arity, Command, CommandError, Context, Flags, Group, Handler,
     KeySpec, Outcome, SessionContext,

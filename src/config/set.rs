@@ -5,6 +5,7 @@ use super::directives::{self, Directive, Found};
 use super::kind::{Kind, Reason};
 use super::settings::Config;
 use super::value::Value;
+use crate::base::words::c_string;
 
 /// What CONFIG SET needs to know beside its arguments.
 #[derive(Clone, Copy, Debug, Default)]
@@ -53,7 +54,7 @@ impl ConfigError {
             }
         };
         // A name ends at its first NUL, and a line break would end the reply, as in Redis.
-        let name = &name[..memchr::memchr(0, name).unwrap_or(name.len())];
+        let name = c_string(name);
         let mut reply = [before.as_bytes(), name, after.as_bytes()].concat();
         for byte in &mut reply {
             if matches!(byte, b'\r' | b'\n') {

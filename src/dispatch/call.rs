@@ -1,285 +1,37 @@
-//! Runs one command: the gates in Redis' order, the handler, what is counted behind it.
+//! Runs one command: the handler, and what is counted behind it.
 //!
 //! Invariant: gates are passed where and when the command runs, not where it was received. Nothing
 //! here knows a socket or another core.
 
-use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
-
-use super::evict::MemoryLimit;
-use super::note::{Limits, Taken};
+use super::note::Taken;
 use super::route::{self, Place};
-use super::script::Busy;
 use super::serve::Served;
-use super::table::{Registered, Table, Way};
-use crate::acl::{Denial, UserRef, Users};
-use crate::base::rng::Rng;
-use crate::base::time::{Micros, Millis, TickRate, Ticks};
+use super::table::{Registered, Way};
+use super::worker::Worker;
+use crate::base::time::Ticks;
 use crate::client::tracking::Tracking;
 use crate::client::{ConnectionFacts, ReplyMode, Session, SessionFacts};
 use crate::command::args::join;
-use crate::command::context::{Context, Keyspace, Request, SessionContext};
-use crate::command::effects::{Effects, Interest};
-use crate::command::whole::{Job, Part, Switches};
+use crate::command::context::{Context, Keyspace};
+use crate::command::effects::Interest;
+use crate::command::session_context::{Request, SessionContext};
+use crate::command::whole::{Job, Part};
 use crate::command::{Args, CommandError, Flags, Handler, Outcome, Suspension, Whole};
-use crate::config::Config;
-use crate::config::choices::MaxmemoryPolicy;
-use crate::observe::command_log::Note;
-use crate::observe::latency::Latency;
-use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
-use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
-use crate::script::{self, Functions, Scripts};
-use crate::store::access::AccessPolicy;
-use crate::store::entry::Entry;
-use crate::store::key::Position;
-use crate::store::key::{Hasher, Key};
-use crate::store::waiters::Waiter;
-use crate::store::watchers::Watched;
+use crate::store::key::{Key, Position};
 use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::multi::Transaction;
-use crate::types::Value;
 
 /// What CLIENT PAUSE WRITE holds back.
 pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
-/// What long commands may take of one turn, so that it stays well below a millisecond.
-const LONG_NANOS_PER_TURN_MAX: u64 = 350_000;
 /// SCAN borrows all partitions of a database with so few keys.
 const SCANNED_AT_ONCE_MAX: u64 = 1000;
 
-/// Everything of a core that commands may reach, without its sockets and its partition.
-pub struct Worker {
-    /// The core's number.
-    pub core: usize,
-    /// All commands.
-    pub table: &'static Table,
-    /// The configuration in force.
-    pub config: Arc<Config>,
-    /// Every user.
-    pub users: Arc<Users>,
-    /// What was refused of late for want of permissions, until somebody tells the log.
-    pub denials: Vec<Denial>,
-    /// Scripts that run for too long, if there are any.
-    pub(super) busy: Option<Busy>,
-    /// The commands that are looked at were queued by MULTI.
-    pub(super) inside_exec: bool,
-    /// Process facts.
-    pub server: Arc<ServerFacts>,
-    /// This core's counters.
-    pub stats: Arc<CoreStats>,
-    /// Run-time switches.
-    pub switches: Switches,
-    /// The scripts that this core knows.
-    pub scripts: Scripts,
-    /// The libraries of functions that this core knows.
-    pub functions: Functions,
-    /// Slots and hashes of keys.
-    pub hasher: Hasher,
-    /// Chance.
-    pub rng: Rng,
-    /// The time of this turn.
-    pub now: Millis,
-    /// The wall clock when this turn began.
-    pub wall: Micros,
-    pub(super) effects: Effects,
-    pub(super) tick_rate: TickRate,
-    pub(super) last_tick: u64,
-    pub(super) turn_tick: u64,
-    /// From where on commands are remarkable.
-    pub(super) limits: Limits,
-    /// Remarkable commands of whoever runs now, to be taken to that client's home.
-    pub notes: Vec<Note>,
-    /// What took long on this core.
-    pub latency: Latency,
-    pub(super) free_pass: UserRef,
-    /// How memory stands against its limit.
-    pub memory: MemoryLimit,
-    /// A file is being loaded.
-    pub(super) loading: bool,
-    /// Writes are refused, since saves fail.
-    pub(super) saves_fail: bool,
-    hint: Option<Position>,
-    long_nanos: u64,
-    access: AccessPolicy,
-    removed: Vec<Entry>,
-    replaced: Vec<Box<Value>>,
-    suspension: Option<Suspension>,
-    /// Keys that the client of the last command watches from now on.
-    pub watched: Vec<Watched>,
-    /// Keys that changed and may serve somebody.
-    pub(super) ready: Vec<(usize, Box<[u8]>)>,
-    /// Clients whose wait has ended, to be told to their homes.
-    pub served: Vec<Served>,
-    /// Waiters whose keys are reserved for them until a loan comes.
-    pub reserved: Vec<Arc<Waiter>>,
-    /// Who listens to channels.
-    pub directory: Directory,
-    /// The clients of this core that do.
-    pub hearers: Hearers,
-    /// What this turn pushes to clients.
-    pub pushes: Pushes,
-    /// Who wants to hear of which prefixes of keys.
-    pub prefixes: Prefixes,
-    /// The clients of this core that have tracking on.
-    pub trackers: Trackers,
-    /// What this turn tells clients of keys that they keep.
-    pub invalidations: Invalidations,
-    /// Who watches all commands.
-    pub monitors: Monitors,
-    /// A script runs.
-    pub(super) in_script: bool,
-    /// A command that has waited runs again.
-    pub(super) runs_again: bool,
-    /// Whose command runs, or ran last.
-    pub(super) running: u64,
-    /// It does not want to hear of what it changes itself.
-    pub(super) noloop: bool,
-    /// Somebody may listen to keyspace events.
-    pub(super) notifies: bool,
-}
-
-/// Who a worker works for.
-pub struct Identity {
-    /// The core's number.
-    pub core: usize,
-    /// The configuration.
-    pub config: Arc<Config>,
-    /// Every user.
-    pub users: Arc<Users>,
-    /// Process facts.
-    pub server: Arc<ServerFacts>,
-    /// The hash key, the same on every core.
-    pub hasher: Hasher,
-    /// Chance.
-    pub rng: Rng,
-    /// How fast ticks tick.
-    pub tick_rate: TickRate,
-}
-
 impl Worker {
-    /// A worker of a core.
-    pub fn new(identity: Identity) -> Worker {
-        let Identity { core, config, users, server, hasher, rng, tick_rate } = identity;
-        Worker {
-            core,
-            table: super::table::table(),
-            limits: Limits::of(&config),
-            config,
-            free_pass: users.free_pass(),
-            users,
-            denials: Vec::new(),
-            busy: None,
-            inside_exec: false,
-            stats: server.stats[core].clone(),
-            server,
-            switches: Switches::default(),
-            scripts: Scripts::new(hasher.hash_key(), script::Limits { memory_bytes: 0 }),
-            functions: Functions::new(script::Limits { memory_bytes: 0 }),
-            hasher,
-            rng,
-            now: Millis(0),
-            wall: Micros(0),
-            effects: Effects::new(Interest::default()),
-            tick_rate,
-            last_tick: Ticks::now(),
-            memory: MemoryLimit::default(),
-            turn_tick: Ticks::now(),
-            notes: Vec::new(),
-            latency: Latency::default(),
-            loading: false,
-            saves_fail: false,
-            hint: None,
-            long_nanos: 0,
-            access: AccessPolicy::Lru,
-            removed: Vec::new(),
-            replaced: Vec::new(),
-            suspension: None,
-            watched: Vec::new(),
-            ready: Vec::new(),
-            served: Vec::new(),
-            reserved: Vec::new(),
-            directory: Directory::new(hasher.hash_key()),
-            hearers: Hearers::new(hasher.hash_key()),
-            pushes: Pushes::default(),
-            prefixes: Prefixes::default(),
-            trackers: Trackers::default(),
-            invalidations: Invalidations::default(),
-            monitors: Monitors::default(),
-            in_script: false,
-            runs_again: false,
-            running: 0,
-            noloop: false,
-            notifies: false,
-        }
-    }
-
-    /// Commands run again after other work: the next one is timed from here.
-    #[inline]
-    pub fn start_clock(&mut self) {
-        self.last_tick = Ticks::now();
-    }
-
-    /// Where the first key of the next command belongs, if that was computed when it was staged.
-    #[inline]
-    pub fn hint(&mut self, position: Option<Position>) {
-        self.hint = position;
-    }
-
-    /// The configuration was replaced: what is derived from it follows.
-    pub fn config_changed(&mut self) {
-        self.memory = MemoryLimit::of(&self.config);
-        self.limits_changed();
-        let memory_bytes = match self.config.script_memory_limit {
-            0 => usize::MAX,
-            limit => limit as usize,
-        };
-        self.scripts.set_limits(script::Limits { memory_bytes });
-        self.functions.set_limits(script::Limits { memory_bytes });
-        self.access = match self.config.maxmemory_policy {
-            MaxmemoryPolicy::AllkeysLfu | MaxmemoryPolicy::VolatileLfu => AccessPolicy::Lfu {
-                log_factor: self.config.lfu_log_factor,
-                decay_minutes: self.config.lfu_decay_time,
-            },
-            _ => AccessPolicy::Lru,
-        };
-        self.listeners_changed();
-    }
-
-    /// The users were replaced: what is derived from them follows.
-    pub fn users_changed(&mut self) {
-        self.free_pass = self.users.free_pass();
-    }
-
-    /// What somebody wants to hear of.
-    #[inline]
-    pub fn interest(&self) -> Interest {
-        Interest { events: self.notifies, ..Interest::default() }
-    }
-
-    /// How accesses are recorded.
-    pub fn access(&self) -> AccessPolicy {
-        self.access
-    }
-
-    /// True if a file is being loaded.
-    pub fn is_loading(&self) -> bool {
-        self.loading
-    }
-
-    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
-    /// saves fail.
-    pub fn check_persistence(&mut self) {
-        let persistence = &self.server.persistence;
-        self.loading = persistence.is_loading();
-        self.saves_fail = persistence.failed.load(Relaxed)
-            && self.config.stop_writes_on_bgsave_error
-            && !self.config.save.is_empty();
-    }
-
     /// Where a command runs; `position` is that of its one key, if it has been computed. SCAN takes a
     /// small database in one step, wherever its keys are: scripts rely on that.
     #[inline]
@@ -641,25 +393,6 @@ impl Worker {
             self.long_nanos += nanos;
         }
         Taken { nanos, started }
-    }
-
-    /// True if long commands (a table that grows under them, much data) have used up this turn; what
-    /// is left runs in the next one. Many short commands never do.
-    #[inline]
-    pub fn is_exhausted(&self) -> bool {
-        self.long_nanos > LONG_NANOS_PER_TURN_MAX
-    }
-
-    /// A turn begins.
-    pub fn start_turn(&mut self) {
-        self.long_nanos = 0;
-        self.start_clock();
-        self.turn_tick = self.last_tick;
-    }
-
-    /// True if the process is to end.
-    pub fn is_shutting_down(&self) -> bool {
-        self.server.shutdown.load(Relaxed)
     }
 }
 

@@ -5,9 +5,9 @@
 //! that core is asked to, and the command may run a little above the limit meanwhile.
 //! Source: maxmemory, maxmemory-policy, maxmemory-eviction-tenacity of Redis.
 
-use super::call::Worker;
 use super::serve::is_kept_back;
 use super::table::Registered;
+use super::worker::Worker;
 use crate::base::alloc;
 use crate::client::SessionFacts;
 use crate::command::context::Keyspace;

@@ -3,10 +3,11 @@
 //!
 //! Invariant: a command that is refused has its error written, is counted, and has changed nothing.
 
-use super::call::Worker;
 use super::table::{Registered, Way};
+use super::worker::Worker;
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason};
+use crate::base::words::c_string;
 use crate::client::SessionFacts;
 use crate::command::permission::{self, Asked};
 use crate::command::{Args, CommandError, Flags};
@@ -205,16 +206,15 @@ impl Worker {
     }
 }
 
-/// What C prints of a string of at most `len` bytes: it ends at a NUL.
-fn c_string(bytes: &[u8], len: usize) -> &[u8] {
-    let bytes = &bytes[..bytes.len().min(len)];
-    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
+/// What C prints of a string, of its first `len` bytes.
+fn printed(bytes: &[u8], len: usize) -> &[u8] {
+    c_string(&bytes[..bytes.len().min(len)])
 }
 
 fn unknown_command(args: Args<'_>) -> Vec<u8> {
     let name = args.get(0);
     let mut text = b"ERR unknown command '".to_vec();
-    text.extend_from_slice(c_string(name, QUOTED_BYTES_MAX));
+    text.extend_from_slice(printed(name, QUOTED_BYTES_MAX));
     text.extend_from_slice(b"', with args beginning with: ");
     let begin = text.len();
     for arg in args.iter_from(1) {
@@ -223,7 +223,7 @@ fn unknown_command(args: Args<'_>) -> Vec<u8> {
             break;
         }
         text.push(b'\'');
-        text.extend_from_slice(c_string(arg, QUOTED_BYTES_MAX - used));
+        text.extend_from_slice(printed(arg, QUOTED_BYTES_MAX - used));
         text.extend_from_slice(b"' ");
     }
     text
@@ -232,7 +232,7 @@ fn unknown_command(args: Args<'_>) -> Vec<u8> {
 fn unknown_subcommand(container: &str, args: Args<'_>) -> Vec<u8> {
     let name = args.get(1);
     let mut text = b"ERR unknown subcommand '".to_vec();
-    text.extend_from_slice(c_string(name, QUOTED_BYTES_MAX));
+    text.extend_from_slice(printed(name, QUOTED_BYTES_MAX));
     text.extend_from_slice(format!("'. Try {container} HELP.").as_bytes());
     text
 }

@@ -16,3 +16,4 @@ mod subscriber;
 pub mod table;
 mod track;
 pub mod transact;
+pub mod worker;

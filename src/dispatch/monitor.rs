@@ -4,9 +4,9 @@
 //! order; no secret is in them. While nobody watches, a command pays nothing: the limit beyond which
 //! a command is looked at is lowered as soon as somebody does. Source: MONITOR of Redis 8.0.
 
-use super::call::Worker;
 use super::note::secrets_of;
 use super::table::Registered;
+use super::worker::Worker;
 use crate::base::words::push_quoted;
 use crate::client::SessionFacts;
 use crate::command::args::ArgValue;

@@ -4,8 +4,8 @@
 //! note, which goes to the home of its client with the replies; only there it is filed. Source:
 //! SLOWLOG and LATENCY of Redis 8.0, COMMANDLOG of Valkey 9.1.
 
-use super::call::Worker;
 use super::table::Registered;
+use super::worker::Worker;
 use crate::base::time::Ticks;
 use crate::client::SessionFacts;
 use crate::command::args::ArgValue;

@@ -4,7 +4,7 @@
 //! order in which it reported them, each to the key's channel before the event's. Nothing is
 //! recorded while nobody listens. Source: the keyspace notifications page of Redis 8.0.
 
-use super::call::Worker;
+use super::worker::Worker;
 use crate::command::effects::{Event, EventClass};
 use crate::config::value::NotifyFlags;
 

@@ -7,8 +7,8 @@
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
 
-use super::call::Worker;
 use super::table::Registered;
+use super::worker::Worker;
 use crate::acl::Denial;
 use crate::base::claim::Refused;
 use crate::base::slot::Slot;

@@ -3,8 +3,8 @@
 //! Invariant: in RESP3, where pushes can be told from replies, everything. Source: the Pub/Sub page of
 //! Redis 8.0.
 
-use super::call::Worker;
 use super::table::Registered;
+use super::worker::Worker;
 use crate::client::SessionFacts;
 use crate::command::Flags;
 use crate::resp::Proto;

@@ -5,8 +5,8 @@
 //! nobody tracks and nobody follows a prefix, a command pays one test. Source: tracking.c's
 //! behaviour in Redis 8.0; docs/decisions/0014-tracking.md.
 
-use super::call::Worker;
 use super::table::Registered;
+use super::worker::Worker;
 use crate::base::slot::Slot;
 use crate::client::SessionFacts;
 use crate::client::tracking::Tracking;

@@ -4,9 +4,10 @@
 //! and when it runs (an error there is its reply); whoever waits for what a transaction did is served
 //! behind its last command. Source: MULTI, EXEC, WATCH, "errors inside a transaction".
 
-use super::call::{HELD_BACK, Worker, settle_reply_mode as settle};
+use super::call::{HELD_BACK, settle_reply_mode as settle};
 use super::route::{self, Place};
 use super::table::{Registered, Way};
+use super::worker::Worker;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::context::Keyspace;
 use crate::command::{Args, CommandError, Denied, Flags};

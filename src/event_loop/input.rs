@@ -10,8 +10,8 @@ use super::stage::{
 use crate::base::time::Clock;
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::command::keyspec;
-use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
+use crate::dispatch::worker::Worker;
 use crate::net::connection::Receiving;
 use crate::net::input::Input;
 use crate::observe::log;

@@ -4,12 +4,14 @@
 //! leaves only in `before_sleep`. A core is `io` (ring, clients, mail) and a seat for its partition,
 //! which may be lent: nothing in `io` can reach the partition.
 
+mod batches;
 mod block;
 mod clients;
 mod cron;
 mod execute;
 mod input;
 mod limits;
+mod loan;
 mod mail;
 mod notes;
 mod output;
@@ -38,9 +40,9 @@ pub use save::load_order;
 
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
-use crate::dispatch::call::{Identity, Worker};
+use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
 use crate::persist::load::{Load, LoadOrder, Records};

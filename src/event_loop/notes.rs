@@ -5,7 +5,7 @@
 
 use super::Core;
 use crate::base::time::Clock;
-use crate::dispatch::call::Worker;
+use crate::dispatch::worker::Worker;
 use crate::observe::command_log::{LogKind, Note};
 use crate::ring::Ring;
 use crate::txn::batch::Batch;

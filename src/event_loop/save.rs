@@ -14,7 +14,7 @@ use bytes::Bytes;
 use super::{Answer, Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::CommandError;
-use crate::command::context::{Request, SaveOrder};
+use crate::command::session_context::{Request, SaveOrder};
 use crate::commands::generic::dump;
 use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
 use crate::observe::log;

@@ -6,13 +6,14 @@
 use super::{Core, Message, OpenWhole};
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
-use crate::command::context::{Keyspace, Request};
+use crate::command::context::Keyspace;
+use crate::command::session_context::Request;
 use crate::command::whole::Job;
 use crate::command::{Args, Handler, ScriptSource};
 use crate::commands::scripting;
-use crate::dispatch::call::Worker;
 use crate::dispatch::script::{Inside, Named, Run, words_of};
 use crate::dispatch::table::{Registered, Way};
+use crate::dispatch::worker::Worker;
 use crate::observe::log::{self, Level};
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};

@@ -1,7 +1,7 @@
-//! Mail between cores: batches that come and go, loans, commands with a part everywhere.
+//! Mail between cores: batches that come home, commands with a part everywhere.
 //!
-//! Invariant: the sequencer (core 0) passes requests on in the order in which they reached it, to
-//! every owner over a queue that keeps order; so all owners see all loans in one order.
+//! Invariant: the sequencer (core 0) passes commands on in the order in which they reached it, to
+//! every core over a queue that keeps order; so all cores see them, and all loans, in one order.
 
 use std::sync::Arc;
 
@@ -9,19 +9,18 @@ use super::mail::WholeId;
 use super::notes::take_notes;
 use super::transact::watch_more;
 use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
-use crate::base::time::{Clock, Millis};
-use crate::command::context::Request;
+use crate::base::time::Clock;
+use crate::command::session_context::Request;
 use crate::command::whole::{CoreView, Job, Part};
-use crate::dispatch::call::Worker;
 use crate::dispatch::table::Way;
+use crate::dispatch::worker::Worker;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
-use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
-use crate::txn::loan::{Arrival, LoanId, LoanRequest, Waiting};
+use crate::txn::loan::Waiting;
 
 /// The core that gives loans and commands of all cores one order.
-const SEQUENCER: usize = 0;
+pub(super) const SEQUENCER: usize = 0;
 /// Whoever waits for a partition is served at most so often a turn.
 const SERVED_PER_TURN_MAX: usize = 1024;
 
@@ -75,63 +74,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Some(Waiting::Forget(waiter)) => self.forget(waiter),
                 Some(Waiting::Unwatch(watched)) => self.unwatch_here(watched),
             }
-        }
-    }
-
-    /// Passes a request on to the owners. This core, if it is one, lends at once: all requests come
-    /// through here, so its own order is the one that it gives the others.
-    fn sequence_loan(&mut self, request: LoanRequest) {
-        for owner in request.owners.iter().filter(|owner| *owner != SEQUENCER) {
-            self.mail.post(owner, Message::Lend(request.id));
-        }
-        if request.owners.contains(SEQUENCER) {
-            self.seat.wait(Waiting::Loan(request.id));
-            self.serve_seat();
-        }
-    }
-
-    fn lent(&mut self, id: LoanId, partition: Box<Partition>, time: Millis) {
-        if self.splits(id) {
-            return self.lent_alone(id, partition, time);
-        }
-        match self.coordinator.arrive(id, partition, time) {
-            Arrival::Waits => {}
-            Arrival::Complete(loan) => self.run_loan(loan),
-            Arrival::GoesBack(partition) => self.return_partitions(vec![partition]),
-        }
-    }
-
-    fn lend(&mut self, id: LoanId) {
-        self.settle_housekeeping_debt();
-        self.publish_gauges();
-        let partition = self.seat.lend();
-        self.worker.stats.totals.loans.add(1);
-        if id.coordinator == self.worker.core {
-            self.lent(id, partition, self.worker.now);
-        } else {
-            self.mail.post(id.coordinator, Message::Lent(id, partition, self.worker.now));
-        }
-    }
-
-    /// Sends lent partitions back to their owners.
-    pub(super) fn return_partitions(&mut self, partitions: Vec<Box<Partition>>) {
-        for partition in partitions {
-            let owner = self.map.owner(partition.first_slot());
-            if owner == self.worker.core {
-                self.seat.give_back(partition);
-            } else {
-                self.mail.post(owner, Message::Return(partition, self.worker.now));
-            }
-        }
-    }
-
-    /// Asks for the partitions that this turn's commands need.
-    pub(super) fn request_loan(&mut self) {
-        let Some(request) = self.coordinator.request() else { return };
-        if self.worker.core == SEQUENCER {
-            self.sequence_loan(request);
-        } else {
-            self.mail.post(SEQUENCER, Message::LoanRequest(request));
         }
     }
 

@@ -6,11 +6,12 @@
 
 #![allow(unsafe_code)]
 
-use std::ffi::{CStr, c_int};
+use std::ffi::c_int;
 
 use mlua::ffi::{self, lua_State};
 
 use crate::base::number::{format_f64, parse_f64, parse_i64};
+use crate::base::words::c_string;
 use crate::resp::Proto;
 use crate::resp::reply::{Deferred, Reply, ReplyBuffer};
 
@@ -92,11 +93,6 @@ pub(super) unsafe fn mark_counted(lua: *mut lua_State) {
         ffi::lua_pushboolean(lua, 1);
         ffi::lua_rawset(lua, -3);
     }
-}
-
-/// What C takes a string for.
-pub(super) fn c_string(bytes: &[u8]) -> &[u8] {
-    CStr::from_bytes_until_nul(bytes).map_or(bytes, CStr::to_bytes)
 }
 
 fn trim_line_ends(mut text: &[u8]) -> &[u8] {

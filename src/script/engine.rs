@@ -18,11 +18,11 @@ use std::ptr::NonNull;
 
 use mlua::ffi::{self, lua_State};
 
-use super::api;
 use super::caller::Caller;
 use super::convert::{self, bytes_at, push_bytes};
-use super::sandbox;
 use super::state::{self, State};
+use super::{base, hook, sandbox};
+use crate::base::words::c_string;
 use crate::resp::Proto;
 use crate::resp::reply::Reply;
 
@@ -104,14 +104,14 @@ impl Engine {
             engine.state().main.set(lua);
             sandbox::open(lua, || install_libraries(lua));
             ffi::lua_settop(lua, 0);
-            ffi::lua_pushcfunction(lua, api::error_handler);
+            ffi::lua_pushcfunction(lua, hook::error_handler);
             ffi::lua_pushvalue(lua, ffi::LUA_GLOBALSINDEX);
             push_bytes(lua, b"KEYS");
             push_bytes(lua, b"ARGV");
             sandbox::seal(lua);
             assert_eq!(ffi::lua_gettop(lua), ARGV, "what the table above says");
             ffi::lua_gc(lua, ffi::LUA_GCSETSTEPMUL, GC_STEP_MULTIPLIER);
-            api::arm_hook(lua);
+            hook::arm_hook(lua);
             drop(lenient);
             engine
         }
@@ -130,7 +130,7 @@ impl Engine {
     /// Compiles the code of a script. An error is the line of the reply.
     pub fn compile(&mut self, code: &[u8]) -> Result<Function, Vec<u8>> {
         const HEAD: &[u8] = b"ERR Error compiling script (new function): ";
-        if code.first() == Some(&api::BYTECODE) {
+        if code.first() == Some(&base::BYTECODE) {
             let text = b"user_script:1: unexpected symbol near 'char(27)'";
             return Err([HEAD, text].concat());
         }
@@ -143,7 +143,7 @@ impl Engine {
             }
             let text = bytes_at(self.lua, -1).unwrap_or_default().to_vec();
             ffi::lua_settop(self.lua, ARGV);
-            Err([HEAD, convert::c_string(&text)].concat())
+            Err([HEAD, c_string(&text)].concat())
         }
     }
 
@@ -205,7 +205,7 @@ impl Engine {
             ffi::lua_settop(lua, ARGV);
             if state.is_killed.replace(false) {
                 outcome.killed = true;
-                api::arm_hook(lua);
+                hook::arm_hook(lua);
             }
         }
         self.collect_if_full();
@@ -297,7 +297,7 @@ unsafe fn error_line(lua: *mut lua_State, name: &[u8]) -> (Vec<u8>, bool) {
         let field = |key: &[u8]| {
             push_bytes(lua, key);
             ffi::lua_rawget_(lua, -2);
-            let text = bytes_at(lua, -1).map(|text| convert::c_string(text).to_vec());
+            let text = bytes_at(lua, -1).map(|text| c_string(text).to_vec());
             let flag = ffi::lua_toboolean(lua, -1) != 0;
             ffi::lua_pop(lua, 1);
             (text, flag)

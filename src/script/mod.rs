@@ -11,9 +11,11 @@
 //! it takes no path through metamethods, and memory is never refused while it runs (`state::Lenient`).
 
 mod api;
+mod base;
 mod caller;
 mod convert;
 pub mod engine;
+mod hook;
 pub mod interrupt;
 pub mod lib;
 pub mod library;

@@ -21,9 +21,8 @@ use std::ptr;
 
 use mlua::ffi::{self, lua_CFunction, lua_State};
 
-use super::api;
 use super::convert::push_bytes;
-use super::state;
+use super::{api, base, hook, state};
 
 /// The version that scripts are told of, as text and as number.
 pub(super) const VERSION: (&CStr, u32) = (c"8.0.6", 0x0008_0006);
@@ -69,16 +68,16 @@ const REDIS_NUMBERS: &[(&CStr, u32)] = &[
 
 /// Functions that take the place of Lua's own.
 const REPLACED: &[(&CStr, lua_CFunction)] = &[
-    (c"pcall", api::pcall),
+    (c"pcall", base::pcall),
     (c"next", next),
     (c"rawget", rawget),
     (c"rawset", rawset),
     (c"getmetatable", getmetatable),
     (c"setmetatable", setmetatable),
-    (c"loadstring", api::loadstring),
-    (c"load", api::load),
-    (c"collectgarbage", api::collectgarbage),
-    (c"__redis__err__handler", api::error_handler),
+    (c"loadstring", base::loadstring),
+    (c"load", base::load),
+    (c"collectgarbage", base::collectgarbage),
+    (c"__redis__err__handler", hook::error_handler),
 ];
 
 /// Puts the libraries into a new interpreter. `libraries` adds those that are written in Rust.
@@ -107,7 +106,7 @@ pub(super) unsafe fn open(lua: *mut lua_State, libraries: impl FnOnce()) {
         libraries();
         replace_insert(lua);
         for (name, function) in
-            [(c"random", api::random as lua_CFunction), (c"randomseed", api::randomseed)]
+            [(c"random", base::random as lua_CFunction), (c"randomseed", base::randomseed)]
         {
             ffi::lua_getglobal_(lua, c"math".as_ptr());
             set_function(lua, name, function);

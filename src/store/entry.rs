@@ -1,35 +1,31 @@
 //! An entry: a key, its value and what belongs to them, in one allocation.
 //! Invariant: `Entry` owns its allocation; the header tells its exact size; a boxed value's pointer
-//! is owned by the entry. Table words hold entries as 48-bit addresses (`table.rs`, the only other
-//! file that makes an `EntryRef` from an address).
+//! is owned by the entry. `layout.rs` draws what lies where. Table words hold entries as 48-bit
+//! addresses (`table.rs`, the only other file that makes an `EntryRef` from an address).
 //! Source: own; the encodings' names are those of Redis' OBJECT ENCODING.
-//!
-//! ```text
-//! narrow: | kind 1 | epoch 1 | access 3 | key length 1 | value length 1 |          7 bytes
-//! wide:   | kind 1 | epoch 1 | access 3 | key length 6 | value length 2 |         13 bytes
-//! then:   | expiry 8, if volatile | key | value |       rounded up, see `allocated`
-//! kind:   | wide 1 | volatile 1 | fields 1 | 0 | encoding 4 |   fields: the table knows of fields that expire
-//! value:  int: i64; embstr, raw: the bytes; packed collections: theirs; boxed: a pointer to a
-//!         `Value`. All little-endian and without alignment.
-//! ```
-//! A key of 16 bytes with a value of 32 takes 56 bytes.
 #![allow(unsafe_code)]
 
+mod layout;
 mod table;
 #[cfg(test)]
 mod tests;
+mod view;
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{alloc, dealloc, handle_alloc_error};
 use std::borrow::Cow;
 use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
+pub use layout::PACKED_INLINE_MAX;
+use layout::{
+    ACCESS, ENCODING, EPOCH, FIELDS, INT, LENGTHS, NARROW, RAW, Shape, WORD, packing_of, plan,
+};
 pub use table::{EntryMut, EntryTable, Origin, Verdict};
+pub use view::EntryRef;
 
 use crate::base::time::Millis;
 use crate::encoding::run::Run;
-use crate::types::hash::HashRef;
 use crate::types::string::{STRING_INLINE_MAX, canonical_int};
 use crate::types::{BigString, Collection, Packing, Value, WrongType};
 
@@ -81,13 +77,7 @@ impl From<Collection> for NewValue<'_> {
 /// An owned entry. A pointer that is never null and fits a table word.
 pub struct Entry(NonNull<u8>);
 
-/// A borrowed entry.
-#[derive(Clone, Copy)]
-pub struct EntryRef<'a>(NonNull<u8>, PhantomData<&'a Entry>);
-
 const _: () = assert!(size_of::<Option<Entry>>() == 8, "an entry is one pointer");
-const _: () = assert!(NARROW + 16 + 32 == 55, "the usual key and value share 56 bytes");
-const _: () = assert!(STRING_INLINE_MAX <= u16::MAX as usize, "16 bits hold an inline length");
 
 // SAFETY: an entry is the only owner of its allocation, of which all but the boxed value is plain
 // bytes; and `Value` is `Send`, asserted in `types/value.rs`.
@@ -454,319 +444,3 @@ impl Drop for Entry {
         unsafe { dealloc(self.0.as_ptr(), self.view().shape().layout()) }
     }
 }
-
-impl<'a> EntryRef<'a> {
-    /// # Safety
-    /// `address` came from `Entry::into_address`, and for as long as `'a` the entry is neither
-    /// changed nor freed.
-    #[inline(always)]
-    unsafe fn from_address(address: u64) -> Self {
-        let pointer = ptr::with_exposed_provenance_mut(address as usize);
-        // SAFETY: addresses of entries are not null.
-        Self(unsafe { NonNull::new_unchecked(pointer) }, PhantomData)
-    }
-
-    /// The key.
-    #[inline(always)]
-    pub fn key(self) -> &'a [u8] {
-        let shape = self.shape();
-        self.bytes(shape.key(), shape.klen)
-    }
-
-    /// The value.
-    #[inline]
-    pub fn value(self) -> ValueRef<'a> {
-        match self.boxed() {
-            // SAFETY: the pointer is a live box that the entry owns, and nobody changes the entry
-            // during `'a`.
-            Some(value) => ValueRef::of(unsafe { value.as_ref() }),
-            None if self.encoding_bits() == INT => ValueRef::Int(self.word_of_value() as i64),
-            None => match packing_of(self.encoding_bits()) {
-                Some(packing) => ValueRef::Packed(packing, self.value_bytes()),
-                None => ValueRef::Str(self.value_bytes()),
-            },
-        }
-    }
-
-    /// When the entry expires; None if never.
-    #[inline]
-    pub fn expiry(self) -> Option<Millis> {
-        if self.kind() & VOLATILE == 0 {
-            return None;
-        }
-        let at = self.shape().expiry();
-        Some(Millis(u64::from_le_bytes(self.array(at)) as i64))
-    }
-
-    /// True if the entry has expired. Source: Redis' `now > when`.
-    #[inline]
-    pub fn is_expired(self, now: Millis) -> bool {
-        self.kind() & VOLATILE != 0 && self.expiry().is_some_and(|expiry| now > expiry)
-    }
-
-    /// No field of the hash expires before this. None if it is no hash, or no field expires.
-    #[inline]
-    pub fn next_field_expiry(self) -> Option<Millis> {
-        match self.encoding_bits() {
-            HASH_TTL | BOXED => HashRef::of(self.value()).ok()?.next_expiry().map(Millis),
-            _ => None,
-        }
-    }
-
-    /// When the entry is to be looked at: it expires, or a field of it does.
-    fn due(self) -> Option<Millis> {
-        match (self.expiry(), self.next_field_expiry()) {
-            (Some(own), Some(field)) => Some(own.min(field)),
-            (own, field) => own.or(field),
-        }
-    }
-
-    /// True if the table counts the entry among those with fields that expire.
-    #[inline]
-    fn is_counted(self) -> bool {
-        self.kind() & FIELDS != 0
-    }
-
-    /// The name of the type, as TYPE answers.
-    pub fn type_name(self) -> &'static str {
-        self.value().type_name()
-    }
-
-    /// The name of the encoding, as OBJECT ENCODING answers.
-    pub fn encoding(self) -> &'static str {
-        match self.value() {
-            ValueRef::Int(_) => "int",
-            ValueRef::Str(_) if self.encoding_bits() == EMBSTR => "embstr",
-            ValueRef::Str(_) => "raw",
-            ValueRef::Packed(packing, _) => packing.encoding(),
-            ValueRef::Boxed(value) => value.encoding(),
-        }
-    }
-
-    /// The length of a string in bytes. Source: STRLEN.
-    pub fn str_len(self) -> Result<u64, WrongType> {
-        match self.value() {
-            ValueRef::Int(value) => Ok(itoa::Buffer::new().format(value).len() as u64),
-            ValueRef::Str(bytes) => Ok(bytes.len() as u64),
-            ValueRef::Boxed(Value::String(string)) => Ok(string.len()),
-            ValueRef::Packed(..) | ValueRef::Boxed(_) => Err(WrongType),
-        }
-    }
-
-    /// The epoch tag: which snapshot has written the entry.
-    #[inline]
-    pub fn epoch(self) -> u8 {
-        self.array::<1>(EPOCH)[0]
-    }
-
-    /// The access clock, 24 bits.
-    #[inline]
-    pub fn access(self) -> u32 {
-        let [low, middle, high] = self.array(ACCESS);
-        u32::from_le_bytes([low, middle, high, 0])
-    }
-
-    /// Bytes of the allocation, without a boxed value.
-    pub fn bytes_allocated(self) -> usize {
-        self.shape().size()
-    }
-
-    /// A copy of the value and expiry under another key; long values share their chunks with the
-    /// original until either changes. Source: COPY.
-    #[must_use]
-    pub fn copied(self, key: &[u8], access: u32) -> Entry {
-        Entry::new(key, self.to_new(), self.expiry(), access)
-    }
-
-    /// The value for another entry.
-    fn to_new(self) -> NewValue<'a> {
-        match self.value() {
-            ValueRef::Int(value) => NewValue::Int(value),
-            ValueRef::Str(bytes) if self.encoding_bits() == EMBSTR => NewValue::Str(bytes),
-            ValueRef::Str(bytes) => NewValue::Raw(bytes),
-            ValueRef::Packed(packing, bytes) if bytes.len() <= PACKED_INLINE_MAX => {
-                NewValue::Packed(packing, Cow::Borrowed(bytes))
-            }
-            ValueRef::Packed(packing, bytes) => {
-                NewValue::Boxed(Box::new(Value::Packed(packing, bytes.to_vec())))
-            }
-            ValueRef::Boxed(value) => NewValue::Boxed(Box::new(value.clone())),
-        }
-    }
-
-    #[inline(always)]
-    fn kind(self) -> u8 {
-        self.array::<1>(0)[0]
-    }
-
-    #[inline(always)]
-    fn encoding_bits(self) -> u8 {
-        self.kind() & ENCODING
-    }
-
-    #[inline(always)]
-    fn shape(self) -> Shape {
-        let kind = self.kind();
-        let (wide, volatile) = (kind & IS_WIDE != 0, kind & VOLATILE != 0);
-        if !wide {
-            let [klen, vlen] = self.array(LENGTHS);
-            return Shape { klen: klen as usize, vlen: vlen as usize, wide, volatile };
-        }
-        let [k0, k1, k2, k3, k4, k5, v0, v1] = self.array(LENGTHS);
-        let klen = u64::from_le_bytes([k0, k1, k2, k3, k4, k5, 0, 0]) as usize;
-        Shape { klen, vlen: u16::from_le_bytes([v0, v1]) as usize, wide, volatile }
-    }
-
-    /// The bytes of the value as they lie in the entry.
-    #[inline]
-    fn value_bytes(self) -> &'a [u8] {
-        let shape = self.shape();
-        self.bytes(shape.value(), shape.vlen)
-    }
-
-    #[inline]
-    fn word_of_value(self) -> u64 {
-        u64::from_le_bytes(self.array(self.shape().value()))
-    }
-
-    /// The pointer of a boxed value.
-    #[inline]
-    fn boxed(self) -> Option<NonNull<Value>> {
-        if self.encoding_bits() != BOXED {
-            return None;
-        }
-        NonNull::new(ptr::with_exposed_provenance_mut(self.word_of_value() as usize))
-    }
-
-    /// Bytes that the entry's shape places; they have been written.
-    #[inline(always)]
-    fn bytes(self, at: usize, len: usize) -> &'a [u8] {
-        // SAFETY: callers take the range from the entry's shape, so it is inside the allocation and
-        // was written with the entry; nobody changes the entry during `'a`.
-        unsafe { std::slice::from_raw_parts(self.0.as_ptr().add(at), len) }
-    }
-
-    #[inline(always)]
-    fn array<const N: usize>(self, at: usize) -> [u8; N] {
-        // SAFETY: as in `bytes`; arrays of bytes need no alignment.
-        unsafe { self.0.as_ptr().add(at).cast::<[u8; N]>().read() }
-    }
-}
-
-/// The lengths of an entry, from which every place in it follows.
-#[derive(Clone, Copy)]
-struct Shape {
-    klen: usize,
-    vlen: usize,
-    wide: bool,
-    volatile: bool,
-}
-
-impl Shape {
-    #[inline(always)]
-    fn new(klen: usize, vlen: usize, volatile: bool) -> Self {
-        assert!(klen < KEY_LEN_END && vlen <= STRING_INLINE_MAX, "lengths fit the header");
-        Self { klen, vlen, wide: klen > u8::MAX as usize || vlen > u8::MAX as usize, volatile }
-    }
-
-    #[inline(always)]
-    fn expiry(self) -> usize {
-        if self.wide { WIDE } else { NARROW }
-    }
-
-    #[inline(always)]
-    fn key(self) -> usize {
-        self.expiry() + if self.volatile { WORD } else { 0 }
-    }
-
-    #[inline(always)]
-    fn value(self) -> usize {
-        self.key() + self.klen
-    }
-
-    /// Bytes of the allocation.
-    #[inline]
-    fn size(self) -> usize {
-        allocated(self.value() + self.vlen)
-    }
-
-    fn layout(self) -> Layout {
-        Layout::from_size_align(self.size(), WORD).expect("lengths are below 2^48")
-    }
-}
-
-/// The size of an allocation for `bytes`: to 8 for small ones, and to a sixteenth for larger ones,
-/// so that a string that grows byte by byte moves seldom.
-#[inline(always)]
-fn allocated(bytes: usize) -> usize {
-    let step = if bytes <= 128 { WORD } else { 1 << ((bytes - 1).ilog2() - 4) };
-    (bytes + step - 1) & !(step - 1)
-}
-
-/// Encoding and length of a value to be written.
-#[inline]
-fn plan(value: &NewValue<'_>) -> (u8, usize) {
-    match value {
-        NewValue::Int(_) => (INT, WORD),
-        NewValue::Str(bytes) if bytes.len() <= EMBSTR_LEN_MAX => (EMBSTR, bytes.len()),
-        NewValue::Str(bytes) | NewValue::Raw(bytes) => (RAW, bytes.len()),
-        NewValue::Packed(packing, bytes) => (encoding_of(*packing), bytes.len()),
-        NewValue::Boxed(_) => (BOXED, WORD),
-    }
-}
-
-/// The encoding of a packed collection.
-fn encoding_of(packing: Packing) -> u8 {
-    match packing {
-        Packing::List => LIST,
-        Packing::Set => SET,
-        Packing::IntSet => INTSET,
-        Packing::Hash => HASH,
-        Packing::HashTtl => HASH_TTL,
-        Packing::SortedSet => SORTED_SET,
-    }
-}
-
-/// The packed collection of an encoding. None for strings and boxed values.
-#[inline]
-fn packing_of(encoding: u8) -> Option<Packing> {
-    Some(match encoding {
-        LIST => Packing::List,
-        SET => Packing::Set,
-        INTSET => Packing::IntSet,
-        HASH => Packing::Hash,
-        HASH_TTL => Packing::HashTtl,
-        SORTED_SET => Packing::SortedSet,
-        _ => return None,
-    })
-}
-
-const INT: u8 = 0;
-const EMBSTR: u8 = 1;
-const RAW: u8 = 2;
-const BOXED: u8 = 3;
-const LIST: u8 = 4;
-const SET: u8 = 5;
-const INTSET: u8 = 6;
-const HASH: u8 = 7;
-const HASH_TTL: u8 = 8;
-const SORTED_SET: u8 = 9;
-/// The bits of the kind byte that hold one of those above.
-const ENCODING: u8 = 15;
-/// Packed collections up to this long lie in their key's entry; longer ones are boxed.
-pub const PACKED_INLINE_MAX: usize = STRING_INLINE_MAX;
-const FIELDS: u8 = 1 << 5;
-const VOLATILE: u8 = 1 << 6;
-const IS_WIDE: u8 = 1 << 7;
-
-const EPOCH: usize = 1;
-const ACCESS: usize = 2;
-const LENGTHS: usize = 5;
-/// Length of a narrow and of a wide header.
-const NARROW: usize = 7;
-const WIDE: usize = 13;
-const WORD: usize = 8;
-/// The longest string that SET makes "embstr". Source: Redis' OBJECT ENCODING.
-const EMBSTR_LEN_MAX: usize = 44;
-/// Key lengths have 48 bits, as addresses do: no slice is longer.
-const KEY_LEN_END: usize = 1 << 48;

@@ -10,7 +10,7 @@ use std::sync::Arc;
 use super::batch::Batch;
 use super::cores::CoreSet;
 use crate::base::time::Millis;
-use crate::command::context::SaveOrder;
+use crate::command::session_context::SaveOrder;
 use crate::store::partition::Partition;
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;

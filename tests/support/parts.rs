@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use ironring::base::listening::ListeningSocket;
 use ironring::base::time::{Micros, Millis};
-use ironring::command::context::Request;
+use ironring::command::session_context::Request;
 use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};

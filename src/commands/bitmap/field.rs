@@ -2,6 +2,7 @@
 
 use super::{bit_offset, make, with_bits};
 use crate::base::number;
+use crate::base::words::c_string;
 use crate::command::context::StringRef;
 use crate::command::effects::EventClass;
 use crate::command::{
@@ -342,8 +343,7 @@ fn field_type(word: &[u8]) -> Result<FieldType, CommandError> {
         [b'u', width @ ..] => (false, width),
         _ => return Err(CommandError::FieldType),
     };
-    let end = memchr::memchr(0, width).unwrap_or(width.len());
     let max = if signed { 64 } else { 63 };
-    let bits = number::parse_u64(&width[..end]).filter(|bits| (1..=max).contains(bits));
+    let bits = number::parse_u64(c_string(width)).filter(|bits| (1..=max).contains(bits));
     Ok(FieldType { signed, bits: bits.ok_or(CommandError::FieldType)? as u32 })
 }

@@ -8,20 +8,19 @@ use super::client_list;
 use super::client_pause;
 use super::client_tracking;
 use super::client_unblock;
+use crate::base::words::c_string;
 use crate::client::{ReplyMode, info};
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
     Outcome, SessionContext, Whole,
 };
+use crate::commands::container;
 use crate::resp::reply::Reply;
 
 /// What most subcommands are.
 const SESSION_FLAGS: Flags = Flags::NOSCRIPT.with(Flags::LOADING).with(Flags::STALE);
 /// What the subcommands are that concern other clients.
 const ADMIN_FLAGS: Flags = SESSION_FLAGS.with(Flags::ADMIN);
-/// Bytes of a subcommand's name that an error repeats.
-const QUOTED_BYTES_MAX: usize = 128;
-
 /// The container's subcommands.
 pub(super) const SUBCOMMANDS: &[Command] = &[
     Command {
@@ -318,10 +317,7 @@ pub(super) const SUBCOMMANDS: &[Command] = &[
         arity: Arity::Exactly(2),
         flags: ADMIN_FLAGS,
         acl: Acl::CONNECTION,
-        handler: Handler::Whole(Whole {
-            begin: client_pause::unpause_begin,
-            gather: client_pause::unpause_gather,
-        }),
+        handler: Handler::Whole(Whole::acknowledged(client_pause::unpause)),
         ..Command::BASE
     },
 ];
@@ -344,10 +340,7 @@ fn getname(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) 
 }
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.array(HELP.len());
-    for line in HELP {
-        reply.simple(line);
-    }
+    container::help(reply, "CLIENT", HELP);
     Ok(())
 }
 
@@ -444,20 +437,10 @@ pub(super) fn check_name(name: &[u8]) -> Result<(), CommandError> {
 /// True if the text leaves a line of CLIENT LIST in one piece. What stands behind a zero byte is
 /// not shown there.
 fn fits_a_word(text: &[u8]) -> bool {
-    info::shown(text).iter().all(u8::is_ascii_graphic)
+    c_string(text).iter().all(u8::is_ascii_graphic)
 }
 
-/// The error for a subcommand whose words make none of its forms.
-pub(super) fn wrong_form(args: Args<'_>) -> Vec<u8> {
-    let name = args.get(1);
-    let name = &name[..name.len().min(QUOTED_BYTES_MAX)];
-    let head = b"ERR unknown subcommand or wrong number of arguments for '";
-    [&head[..], name, b"'. Try CLIENT HELP."].concat()
-}
-
-/// The reply of CLIENT HELP.
 const HELP: &[&str] = &[
-    "CLIENT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CAPA <option> [<option> ...]",
     "    State what the client can do: REDIRECT, to follow a redirection.",
     "GETNAME",
@@ -522,6 +505,4 @@ const HELP: &[&str] = &[
     "    Wake a client that waits in a blocking command.",
     "UNPAUSE",
     "    End a pause.",
-    "HELP",
-    "    Print this help.",
 ];

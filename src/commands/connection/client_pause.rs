@@ -5,12 +5,12 @@
 
 use std::sync::Arc;
 
-use super::client::wrong_form;
 use super::client_filter::Refusal;
 use super::client_kill::{answer, refused};
 use crate::base::time::Millis;
 use crate::command::whole::{Job, Part, Pause};
 use crate::command::{Args, CommandError, Outcome, SessionContext};
+use crate::commands::container::wrong_form;
 use crate::resp::reply::Reply;
 
 pub(super) fn pause_begin(
@@ -40,24 +40,11 @@ pub(super) fn pause_gather(
     Ok(())
 }
 
-pub(super) fn unpause_begin(
-    _cx: &mut SessionContext<'_>,
-    _args: Args<'_>,
-) -> Result<Job, CommandError> {
+pub(super) fn unpause(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
     Ok(Arc::new(|view| {
         view.switches.pause = None;
         Part::Done
     }))
-}
-
-pub(super) fn unpause_gather(
-    _cx: &mut SessionContext<'_>,
-    _args: Args<'_>,
-    _parts: Vec<Part>,
-    reply: &mut Reply<'_>,
-) -> Outcome {
-    reply.ok();
-    Ok(())
 }
 
 /// Which pause the request orders.

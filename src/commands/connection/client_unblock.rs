@@ -5,10 +5,10 @@
 
 use std::sync::Arc;
 
-use super::client::wrong_form;
 use crate::client::Verdict;
 use crate::command::whole::{Job, Part};
 use crate::command::{Args, CommandError, Outcome, SessionContext};
+use crate::commands::container::wrong_form;
 use crate::resp::reply::Reply;
 
 pub(super) fn begin(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {

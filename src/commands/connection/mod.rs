@@ -20,7 +20,7 @@ use super::server::monitor;
 use crate::base::number;
 use crate::client::ReplyMode;
 use crate::command::args::ArgValue;
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
     Outcome, SessionContext,

@@ -6,6 +6,7 @@
 //! Source: Redis' EXPIRE family.
 
 use crate::base::time::Millis;
+use crate::base::words::c_string;
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags,
@@ -230,7 +231,7 @@ struct Condition {
 impl Condition {
     fn parse(args: Args<'_>, reply: &mut Reply<'_>) -> Result<Condition, CommandError> {
         let mut condition = Condition::default();
-        for word in args.iter_from(3).map(c_text) {
+        for word in args.iter_from(3).map(c_string) {
             let mut lower = [0; 2];
             if word.len() == lower.len() {
                 lower.copy_from_slice(word);
@@ -264,11 +265,6 @@ impl Condition {
             Some(current) => !self.nx && (!self.gt || new > current) && (!self.lt || new < current),
         }
     }
-}
-
-/// What a stock server sees of an option: all before its first zero byte.
-fn c_text(word: &[u8]) -> &[u8] {
-    &word[..memchr::memchr(0, word).unwrap_or(word.len())]
 }
 
 fn set_expiry(cx: &mut Context<'_>, args: Args<'_>, form: &Form, reply: &mut Reply<'_>) -> Outcome {

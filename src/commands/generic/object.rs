@@ -7,6 +7,7 @@ use crate::command::{
     Access, Acl, Args, Argument, Arity, Command, CommandError, Context, Flags, Handler, KeySpec,
     Outcome, SessionContext,
 };
+use crate::commands::container;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::resp::reply::Reply;
 use crate::store::access::{AccessPolicy, idle_seconds, lfu_counter};
@@ -92,10 +93,7 @@ fn freq(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome 
 }
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.array(HELP.len());
-    for line in HELP {
-        reply.simple(line);
-    }
+    container::help(reply, "OBJECT", HELP);
     Ok(())
 }
 
@@ -151,7 +149,6 @@ const SHARED_INTEGERS_END: i64 = 10_000;
 const SHARED_REFCOUNT: i64 = i32::MAX as i64;
 
 const HELP: &[&str] = &[
-    "OBJECT <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "ENCODING <key>",
     "    Name the encoding that the value at <key> is kept in.",
     "FREQ <key>",
@@ -163,6 +160,4 @@ const HELP: &[&str] = &[
     "REFCOUNT <key>",
     "    Tell how many references to the value at <key> there are, as a server that shares small",
     "    integers counts them.",
-    "HELP",
-    "    Print this text.",
 ];

@@ -6,6 +6,7 @@
 use crate::base::glob;
 use crate::base::number;
 use crate::base::slot::Slot;
+use crate::base::words::c_string;
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Handler,
     Outcome,
@@ -294,7 +295,7 @@ impl<'q> ScanOptions<'q> {
 /// A cursor as SCAN and its kin read it: a plain integer that is not negative, or else whatever C's
 /// `strtoull` takes: spaces first, a sign, zeros; a sign that such a number has wraps around.
 pub fn parse_cursor(word: &[u8]) -> Option<u64> {
-    let text = &word[..memchr::memchr(0, word).unwrap_or(word.len())];
+    let text = c_string(word);
     if let Some(cursor) = number::parse_i64(text) {
         return u64::try_from(cursor).ok();
     }

@@ -9,8 +9,9 @@ mod request;
 use std::cmp::Ordering;
 use std::ops::Range;
 
-use request::{KeyPattern, Pattern, Request, c_text};
+use request::{KeyPattern, Pattern, Request};
 
+use crate::base::words::c_string;
 use crate::command::context::StringRef;
 use crate::command::effects::EventClass;
 use crate::command::{
@@ -422,7 +423,7 @@ impl<'q> Sorting<'q> {
 fn compare(texts: &Texts, one: &Sorted, other: &Sorted, is_stored: bool) -> Ordering {
     let by_text = |one: Span, other: Span| {
         let (one, other) = (texts.get(one), texts.get(other));
-        if is_stored { one.cmp(other) } else { c_text(one).cmp(c_text(other)) }
+        if is_stored { one.cmp(other) } else { c_string(one).cmp(c_string(other)) }
     };
     match (one.rank, other.rank) {
         (Rank::Score(a), Rank::Score(b)) => {
@@ -437,7 +438,7 @@ fn compare(texts: &Texts, one: &Sorted, other: &Sorted, is_stored: bool) -> Orde
 
 /// A number as stock servers read it here: without spaces; the empty string is 0.
 fn parse_score(text: &[u8]) -> Option<f64> {
-    match c_text(text) {
+    match c_string(text) {
         [] => Some(0.0),
         text => {
             let number: f64 = std::str::from_utf8(text).ok()?.parse().ok()?;

@@ -6,6 +6,7 @@
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, Flags, Group, Handler, Outcome, SessionContext,
 };
+use crate::commands::container::{self, wrong_form};
 use crate::pubsub::Kind;
 use crate::resp::reply::Reply;
 
@@ -113,27 +114,11 @@ fn counts(cx: &SessionContext<'_>, args: Args<'_>, kind: Kind, reply: &mut Reply
 }
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.array(HELP.len());
-    for line in HELP {
-        reply.simple(line);
-    }
+    container::help(reply, "PUBSUB", HELP);
     Ok(())
 }
 
-/// The error for words that make none of a subcommand's forms.
-fn wrong_form(args: Args<'_>) -> Vec<u8> {
-    let name = args.get(1);
-    let name = &name[..name.len().min(QUOTED_BYTES_MAX)];
-    let head = b"ERR unknown subcommand or wrong number of arguments for '";
-    [&head[..], name, b"'. Try PUBSUB HELP."].concat()
-}
-
-/// Bytes of a subcommand's name that an error repeats.
-const QUOTED_BYTES_MAX: usize = 128;
-
-/// The reply of PUBSUB HELP.
 const HELP: &[&str] = &[
-    "PUBSUB <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CHANNELS [<pattern>]",
     "    Return the channels that somebody listens to, those that match a pattern.",
     "NUMPAT",
@@ -144,6 +129,4 @@ const HELP: &[&str] = &[
     "    Return the shard channels that somebody listens to, those that match a pattern.",
     "SHARDNUMSUB [<shardchannel> ...]",
     "    Return how many clients listen to each shard channel.",
-    "HELP",
-    "    Print this help.",
 ];

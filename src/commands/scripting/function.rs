@@ -13,6 +13,7 @@ use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
     Outcome, SessionContext,
 };
+use crate::commands::container::{self, wrong_form};
 use crate::persist::dump;
 use crate::resp::reply::Reply;
 use crate::script::library::{self, Heading};
@@ -186,12 +187,6 @@ fn changed(
     Ok(())
 }
 
-/// What a container says of a subcommand with too many words.
-fn wrong_syntax(cx: &mut SessionContext<'_>, args: Args<'_>) -> CommandError {
-    let head = b"ERR unknown subcommand or wrong number of arguments for '";
-    cx.refuse([head, args.get(1), b"'. Try FUNCTION HELP."].concat())
-}
-
 fn load(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
     let last = args.len() - 1;
     for at in 2..last {
@@ -252,7 +247,7 @@ fn delete(_cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandEr
 /// Deletes in one step, whichever way is asked for: what a core's interpreter holds is bounded.
 fn flush(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
     if args.len() > 3 {
-        return Err(wrong_syntax(cx, args));
+        return Err(cx.refuse(wrong_form(args)));
     }
     if args.len() == 3 && !args.is(2, "SYNC") && !args.is(2, "ASYNC") {
         return Err(cx.refuse(b"ERR FUNCTION FLUSH only supports SYNC|ASYNC option".to_vec()));
@@ -277,7 +272,7 @@ fn restore(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandEr
                 b"ERR Wrong restore policy given, value should be either FLUSH, APPEND or REPLACE.";
             return Err(cx.refuse(text.to_vec()));
         }
-        _ => return Err(wrong_syntax(cx, args)),
+        _ => return Err(cx.refuse(wrong_form(args))),
     };
     let Ok(bytes) = dump::check(args.get(2)) else {
         return Err(cx.refuse(b"ERR DUMP payload version or checksum are wrong".to_vec()));
@@ -405,7 +400,7 @@ fn stats(
 }
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    crate::commands::server::help(reply, "FUNCTION", HELP);
+    container::help(reply, "FUNCTION", HELP);
     Ok(())
 }
 

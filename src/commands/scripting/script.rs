@@ -8,6 +8,7 @@ use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Group, Handler,
     Outcome, SessionContext,
 };
+use crate::commands::container;
 use crate::resp::reply::Reply;
 use crate::script::Sha;
 
@@ -63,7 +64,7 @@ pub const COMMANDS: &[Command] = &[Command {
             )
             .since("6.2.0")
             .optional()],
-            handler: Handler::Whole(Whole { begin: flush, gather: flushed }),
+            handler: Handler::Whole(Whole::acknowledged(flush)),
             ..BASE
         },
         Command {
@@ -144,16 +145,6 @@ fn flush(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandErro
     }))
 }
 
-fn flushed(
-    _cx: &mut SessionContext<'_>,
-    _args: Args<'_>,
-    _parts: Vec<Part>,
-    reply: &mut Reply<'_>,
-) -> Outcome {
-    reply.ok();
-    Ok(())
-}
-
 fn kill(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     super::kill(cx, false, reply);
     Ok(())
@@ -181,7 +172,7 @@ fn show(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> O
 }
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    crate::commands::server::help(reply, "SCRIPT", HELP);
+    container::help(reply, "SCRIPT", HELP);
     Ok(())
 }
 

@@ -8,16 +8,17 @@ pub mod change;
 mod log;
 mod show;
 
-use super::{ALWAYS, BASE, OPERATOR, help};
+use super::{ALWAYS, BASE, OPERATOR};
 use crate::acl::Defaults;
 use crate::base::sys;
 use crate::command::catalog::find;
-use crate::command::context::Request;
 use crate::command::permission::{self, Asked};
+use crate::command::session_context::Request;
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
     SessionContext, Whole,
 };
+use crate::commands::container::{help, wrong_form};
 use crate::config::Config;
 use crate::config::choices::AclPubsubDefault;
 use crate::resp::reply::Reply;
@@ -177,9 +178,6 @@ const EVERYWHERE: &[&str] = &["request_policy:all_nodes", "response_policy:all_s
 const PASSWORD_BITS_MAX: i64 = 4096;
 /// Bits of a password whose length nobody gave.
 const PASSWORD_BITS: i64 = 256;
-/// Bytes of a word that an error repeats.
-const QUOTED_BYTES_MAX: usize = 128;
-
 fn dryrun(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let Some(named) = cx.users.find(args.get(2)) else {
         return refuse(reply, &[b"ERR User '", args.get(2), b"' not found"]);
@@ -208,7 +206,7 @@ fn genpass(_cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
     let bits = match args.len() {
         2 => PASSWORD_BITS,
         3 => args.integer(2)?,
-        _ => return wrong_form(args, reply),
+        _ => return refuse_form(args, reply),
     };
     if !(1..=PASSWORD_BITS_MAX).contains(&bits) {
         return Err(CommandError::PasswordBits);
@@ -287,17 +285,6 @@ fn refuse(reply: &mut Reply<'_>, text: &[&[u8]]) -> Outcome {
 }
 
 /// Answers a subcommand whose words make none of its forms.
-fn wrong_form(args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.error(wrong_form_text(args));
-    Err(CommandError::Written)
-}
-
-fn wrong_form_text(args: Args<'_>) -> Vec<u8> {
-    let head: &[u8] = b"ERR unknown subcommand or wrong number of arguments for '";
-    [head, quoted(args.get(1)), b"'. Try ACL HELP."].concat()
-}
-
-/// The part of a word that an error repeats.
-fn quoted(word: &[u8]) -> &[u8] {
-    &word[..word.len().min(QUOTED_BYTES_MAX)]
+fn refuse_form(args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    refuse(reply, &[&wrong_form(args)])
 }

@@ -8,7 +8,7 @@
 //! [name, arity, {flags}, first key, last key, step, {@categories}, {tips}, {key specs}, [subcommands]]
 //! ```
 
-use super::{ALWAYS, BASE, help};
+use super::{ALWAYS, BASE};
 use crate::base::glob::stringmatch;
 use crate::command::catalog::{find, find_full_name};
 use crate::command::keyspec::{Begin, Find, KeyRange, KeySpec, keys_of};
@@ -16,6 +16,7 @@ use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler,
     Listed, Outcome, SessionContext,
 };
+use crate::commands::container::help;
 use crate::resp::reply::Reply;
 
 /// The table's slice.

@@ -6,13 +6,14 @@
 
 use std::sync::Arc;
 
-use super::{ALWAYS, BASE, help, wrong_form};
+use super::{ALWAYS, BASE};
 use crate::base::number;
 use crate::command::whole::{Job, Part};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
     SessionContext, Whole,
 };
+use crate::commands::container::{help, wrong_form};
 use crate::config::Config;
 use crate::observe::command_log::{LogKind, LoggedCommand, gather};
 use crate::resp::reply::Reply;
@@ -103,7 +104,7 @@ const COMMANDLOG: &[Command] = &[
         flags: FLAGS,
         tips: RESET_TIPS,
         arguments: &[TYPE],
-        handler: Handler::Whole(Whole { begin: reset_begin, gather: reset_gather }),
+        handler: Handler::Whole(Whole::acknowledged(reset_begin)),
         ..BASE
     },
 ];
@@ -148,7 +149,7 @@ const SLOWLOG: &[Command] = &[
         arity: Arity::Exactly(2),
         flags: FLAGS,
         tips: RESET_TIPS,
-        handler: Handler::Whole(Whole { begin: reset_begin, gather: reset_gather }),
+        handler: Handler::Whole(Whole::acknowledged(reset_begin)),
         ..BASE
     },
 ];
@@ -183,7 +184,7 @@ fn count(args: Args<'_>) -> Result<usize, CommandError> {
 fn get_begin(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
     let is_slowlog = args.is(0, "SLOWLOG");
     if is_slowlog && (args.len() > 4 || args.len() == 4 && !args.is(3, TIMES)) {
-        return Err(cx.refuse(wrong_form("SLOWLOG", args)));
+        return Err(cx.refuse(wrong_form(args)));
     }
     let count = count(args)?;
     let kind = kind(args, 3)?;
@@ -255,16 +256,6 @@ fn reset_begin(_cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, Comm
         view.command_log.clear(kind);
         Part::Done
     }))
-}
-
-fn reset_gather(
-    _cx: &mut SessionContext<'_>,
-    _args: Args<'_>,
-    _parts: Vec<Part>,
-    reply: &mut Reply<'_>,
-) -> Outcome {
-    reply.ok();
-    Ok(())
 }
 
 fn slowlog_help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {

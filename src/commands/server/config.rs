@@ -7,15 +7,16 @@
 
 use std::sync::Arc;
 
-use super::{ALWAYS, BASE, OPERATOR, help};
+use super::{ALWAYS, BASE, OPERATOR};
 use crate::base::listening::Change;
 use crate::base::sys;
-use crate::command::context::Request;
+use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Handler, Outcome, SessionContext,
     Whole,
 };
+use crate::commands::container::help;
 use crate::config::{Config, ConfigError, SetContext};
 use crate::observe::log;
 use crate::observe::server::reserved_descriptors;

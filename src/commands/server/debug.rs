@@ -10,16 +10,17 @@ mod protocol;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{BASE, OPERATOR, help};
+use super::{BASE, OPERATOR};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
 use crate::base::words::c_integer;
 use crate::command::context::StringRef;
-use crate::command::context::{Request, SaveOrder};
+use crate::command::session_context::{Request, SaveOrder};
 use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
     Access, Args, Arity, Command, CommandError, Context, Flags, Handler, KeySpec, Outcome,
     SessionContext, Whole,
 };
+use crate::commands::container::{help, wrong_form};
 use crate::encoding::dict::Dict;
 use crate::observe::log;
 use crate::resp::reply::Reply;
@@ -92,7 +93,7 @@ const SCAN_COUNT: usize = 1000;
 const fn on_every_core(
     begin: fn(&mut SessionContext<'_>, Args<'_>) -> Result<Job, CommandError>,
 ) -> Handler {
-    Handler::Whole(Whole { begin, gather: all_done })
+    Handler::Whole(Whole::acknowledged(begin))
 }
 
 /// The words that need neither a key nor another core.
@@ -138,7 +139,7 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             }
             reply.ok();
         }
-        _ => reply.error(unknown(args)),
+        _ => reply.error(wrong_form(args)),
     }
     Ok(())
 }
@@ -186,7 +187,7 @@ const HELP: &[&str] = &[
 
 fn htstats(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     if args.len() < 3 {
-        reply.error(unknown(args));
+        reply.error(wrong_form(args));
         return Ok(());
     }
     let number = args.integer(2)?;
@@ -209,7 +210,7 @@ fn htstats(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
 
 fn htstats_key(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     if args.len() < 3 {
-        reply.error(unknown(args));
+        reply.error(wrong_form(args));
         return Ok(());
     }
     let key = cx.key(args.get(2));
@@ -243,7 +244,7 @@ fn dict_shape(dict: &Dict) -> String {
 
 fn object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     if args.len() != 3 {
-        reply.error(unknown(args));
+        reply.error(wrong_form(args));
         return Ok(());
     }
     let (key, now) = (cx.key(args.get(2)), cx.now);
@@ -325,7 +326,7 @@ fn pause_cron(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, Comman
 
 fn populate(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     if !(3..=5).contains(&args.len()) {
-        reply.error(unknown(args));
+        reply.error(wrong_form(args));
         return Ok(());
     }
     let positive = |index: usize| {
@@ -370,7 +371,7 @@ fn set_active_expire(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job,
 
 fn sleep(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
     if args.len() != 3 {
-        return Err(cx.refuse(unknown(args)));
+        return Err(cx.refuse(wrong_form(args)));
     }
     let nanos = sleep_nanos(args);
     Ok(Arc::new(move |view| {
@@ -404,34 +405,11 @@ fn set_switch(
     set: fn(&mut CoreView<'_>, bool),
 ) -> Result<Job, CommandError> {
     if args.len() != 3 {
-        return Err(cx.refuse(unknown(args)));
+        return Err(cx.refuse(wrong_form(args)));
     }
     let on = c_integer(args.get(2)).is_some_and(|number| number != 0);
     Ok(Arc::new(move |view| {
         set(view, on);
         Part::Done
     }))
-}
-
-fn all_done(
-    _cx: &mut SessionContext<'_>,
-    _args: Args<'_>,
-    _parts: Vec<Part>,
-    reply: &mut Reply<'_>,
-) -> Outcome {
-    reply.ok();
-    Ok(())
-}
-
-/// The error for a word that DEBUG does not know, or with too many or too few words behind it.
-fn unknown(args: Args<'_>) -> Vec<u8> {
-    const QUOTED_BYTES_MAX: usize = 128;
-    let word = args.get(1);
-    let quoted = &word[..word.len().min(QUOTED_BYTES_MAX)];
-    [
-        b"ERR unknown subcommand or wrong number of arguments for '".as_slice(),
-        quoted,
-        b"'. Try DEBUG HELP.",
-    ]
-    .concat()
 }

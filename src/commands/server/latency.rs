@@ -7,13 +7,14 @@ use std::fmt::Write;
 use std::sync::Arc;
 
 use super::info::counted;
-use super::{BASE, OPERATOR, help};
+use super::{BASE, OPERATOR};
 use crate::command::catalog::{Listed, find_full_name};
 use crate::command::whole::{Job, Part};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
     SessionContext, Whole,
 };
+use crate::commands::container::help;
 use crate::observe::latency::{Latency, Series};
 use crate::observe::sparkline;
 use crate::observe::stats::Histogram;

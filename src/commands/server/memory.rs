@@ -4,13 +4,14 @@
 //! walking a value. Source: MEMORY of Redis 8.0.6; the advice of MEMORY DOCTOR is ours.
 
 use super::memory_figures::MemoryFigures;
-use super::{ALWAYS, BASE, help, publish};
+use super::{ALWAYS, BASE, publish};
 use crate::base::number::format_f64;
 use crate::command::whole::Part;
 use crate::command::{
     Access, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Handler,
     KeySpec, Outcome, SessionContext, Whole,
 };
+use crate::commands::container::help;
 use crate::resp::reply::Reply;
 use crate::store::memory::entry_bytes;
 

@@ -2,11 +2,12 @@
 //!
 //! Invariant: the answers are those of a stock server that has none. Source: MODULE of Redis 8.0.6.
 
-use super::{ALWAYS, BASE, help};
+use super::{ALWAYS, BASE};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
     SessionContext,
 };
+use crate::commands::container::help;
 use crate::observe::log;
 use crate::resp::reply::Reply;
 

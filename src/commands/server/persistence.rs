@@ -6,7 +6,7 @@
 use std::sync::atomic::Ordering;
 
 use super::{ALWAYS, BASE};
-use crate::command::context::{Request, SaveOrder};
+use crate::command::session_context::{Request, SaveOrder};
 use crate::command::{
     Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
 };

@@ -4,7 +4,7 @@
 //! without replicas has. Source: these commands of Redis 8.0.6.
 
 use super::{ALWAYS, BASE, OPERATOR};
-use crate::command::context::{Request, SaveOrder};
+use crate::command::session_context::{Request, SaveOrder};
 use crate::command::{
     Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
 };

@@ -1,11 +1,12 @@
 //! Streams: consumer groups, and the acknowledgement of what they read.
 
-use super::{check_ids, id, no_group_of_key, wrong_form};
+use super::{check_ids, id, no_group_of_key};
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags,
     Handler, KeySpec, Outcome, SessionContext,
 };
+use crate::commands::container;
 use crate::resp::reply::Reply;
 use crate::store::entry::NewValue;
 use crate::types::Value;
@@ -179,7 +180,8 @@ impl Options {
                 };
                 at += 2;
             } else {
-                return Err(wrong_form(reply, args));
+                reply.error(container::wrong_form(args));
+                return Err(CommandError::Written);
             }
         }
         Ok(options)
@@ -208,7 +210,8 @@ fn create(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         return Err(CommandError::XgroupNeedsKey);
     }
     if args.len() > CREATE_WORDS_MAX {
-        return Err(wrong_form(reply, args));
+        reply.error(container::wrong_form(args));
+        return Err(CommandError::Written);
     }
     let last_id = match (args.get(4), &stream) {
         (b"$", Some(stream)) => stream.facts().last_id,
@@ -281,10 +284,7 @@ fn destroy(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
 }
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.array(HELP.len());
-    for line in HELP {
-        reply.simple(line);
-    }
+    container::help(reply, "XGROUP", HELP);
     Ok(())
 }
 
@@ -295,7 +295,8 @@ fn set_id(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
     let stream = entry.as_mut().map(Stream::of_mut).transpose()?;
     let stream = stream_and_group(stream, args, reply)?;
     if args.len() > SETID_WORDS_MAX {
-        return Err(wrong_form(reply, args));
+        reply.error(container::wrong_form(args));
+        return Err(CommandError::Written);
     }
     let last_id = match args.get(4) {
         b"$" => stream.facts().last_id,
@@ -316,7 +317,6 @@ const CREATE_WORDS_MAX: usize = 8;
 const SETID_WORDS_MAX: usize = 7;
 
 const HELP: &[&str] = &[
-    "XGROUP <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CREATE <key> <groupname> <id|$> [option]",
     "    Make a consumer group that reads what is behind <id>. Options are:",
     "    * MKSTREAM",
@@ -331,6 +331,4 @@ const HELP: &[&str] = &[
     "    Remove a consumer group.",
     "SETID <key> <groupname> <id|$> [ENTRIESREAD entries_read]",
     "    Set the id up to which a group has read, and how many entries that were.",
-    "HELP",
-    "    Print this text.",
 ];

@@ -1,11 +1,12 @@
 //! Streams: XINFO, what a stream and its groups are made of.
 
-use super::{elapsed, no_group_of_key, read, reply_entries, reply_id, reply_one, wrong_form};
+use super::{elapsed, no_group_of_key, read, reply_entries, reply_id, reply_one};
 use crate::base::time::Millis;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags,
     Handler, KeySpec, Outcome, SessionContext,
 };
+use crate::commands::container;
 use crate::resp::reply::Reply;
 use crate::types::stream::{Consumer, Facts, Group, Stream, StreamId};
 
@@ -135,10 +136,7 @@ fn reply_progress(reply: &mut Reply<'_>, facts: Facts, group: &Group) {
 }
 
 fn help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    reply.array(HELP.len());
-    for line in HELP {
-        reply.simple(line);
-    }
+    container::help(reply, "XINFO", HELP);
     Ok(())
 }
 
@@ -151,7 +149,10 @@ fn stream(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         6 if args.is(3, "FULL") && args.is(4, "COUNT") => {
             Some(u64::try_from(args.integer(5)?).unwrap_or(FULL_COUNT))
         }
-        _ => return Err(wrong_form(reply, args)),
+        _ => {
+            reply.error(container::wrong_form(args));
+            return Err(CommandError::Written);
+        }
     };
     reply.map(if count.is_some() { 9 } else { 10 });
     reply_facts(reply, stream);
@@ -262,13 +263,10 @@ const NEVER: i64 = -1;
 const FULL_COUNT: u64 = 10;
 
 const HELP: &[&str] = &[
-    "XINFO <subcommand> [<arg> [value] [opt] ...]. Subcommands are:",
     "CONSUMERS <key> <groupname>",
     "    List the consumers of a group.",
     "GROUPS <key>",
     "    List the consumer groups of a stream.",
     "STREAM <key> [FULL [COUNT <count>]",
     "    Show what a stream knows of itself, or all that is in it.",
-    "HELP",
-    "    Print this text.",
 ];

@@ -11,6 +11,7 @@ pub mod pending;
 pub mod read;
 
 use crate::base::time::Millis;
+use crate::base::words::c_string;
 use crate::command::{Args, CommandError, Context};
 use crate::encoding::listpack::Element;
 use crate::resp::reply::Reply;
@@ -131,24 +132,6 @@ fn no_group_of_key(reply: &mut Reply<'_>, key: &[u8], group: &[u8]) -> CommandEr
     reply.error(parts.concat());
     CommandError::Written
 }
-
-/// The error for a subcommand whose words make none of its forms.
-fn wrong_form(reply: &mut Reply<'_>, args: Args<'_>) -> CommandError {
-    let name = c_string(args.get(1));
-    let name = &name[..name.len().min(QUOTED_BYTES_MAX)];
-    let container = args.get(0).to_ascii_uppercase();
-    let head = b"ERR unknown subcommand or wrong number of arguments for '";
-    reply.error([&head[..], name, b"'. Try ", c_string(&container), b" HELP."].concat());
-    CommandError::Written
-}
-
-/// What C prints of a string: it ends at a zero byte.
-fn c_string(bytes: &[u8]) -> &[u8] {
-    &bytes[..memchr::memchr(0, bytes).unwrap_or(bytes.len())]
-}
-
-/// How many bytes of a subcommand its error shows.
-const QUOTED_BYTES_MAX: usize = 128;
 
 /// A change of what is pending, as it is propagated.
 struct Claim {

@@ -3,11 +3,12 @@
 //! Invariant: a claim is propagated as what has become of the entry, never as the wish.
 
 use super::{
-    Claim, c_string, elapsed, id, interval_end, interval_start, no_group, propagate_claims,
+    Claim, elapsed, id, interval_end, interval_start, no_group, propagate_claims,
     propagate_group_id, read, reply_id, reply_one,
 };
 use crate::base::number;
 use crate::base::time::Millis;
+use crate::base::words::c_string;
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags,

@@ -9,6 +9,7 @@ use std::ffi::c_int;
 use mlua::ffi::{self, lua_State};
 
 use super::{ARGV, BACKING, Engine, Function, Limits, erase};
+use crate::base::words::c_string;
 use crate::observe::log::{self, Level};
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
@@ -18,7 +19,7 @@ use crate::script::convert::{self, bytes_at};
 use crate::script::interrupt::Verdict;
 use crate::script::library::{Declared, is_name};
 use crate::script::shebang::ScriptFlags;
-use crate::script::{sandbox, state};
+use crate::script::{hook, sandbox, state};
 
 /// Looks of the hook until a library has run for too long: half a second or so.
 const BREATHS_MAX: u32 = 500;
@@ -55,7 +56,7 @@ impl Engine {
             let name = c"@user_function".as_ptr();
             if ffi::luaL_loadbuffer(lua, code.as_ptr().cast(), code.len(), name) != 0 {
                 let text = bytes_at(lua, -1).unwrap_or_default();
-                let text = [b"ERR Error compiling function: ", convert::c_string(text)].concat();
+                let text = [b"ERR Error compiling function: ", c_string(text)].concat();
                 ffi::lua_settop(lua, ARGV);
                 return Err(text);
             }
@@ -72,7 +73,7 @@ impl Engine {
             let failure = (status != 0).then(|| self.load_failure());
             ffi::lua_settop(lua, ARGV);
             if state.is_killed.replace(false) {
-                api::arm_hook(lua);
+                hook::arm_hook(lua);
             }
             failure
         };
@@ -92,11 +93,11 @@ impl Engine {
             if ffi::lua_type(self.lua, -1) == ffi::LUA_TTABLE {
                 convert::push_bytes(self.lua, b"err");
                 ffi::lua_rawget_(self.lua, -2);
-                let text = bytes_at(self.lua, -1).map(|text| convert::c_string(text).to_vec());
+                let text = bytes_at(self.lua, -1).map(|text| c_string(text).to_vec());
                 return text.unwrap_or_else(|| b"ERR unknown error".to_vec());
             }
             let text = bytes_at(self.lua, -1).unwrap_or(b"execution failure");
-            [b"ERR ", convert::c_string(text)].concat()
+            [b"ERR ", c_string(text)].concat()
         }
     }
 }

@@ -7,8 +7,9 @@
 use std::ffi::c_int;
 
 use super::cjson::{Settings, settings};
+use super::list::{BYTES_PER_STEP, Buffer, List};
 use super::number;
-use super::stack::{BYTES_PER_STEP, Buffer, List, Stack};
+use super::stack::Stack;
 
 /// `cjson.decode(text)`.
 pub(super) fn decode(stack: Stack<'_>) -> c_int {

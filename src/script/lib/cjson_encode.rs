@@ -7,8 +7,9 @@
 use std::ffi::c_int;
 
 use super::cjson::{Invalid, Settings, settings};
+use super::list::{BYTES_PER_STEP, Buffer, List};
 use super::number::{Text, to_i32};
-use super::stack::{BYTES_PER_STEP, Buffer, Kind, List, Stack};
+use super::stack::{Kind, Stack};
 
 /// `cjson.encode(value)`.
 pub(super) fn encode(stack: Stack<'_>) -> c_int {

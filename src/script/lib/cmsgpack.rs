@@ -7,8 +7,9 @@
 
 use std::ffi::c_int;
 
+use super::list::{BYTES_PER_STEP, Buffer, List};
 use super::number::{to_i32, to_i64};
-use super::stack::{self, BYTES_PER_STEP, Buffer, Kind, List, Stack, functions};
+use super::stack::{self, Kind, Stack, functions};
 
 /// Sets the global `cmsgpack`.
 pub fn install(lua: &mlua::Lua) -> mlua::Result<()> {

@@ -7,8 +7,9 @@
 
 use std::ffi::c_int;
 
+use super::list::{BYTES_PER_STEP, Buffer};
 use super::pattern::{Captured, Matcher, until_zero};
-use super::stack::{self, BYTES_PER_STEP, Buffer, Kind, Stack, entry, functions, upvalue};
+use super::stack::{self, Kind, Stack, entry, functions, upvalue};
 
 /// Replaces functions of the global table `string`, which also is the metatable's of strings.
 pub fn install(lua: &mlua::Lua) -> mlua::Result<()> {

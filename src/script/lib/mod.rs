@@ -13,6 +13,7 @@ pub mod cjson;
 mod cjson_decode;
 mod cjson_encode;
 pub mod cmsgpack;
+mod list;
 pub mod lua_string;
 pub mod lua_table;
 mod number;

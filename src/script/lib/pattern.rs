@@ -6,7 +6,8 @@
 //! which recurses: a choice here is a call there. A pattern ends at its first zero byte.
 //! Source: Lua 5.1 reference manual, section 5.4.1, and a stock server's answers.
 
-use super::stack::{List, Stack};
+use super::list::List;
+use super::stack::Stack;
 
 /// Most captures of a pattern (Lua's LUA_MAXCAPTURES).
 const CAPTURES_MAX: usize = 32;

@@ -2,9 +2,8 @@
 //!
 //! Invariant: a Lua error, also the one for lack of memory, is a jump over the frames of the library
 //! that was called, so nothing with a destructor may live across a call of this file. The libraries
-//! hold `Copy` values only; what grows ([`List`]) is memory of the interpreter, counted by its limit
-//! and collected by it. An argument is never popped or replaced while a slice of it is in use.
-//! All `unsafe` of the libraries is here. Source: Lua 5.1's reference manual, chapters 3 and 4.
+//! hold `Copy` values only. An argument is never popped or replaced while a slice of it is in use.
+//! Source: Lua 5.1's reference manual, chapters 3 and 4.
 
 use std::cell::Cell;
 use std::ffi::{CStr, c_int};
@@ -149,20 +148,20 @@ impl<'l> Stack<'l> {
 
     /// The bytes of the argument, which may be a number; else Lua's error about it.
     pub(super) fn check_bytes(self, index: c_int) -> &'l [u8] {
-        let mut length = 0;
-        // SAFETY: as in `top`; the bytes stay where they are while the value is on the stack, where
-        // the file's invariant keeps arguments for the whole call.
-        unsafe {
-            let start = ffi::luaL_checklstring(self.state, index, &raw mut length);
-            std::slice::from_raw_parts(start.cast(), length)
-        }
+        let text = self.check_text(index);
+        &text[..text.len() - 1]
     }
 
     /// [`Stack::check_bytes`] with the zero that ends every string of Lua.
     pub(super) fn check_text(self, index: c_int) -> &'l [u8] {
-        let bytes = self.check_bytes(index);
-        // SAFETY: Lua keeps a zero behind the bytes of every string.
-        unsafe { std::slice::from_raw_parts(bytes.as_ptr(), bytes.len() + 1) }
+        let mut length = 0;
+        // SAFETY: as in `top`; Lua keeps a zero behind the bytes of every string, and they stay where
+        // they are while the value is on the stack, where the file's invariant keeps arguments for
+        // the whole call.
+        unsafe {
+            let start = ffi::luaL_checklstring(self.state, index, &raw mut length);
+            std::slice::from_raw_parts(start.cast(), length + 1)
+        }
     }
 
     /// The bytes of a string or number; none for other values. A number becomes a string in place.
@@ -344,11 +343,17 @@ impl<'l> Stack<'l> {
         unsafe { ffi::lua_call(self.state, arguments, results) }
     }
 
+    /// Memory of the interpreter for `count` values, pushed: alive while something of Lua holds it.
+    pub(super) fn push_memory<T: Copy>(self, count: usize) -> *mut T {
+        const { assert!(align_of::<T>() <= 8, "Lua aligns userdata to a double") };
+        // SAFETY: as in `push_nil`.
+        unsafe { ffi::lua_newuserdata(self.state, count * size_of::<T>()).cast() }
+    }
+
     /// A copy of `value` in memory of the interpreter, pushed; for an upvalue.
     pub(super) fn push_cell<T: Copy>(self, value: T) {
-        const { assert!(align_of::<T>() <= 8, "Lua aligns userdata to a double") };
-        // SAFETY: as in `push_nil`; the memory has T's size and is aligned for a double.
-        unsafe { ffi::lua_newuserdata(self.state, size_of::<T>()).cast::<T>().write(value) }
+        // SAFETY: the memory has room for a `T`, and is aligned for it.
+        unsafe { self.push_memory::<T>(1).write(value) }
     }
 
     /// The cell that [`Stack::push_cell`] made, now an upvalue of the running function.
@@ -478,152 +483,6 @@ pub(super) const fn upvalue(number: c_int) -> c_int {
     ffi::lua_upvalueindex(number)
 }
 
-/// A list that grows: its first `N` elements in the frame, more in memory of the interpreter, which a
-/// slot of the stack keeps alive.
-pub(super) struct List<'l, T: Copy, const N: usize> {
-    stack: Stack<'l>,
-    slot: c_int,
-    /// Null while the list is in the frame.
-    large: *mut T,
-    length: usize,
-    capacity: usize,
-    small: [MaybeUninit<T>; N],
-}
-
-/// Bytes of a result.
-pub(super) type Buffer<'l> = List<'l, u8, 1024>;
-
-impl<'l, T: Copy, const N: usize> List<'l, T, N> {
-    /// An empty list; takes one slot of the stack.
-    pub(super) fn new(stack: Stack<'l>) -> Self {
-        const { assert!(align_of::<T>() <= 8, "Lua aligns userdata to a double") };
-        stack.push_nil();
-        Self {
-            stack,
-            slot: stack.top(),
-            large: std::ptr::null_mut(),
-            length: 0,
-            capacity: N,
-            small: [const { MaybeUninit::uninit() }; N],
-        }
-    }
-
-    /// How many elements there are.
-    pub(super) fn len(&self) -> usize {
-        self.length
-    }
-
-    /// The elements.
-    pub(super) fn as_slice(&self) -> &[T] {
-        // SAFETY: the first `length` elements of the place were written.
-        unsafe { std::slice::from_raw_parts(self.place(), self.length) }
-    }
-
-    /// The last element, for change.
-    pub(super) fn last_mut(&mut self) -> Option<&mut T> {
-        let last = self.length.checked_sub(1)?;
-        // SAFETY: `last` is below `length`, and all those were written.
-        Some(unsafe { &mut *self.place_mut().add(last) })
-    }
-
-    /// Adds one element.
-    pub(super) fn push(&mut self, element: T) {
-        self.reserve(1);
-        // SAFETY: `reserve` made room behind `length`.
-        unsafe { self.place_mut().add(self.length).write(element) };
-        self.length += 1;
-    }
-
-    /// Adds all elements.
-    pub(super) fn extend(&mut self, elements: &[T]) {
-        self.reserve(elements.len());
-        // SAFETY: `reserve` made room behind `length`; the source is borrowed, so it is elsewhere.
-        unsafe {
-            let end = self.place_mut().add(self.length);
-            end.copy_from_nonoverlapping(elements.as_ptr(), elements.len());
-        }
-        self.length += elements.len();
-    }
-
-    /// Takes the last element.
-    pub(super) fn pop(&mut self) -> Option<T> {
-        let last = *self.last_mut()?;
-        self.length -= 1;
-        Some(last)
-    }
-
-    /// Forgets the elements, keeps the room.
-    pub(super) fn clear(&mut self) {
-        self.length = 0;
-    }
-
-    /// Makes room for `more` elements; the interpreter's error where there is no memory for them.
-    pub(super) fn reserve(&mut self, more: usize) {
-        if self.capacity - self.length < more {
-            self.grow(more);
-        }
-    }
-
-    #[cold]
-    fn grow(&mut self, more: usize) {
-        let bytes = self.length.checked_add(more).map(|needed| needed.max(self.capacity * 2));
-        let bytes = bytes.and_then(|needed| needed.checked_mul(size_of::<T>()));
-        let Some(bytes) = bytes.filter(|bytes| *bytes <= SIZE_MAX) else {
-            self.stack.raise(format_args!("not enough memory"));
-        };
-        self.stack.charge(bytes / BYTES_PER_STEP);
-        self.stack.need_stack(1, c"no room for a buffer");
-        // SAFETY: the new memory holds `bytes`, more than `length` elements, is aligned for a double
-        // (asserted in `new`), and stays alive in the slot that the old memory leaves.
-        unsafe {
-            let place = ffi::lua_newuserdata(self.stack.state, bytes).cast::<T>();
-            place.copy_from_nonoverlapping(self.place(), self.length);
-            ffi::lua_replace(self.stack.state, self.slot);
-            self.large = place;
-        }
-        self.capacity = bytes / size_of::<T>();
-    }
-
-    fn place(&self) -> *const T {
-        if self.large.is_null() { self.small.as_ptr().cast() } else { self.large }
-    }
-
-    fn place_mut(&mut self) -> *mut T {
-        if self.large.is_null() { self.small.as_mut_ptr().cast() } else { self.large }
-    }
-}
-
-impl Buffer<'_> {
-    /// Pushes the bytes as a string.
-    pub(super) fn push_result(&self) {
-        self.stack.push_bytes(self.as_slice());
-    }
-
-    /// Adds `count` copies of `bytes`.
-    pub(super) fn extend_repeated(&mut self, bytes: &[u8], count: usize) {
-        let Some(total) = bytes.len().checked_mul(count) else {
-            self.stack.raise(format_args!("resulting string too large"));
-        };
-        if total == 0 {
-            return;
-        }
-        self.reserve(total);
-        let start = self.length;
-        self.extend(bytes);
-        while self.length - start < total {
-            let step = (self.length - start).min(total - (self.length - start));
-            self.stack.charge(step / BYTES_PER_STEP);
-            // SAFETY: `total` bytes are reserved from `start`; the source, `step` bytes from `start`,
-            // was written and ends before the target.
-            unsafe {
-                let from = self.place().add(start);
-                self.place_mut().add(self.length).copy_from_nonoverlapping(from, step);
-            }
-            self.length += step;
-        }
-    }
-}
-
 /// An error's text, composed without allocation, with a zero at its end.
 struct Message {
     bytes: [u8; MESSAGE_MAX + 1],
@@ -653,21 +512,15 @@ impl Write for Message {
 }
 
 thread_local! {
-    /// What remains until the next check; a core has one interpreter, so its thread keeps the count.
+    /// What remains until the next check; a core runs one script at a time, so its thread keeps the count.
     static WORK_LEFT: Cell<usize> = const { Cell::new(WORK_PER_CHECK) };
 }
 
 /// About a tenth of a millisecond.
 const WORK_PER_CHECK: usize = 100_000;
 
-/// What one step copies, at least.
-pub(super) const BYTES_PER_STEP: usize = 16;
-
 /// No list of options is longer.
 const OPTIONS_MAX: usize = 3;
 
 /// Our longest text has 120 bytes.
 const MESSAGE_MAX: usize = 255;
-
-/// No buffer is larger, whatever the interpreter's limit.
-const SIZE_MAX: usize = 1 << 40;

@@ -6,9 +6,10 @@
 
 use std::ffi::c_int;
 
+use super::list::{BYTES_PER_STEP, Buffer};
 use super::number::to_u64;
 use super::pattern::until_zero;
-use super::stack::{self, BYTES_PER_STEP, Buffer, Stack, functions};
+use super::stack::{self, Stack, functions};
 
 /// Sets the global `struct`.
 pub fn install(lua: &mlua::Lua) -> mlua::Result<()> {

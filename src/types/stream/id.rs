@@ -3,6 +3,7 @@
 //! Source: the ids of XADD, XRANGE and XREAD as a stock server reads and prints them.
 
 use crate::base::number;
+use crate::base::words::c_string;
 
 /// The id of an entry: a time in milliseconds and a number within it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -128,7 +129,7 @@ fn halves(text: &[u8]) -> Option<(&[u8], Option<&[u8]>)> {
     if text.len() > TEXT_LEN_MAX {
         return None;
     }
-    let text = &text[..memchr::memchr(0, text).unwrap_or(text.len())];
+    let text = c_string(text);
     match memchr::memchr(b'-', text) {
         None => Some((text, None)),
         Some(at) => Some((&text[..at], Some(&text[at + 1..]))),

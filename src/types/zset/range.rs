@@ -3,6 +3,8 @@
 //! Invariant: a bound is never NaN.
 //! Source: ZRANGEBYSCORE and ZRANGEBYLEX.
 
+use crate::base::words::c_string;
+
 /// Members by score or by bytes.
 #[derive(Clone, Copy, Debug)]
 pub enum Range<'a> {
@@ -29,7 +31,7 @@ impl ScoreBound {
             [b'(', number @ ..] => (number, true),
             number => (number, false),
         };
-        let number = &number[..memchr::memchr(0, number).unwrap_or(number.len())];
+        let number = c_string(number);
         let score = match number {
             [] => 0.0,
             number => std::str::from_utf8(number).ok()?.parse::<f64>().ok()?,

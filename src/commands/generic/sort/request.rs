@@ -5,6 +5,7 @@
 
 use std::ops::Range;
 
+use crate::base::words::c_string;
 use crate::command::{Args, CommandError};
 
 /// The options of SORT and SORT_RO.
@@ -126,7 +127,7 @@ pub(super) struct KeyPattern<'q> {
 
 impl<'q> Pattern<'q> {
     fn of(pattern: &'q [u8]) -> Self {
-        match c_text(pattern) {
+        match c_string(pattern) {
             b"#" => Pattern::Itself,
             _ => KeyPattern::parse(pattern).map_or(Pattern::Nothing, Pattern::Key),
         }
@@ -136,7 +137,7 @@ impl<'q> Pattern<'q> {
 impl<'q> KeyPattern<'q> {
     /// None without a `*`, which the element takes the place of.
     fn parse(pattern: &'q [u8]) -> Option<Self> {
-        let text = c_text(pattern);
+        let text = c_string(pattern);
         let star = memchr::memchr(b'*', text)?;
         let (before, behind) = (&pattern[..star], &pattern[star + 1..]);
         let arrow = memchr::memmem::find(&text[star + 1..], b"->");
@@ -157,11 +158,6 @@ impl<'q> KeyPattern<'q> {
         key.extend_from_slice(element);
         key.extend_from_slice(self.behind);
     }
-}
-
-/// What C sees of a string: it ends at a NUL.
-pub(super) fn c_text(text: &[u8]) -> &[u8] {
-    &text[..memchr::memchr(0, text).unwrap_or(text.len())]
 }
 
 #[cfg(test)]

@@ -4,12 +4,12 @@
 
 use std::sync::Arc;
 
-use super::wrong_form_text;
 use crate::acl::log::LogEntry;
 use crate::base::number::format_f64;
 use crate::base::time::Millis;
 use crate::command::whole::{Job, Part};
 use crate::command::{Args, CommandError, Outcome, SessionContext};
+use crate::commands::container::wrong_form;
 use crate::resp::reply::Reply;
 
 /// Entries without a count.
@@ -25,7 +25,7 @@ pub(super) fn begin(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, 
     let count = match args.len() {
         2 => ENTRIES,
         3 => usize::try_from(args.integer(2)?).unwrap_or(0),
-        _ => return Err(cx.refuse(wrong_form_text(args))),
+        _ => return Err(cx.refuse(wrong_form(args))),
     };
     Ok(Arc::new(move |view| Part::Refusals(view.acl_log.newest(count))))
 }

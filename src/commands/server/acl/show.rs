@@ -2,9 +2,10 @@
 //!
 //! Invariant: nothing here changes anything; the registry is that of the client's home core.
 
-use super::{quoted, refuse, wrong_form};
+use super::{refuse, refuse_form};
 use crate::acl::Selector;
 use crate::command::{Acl, Args, Listed, Outcome, SessionContext};
+use crate::commands::container::quoted;
 use crate::resp::reply::Reply;
 
 pub(super) fn cat(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
@@ -16,7 +17,7 @@ pub(super) fn cat(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply
             Ok(())
         }
         3 => commands_of(cx, args.get(2), reply),
-        _ => wrong_form(args, reply),
+        _ => refuse_form(args, reply),
     }
 }
 

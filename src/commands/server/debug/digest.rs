@@ -17,10 +17,11 @@
 
 use sha1::{Digest as _, Sha1};
 
-use super::{SCAN_COUNT, unknown};
+use super::SCAN_COUNT;
 use crate::base::number;
 use crate::command::context::StringRef;
 use crate::command::{Args, Context, Outcome};
+use crate::commands::container::wrong_form;
 use crate::encoding::listpack::INT_TEXT_MAX;
 use crate::resp::reply::Reply;
 use crate::store::entry::EntryRef;
@@ -47,7 +48,7 @@ const EXPIRES: &[u8] = b"!!expire!!";
 
 pub(super) fn digest(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     if args.len() != 2 {
-        reply.error(unknown(args));
+        reply.error(wrong_form(args));
         return Ok(());
     }
     let mut whole = Fingerprint::default();
