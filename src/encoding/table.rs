@@ -215,6 +215,23 @@ impl Table {
         place
     }
 
+    /// Makes an empty table's segments for about so many words, so that they need not be divided as
+    /// the words come; for no more than `RESERVED_SEGMENTS_MAX`.
+    pub fn reserve(&mut self, count: usize) {
+        let segments = (count / RESERVED_WORDS).min(RESERVED_SEGMENTS_MAX);
+        if self.directory.lookup(0).is_some() || segments < 2 {
+            return;
+        }
+        self.segment_with_room(0, &|_| unreachable!("there is no word"));
+        for depth in 0..segments.ilog2() {
+            for number in 0..1u32 << depth {
+                let prefix = number.checked_shl(PREFIX_BITS - depth).unwrap_or(0);
+                let index = self.directory.lookup(prefix).expect("there is a segment");
+                self.split(prefix, index, &|_| unreachable!("there is no word"));
+            }
+        }
+    }
+
     /// Takes out the word that `find` met at this position. All places become invalid.
     pub fn remove(&mut self, position: Position, place: Place) -> u64 {
         let payload = self.payload(place);
@@ -636,6 +653,10 @@ fn prefetch_payload(word: u64) {
     prefetch(std::ptr::without_provenance((word & PAYLOAD) as usize));
 }
 
+/// Words for which one segment is made beforehand: well below what makes one split.
+const RESERVED_WORDS: usize = PAGES_MAX * PAGE_WORDS * 2 / 3;
+/// Segments that are made beforehand, at most, which takes some milliseconds.
+const RESERVED_SEGMENTS_MAX: usize = 1 << 14;
 /// Bits of the hash slot in a prefix.
 const SLOT_BITS: u32 = 14;
 /// Bits of the hash in a prefix.

@@ -208,6 +208,11 @@ impl Db {
         self.entries.remove(key)
     }
 
+    /// About so many keys are going to be added. Costs nothing where there are some already.
+    pub fn reserve(&mut self, keys: usize) {
+        self.entries.reserve(keys);
+    }
+
     /// Empties the database and returns what it held, to be buried.
     pub fn flush(&mut self) -> EntryTable {
         self.avg_ttl = 0;
