@@ -20,6 +20,7 @@ use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::persist::migration::{Migration, Parcel};
 use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes, Trackers};
 use crate::resp::reply::Reply;
 use crate::script::{Functions, Scripts};
@@ -161,6 +162,8 @@ pub struct Context<'a> {
     pub replaced: &'a mut Vec<Box<Value>>,
     /// What the command waits for, if it has to.
     pub suspension: &'a mut Option<Suspension>,
+    /// The keys that it sends to another server, or what has become of them.
+    pub migration: &'a mut Option<Migration>,
     /// Keys that the client watches from now on.
     pub watched: &'a mut Vec<Watched>,
     /// The command that runs.
@@ -599,6 +602,8 @@ pub enum Request {
     Leave(Job),
     /// Write all data to the file, with or without others; the reply waits for it.
     Save(SaveOrder),
+    /// Send keys to another server; the command runs again with what became of them.
+    Migrate(Box<Parcel>),
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

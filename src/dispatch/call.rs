@@ -28,6 +28,7 @@ use crate::observe::command_log::Note;
 use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::{self, Functions, Scripts};
@@ -108,6 +109,8 @@ pub struct Worker {
     removed: Vec<Entry>,
     replaced: Vec<Box<Value>>,
     suspension: Option<Suspension>,
+    /// Keys that a command sends to another server, or what has become of them.
+    pub migration: Option<Migration>,
     /// Keys that the client of the last command watches from now on.
     pub watched: Vec<Watched>,
     /// Keys that changed and may serve somebody.
@@ -198,6 +201,7 @@ impl Worker {
             removed: Vec::new(),
             replaced: Vec::new(),
             suspension: None,
+            migration: None,
             watched: Vec::new(),
             ready: Vec::new(),
             served: Vec::new(),
@@ -408,6 +412,20 @@ impl Worker {
         suspension
     }
 
+    /// The same for a command that has waited: those who watch all commands have seen it.
+    pub fn keyed_again(
+        &mut self,
+        keyspace: Keyspace<'_>,
+        facts: &mut SessionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) {
+        self.runs_again = true;
+        self.keyed(keyspace, facts, registered, args, buffer);
+        self.runs_again = false;
+    }
+
     /// Runs the handler of a command of keys.
     #[inline]
     pub(super) fn run(
@@ -422,6 +440,7 @@ impl Worker {
         | Handler::Keyspace(handler)
         | Handler::Located(_, handler)
         | Handler::Here(handler)
+        | Handler::Migrating(handler)
         | Handler::Reaching(_, handler)) = registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
@@ -447,6 +466,7 @@ impl Worker {
             removed: &mut self.removed,
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
+            migration: &mut self.migration,
             watched: &mut self.watched,
             command: registered.listed(),
             users: &self.users,

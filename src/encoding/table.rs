@@ -92,6 +92,8 @@ pub struct Table {
     /// Indexes in `segments` that hold no segment.
     free: Vec<u32>,
     len: usize,
+    /// Pages that a segment gets when its first is full, where it was told how many words come.
+    expected_pages: usize,
 }
 
 impl Table {
@@ -136,6 +138,16 @@ impl Table {
             if !bucket.overflowed() || at == home {
                 return None;
             }
+        }
+    }
+
+    /// Fetches what `prefetch_bucket` reads of the segment that holds `position`.
+    #[inline]
+    pub fn prefetch_segment(&self, position: Position) {
+        if let Some(index) = self.directory.lookup(position.prefix) {
+            let segment = std::ptr::from_ref(&self.segments[index]).cast::<u8>();
+            let lines = (0..size_of::<Segment>()).step_by(size_of::<Bucket>());
+            lines.for_each(|at| prefetch(segment.wrapping_add(at)));
         }
     }
 
@@ -230,6 +242,7 @@ impl Table {
                 self.split(prefix, index, &|_| unreachable!("there is no word"));
             }
         }
+        self.expected_pages = pages_for(count >> segments.ilog2()).min(PAGES_MAX);
     }
 
     /// Takes out the word that `find` met at this position. All places become invalid.
@@ -468,7 +481,7 @@ impl Table {
     fn make_room(&mut self, prefix: u32, index: usize, rehash: &impl Fn(u64) -> Position) {
         let segment = &mut self.segments[index];
         if segment.pages() < PAGES_MAX {
-            segment.rebuild(segment.pages() + 1);
+            segment.rebuild((segment.pages() + 1).max(self.expected_pages));
         } else if u32::from(segment.depth) == PREFIX_BITS {
             segment.rebuild(segment.pages() + segment.pages() / 8);
         } else {

@@ -11,15 +11,16 @@ use crate::base::time::Clock;
 use crate::command::context::{Keyspace, Request};
 use crate::dispatch::call::Worker;
 use crate::dispatch::evict::Admission;
-use crate::dispatch::route::Place;
+use crate::dispatch::route::{self, Place};
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::key::Key;
+use crate::store::partition::Partition;
 use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
-use crate::txn::cores::CoreSet;
+use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::loan::{Loan, Waiting};
 
 /// Commands that run under one loan, about: other cores wait for their partitions.
@@ -620,7 +621,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.start_clock();
             self.worker.serve_reserved(Keyspace::Lent(&mut partitions), &waiter);
         }
-        let mut at_home = Vec::new();
+        let (mut at_home, mut migrating) = (Vec::new(), Vec::new());
         let share =
             (COMMANDS_PER_LOAN_MAX / (batches.len().max(1))).clamp(1, BATCH_COMMANDS_PER_LOAN_MAX);
         self.loan_batches.extend(batches.drain(..));
@@ -628,6 +629,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
             batch.travel.end_wait(self.worker.last_tick());
+            let mut migrates = None;
             for ran in 0..share {
                 let worker = &mut self.worker;
                 // One command runs in any case, so that every loan gets somewhere.
@@ -667,6 +669,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if !covered || worker.is_paused(registered) {
                     break;
                 }
+                if registered.way == Way::Migrating {
+                    migrates = Some(route::place(registered, args, self.map));
+                    break;
+                }
                 worker.hint(position);
                 let mut keyspace = Keyspace::Lent(&mut partitions);
                 match worker.admit(&mut keyspace, facts, (registered, args), replies) {
@@ -695,6 +701,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             take_notes(&mut self.worker, &mut batch);
             self.tell_batch(&mut batch);
             batch.time = self.worker.now;
+            if let Some(Place::Loan(needed)) = migrates {
+                migrating.push((batch, needed));
+                continue;
+            }
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
             let list =
                 if needs_home && batch.is_alive() { &mut at_home } else { &mut self.loan_done };
@@ -712,8 +722,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         }
+        for (batch, needed) in migrating {
+            match held.take() {
+                Some(partitions) if covers(&partitions, needed, self.map) => {
+                    held = Some(self.begin_migration(batch, needed, partitions));
+                }
+                other => {
+                    held = other;
+                    self.loan_done.push(batch);
+                }
+            }
+        }
         for save in saves {
-            if let Some(partitions) = held.take() {
+            if let Some(partitions) = held.take().filter(|held| held.len() == owners.len()) {
                 held = self.begin_wanted(save, partitions);
             } else {
                 // Another save, or a transaction, has kept them.
@@ -728,4 +749,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.run_batch(batch);
         }
     }
+}
+
+/// True if the partitions of all these cores are here.
+fn covers(partitions: &[Box<Partition>], needed: CoreSet, map: SlotMap) -> bool {
+    let mut here = CoreSet::default();
+    partitions.iter().for_each(|one| here.insert(map.owner(one.first_slot())));
+    here.covers(needed)
 }

@@ -11,6 +11,7 @@ mod execute;
 mod input;
 mod limits;
 mod mail;
+mod migrate;
 mod notes;
 mod output;
 mod push;
@@ -42,6 +43,7 @@ use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
 use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::migration::Outcome;
 use crate::persist::save::{Piece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
@@ -115,6 +117,8 @@ pub enum Answer {
     Everywhere(Job),
     /// It was begun, and this is the reply.
     Said(&'static str),
+    /// Keys were sent to another server, or were not.
+    Migrated(Outcome),
 }
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.

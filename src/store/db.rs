@@ -98,6 +98,11 @@ impl Db {
         self.hasher.key(bytes)
     }
 
+    /// Fetches what `prefetch_bucket` reads: worth it for many keys at once in a large table.
+    pub fn prefetch_segment(&self, key: &Key<'_>) {
+        self.entries.prefetch_segment(key.position);
+    }
+
     /// Fetches what a lookup of the key reads first.
     #[inline]
     pub fn prefetch_bucket(&self, key: &Key<'_>) {

@@ -35,19 +35,20 @@ impl Partition {
         }
         // Where keys belong is fetched for all of them before it is needed for the first.
         let hasher = *self.hasher();
-        let mut positions = Vec::with_capacity(records.len());
+        let mut places = Vec::with_capacity(records.len());
         for (db, record) in records.iter() {
-            let position = hasher.key(&record.key).position;
-            if let Some(db) = self.dbs.get(db) {
-                db.prefetch_bucket(&Key { bytes: &[], position });
-            }
-            positions.push(position);
+            let key = Key { bytes: &[], ..hasher.key(&record.key) };
+            places.push((db, key));
+            self.dbs.get(db).inspect(|db| db.prefetch_segment(&key));
         }
-        for ((db, record), position) in records.iter().zip(positions) {
+        for (db, key) in &places {
+            self.dbs.get(*db).inspect(|db| db.prefetch_bucket(key));
+        }
+        for ((db, record), (_, key)) in records.iter().zip(places) {
             if load.failure().is_some() {
                 return;
             }
-            let key = Key { bytes: &record.key, position };
+            let key = Key { bytes: &record.key, ..key };
             if let Err(fault) = self.load_one(load, (db, key), &record, making) {
                 load.fail(record.offset, fault);
             }

@@ -223,6 +223,11 @@ impl EntryTable {
         Some(self.lookup_mut(key)?.remove())
     }
 
+    /// Fetches what `prefetch_bucket` reads.
+    pub fn prefetch_segment(&self, position: Position) {
+        self.words.prefetch_segment(position);
+    }
+
     /// Fetches what a lookup at this position reads first.
     #[inline]
     pub fn prefetch_bucket(&self, position: Position) {
