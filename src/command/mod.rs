@@ -374,6 +374,9 @@ pub enum Handler {
     /// Where the keys are, or with every partition if the function says that the request reaches keys
     /// that none of its words names.
     Reaching(fn(Args<'_>) -> bool, KeyedHandler),
+    /// Where the keys are, with their partitions kept until the control plane has done its part:
+    /// MIGRATE.
+    Migrating(KeyedHandler),
     /// Where the slot is that the function reads from the arguments (SCAN's cursor).
     Located(fn(Args<'_>) -> Option<crate::base::slot::Slot>, KeyedHandler),
     /// Wherever its batch is: it touches no key, and only adds to what the turn pushes (PUBLISH).

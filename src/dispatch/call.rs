@@ -160,6 +160,20 @@ impl Worker {
         suspension
     }
 
+    /// The same for a command that has waited: those who watch all commands have seen it.
+    pub fn keyed_again(
+        &mut self,
+        keyspace: Keyspace<'_>,
+        facts: &mut SessionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) {
+        self.runs_again = true;
+        self.keyed(keyspace, facts, registered, args, buffer);
+        self.runs_again = false;
+    }
+
     /// Runs the handler of a command of keys.
     #[inline]
     pub(super) fn run(
@@ -174,6 +188,7 @@ impl Worker {
         | Handler::Keyspace(handler)
         | Handler::Located(_, handler)
         | Handler::Here(handler)
+        | Handler::Migrating(handler)
         | Handler::Reaching(_, handler)) = registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
@@ -199,6 +214,7 @@ impl Worker {
             removed: &mut self.removed,
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
+            migration: &mut self.migration,
             watched: &mut self.watched,
             command: registered.listed(),
             users: &self.users,

@@ -34,6 +34,8 @@ pub enum Way {
     Reaching,
     /// The owner of the slot that a function reads from the arguments.
     Located,
+    /// A loan of the partitions of its keys, which it keeps for a while.
+    Migrating,
     /// Wherever its batch is.
     Here,
     /// A part on every core.
@@ -228,6 +230,7 @@ fn way_of(command: &Command) -> Way {
         Handler::Keyspace(_) => Way::Keyspace,
         Handler::Located(..) => Way::Located,
         Handler::Reaching(..) => Way::Reaching,
+        Handler::Migrating(_) => Way::Migrating,
         Handler::Here(_) => Way::Here,
         Handler::Whole(_) => Way::Whole,
         Handler::Exec => Way::Exec,

@@ -13,6 +13,7 @@ mod input;
 mod limits;
 mod loan;
 mod mail;
+mod migrate;
 mod notes;
 mod output;
 mod push;
@@ -46,6 +47,7 @@ use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
 use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::migration::Outcome;
 use crate::persist::save::{Piece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
@@ -119,6 +121,8 @@ pub enum Answer {
     Everywhere(Job),
     /// It was begun, and this is the reply.
     Said(&'static str),
+    /// Keys were sent to another server, or were not.
+    Migrated(Outcome),
 }
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.

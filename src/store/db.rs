@@ -98,6 +98,11 @@ impl Db {
         self.hasher.key(bytes)
     }
 
+    /// Fetches what `prefetch_bucket` reads: worth it for many keys at once in a large table.
+    pub fn prefetch_segment(&self, key: &Key<'_>) {
+        self.entries.prefetch_segment(key.position);
+    }
+
     /// Fetches what a lookup of the key reads first.
     #[inline]
     pub fn prefetch_bucket(&self, key: &Key<'_>) {
@@ -206,6 +211,11 @@ impl Db {
     #[inline]
     pub fn delete(&mut self, key: &Key<'_>) -> Option<Entry> {
         self.entries.remove(key)
+    }
+
+    /// About so many keys are going to be added. Costs nothing where there are some already.
+    pub fn reserve(&mut self, keys: usize) {
+        self.entries.reserve(keys);
     }
 
     /// Empties the database and returns what it held, to be buried.
