@@ -132,8 +132,8 @@ pub struct Worker {
     pub monitors: Monitors,
     /// A script runs.
     pub(super) in_script: bool,
-    /// A command that has waited runs again.
-    pub(super) runs_again: bool,
+    /// Whose command has waited and runs again.
+    pub(super) waiter: Option<Arc<Waiter>>,
     /// Whose command runs, or ran last.
     pub(super) running: u64,
     /// It does not want to hear of what it changes itself.
@@ -210,7 +210,7 @@ impl Worker {
             invalidations: Invalidations::default(),
             monitors: Monitors::default(),
             in_script: false,
-            runs_again: false,
+            waiter: None,
             running: 0,
             noloop: false,
             notifies: false,
@@ -447,6 +447,7 @@ impl Worker {
             removed: &mut self.removed,
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
+            waiter: &self.waiter,
             watched: &mut self.watched,
             command: registered.listed(),
             users: &self.users,
@@ -489,9 +490,9 @@ impl Worker {
         let taken = self.count(registered, failed);
         let (words, ranges) = join(&served.waiter.words);
         let args = Args::new(&words, &ranges, &[]);
-        self.runs_again = true;
+        self.waiter = Some(served.waiter.clone());
         self.look_at(&facts, (registered, args), taken, served.replies.len());
-        self.runs_again = false;
+        self.waiter = None;
         served.notes.append(&mut self.notes);
         settle_reply_mode(&mut facts, &mut served.replies, 0);
         served.reply_mode = facts.reply_mode;

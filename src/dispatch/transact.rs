@@ -80,8 +80,9 @@ impl Worker {
             let partition = keyspace.partition(key.position);
             let entry = partition.db(watched.db).peek(&key);
             // A key that has expired meanwhile has changed, though nobody has noticed.
-            unchanged &= entry.is_none_or(|entry| !entry.is_expired(self.now));
-            unchanged &= partition.watchers_mut().unwatch(&watched);
+            let expired = entry.is_some_and(|entry| entry.is_expired(self.now));
+            unchanged &= partition.watchers().is_unchanged(&watched, expired);
+            partition.watchers_mut().unwatch(&watched);
         }
         let has_room = self.has_room(keyspace, transaction.denies_oom);
         let mut reply = Reply::new(buffer, facts.proto);
