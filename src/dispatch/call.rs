@@ -42,7 +42,7 @@ use crate::txn::multi::Transaction;
 use crate::types::Value;
 
 /// What CLIENT PAUSE WRITE holds back.
-pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
+const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
@@ -308,12 +308,12 @@ impl Worker {
 
     /// True if CLIENT PAUSE holds the command back now.
     #[inline]
-    pub fn is_paused(&self, registered: &Registered) -> bool {
+    pub fn is_paused(&self, registered: &Registered, args: Args<'_>) -> bool {
         match self.switches.pause {
             None => false,
             Some(pause) if pause.until <= self.now => false,
             // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
-            Some(pause) => pause.all || registered.command.flags.any(HELD_BACK),
+            Some(pause) => pause.all || self.flags_of(registered, args).any(HELD_BACK),
         }
     }
 
@@ -322,7 +322,9 @@ impl Worker {
         match self.switches.pause {
             None => false,
             Some(pause) if pause.until <= self.now => false,
-            Some(pause) => pause.all || transaction.writes(),
+            Some(pause) => {
+                pause.all || transaction.flags().is_some_and(|(any, _)| any.any(HELD_BACK))
+            }
         }
     }
 

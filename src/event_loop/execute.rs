@@ -223,7 +223,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
-        if worker.switches.pause.is_some() && worker.is_paused(registered) {
+        if worker.switches.pause.is_some() && worker.is_paused(registered, args) {
             return Staying::Leaves;
         }
         if facts.in_multi
@@ -509,7 +509,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Next::Again;
         }
         let Some(registered) = registered else { return Next::Home };
-        if worker.is_paused(registered) {
+        if worker.is_paused(registered, args) {
             // It waits at home, where its client is shown as blocked.
             return if is_home { Next::Paused } else { Next::Home };
         }
@@ -566,8 +566,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// True if CLIENT PAUSE holds the next command of a batch back.
     pub(super) fn is_next_paused(&self, batch: &Batch) -> bool {
-        let next = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
-        next.is_some_and(|registered| self.worker.is_paused(registered))
+        let (Some(id), Some(args)) = (batch.next_id(), batch.peek()) else { return false };
+        self.worker.is_paused(&self.worker.table.all()[usize::from(id)], args)
     }
 
     /// True if CLIENT PAUSE holds the transaction of a batch back.
@@ -667,7 +667,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     Place::Here => true,
                     Place::Home | Place::Whole => false,
                 };
-                if !covered || worker.is_paused(registered) {
+                if !covered || worker.is_paused(registered, args) {
                     break;
                 }
                 worker.hint(position);

@@ -240,7 +240,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Way::Script => batch.peek().is_some_and(|args| self.brings_script(one, args)),
                 way => matches!(way, Way::Home | Way::Whole),
             };
-            home && !self.worker.is_paused(one)
+            home && !self.is_next_paused(batch)
         })
     }
 
