@@ -108,6 +108,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         let worker = &mut self.worker;
         worker.start_clock();
+        let others = worker.prefixes.exchange(std::mem::take(&mut transaction.changed));
         let mut replies = std::mem::take(&mut batch.replies);
         let mut keyspace = Keyspace::Lent(&mut held);
         let begins = !transaction.is_fresh()
@@ -118,6 +119,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         take_notes(&mut self.worker, &mut batch);
         if !matches!(step, Step::Done) {
+            transaction.changed = self.worker.prefixes.exchange(others);
             batch.replies = replies;
             batch.transaction = Some(transaction);
             let held = Some(held);
@@ -131,6 +133,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             return None;
         }
+        self.worker.prefixes.add_changes(others);
         batch.denials.append(&mut self.worker.denials);
         let mut keyspace = Keyspace::Lent(&mut held);
         self.worker.end_exec(&mut keyspace, &mut batch.facts, &transaction, &mut replies);

@@ -8,6 +8,7 @@ use crate::base::slot::Slot;
 use crate::client::ReplyMode;
 use crate::command::Flags;
 use crate::command::args::{ArgRange, Args, BigArg};
+use crate::pubsub::tracking::ChangesByPrefix;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
 
@@ -35,6 +36,8 @@ pub struct Transaction {
     pub watched: Vec<Watched>,
     /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
     pub muted: Option<(ReplyMode, usize)>,
+    /// What it has changed of what somebody follows, while it waits for other cores.
+    pub changed: ChangesByPrefix,
     /// The next command to run.
     next: usize,
 }
