@@ -158,8 +158,14 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) {
         if let Some((mode, start)) = transaction.muted {
+            let inside = facts.reply_mode;
             facts.reply_mode = mode;
             settle(facts, buffer, start);
+            match inside {
+                ReplyMode::On if transaction.skips_next => facts.reply_mode = ReplyMode::Skip,
+                ReplyMode::On => {}
+                chosen => facts.reply_mode = chosen,
+            }
         }
         Self::settle_caching(facts, self.exec_command());
         self.count(self.exec_command(), false);

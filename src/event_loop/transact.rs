@@ -8,7 +8,7 @@ use super::notes::take_notes;
 use super::{Core, Message, OpenWhole, Then, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
-use crate::client::SessionFacts;
+use crate::client::{ReplyMode, SessionFacts};
 use crate::command::context::{Keyspace, Request};
 use crate::command::whole::Job;
 use crate::command::{Args, CommandError};
@@ -229,6 +229,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let request = worker.session(session, facts, registered, args, replies);
         batch.facts = session.facts;
+        if batch.facts.reply_mode == ReplyMode::Skip {
+            batch.facts.reply_mode = ReplyMode::On;
+            transaction.skips_next = true;
+        }
         transaction.advance();
         match request {
             // Neither can be queued: RESET and DISCARD run at once, and nothing is watched any more.

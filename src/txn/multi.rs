@@ -36,6 +36,8 @@ pub struct Transaction {
     pub watched: Vec<Watched>,
     /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
     pub muted: Option<(ReplyMode, usize)>,
+    /// CLIENT REPLY SKIP was one of its commands: it means the command behind EXEC.
+    pub skips_next: bool,
     /// What it has changed of what somebody follows, while it waits for other cores.
     pub changed: ChangesByPrefix,
     /// The next command to run.
