@@ -5,6 +5,8 @@
 
 use std::borrow::Cow;
 
+use std::sync::Arc;
+
 use super::Args;
 use super::catalog::Listed;
 use super::effects::{Effects, EventClass};
@@ -26,6 +28,7 @@ use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
 use crate::store::key::{Hasher, Key, Position};
 use crate::store::partition::Partition;
+use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
 use crate::types::{BigString, Collection, Packing, Value, WrongType};
 
@@ -158,6 +161,8 @@ pub struct Context<'a> {
     pub replaced: &'a mut Vec<Box<Value>>,
     /// What the command waits for, if it has to.
     pub suspension: &'a mut Option<Suspension>,
+    /// The wait of a command that runs again.
+    pub waiter: &'a Option<Arc<Waiter>>,
     /// The keys that it sends to another server, or what has become of them.
     pub migration: &'a mut Option<Migration>,
     /// Keys that the client watches from now on.
@@ -211,16 +216,22 @@ impl Context<'_> {
     /// Has the client watch a key of the selected database.
     pub fn watch(&mut self, key: &Key<'_>) {
         let db = self.session.db;
-        // One that has expired is gone, and is watched as such.
-        self.peek(key);
         let partition = self.keyspace.partition(key.position);
-        self.watched.push(partition.watchers_mut().watch(db, key.bytes));
+        let entry = partition.db(db).peek(key);
+        let expired = entry.is_some_and(|entry| entry.is_expired(self.now));
+        self.watched.push(partition.watchers_mut().watch(db, key.bytes, expired));
     }
 
-    /// False for a key whose partition is not here: only where a command that waits for several keys
-    /// runs again.
-    pub fn is_at_hand(&mut self, key: &Key<'_>) -> bool {
-        self.keyspace.holder(key.position.slot()).is_some()
+    /// True for a key, word `at`, whose partition is not here: only where a command that waits for
+    /// several keys runs again. An error if what is there is of another type than wanted.
+    pub fn is_elsewhere(&mut self, at: usize, key: &Key<'_>) -> Result<bool, WrongType> {
+        if self.keyspace.holder(key.position.slot()).is_some() {
+            return Ok(false);
+        }
+        match self.waiter {
+            Some(waiter) if waiter.is_misfit(at, self.now) => Err(WrongType),
+            _ => Ok(true),
+        }
     }
 
     /// Places a key in the table.

@@ -73,6 +73,18 @@ impl Flags {
         Flags(self.0 | other.0)
     }
 
+    /// What is in both sets.
+    #[must_use]
+    pub const fn and(self, other: Flags) -> Flags {
+        Flags(self.0 & other.0)
+    }
+
+    /// The set without what is in `other`.
+    #[must_use]
+    pub const fn without(self, other: Flags) -> Flags {
+        Flags(self.0 & !other.0)
+    }
+
     /// True if all of `other` are set.
     #[inline]
     pub const fn has(self, other: Flags) -> bool {

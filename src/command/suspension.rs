@@ -22,7 +22,7 @@ pub enum Denied {
 pub struct Suspension {
     /// The words that are the keys it waits for. Where the command names others, too, it runs again
     /// only with the partitions of all of them; else with that of a key that changed (see
-    /// `Context::is_at_hand`).
+    /// `Context::is_elsewhere`).
     pub keys: Vec<usize>,
     /// What it can be served with.
     pub wants: Wants,

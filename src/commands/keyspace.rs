@@ -117,7 +117,8 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
     let other = args.integer32(2).map_err(|_| CommandError::InvalidSecondDb)?;
     let (one, other) = (cx.checked_db(i64::from(one))?, cx.checked_db(i64::from(other))?);
     if one != other {
-        cx.keyspace.partitions().into_iter().for_each(|partition| partition.swap_dbs(one, other));
+        let (now, partitions) = (cx.now, cx.keyspace.partitions());
+        partitions.into_iter().for_each(|partition| partition.swap_dbs(one, other, now));
     }
     cx.effects.changed_databases(1);
     reply.ok();

@@ -24,7 +24,7 @@ use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::multi::Transaction;
 
 /// What CLIENT PAUSE WRITE holds back.
-pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
+const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
@@ -60,12 +60,12 @@ impl Worker {
 
     /// True if CLIENT PAUSE holds the command back now.
     #[inline]
-    pub fn is_paused(&self, registered: &Registered) -> bool {
+    pub fn is_paused(&self, registered: &Registered, args: Args<'_>) -> bool {
         match self.switches.pause {
             None => false,
             Some(pause) if pause.until <= self.now => false,
             // A pause of everything holds CLIENT UNPAUSE, too, as in stock servers.
-            Some(pause) => pause.all || registered.command.flags.any(HELD_BACK),
+            Some(pause) => pause.all || self.flags_of(registered, args).any(HELD_BACK),
         }
     }
 
@@ -74,7 +74,9 @@ impl Worker {
         match self.switches.pause {
             None => false,
             Some(pause) if pause.until <= self.now => false,
-            Some(pause) => pause.all || transaction.writes(),
+            Some(pause) => {
+                pause.all || transaction.flags().is_some_and(|(any, _)| any.any(HELD_BACK))
+            }
         }
     }
 
@@ -214,6 +216,7 @@ impl Worker {
             removed: &mut self.removed,
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
+            waiter: &self.waiter,
             migration: &mut self.migration,
             watched: &mut self.watched,
             command: registered.listed(),
@@ -257,9 +260,9 @@ impl Worker {
         let taken = self.count(registered, failed);
         let (words, ranges) = join(&served.waiter.words);
         let args = Args::new(&words, &ranges, &[]);
-        self.runs_again = true;
+        self.waiter = Some(served.waiter.clone());
         self.look_at(&facts, (registered, args), taken, served.replies.len());
-        self.runs_again = false;
+        self.waiter = None;
         served.notes.append(&mut self.notes);
         settle_reply_mode(&mut facts, &mut served.replies, 0);
         served.reply_mode = facts.reply_mode;

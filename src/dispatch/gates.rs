@@ -3,7 +3,7 @@
 //!
 //! Invariant: a command that is refused has its error written, is counted, and has changed nothing.
 
-use super::table::{Registered, Way};
+use super::table::Registered;
 use super::worker::Worker;
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason};
@@ -13,20 +13,12 @@ use crate::command::permission::{self, Asked};
 use crate::command::{Args, CommandError, Flags};
 use crate::resp::reply::ReplyBuffer;
 
+/// Commands that have gates of their own.
+const GUARDED: Flags = Flags::PROTECTED.with(Flags::NO_MULTI);
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
 
 impl Worker {
-    /// The gates of saving and loading.
-    #[cold]
-    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
-        let flags = registered.command.flags;
-        if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
-            return Some(CommandError::SavesFail);
-        }
-        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
-    }
-
     /// The gates: true if the command was refused, and its error is written.
     #[inline]
     pub fn refuse(
@@ -52,38 +44,78 @@ impl Worker {
             self.reply_error(Some(registered), facts, buffer, text.into_bytes());
             return true;
         }
-        if command.flags.has(Flags::PROTECTED)
-            && let Some(text) = self.protection(registered, facts)
-        {
-            self.reply_error(Some(registered), facts, buffer, text);
+        if command.flags.any(GUARDED) && self.refuse_guarded(registered, facts, buffer) {
             return true;
         }
         if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
-        // EXEC has asked for all of its commands.
-        if self.is_out_of_memory()
-            && !self.inside_exec
-            && (command.flags.has(Flags::DENYOOM)
-                || registered.way == Way::Script && self.script_needs_memory(registered, args))
-        {
-            let text = CommandError::OutOfMemory.text().as_bytes().to_vec();
-            self.reply_error(Some(registered), facts, buffer, text);
-            return true;
+        let is_odd = self.saves_fail | self.loading | facts.subscribed | facts.monitoring;
+        if is_odd || self.busy.is_some() || self.is_out_of_memory() {
+            return self.refuse_for_now(registered, args, facts, buffer);
         }
-        if (self.loading || self.saves_fail)
-            && let Some(error) = self.shut_gate(registered)
+        false
+    }
+
+    /// The gates of commands that one needs leave for, or that cannot be queued.
+    #[cold]
+    fn refuse_guarded(
+        &mut self,
+        registered: &Registered,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let flags = registered.command.flags;
+        let text = if flags.has(Flags::PROTECTED)
+            && let Some(text) = self.protection(registered, facts)
         {
-            let text = error.text().as_bytes().to_vec();
-            self.reply_error(Some(registered), facts, buffer, text);
+            text
+        } else if flags.has(Flags::NO_MULTI) && facts.in_multi {
+            let error = self.login_error(registered, facts);
+            error.unwrap_or(CommandError::NotInsideTransaction).text().into()
+        } else {
+            return false;
+        };
+        self.reply_error(Some(registered), facts, buffer, text);
+        true
+    }
+
+    /// The gates of a state of the server, or of the client, that passes.
+    #[cold]
+    fn refuse_for_now(
+        &mut self,
+        registered: &'static Registered,
+        args: Args<'_>,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let flags = self.flags_of(registered, args);
+        let is_probe = self.saves_fail && registered.full_name == "ping";
+        let error = if self.is_out_of_memory() && flags.has(Flags::DENYOOM) {
+            Some(CommandError::OutOfMemory)
+        } else if is_probe || self.cannot_save(flags) {
+            Some(CommandError::SavesFail)
+        } else if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
             return true;
-        }
-        if (facts.subscribed | facts.monitoring)
-            && self.refuse_to_subscriber(registered, facts, buffer)
-        {
+        } else {
+            self.cannot_run_yet(flags)
+        };
+        if let Some(error) = error {
+            self.reply_error(Some(registered), facts, buffer, error.text().into());
             return true;
         }
         self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
+            || facts.monitoring && self.refuse_to_monitor(registered, facts, buffer)
+    }
+
+    /// True if commands, of which any has these flags, may not run while saves fail.
+    pub(super) fn cannot_save(&self, flags: Flags) -> bool {
+        self.saves_fail && flags.has(Flags::WRITE)
+    }
+
+    /// Why commands, of which each has these flags, may not run while data is loaded.
+    pub(super) fn cannot_run_yet(&self, flags: Flags) -> Option<CommandError> {
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,
@@ -104,6 +136,15 @@ impl Worker {
         true
     }
 
+    /// The error for a client that has to log in before it runs a command.
+    fn login_error(&self, registered: &Registered, facts: &SessionFacts) -> Option<CommandError> {
+        let known = facts.authenticated
+            || self.users.is_open()
+            || registered.command.flags.has(Flags::NO_AUTH);
+        let may = known && self.users.get(facts.user).is_some();
+        (!may).then_some(CommandError::NoAuth)
+    }
+
     /// Why a client may not run a command. None if it may.
     fn forbids(
         &mut self,
@@ -111,12 +152,10 @@ impl Worker {
         args: Args<'_>,
         facts: &SessionFacts,
     ) -> Option<Vec<u8>> {
-        let known = facts.authenticated || self.users.is_open();
-        let named = self.users.get(facts.user);
-        let Some(named) = named.filter(|_| known || registered.command.flags.has(Flags::NO_AUTH))
-        else {
-            return Some(CommandError::NoAuth.text().as_bytes().to_vec());
-        };
+        if let Some(error) = self.login_error(registered, facts) {
+            return Some(error.text().into());
+        }
+        let named = self.users.get(facts.user)?;
         let denied = self.check(registered, args, facts).err()?;
         let text = if self.inside_exec {
             permission::changed_since(denied)

@@ -20,7 +20,7 @@ impl Worker {
     /// Shows a command that has run, unless it is one that is never shown.
     pub(super) fn show(&mut self, facts: &SessionFacts, registered: &Registered, args: Args<'_>) {
         let hidden = Flags::ADMIN.with(Flags::SKIP_MONITOR);
-        if !self.runs_again && !registered.command.flags.any(hidden) {
+        if self.waiter.is_none() && !self.runs_again && !registered.command.flags.any(hidden) {
             self.show_always(facts, registered, args);
         }
     }

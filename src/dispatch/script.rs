@@ -24,7 +24,7 @@ use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::Fault;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
-use crate::script::{Change, Engine, Function, Outcome, Reach, ScriptFlags};
+use crate::script::{Change, Engine, Errors, Function, Reach, ScriptFlags};
 
 /// A script that runs.
 pub struct Run {
@@ -208,16 +208,18 @@ impl Worker {
         &mut self,
         (registered, args): (&'static Registered, Args<'_>),
         keyspace: &mut Keyspace<'_>,
-        (run, outcome): (Run, Outcome),
+        (run, errors): (Run, Errors),
         facts: &mut SessionFacts,
         (buffer, start): (&mut ReplyBuffer, usize),
     ) {
-        for line in &outcome.errors {
+        for line in &errors.fresh {
             self.stats.totals.error_replies.add(1);
             self.stats.errors.count(line);
         }
         self.last_tick = run.tick;
-        let taken = self.count(registered, !outcome.errors.is_empty());
+        let taken = self.count(registered, !errors.fresh.is_empty());
+        // Each that a command of its own has counted fails the script once more.
+        self.stats.commands[registered.id].totals.failed.add(errors.known);
         self.look_at(facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         if !run.inside_exec {

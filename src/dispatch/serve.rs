@@ -6,12 +6,14 @@
 
 use std::collections::{BTreeSet, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::AtomicI64;
 
 use super::table::Registered;
 use super::worker::Worker;
 use crate::acl::Denial;
 use crate::base::claim::Refused;
 use crate::base::slot::Slot;
+use crate::base::time::Millis;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::Keyspace;
@@ -36,7 +38,7 @@ pub struct Served {
     /// What its user may do no more, if that is what ended it.
     pub denial: Option<Denial>,
     /// When it was served.
-    pub time: crate::base::time::Millis,
+    pub time: Millis,
     /// What is remembered of the command.
     pub notes: Vec<Note>,
 }
@@ -70,6 +72,7 @@ impl Worker {
             command: registered.id as u16,
             words,
             needs_all: found.is_ok() && named > keys.len(),
+            misfits: keys.iter().map(|_| AtomicI64::new(i64::MIN)).collect(),
             keys,
             wants,
             wakes_on_delete,
@@ -113,7 +116,7 @@ impl Worker {
     ) -> Ready {
         for (db, key) in &keys {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
-                partition.watchers_mut().touch(*db, key);
+                partition.touch_watched(*db, key);
             }
             self.invalidate(keyspace, key, by, gone.contains(key));
         }
@@ -164,14 +167,21 @@ impl Worker {
             let hears_deletion = waiters.any_wakes_on_delete(db, name);
             let key = self.hasher.key(name);
             let entry = partition.db(db).peek(&key).filter(|entry| !entry.is_expired(self.now));
-            let is_wanted = match entry {
-                None if !hears_deletion => return,
-                None => waiter.wakes_on_delete,
-                Some(entry) => {
-                    waiter.wakes_on_delete || entry.type_name() == waiter.wants.type_name()
+            let fits = entry.is_some_and(|one| one.type_name() == waiter.wants.type_name());
+            let until = entry.map(|entry| entry.expiry().unwrap_or(Millis(i64::MAX)));
+            match until {
+                Some(until) if !fits => {
+                    partition.waiters_mut().note_misfit(db, name, (at, until));
                 }
-            };
-            if !is_wanted {
+                Some(_) => {}
+                None => {
+                    partition.waiters_mut().note_missing(db, name);
+                    if !hears_deletion {
+                        return;
+                    }
+                }
+            }
+            if !fits && !waiter.wakes_on_delete {
                 at += 1;
             } else if waiter.needs_all && !self.has_all(keyspace, &waiter) {
                 return self.serve_later(keyspace, (db, name), waiter);
@@ -224,9 +234,9 @@ impl Worker {
         // Its permissions may have changed while it waited.
         if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
-            self.runs_again = true;
+            self.waiter = Some(waiter.clone());
             let suspension = self.run(lent, &mut facts, registered, args, &mut replies);
-            self.runs_again = false;
+            self.waiter = None;
             if suspension.is_some() {
                 return false;
             }

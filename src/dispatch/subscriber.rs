@@ -24,9 +24,24 @@ const FOR_SUBSCRIBERS: &[&str] = &[
 ];
 
 impl Worker {
+    /// The gate of who watches all commands: no key may be touched.
+    pub(super) fn refuse_to_monitor(
+        &mut self,
+        registered: &Registered,
+        facts: &mut SessionFacts,
+        buffer: &mut ReplyBuffer,
+    ) -> bool {
+        let keys = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
+        let refused = registered.command.flags.any(keys);
+        if refused {
+            let text = b"ERR Replica can't interact with the keyspace".to_vec();
+            self.reply_error(Some(registered), facts, buffer, text);
+        }
+        refused
+    }
+
     /// The gate of subscribers: in RESP2, where messages and replies look alike, they may do little
-    /// else. Who watches all commands may touch no key.
-    #[cold]
+    /// else.
     pub(super) fn refuse_to_subscriber(
         &mut self,
         registered: &Registered,
@@ -34,16 +49,7 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) -> bool {
         let name = registered.full_name;
-        if facts.monitoring {
-            let keys = Flags::WRITE.with(Flags::READONLY).with(Flags::MAY_REPLICATE);
-            let refused = registered.command.flags.any(keys);
-            if refused {
-                let text = b"ERR Replica can't interact with the keyspace".to_vec();
-                self.reply_error(Some(registered), facts, buffer, text);
-            }
-            return refused;
-        }
-        if facts.proto != Proto::Resp2 || self.inside_exec || FOR_SUBSCRIBERS.contains(&name) {
+        if facts.proto != Proto::Resp2 || FOR_SUBSCRIBERS.contains(&name) {
             return false;
         }
         let text = format!(

@@ -1,10 +1,11 @@
 //! MULTI and EXEC: which commands are queued, and how a queue runs with its partitions at hand.
 //!
-//! Invariant: gates are passed twice, when a command is queued (an error there ends the transaction)
-//! and when it runs (an error there is its reply); whoever waits for what a transaction did is served
+//! Invariant: gates are passed when a command is queued (an error there ends the transaction), those of
+//! the server's state by EXEC for all, that of permissions when it runs (an error there is its reply);
+//! whoever waits for what a transaction did is served
 //! behind its last command. Source: MULTI, EXEC, WATCH, "errors inside a transaction".
 
-use super::call::{HELD_BACK, settle_reply_mode as settle};
+use super::call::settle_reply_mode as settle;
 use super::route::{self, Place};
 use super::table::{Registered, Way};
 use super::worker::Worker;
@@ -29,19 +30,9 @@ impl Worker {
         if RUN_INSIDE.contains(&registered.full_name) {
             return false;
         }
-        let error = if registered.full_name == "watch" {
-            Some(CommandError::WatchInsideMulti)
-        } else if registered.command.flags.has(Flags::NO_MULTI) {
-            facts.multi_failed = true;
-            Some(CommandError::NotInsideTransaction)
-        } else {
-            None
-        };
-        if let Some(error) = error {
-            let failed = facts.multi_failed;
-            let text = error.text().as_bytes().to_vec();
-            self.reply_error(Some(registered), facts, buffer, text);
-            facts.multi_failed = failed;
+        if registered.full_name == "watch" {
+            // It runs, and fails; the transaction goes on.
+            self.fail(Some(registered), facts, buffer, CommandError::WatchInsideMulti);
             return true;
         }
         let (owners, needs_home) = match (registered.way, route::place(registered, args, map)) {
@@ -52,11 +43,8 @@ impl Worker {
             (_, Place::Here) => (CoreSet::default(), false),
             (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
         };
-        let id = registered.id as u16;
-        let transaction = queue.get_or_insert_default();
-        transaction.push(args, id, owners, needs_home);
-        transaction.denies_oom |= registered.command.flags.has(Flags::DENYOOM);
-        transaction.note_flags(registered.command.flags.any(HELD_BACK));
+        let (id, flags) = (registered.id as u16, self.flags_of(registered, args));
+        queue.get_or_insert_default().push(args, (id, flags), owners, needs_home);
         let start = buffer.bytes.len();
         Reply::new(buffer, facts.proto).simple("QUEUED");
         settle(facts, buffer, start);
@@ -81,22 +69,37 @@ impl Worker {
             let partition = keyspace.partition(key.position);
             let entry = partition.db(watched.db).peek(&key);
             // A key that has expired meanwhile has changed, though nobody has noticed.
-            unchanged &= entry.is_none_or(|entry| !entry.is_expired(self.now));
-            unchanged &= partition.watchers_mut().unwatch(&watched);
+            let expired = entry.is_some_and(|entry| entry.is_expired(self.now));
+            unchanged &= partition.watchers().is_unchanged(&watched, expired);
+            partition.watchers_mut().unwatch(&watched);
         }
-        let has_room = self.has_room(keyspace, transaction.denies_oom);
-        let mut reply = Reply::new(buffer, facts.proto);
-        if !has_room {
-            let error = CommandError::OutOfMemory;
+        if let Some(error) = self.exec_error(keyspace, transaction) {
             self.reply_error(Some(self.exec_command()), facts, buffer, error.text().into());
             return false;
         }
+        let mut reply = Reply::new(buffer, facts.proto);
         if unchanged {
             reply.array(transaction.len());
         } else {
             reply.null_array();
         }
         unchanged
+    }
+
+    /// Why the commands of a transaction may not run for now; they are not asked again one by one.
+    fn exec_error(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        transaction: &Transaction,
+    ) -> Option<CommandError> {
+        let (any, all) = transaction.flags()?;
+        if !self.has_room(keyspace, any.has(Flags::DENYOOM)) {
+            return Some(CommandError::OutOfMemory);
+        }
+        if self.cannot_save(any) {
+            return Some(CommandError::SavesFail);
+        }
+        self.cannot_run_yet(all)
     }
 
     /// Runs the next command of a transaction if it is one of keys; false if it needs the session, or is
@@ -142,7 +145,8 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) -> bool {
         self.inside_exec = true;
-        let refused = self.refuse(Some(registered), args, facts, buffer);
+        let refused = self.refuse_forbidden(registered, args, facts, buffer)
+            || self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer);
         self.inside_exec = false;
         refused
     }
@@ -156,8 +160,14 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) {
         if let Some((mode, start)) = transaction.muted {
+            let inside = facts.reply_mode;
             facts.reply_mode = mode;
             settle(facts, buffer, start);
+            match inside {
+                ReplyMode::On if transaction.skips_next => facts.reply_mode = ReplyMode::Skip,
+                ReplyMode::On => {}
+                chosen => facts.reply_mode = chosen,
+            }
         }
         Self::settle_caching(facts, self.exec_command());
         self.count(self.exec_command(), false);

@@ -119,8 +119,10 @@ pub struct Worker {
     pub monitors: Monitors,
     /// A script runs.
     pub(super) in_script: bool,
-    /// A command that has waited runs again.
+    /// A command that has waited for the control plane runs again.
     pub(super) runs_again: bool,
+    /// Whose command has waited and runs again.
+    pub(super) waiter: Option<Arc<Waiter>>,
     /// Whose command runs, or ran last.
     pub(super) running: u64,
     /// It does not want to hear of what it changes itself.
@@ -199,6 +201,7 @@ impl Worker {
             monitors: Monitors::default(),
             in_script: false,
             runs_again: false,
+            waiter: None,
             running: 0,
             noloop: false,
             notifies: false,

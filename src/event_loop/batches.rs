@@ -169,7 +169,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Next::Again;
         }
         let Some(registered) = registered else { return Next::Home };
-        if worker.is_paused(registered) {
+        if worker.is_paused(registered, args) {
             // It waits at home, where its client is shown as blocked.
             return if is_home { Next::Paused } else { Next::Home };
         }
@@ -226,8 +226,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// True if CLIENT PAUSE holds the next command of a batch back.
     pub(super) fn is_next_paused(&self, batch: &Batch) -> bool {
-        let next = batch.next_id().map(|id| &self.worker.table.all()[usize::from(id)]);
-        next.is_some_and(|registered| self.worker.is_paused(registered))
+        let (Some(id), Some(args)) = (batch.next_id(), batch.peek()) else { return false };
+        self.worker.is_paused(&self.worker.table.all()[usize::from(id)], args)
     }
 
     /// True if CLIENT PAUSE holds the transaction of a batch back.

@@ -165,7 +165,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
-        if worker.switches.pause.is_some() && worker.is_paused(registered) {
+        if worker.switches.pause.is_some() && worker.is_paused(registered, args) {
             return Staying::Leaves;
         }
         if facts.in_multi
@@ -193,7 +193,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let suspension =
                     worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
                 if !worker.watched.is_empty() {
-                    watch_more(&mut connection.watched, &mut worker.watched, &worker.stats);
+                    let more = &mut worker.watched;
+                    let again = watch_more(&mut connection.watched, more, &worker.stats);
+                    self.unwatch(again);
+                    return Staying::Ran;
                 }
                 if let Some(suspension) = suspension {
                     let who =

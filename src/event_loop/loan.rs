@@ -212,7 +212,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Place::Here => true,
             Place::Home | Place::Whole => false,
         };
-        if !covered || worker.is_paused(registered) {
+        if !covered || worker.is_paused(registered, args) {
             return LentStep::Stops;
         }
         if registered.way == Way::Migrating {

@@ -64,14 +64,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut running =
             Running { core: self, keyspace: keyspace_now, run, args, began: None, is_busy: false };
         let mut reply = Reply::new(replies, facts.proto);
-        let outcome = engine.run(call, &mut running, &mut reply);
+        let errors = engine.run(call, &mut running, &mut reply);
         let Running { run, is_busy, .. } = running;
         if is_busy {
             self.worker.set_busy(&run, None);
             self.worker.functions.set_running(None);
         }
         self.worker.give_back(engine, &name);
-        let ended = (run, outcome);
+        let ended = (run, errors);
         self.worker.end_script((registered, args), &mut keyspace, ended, facts, (replies, start));
     }
 

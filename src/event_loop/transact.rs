@@ -8,7 +8,7 @@ use super::notes::take_notes;
 use super::{Core, Message, OpenWhole, Then, Ticket};
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
-use crate::client::SessionFacts;
+use crate::client::{ReplyMode, SessionFacts};
 use crate::command::context::Keyspace;
 use crate::command::session_context::Request;
 use crate::command::whole::Job;
@@ -18,7 +18,7 @@ use crate::observe::stats::CoreStats;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
-use crate::store::watchers::Watched;
+use crate::store::watchers::{Watched, WatchedKeys};
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::Waiting;
@@ -48,24 +48,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let facts = &mut connection.session.facts;
         let (in_multi, failed) = (facts.in_multi, facts.multi_failed);
         facts.leave_multi();
-        let queue = connection.queue.take();
-        let mut watched = watch_nothing(&mut connection.watched, &self.worker.stats);
         batch.facts = *facts;
-        if in_multi && !failed {
-            self.sabotage_exec(&mut watched);
-            let mut transaction = queue.unwrap_or_default();
-            transaction.watched = watched;
-            batch.transaction = Some(transaction);
-            return;
-        }
-        let error =
-            if in_multi { CommandError::ExecAborted } else { CommandError::ExecWithoutMulti };
-        if in_multi {
+        let error = if in_multi {
+            let queue = connection.queue.take();
+            let mut watched = watch_nothing(&mut connection.watched, &self.worker.stats);
+            if !failed {
+                self.sabotage_exec(&mut watched);
+                let mut transaction = queue.unwrap_or_default();
+                transaction.watched = watched;
+                batch.transaction = Some(transaction);
+                return;
+            }
             self.unwatch(watched);
-        } else if let Some(connection) = self.clients.of(batch.client, batch.generation) {
+            CommandError::ExecAborted
+        } else {
             // EXEC alone is a mistake that changes nothing.
-            watch_more(&mut connection.watched, &mut watched, &self.worker.stats);
-        }
+            CommandError::ExecWithoutMulti
+        };
         let worker = &mut self.worker;
         if let Some((args, facts, replies)) = batch.peek_split() {
             worker.fail(worker.table.lookup(args), facts, replies, error);
@@ -110,6 +109,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         let worker = &mut self.worker;
         worker.start_clock();
+        let others = worker.prefixes.exchange(std::mem::take(&mut transaction.changed));
         let mut replies = std::mem::take(&mut batch.replies);
         let mut keyspace = Keyspace::Lent(&mut held);
         let begins = !transaction.is_fresh()
@@ -120,6 +120,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         take_notes(&mut self.worker, &mut batch);
         if !matches!(step, Step::Done) {
+            transaction.changed = self.worker.prefixes.exchange(others);
             batch.replies = replies;
             batch.transaction = Some(transaction);
             let held = Some(held);
@@ -133,6 +134,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             return None;
         }
+        self.worker.prefixes.add_changes(others);
         batch.denials.append(&mut self.worker.denials);
         let mut keyspace = Keyspace::Lent(&mut held);
         self.worker.end_exec(&mut keyspace, &mut batch.facts, &transaction, &mut replies);
@@ -228,6 +230,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let request = worker.session(session, facts, registered, args, replies);
         batch.facts = session.facts;
+        if batch.facts.reply_mode == ReplyMode::Skip {
+            batch.facts.reply_mode = ReplyMode::On;
+            transaction.skips_next = true;
+        }
         transaction.advance();
         match request {
             // Neither can be queued: RESET and DISCARD run at once, and nothing is watched any more.
@@ -306,15 +312,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 }
 
-/// A client has begun to watch more keys.
-pub(super) fn watch_more(watched: &mut Vec<Watched>, more: &mut Vec<Watched>, stats: &CoreStats) {
+/// A client has begun to watch more keys; those that it watched before, to be watched once less.
+#[must_use]
+pub(super) fn watch_more(
+    watched: &mut WatchedKeys,
+    more: &mut Vec<Watched>,
+    stats: &CoreStats,
+) -> Vec<Watched> {
     let begins = watched.is_empty() && !more.is_empty();
     stats.watching_clients.add(begins.into());
-    watched.append(more);
+    more.drain(..).filter_map(|one| watched.add(one)).collect()
 }
 
 /// What a client has watched until now.
-fn watch_nothing(watched: &mut Vec<Watched>, stats: &CoreStats) -> Vec<Watched> {
+fn watch_nothing(watched: &mut WatchedKeys, stats: &CoreStats) -> Vec<Watched> {
     stats.watching_clients.sub((!watched.is_empty()).into());
-    std::mem::take(watched)
+    watched.take()
 }

@@ -127,13 +127,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         connection.session.facts.reply_mode = batch.facts.reply_mode;
         connection.session.facts.keep_caching(&batch.facts);
         connection.session.commands += std::mem::take(&mut batch.ran_count);
-        watch_more(&mut connection.watched, &mut batch.watched, &self.worker.stats);
+        let again = watch_more(&mut connection.watched, &mut batch.watched, &self.worker.stats);
         if !batch.last_command.is_empty() {
             connection.session.last_command = std::mem::take(&mut batch.last_command);
         }
         for denial in std::mem::take(&mut batch.denials) {
             self.report(batch.client, denial);
         }
+        self.unwatch(again);
         if !batch.notes.is_empty() {
             self.file_notes(batch.client, std::mem::take(&mut batch.notes));
         }
@@ -181,7 +182,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Way::Script => batch.peek().is_some_and(|args| self.brings_script(one, args)),
                 way => matches!(way, Way::Home | Way::Whole),
             };
-            home && !self.worker.is_paused(one)
+            home && !self.is_next_paused(batch)
         })
     }
 

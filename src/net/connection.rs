@@ -15,7 +15,7 @@ use crate::dispatch::serve::Served;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Fd, Kind, Token};
-use crate::store::watchers::Watched;
+use crate::store::watchers::WatchedKeys;
 use crate::txn::batch::Batch;
 use crate::txn::multi::Transaction;
 
@@ -66,7 +66,7 @@ pub struct Connection {
     /// The commands that it has queued since MULTI.
     pub queue: Option<Box<Transaction>>,
     /// The keys that it watches.
-    pub watched: Vec<Watched>,
+    pub watched: WatchedKeys,
     /// How its wait ended, where that is known before its batch is home.
     pub served: Option<Served>,
     /// It has input that was not looked at for lack of time.
@@ -105,7 +105,7 @@ impl Connection {
             stalled: None,
             blocked: None,
             queue: None,
-            watched: Vec::new(),
+            watched: WatchedKeys::default(),
             served: None,
             is_ready: false,
             is_staged: false,

@@ -15,6 +15,9 @@ use crate::base::letterbox::Letterbox;
 /// Keys that were changed, each with the id of the client that did it last; 0 for nobody.
 pub type ChangedKeys = BTreeMap<Box<[u8]>, u64>;
 
+/// The same by the prefixes that are followed.
+pub type ChangesByPrefix = BTreeMap<Name, ChangedKeys>;
+
 /// What a home core has to tell clients.
 #[derive(Clone, Debug)]
 pub enum Invalidation {
@@ -115,7 +118,7 @@ pub struct Prefixes {
     /// How many prefixes have a length.
     lengths: BTreeMap<usize, usize>,
     /// What has changed in this turn.
-    changed: BTreeMap<Name, ChangedKeys>,
+    changed: ChangesByPrefix,
 }
 
 impl Prefixes {
@@ -178,6 +181,19 @@ impl Prefixes {
         };
         let changed = std::mem::take(&mut self.changed).into_iter();
         changed.map(|(prefix, keys)| (homes_of(&prefix), prefix, keys)).collect()
+    }
+
+    /// Sets what has changed aside, and goes on with `changed`: what a transaction changes is told when
+    /// it has ended, however many turns it takes.
+    pub fn exchange(&mut self, changed: ChangesByPrefix) -> ChangesByPrefix {
+        std::mem::replace(&mut self.changed, changed)
+    }
+
+    /// Adds what was set aside.
+    pub fn add_changes(&mut self, changed: ChangesByPrefix) {
+        for (prefix, keys) in changed {
+            self.changed.entry(prefix).or_default().extend(keys);
+        }
     }
 
     /// The clients of core `home` that follow a prefix, by id.

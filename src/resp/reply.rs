@@ -110,11 +110,6 @@ impl<'b> Reply<'b> {
         Some(&line[..memchr::memchr(b'\r', line).unwrap_or(line.len())])
     }
 
-    /// True if what was written from `start` on is an error.
-    pub fn begins_with_error(&self, start: usize) -> bool {
-        self.buffer.bytes.get(start) == Some(&b'-')
-    }
-
     /// `+OK`.
     #[inline]
     pub fn ok(&mut self) {

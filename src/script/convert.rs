@@ -268,11 +268,28 @@ enum Open {
     Set { place: Deferred, len: usize },
 }
 
-/// What a script returned that is an error and has not been counted: its line.
-pub(super) type Errors = Vec<Vec<u8>>;
+/// The errors in what a script returned.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Errors {
+    /// The lines of those that nobody has counted.
+    pub fresh: Vec<Vec<u8>>,
+    /// How many were counted when a command of the script ended with them.
+    pub known: u64,
+}
+
+impl Errors {
+    /// Adds an error with this line.
+    pub(super) fn add(&mut self, line: &[u8], is_known: bool) {
+        if is_known {
+            self.known += 1;
+        } else {
+            self.fresh.push(line.to_vec());
+        }
+    }
+}
 
 /// Writes the value on the top of the stack and takes it off. `proto` is the script's own choice
-/// (redis.setresp); the reply has the client's. Errors that nobody has counted are added to `errors`.
+/// (redis.setresp); the reply has the client's. Its errors are added to `errors`.
 ///
 /// # Safety
 /// A value is on the top, and a `Lenient` is held.
@@ -313,7 +330,7 @@ unsafe fn begin_value(
         if ffi::lua_checkstack(lua, 4) == 0 {
             let text = b"ERR reached lua stack limit";
             reply.error(text);
-            errors.push(text.to_vec());
+            errors.add(text, false);
             ffi::lua_pop(lua, 1);
             return None;
         }
@@ -364,10 +381,7 @@ unsafe fn begin_table(
         if raw_field(lua, b"err") == ffi::LUA_TSTRING {
             let text = c_string(bytes_at(lua, -1).unwrap_or_default());
             reply.error(text);
-            let is_counted = raw_flag(lua, -2, b"ignore_error_stats_update");
-            if !is_counted {
-                errors.push(text.to_vec());
-            }
+            errors.add(text, raw_flag(lua, -2, b"ignore_error_stats_update"));
             ffi::lua_pop(lua, 2);
             return None;
         }

@@ -19,7 +19,7 @@ use std::ptr::NonNull;
 use mlua::ffi::{self, lua_State};
 
 use super::caller::Caller;
-use super::convert::{self, bytes_at, push_bytes};
+use super::convert::{self, Errors, bytes_at, push_bytes};
 use super::state::{self, State};
 use super::{base, hook, sandbox};
 use crate::base::words::c_string;
@@ -75,17 +75,6 @@ pub struct Call<'a, K, A> {
     pub as_globals: bool,
     /// What it may use.
     pub limits: Limits,
-}
-
-/// How a run has ended; the reply is written in any case.
-#[derive(Debug, Default, PartialEq, Eq)]
-pub struct Outcome {
-    /// Lines of errors in the reply that nobody has counted yet.
-    pub errors: Vec<Vec<u8>>,
-    /// The reply is an error.
-    pub failed: bool,
-    /// It was killed.
-    pub killed: bool,
 }
 
 impl Engine {
@@ -154,13 +143,14 @@ impl Engine {
         unsafe { ffi::luaL_unref(self.lua, ffi::LUA_REGISTRYINDEX, function.0) };
     }
 
-    /// Runs a function and writes its reply. `caller` does what it asks for.
+    /// Runs a function and writes its reply, in any case; the errors in it. `caller` does what the
+    /// function asks for.
     pub fn run<'a, K, A>(
         &mut self,
         call: Call<'_, K, A>,
         caller: &mut dyn Caller,
         reply: &mut Reply<'_>,
-    ) -> Outcome
+    ) -> Errors
     where
         K: ExactSizeIterator<Item = &'a [u8]>,
         A: ExactSizeIterator<Item = &'a [u8]>,
@@ -169,7 +159,7 @@ impl Engine {
         let (lua, state) = (self.lua, self.state());
         state.memory.limit.set(limits.memory_bytes);
         state.proto.set(Proto::Resp2);
-        let mut outcome = Outcome::default();
+        let mut errors = Errors::default();
         // SAFETY: the caller is reached through this pointer only until it is taken away below, before
         // the borrow ends; `api` never makes two references of it at once. What is pushed outside of
         // the protected call is pushed under a `Lenient`. The result is on the top, and is taken off.
@@ -196,20 +186,17 @@ impl Engine {
             state.caller.set(None);
             let _lenient = state.memory.lenient();
             if status == 0 {
-                let start = reply.position();
-                convert::write_result(lua, state.proto.get(), reply, &mut outcome.errors);
-                outcome.failed = reply.begins_with_error(start);
+                convert::write_result(lua, state.proto.get(), reply, &mut errors);
             } else {
-                self.write_failure(status, name, reply, &mut outcome);
+                self.write_failure(status, name, reply, &mut errors);
             }
             ffi::lua_settop(lua, ARGV);
             if state.is_killed.replace(false) {
-                outcome.killed = true;
                 hook::arm_hook(lua);
             }
         }
         self.collect_if_full();
-        outcome
+        errors
     }
 
     /// Writes the error that has ended a run; it is on the top.
@@ -218,12 +205,11 @@ impl Engine {
         status: c_int,
         name: &[u8],
         reply: &mut Reply<'_>,
-        outcome: &mut Outcome,
+        errors: &mut Errors,
     ) {
         let lua = self.lua;
-        outcome.failed = true;
         // SAFETY: the error is on the top, a `Lenient` is held, and only raw access is used.
-        let (text, is_counted) = unsafe {
+        let (text, is_known) = unsafe {
             if ffi::lua_type(lua, -1) == ffi::LUA_TTABLE {
                 error_line(lua, name)
             } else if status == ffi::LUA_ERRMEM {
@@ -238,9 +224,7 @@ impl Engine {
             }
         };
         reply.error(&text);
-        if !is_counted {
-            outcome.errors.push(text);
-        }
+        errors.add(&text, is_known);
     }
 
     /// Garbage that fills much of the limit goes now: the next script is to have room.

@@ -26,7 +26,8 @@ mod state;
 
 pub use caller::{Caller, Refusal, Words};
 
-pub use engine::{Call, Engine, Function, Limits, Outcome};
+pub use convert::Errors;
+pub use engine::{Call, Engine, Function, Limits};
 pub use interrupt::Verdict;
 pub use library::{Change, Declared, FunctionId, Functions, Library, Policy, RunningFunction};
 pub use registry::{Reach, Script, ScriptId, Scripts, Sha};

@@ -11,8 +11,9 @@ use super::key::Hasher;
 use super::snapshot::Snapshot;
 use super::tracking::Tracked;
 use super::waiters::Waiters;
-use super::watchers::Watchers;
+use super::watchers::{Change, Watchers};
 use crate::base::slot::Slot;
+use crate::base::time::Millis;
 
 /// A core's part of the keyspace.
 pub struct Partition {
@@ -160,21 +161,35 @@ impl Partition {
         &mut self.tracked
     }
 
-    /// The watched keys of a database that are there now, or will be when it holds what database
-    /// `next` holds, are about to change. Source: FLUSHDB, SWAPDB.
-    pub fn touch_watched(&mut self, index: usize, next: Option<usize>) {
+    /// A key of a database has changed: who watches it does not miss that.
+    pub fn touch_watched(&mut self, db: usize, key: &[u8]) {
+        let Self { watchers, dbs, hasher, .. } = self;
+        watchers.touch(db, key, || match dbs[db].peek(&hasher.key(key)) {
+            Some(_) => Change::Written,
+            None => Change::Gone,
+        });
+    }
+
+    /// The watched keys of a database change that are there now, or will be when it holds what database
+    /// `next` holds at this time. Source: FLUSHDB, SWAPDB.
+    fn replace_watched(&mut self, index: usize, next: Option<(usize, Millis)>) {
         let Self { watchers, dbs, hasher, .. } = self;
         watchers.touch_where(index, |key| {
             let key = hasher.key(key);
-            dbs[index].peek(&key).is_some()
-                || next.is_some_and(|next| dbs[next].peek(&key).is_some())
+            let is_there = dbs[index].peek(&key).is_some();
+            let comes = next.and_then(|(next, now)| Some((dbs[next].peek(&key)?, now)));
+            match comes {
+                Some((entry, now)) if !entry.is_expired(now) => Some(Change::Written),
+                Some(_) if !is_there => Some(Change::CameExpired),
+                _ => is_there.then_some(Change::Gone),
+            }
         });
     }
 
     /// Exchanges the contents of two databases. Source: SWAPDB.
-    pub fn swap_dbs(&mut self, one: usize, other: usize) {
-        self.touch_watched(one, Some(other));
-        self.touch_watched(other, Some(one));
+    pub fn swap_dbs(&mut self, one: usize, other: usize, now: Millis) {
+        self.replace_watched(one, Some((other, now)));
+        self.replace_watched(other, Some((one, now)));
         self.touched |= touch_of(one) | touch_of(other);
         self.dbs.swap(one, other);
         // A round of expiry may be half way through one of them.
@@ -190,7 +205,7 @@ impl Partition {
 
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
-        self.touch_watched(index, None);
+        self.replace_watched(index, None);
         let table = self.db_mut(index).flush();
         match &mut self.snapshot {
             Some(snapshot) if table.walk().is_some() => snapshot.flushed.push_back(table),

@@ -6,8 +6,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicI64, Ordering};
 
 use crate::base::claim::Claim;
+use crate::base::time::Millis;
 use crate::client::SessionFacts;
 
 /// The type of value that a waiter can be served with.
@@ -57,9 +59,33 @@ pub struct Waiter {
     pub wakes_on_delete: bool,
     /// It runs only with the partitions of all keys that its command names.
     pub needs_all: bool,
+    /// For each of the keys, until when it has a value of another type than wanted: what whoever
+    /// serves it with another key cannot see.
+    pub misfits: Box<[AtomicI64]>,
 }
 
 impl Waiter {
+    /// True if word `at`, a key, has a value of another type than wanted, as far as its owner has
+    /// noticed.
+    pub fn is_misfit(&self, at: usize, now: Millis) -> bool {
+        let found = self.keys.iter().position(|key| *key == at);
+        let until = found.and_then(|number| self.misfits.get(number));
+        until.is_some_and(|until| until.load(Ordering::Acquire) >= now.0)
+    }
+
+    /// The value of a key has another type than wanted until `until`. False where nobody will ask.
+    fn note_misfit(&self, key: &[u8], until: Millis) -> bool {
+        if self.needs_all || self.keys.len() == 1 {
+            return false;
+        }
+        for (at, misfit) in self.keys.iter().zip(&self.misfits) {
+            if self.words[*at] == key {
+                misfit.store(until.0, Ordering::Release);
+            }
+        }
+        true
+    }
+
     /// The keys that it waits for, each once.
     pub fn keys(&self) -> impl Iterator<Item = &[u8]> {
         let name = |at: usize| self.words[self.keys[at]].as_slice();
@@ -77,6 +103,8 @@ struct Queue {
     wake_on_delete: usize,
     /// The key is kept for the first one that needs a loan: nobody else may touch it.
     is_reserved: bool,
+    /// Some of them know the key as a misfit.
+    is_misfit: bool,
 }
 
 /// The waiters of a partition, by database and key.
@@ -113,6 +141,28 @@ impl Waiters {
     /// True if somebody wants to hear that the key was deleted.
     pub fn any_wakes_on_delete(&self, db: usize, key: &[u8]) -> bool {
         self.queue(db, key).is_some_and(|queue| queue.wake_on_delete > 0)
+    }
+
+    /// The waiter number `at` of a key cannot be served with its value, which lives until `until`.
+    pub fn note_misfit(&mut self, db: usize, key: &[u8], (at, until): (usize, Millis)) {
+        let found = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key));
+        if let Some(queue) = found
+            && let Some(waiter) = queue.waiters.get(at)
+        {
+            queue.is_misfit |= waiter.note_misfit(key, until);
+        }
+    }
+
+    /// The key is missing: it is no misfit for anybody.
+    pub fn note_missing(&mut self, db: usize, key: &[u8]) {
+        let found = self.queues.get_mut(&db).and_then(|keys| keys.get_mut(key));
+        if let Some(queue) = found
+            && std::mem::take(&mut queue.is_misfit)
+        {
+            for waiter in &queue.waiters {
+                waiter.note_misfit(key, Millis(i64::MIN));
+            }
+        }
     }
 
     /// Forgets a waiter of a key.

@@ -6,7 +6,9 @@
 
 use crate::base::slot::Slot;
 use crate::client::ReplyMode;
+use crate::command::Flags;
 use crate::command::args::{ArgRange, Args, BigArg};
+use crate::pubsub::tracking::ChangesByPrefix;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
 
@@ -29,21 +31,32 @@ pub struct Transaction {
     big_bytes: u64,
     owners: CoreSet,
     needs_home: bool,
-    /// One of its commands is refused where memory is at its limit.
-    pub denies_oom: bool,
-    writes: bool,
+    flags: Option<(Flags, Flags)>,
     /// Keys that must not have changed.
     pub watched: Vec<Watched>,
     /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
     pub muted: Option<(ReplyMode, usize)>,
+    /// CLIENT REPLY SKIP was one of its commands: it means the command behind EXEC.
+    pub skips_next: bool,
+    /// What it has changed of what somebody follows, while it waits for other cores.
+    pub changed: ChangesByPrefix,
     /// The next command to run.
     next: usize,
 }
 
 impl Transaction {
-    /// Queues a command, which has this number in the table; its words are copied, large ones shared.
-    /// `owners` are the cores of its keys; `needs_home` if it runs with the client's session.
-    pub fn push(&mut self, args: Args<'_>, id: u16, owners: CoreSet, needs_home: bool) {
+    /// Queues a command, which has this number in the table, and these flags; its words are copied,
+    /// large ones shared. `owners` are the cores of its keys; `needs_home` if it runs with the
+    /// client's session.
+    pub fn push(
+        &mut self,
+        args: Args<'_>,
+        (id, flags): (u16, Flags),
+        owners: CoreSet,
+        needs_home: bool,
+    ) {
+        let (any, all) = self.flags.unwrap_or((flags, flags));
+        self.flags = Some((any.with(flags), all.and(flags)));
         let first = self.ranges.len();
         for word in args.iter_from(0) {
             let start = self.buffer.len() as u32;
@@ -86,14 +99,9 @@ impl Transaction {
         owners
     }
 
-    /// Notes whether the last queued command may write.
-    pub fn note_flags(&mut self, writes: bool) {
-        self.writes |= writes;
-    }
-
-    /// True if one of its commands may write.
-    pub fn writes(&self) -> bool {
-        self.writes
+    /// The flags that any of its commands has, and those that all have. None if there is none.
+    pub fn flags(&self) -> Option<(Flags, Flags)> {
+        self.flags
     }
 
     /// True if one of its commands runs with the client's session.

@@ -145,7 +145,7 @@ fn pop_or_wait(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>, end:
     let limits = limits(cx);
     for index in 1..last {
         let key = cx.key(args.get(index));
-        if !cx.is_at_hand(&key) {
+        if cx.is_elsewhere(index, &key)? {
             continue;
         }
         let Some(mut entry) = cx.write(&key) else { continue };

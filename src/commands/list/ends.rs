@@ -296,7 +296,7 @@ impl MultiPop {
         let limits = limits(cx);
         for index in self.keys.clone() {
             let key = cx.key(args.get(index));
-            if !cx.is_at_hand(&key) {
+            if cx.is_elsewhere(index, &key)? {
                 continue;
             }
             let Some(mut entry) = cx.write(&key) else { continue };

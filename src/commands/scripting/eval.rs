@@ -59,7 +59,7 @@ pub const COMMANDS: &[Command] = &[
         keys: &[KeySpec::counted(2, 1, READ_WRITE).notes(
             "We cannot tell how the keys will be used so we assume the worst, RW and UPDATE",
         )],
-        flags: SCRIPTS,
+        flags: MAY_WRITE,
         arguments: &[Argument::new("function", ArgumentKind::String), NUMKEYS, KEY, ARG],
         handler: script(ScriptSource::Function, false),
         ..BASE

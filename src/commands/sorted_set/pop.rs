@@ -249,9 +249,9 @@ fn pop_first(
     (count, form): (u64, Form),
     reply: &mut Reply<'_>,
 ) -> Result<bool, CommandError> {
-    for word in args.iter_from(first).take(keys) {
-        let key = cx.key(word);
-        if !cx.is_at_hand(&key) {
+    for index in first..first + keys {
+        let key = cx.key(args.get(index));
+        if cx.is_elsewhere(index, &key)? {
             continue;
         }
         let Some(taken) = take(cx, &key, end, (count, form), reply)? else { continue };
@@ -260,9 +260,11 @@ fn pop_first(
         match form {
             Form::Keyed => {
                 let mut digits = itoa::Buffer::new();
-                cx.effects.propagate(db, &[name, word, digits.format(taken).as_bytes()]);
+                cx.effects.propagate(db, &[name, key.bytes, digits.format(taken).as_bytes()]);
             }
-            Form::Flat | Form::Nested | Form::KeyedFlat => cx.effects.propagate(db, &[name, word]),
+            Form::Flat | Form::Nested | Form::KeyedFlat => {
+                cx.effects.propagate(db, &[name, key.bytes])
+            }
         }
         return Ok(true);
     }

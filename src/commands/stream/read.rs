@@ -176,7 +176,7 @@ impl<'q> Request<'q> {
         let mut ids = Vec::new();
         for number in 0..self.keys {
             let key = cx.key(self.key(number));
-            if !cx.is_at_hand(&key) {
+            if cx.is_elsewhere(self.first_key + number, &key)? {
                 ids.push(NEW);
                 continue;
             }
@@ -265,7 +265,7 @@ fn xread(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
     let mut served = 0;
     for (number, id) in ids.iter().enumerate() {
         let key = cx.key(request.key(number));
-        if !cx.is_at_hand(&key) {
+        if cx.is_elsewhere(request.first_key + number, &key)? {
             continue;
         }
         let Some(stream) = read(cx, &key)? else { continue };
@@ -303,7 +303,7 @@ fn xreadgroup(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Ou
     let mut served = 0;
     for (number, id) in ids.iter().enumerate() {
         let key = cx.key(request.key(number));
-        if !cx.is_at_hand(&key) {
+        if cx.is_elsewhere(request.first_key + number, &key)? {
             continue;
         }
         let (now, wants_lines) = (cx.now, cx.effects.wants_lines());

@@ -96,6 +96,9 @@ impl Worker {
             let text = b"ERR Write commands are not allowed from read-only scripts.";
             return Err(self.refuse_in_script(of, text));
         }
+        if !run.has_written && self.cannot_save(command.flags) {
+            return Err(self.refuse_in_script(of, CommandError::SavesFail.text().as_bytes()));
+        }
         if command.flags.has(Flags::DENYOOM)
             && run.memory_was_full
             && !run.allows_oom

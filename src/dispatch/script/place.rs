@@ -5,9 +5,9 @@
 
 use crate::base::number;
 use crate::base::slot::Slot;
-use crate::command::{Args, CommandError, Handler, ScriptCall, ScriptSource};
+use crate::command::{Args, CommandError, Flags, Handler, ScriptCall, ScriptSource};
 use crate::dispatch::route::Place;
-use crate::dispatch::table::Registered;
+use crate::dispatch::table::{Registered, Way};
 use crate::dispatch::worker::Worker;
 use crate::script::{FunctionId, Reach, ScriptFlags, ScriptId, shebang};
 use crate::txn::cores::{CoreSet, SlotMap};
@@ -108,24 +108,39 @@ impl Worker {
         }
     }
 
-    /// True if a script is refused when memory is at its limit: it says what it needs, and not that it
-    /// can do without memory. One of old is refused when it calls a command that needs some.
-    pub(in crate::dispatch) fn script_needs_memory(
-        &self,
-        registered: &Registered,
-        args: Args<'_>,
-    ) -> bool {
-        let flags = match self.named_script(script_call(registered), args) {
+    /// The flags of a command. Those of one that runs a script are what the script has declared; one
+    /// that has declared nothing is refused when it calls a command that may not run.
+    #[inline]
+    pub fn flags_of(&self, registered: &Registered, args: Args<'_>) -> Flags {
+        match registered.way {
+            Way::Script => self.script_flags(registered, args),
+            _ => registered.command.flags,
+        }
+    }
+
+    #[cold]
+    fn script_flags(&self, registered: &Registered, args: Args<'_>) -> Flags {
+        let flags = registered.command.flags;
+        let declared = match self.named_script(script_call(registered), args) {
             Named::Known(id, _) => self.scripts.get(id).flags,
             Named::Function(id, _) => self.functions.declared(id).flags,
             Named::New => match shebang::parse(args.get(1)) {
                 Ok(line) => line.flags,
-                Err(_) => return false,
+                Err(_) => return flags,
             },
-            Named::Wrong(_) => return false,
+            Named::Wrong(_) => return flags,
         };
-        let frees = [ScriptFlags::COMPATIBLE, ScriptFlags::NO_WRITES, ScriptFlags::ALLOW_OOM];
-        !frees.into_iter().any(|one| flags.has(one))
+        if declared.has(ScriptFlags::COMPATIBLE) {
+            return flags;
+        }
+        let flags = flags.without(Flags::MAY_REPLICATE);
+        if declared.has(ScriptFlags::NO_WRITES) {
+            flags
+        } else if declared.has(ScriptFlags::ALLOW_OOM) {
+            flags.with(Flags::WRITE)
+        } else {
+            flags.with(Flags::WRITE).with(Flags::DENYOOM)
+        }
     }
 }
 

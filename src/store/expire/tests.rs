@@ -98,7 +98,7 @@ proptest! {
                 model.insert((db, name), ttl.map(|ttl| now + ttl));
             }
             if other == 0 {
-                partition.swap_dbs(0, 1);
+                partition.swap_dbs(0, 1, Millis(now));
                 model = model
                     .into_iter()
                     .map(|((db, name), expiry)| (([1, 0, 2][db], name), expiry))

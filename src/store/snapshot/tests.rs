@@ -247,7 +247,7 @@ fn the_file_is_the_state_at_the_instant() {
                 }
                 match rng.below(40) {
                     0 => partition.flush(rng.below(3) as usize),
-                    1 => partition.swap_dbs(0, 1 + rng.below(2) as usize),
+                    1 => partition.swap_dbs(0, 1 + rng.below(2) as usize, Millis(0)),
                     2 => {
                         let mut budget = Budget::new(500);
                         expire_slice(&mut partition, Millis(NOW + 1000), &mut budget, |_, _| {});
