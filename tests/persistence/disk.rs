@@ -80,7 +80,8 @@ fn a_directory_that_is_gone_stops_writes_until_it_is_back() {
         let dir = tempfile::tempdir().expect("a directory");
         let inner = dir.path().join("inner");
         fs::create_dir(&inner).expect("a directory");
-        let server = start(&Program::Ours { cores }, &inner, &[("save", "3600 1000000")]);
+        let options = [("save", "3600 1000000"), ("enable-protected-configs", "yes")];
+        let server = start(&Program::Ours { cores }, &inner, &options);
         let mut client = server.client();
         call(&mut client, "SET key value");
         fs::remove_dir_all(&inner).expect("it goes");
