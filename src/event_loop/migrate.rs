@@ -12,7 +12,6 @@ use crate::command::context::{Keyspace, Request};
 use crate::dispatch::evict::Admission;
 use crate::persist::migration::{Migration, Outcome};
 use crate::ring::Ring;
-use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
 
@@ -51,8 +50,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return lent;
         };
         let map = self.map;
-        let is_needed = |one: &Box<Partition>| needed.contains(map.owner(one.first_slot()));
-        let (kept, rest) = lent.into_iter().partition(is_needed);
+        let (kept, rest): (Held, Held) =
+            lent.into_iter().partition(|one| needed.contains(map.owner(one.first_slot())));
         self.ask(Ticket { batch, held: Some(kept) }, Request::Migrate(parcel));
         rest
     }

@@ -116,11 +116,11 @@ fn check_rdb(stock: &Path, file: &Path) {
     let name = stock.file_name().expect("a file").to_string_lossy().replace("server", "check-rdb");
     let checker = stock.with_file_name(name);
     if !checker.exists() {
-        return eprintln!("SKIPPED: there is no {checker:?}");
+        return eprintln!("SKIPPED: there is no {}", checker.display());
     }
     let output = Command::new(&checker).arg(file).output().expect("it runs");
     let text = String::from_utf8_lossy(&output.stdout).into_owned();
-    assert!(output.status.success() && text.contains("RDB looks OK"), "{checker:?}: {text}");
+    assert!(output.status.success() && text.contains("RDB looks OK"), "{text}");
 }
 
 #[test]
