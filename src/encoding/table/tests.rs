@@ -99,7 +99,9 @@ fn a_table_with_room_made_beforehand_is_like_any_other() {
         assert_eq!(checked.table.bytes(), bytes, "it holds words already");
         let (mut cursor, mut seen) = (0, BTreeSet::new());
         loop {
-            cursor = checked.table.scan(cursor, 100, |payload| drop(seen.insert(payload / 8)));
+            cursor = checked.table.scan(cursor, 100, |payload| {
+                seen.insert(payload / 8);
+            });
             if cursor == 0 {
                 break;
             }
