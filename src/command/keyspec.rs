@@ -227,10 +227,14 @@ pub fn keys_of(
     mut found: impl FnMut(usize, Access),
 ) -> Result<(), InvalidKeys> {
     let mut result = Ok(());
-    // An empty word is no key where others take its place. Source: MIGRATE.
+    // An empty word is no key where those behind a keyword take its place. Source: MIGRATE.
     let is_replaced = |index: usize| {
-        let others = specs.last().is_some_and(|last| last.access.has(Access::INCOMPLETE));
-        others && args.opt(index).is_some_and(<[u8]>::is_empty)
+        args.opt(index).is_some_and(<[u8]>::is_empty)
+            && specs.last().is_some_and(|last| {
+                last.access.has(Access::INCOMPLETE)
+                    && matches!(last.begin, Begin::Keyword { .. })
+                    && matches!(last.locate(args), Ok(Some(_)))
+            })
     };
     for spec in specs.iter().filter(|spec| !spec.access.has(Access::NOT_KEY)) {
         match spec.locate(args) {

@@ -56,16 +56,9 @@ impl Links {
     pub(super) async fn send(&self, parcel: &Parcel) -> Outcome {
         let mut may_retry = true;
         loop {
-            let known = self.idle.borrow_mut().remove(&parcel.target);
-            let mut link = match known {
-                Some(link) => link,
-                None => match Link::open(&parcel.target, parcel.timeout).await {
-                    Ok(link) => link,
-                    Err(_) => {
-                        let error = Some(NOT_CONNECTED.to_owned());
-                        return Outcome { arrived: Vec::new(), error };
-                    }
-                },
+            let Some(mut link) = self.link(parcel).await else {
+                let error = Some(NOT_CONNECTED.to_owned());
+                return Outcome { arrived: Vec::new(), error };
             };
             match link.deliver(parcel).await {
                 (outcome, None) => {
@@ -86,6 +79,15 @@ impl Links {
                     return outcome;
                 }
             }
+        }
+    }
+
+    /// A connection that nobody uses, or a new one.
+    async fn link(&self, parcel: &Parcel) -> Option<Link> {
+        let known = self.idle.borrow_mut().remove(&parcel.target);
+        match known {
+            Some(link) => Some(link),
+            None => Link::open(&parcel.target, parcel.timeout).await.ok(),
         }
     }
 

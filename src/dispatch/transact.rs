@@ -123,6 +123,7 @@ impl Worker {
             self.remember_if(keyspace, facts, (registered, args));
             if let Some(suspension) = suspension {
                 // Nothing blocks here: it is answered as if its time were up.
+                self.migration = None;
                 let mut reply = Reply::new(buffer, facts.proto);
                 match suspension.denied {
                     Denied::Null => reply.null(),

@@ -14,10 +14,12 @@
 /// Compresses `input`. None if that takes more than `len_max` bytes.
 pub fn compress(input: &[u8], len_max: usize) -> Option<Vec<u8>> {
     // To clear a table that a short input cannot fill would take longer than all else.
-    match input.len() {
-        ..=SHORT => compress_with::<{ 2 * SHORT }>(input, len_max),
-        ..=MIDDLING => compress_with::<{ 2 * MIDDLING }>(input, len_max),
-        _ => compress_with::<SEEN_MAX>(input, len_max),
+    if input.len() <= SHORT {
+        compress_with::<{ 2 * SHORT }>(input, len_max)
+    } else if input.len() <= MIDDLING {
+        compress_with::<{ 2 * MIDDLING }>(input, len_max)
+    } else {
+        compress_with::<SEEN_MAX>(input, len_max)
     }
 }
 

@@ -51,10 +51,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return lent;
         };
         let map = self.map;
-        let is_needed = |one: &Box<_>| {
-            needed.contains(map.owner(crate::store::partition::Partition::first_slot(one)))
-        };
-        let (kept, rest) = lent.into_iter().partition(is_needed);
+        let (kept, rest): (Held, Held) =
+            lent.into_iter().partition(|one| needed.contains(map.owner(one.first_slot())));
         self.ask(Ticket { batch, held: Some(kept) }, Request::Migrate(parcel));
         rest
     }

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::rdb::decode::{self, Limits, Loaded};
-use super::rdb::{Encoder, Malformed, Reader, VERSION_MAX};
+use super::rdb::{Encoder, Malformed, Reader, VERSION_MAX, VERSION_VALKEY, opcode};
 use crate::base::crc::crc64;
 use crate::types::ValueRef;
 
@@ -30,19 +30,29 @@ pub fn encode(value: ValueRef<'_>, version: u16, compresses: bool) -> Vec<Bytes>
     pieces
 }
 
-/// The value's bytes of a payload, if version and checksum are right.
-pub fn check(payload: &[u8]) -> Result<&[u8], WrongFooter> {
-    let (checked, crc) = payload.split_last_chunk().ok_or(WrongFooter)?;
-    let (value, version) = checked.split_last_chunk().ok_or(WrongFooter)?;
-    let is_right = u16::from_le_bytes(*version) <= VERSION_MAX
-        && u64::from_le_bytes(*crc) == crc64(0, checked);
-    if is_right { Ok(value) } else { Err(WrongFooter) }
+/// A payload without its footer.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Payload<'a> {
+    /// What it says.
+    pub bytes: &'a [u8],
+    /// The version that it is written in.
+    pub version: u16,
 }
 
-/// The value that `check` has left.
-pub fn decode<'a>(bytes: &'a [u8], limits: &Limits) -> Result<Loaded<'a>, Malformed> {
-    let mut reader = Reader::new(bytes);
-    let kind = reader.byte()?;
+/// A payload whose version and checksum are right.
+pub fn check(payload: &[u8]) -> Result<Payload<'_>, WrongFooter> {
+    let (checked, crc) = payload.split_last_chunk().ok_or(WrongFooter)?;
+    let (bytes, version) = checked.split_last_chunk().ok_or(WrongFooter)?;
+    let version = u16::from_le_bytes(*version);
+    let is_right = (version <= VERSION_MAX || version == VERSION_VALKEY)
+        && u64::from_le_bytes(*crc) == crc64(0, checked);
+    if is_right { Ok(Payload { bytes, version }) } else { Err(WrongFooter) }
+}
+
+/// The value of a payload.
+pub fn decode<'a>(payload: Payload<'a>, limits: &Limits) -> Result<Loaded<'a>, Malformed> {
+    let mut reader = Reader::new(payload.bytes);
+    let kind = opcode::kind_of(reader.byte()?, payload.version.into());
     decode::value(&mut reader, kind, limits)
 }
 

@@ -3,6 +3,7 @@
 //! Invariant: each test runs with one core and with four. `ORACLE` names stock servers, separated by
 //! colons; without it Debian's is taken, and without that one cross-loading is skipped, loudly.
 
+mod disk;
 mod migrate;
 #[path = "../support/mod.rs"]
 mod support;
@@ -110,6 +111,18 @@ fn is_old(path: &Path) -> bool {
     text.contains("v=7.0") || text.contains("v=6.") || text.contains("v=5.")
 }
 
+/// The checker that stands beside a stock server finds nothing wrong.
+fn check_rdb(stock: &Path, file: &Path) {
+    let name = stock.file_name().expect("a file").to_string_lossy().replace("server", "check-rdb");
+    let checker = stock.with_file_name(name);
+    if !checker.exists() {
+        return eprintln!("SKIPPED: there is no {}", checker.display());
+    }
+    let output = Command::new(&checker).arg(file).output().expect("it runs");
+    let text = String::from_utf8_lossy(&output.stdout).into_owned();
+    assert!(output.status.success() && text.contains("RDB looks OK"), "{text}");
+}
+
 #[test]
 fn files_go_to_stock_servers_and_back() {
     for stock in oracles() {
@@ -121,6 +134,7 @@ fn files_go_to_stock_servers_and_back() {
             let expected = digest(&mut server.client());
             assert_eq!(call(&mut server.client(), "SAVE"), "+OK");
             end(&mut server, "SHUTDOWN NOSAVE");
+            check_rdb(&stock, &dir.path().join("dump.rdb"));
 
             let theirs = start(&Program::Stock(stock.clone()), dir.path(), &[]);
             assert_eq!(digest(&mut theirs.client()), expected, "{stock:?} reads ours");

@@ -63,7 +63,7 @@ pub const COMMANDS: &[Command] = &[Command {
             ],
         )
         .optional(),
-        Argument::key("keys", 1).after("KEYS").optional().multiple().since("3.0.6"),
+        Argument::key("keys", 1).display("key").after("KEYS").optional().multiple().since("3.0.6"),
     ],
     handler: Handler::Migrating(migrate),
     ..Command::BASE

@@ -274,10 +274,10 @@ fn restore(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandEr
         }
         _ => return Err(cx.refuse(wrong_form(args))),
     };
-    let Ok(bytes) = dump::check(args.get(2)) else {
+    let Ok(payload) = dump::check(args.get(2)) else {
         return Err(cx.refuse(b"ERR DUMP payload version or checksum are wrong".to_vec()));
     };
-    let texts = dump::decode_libraries(bytes);
+    let texts = dump::decode_libraries(payload.bytes);
     let texts = texts.map_err(|error| cx.refuse([b"ERR ", error.as_bytes()].concat()))?;
     let mut libraries = Vec::new();
     for text in texts {

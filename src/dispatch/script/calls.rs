@@ -48,6 +48,7 @@ impl Worker {
         self.remember_if(keyspace, &run.facts, (registered, args));
         if let Some(suspension) = suspension {
             // Nothing blocks here: it is answered as if its time were up.
+            self.migration = None;
             let mut reply = Reply::new(buffer, run.facts.proto);
             match suspension.denied {
                 Denied::Null => reply.null(),

@@ -87,6 +87,31 @@ impl Checked {
     }
 }
 
+#[test]
+fn a_table_with_room_made_beforehand_is_like_any_other() {
+    for skew in [Skew::None, Skew::OneSlot] {
+        let mut checked = Checked::new(skew);
+        checked.table.reserve(20_000);
+        (1..15_000).for_each(|key| checked.insert(key, None));
+        checked.check();
+        let bytes = checked.table.bytes();
+        checked.table.reserve(1 << 30);
+        assert_eq!(checked.table.bytes(), bytes, "it holds words already");
+        let (mut cursor, mut seen) = (0, BTreeSet::new());
+        loop {
+            cursor = checked.table.scan(cursor, 100, |payload| {
+                seen.insert(payload / 8);
+            });
+            if cursor == 0 {
+                break;
+            }
+        }
+        assert!(seen.iter().eq(checked.model.keys()));
+        (1..15_000).for_each(|key| checked.remove(key));
+        checked.check();
+    }
+}
+
 fn skews() -> impl Strategy<Value = Skew> {
     prop_oneof![Just(Skew::None), Just(Skew::OneSlot), Just(Skew::FewPositions)]
 }

@@ -25,6 +25,8 @@ pub struct Malformed;
 
 /// The newest version that is read and written: that of Redis 8.0.
 pub const VERSION_MAX: u16 = 12;
+/// The version of Valkey 9, which is read, too.
+pub const VERSION_VALKEY: u16 = 80;
 /// The oldest version that is written: that of Redis 5.
 pub const VERSION_MIN: u16 = 9;
 

@@ -1,6 +1,8 @@
 //! The numbers of RDB: types of values and opcodes between them.
 //! Invariant: what is on disks of others; nothing here ever changes. Source: RDB versions 1 to 12.
 
+use super::VERSION_VALKEY;
+
 /// A string.
 pub const STRING: u8 = 0;
 /// A list, element by element.
@@ -102,3 +104,12 @@ pub const EXPIRETIME: u8 = 253;
 pub const SELECTDB: u8 = 254;
 /// The end; a checksum follows from version 5 on.
 pub const EOF: u8 = 255;
+
+/// The type that a number means in a version.
+pub fn kind_of(kind: u8, version: u32) -> u8 {
+    match kind {
+        HASH_TTL_EARLY if version >= u32::from(VERSION_VALKEY) => HASH_VALKEY,
+        HASH_VALKEY => u8::MAX,
+        kind => kind,
+    }
+}

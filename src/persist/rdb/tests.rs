@@ -6,7 +6,7 @@ use super::decode::{self, Limits, Loaded};
 use super::{Encoder, Malformed, Reader, VERSION_MAX};
 use crate::base::siphash::HashKey;
 use crate::encoding::listpack::{self, Element, Listpack};
-use crate::persist::dump::{self, WrongFooter};
+use crate::persist::dump::{self, Payload, WrongFooter};
 use crate::types::hash::{HashLimits, HashMut, HashRef};
 use crate::types::list::{self, Item, ListRef, Walk};
 use crate::types::set::{self, SetMut, SetRef};
@@ -185,7 +185,8 @@ fn payloads_are_those_of_redis() {
     for (value, payload) in cases {
         let encoded = dump::encode(ValueRef::Str(value), VERSION_MAX, true).concat();
         assert_eq!(encoded, payload);
-        assert_eq!(dump::check(payload), Ok(&payload[..payload.len() - 10]));
+        let bytes = &payload[..payload.len() - 10];
+        assert_eq!(dump::check(payload), Ok(Payload { bytes, version: VERSION_MAX }));
         let mut wrong = payload.to_vec();
         wrong[1] ^= 1;
         assert_eq!(dump::check(&wrong), Err(WrongFooter));

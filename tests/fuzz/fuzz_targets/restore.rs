@@ -4,7 +4,7 @@
 //! Input: the payload without its version and checksum.
 #![no_main]
 
-use ironring::persist::dump::decode;
+use ironring::persist::dump::{Payload, decode};
 use ironring::persist::rdb::{Encoder, Loaded, VERSION_MAX};
 use ironring::store::entry::{Entry, NewValue};
 use ironring::types::Value;
@@ -21,7 +21,8 @@ fuzz_target!(|bytes: &[u8]| {
 
 /// The value that the bytes stand for, written anew.
 fn written(bytes: &[u8]) -> Option<Vec<u8>> {
-    let loaded = decode(bytes, &limits::small()).ok()?;
+    let payload = Payload { bytes, version: VERSION_MAX };
+    let loaded = decode(payload, &limits::small()).ok()?;
     let value = match &loaded {
         Loaded::Str(bytes) => NewValue::string(bytes),
         Loaded::Big(_) | Loaded::Collection(_) => match loaded {

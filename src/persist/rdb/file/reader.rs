@@ -9,7 +9,7 @@ use super::skim::{Skim, Stop};
 use super::{CHECKSUM_SINCE, Fault, FileError, MAGIC_LEN};
 use crate::base::crc::crc64;
 use crate::base::time::Millis;
-use crate::persist::rdb::VERSION_MAX;
+use crate::persist::rdb::{VERSION_MAX, VERSION_VALKEY};
 
 /// A part of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -185,7 +185,7 @@ impl FileReader {
             _ => return Err(Fault::Signature),
         };
         let version = version.ok_or(Fault::Signature)?;
-        let is_known = version == VALKEY_VERSION
+        let is_known = version == u32::from(VERSION_VALKEY)
             || !is_valkey && (1..=u32::from(VERSION_MAX)).contains(&version);
         if !is_known {
             return Err(Fault::Version(version));
@@ -240,19 +240,10 @@ fn step(bytes: &[u8], said: &mut Said, version: u32, offset: u64) -> Result<(usi
         opcode::EOF => drop(skim.skip(8)?),
         _ => {
             skim.string()?;
-            skim.value(kind_of(kind, version))?;
+            skim.value(opcode::kind_of(kind, version))?;
         }
     }
     Ok((skim.at(), false))
-}
-
-/// The type that a number means in a version.
-fn kind_of(kind: u8, version: u32) -> u8 {
-    match kind {
-        opcode::HASH_TTL_EARLY if version >= VALKEY_VERSION => opcode::HASH_VALKEY,
-        opcode::HASH_VALKEY => u8::MAX,
-        kind => kind,
-    }
 }
 
 /// What a record says whose end was found.
@@ -275,7 +266,7 @@ fn record(bytes: &[u8], said: Said, version: u32) -> Result<Record<'_>, Malforme
                 expiry,
                 idle,
                 frequency,
-                kind: kind_of(kind, version),
+                kind: opcode::kind_of(kind, version),
                 key,
                 value: reader.rest(),
             })
@@ -290,6 +281,3 @@ fn end(sum: &[u8], found: u64, checks: bool) -> Result<Record<'static>, Fault> {
     }
     if said == found { Ok(Record::End(true)) } else { Err(Fault::Checksum(said, found)) }
 }
-
-/// The version of Valkey 9.
-const VALKEY_VERSION: u32 = 80;
