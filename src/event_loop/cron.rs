@@ -37,6 +37,8 @@ const LONG_TURN_NANOS: u64 = 300_000;
 const SAMPLES: usize = 16;
 /// A round with fewer commands is a quiet one.
 const IDLE_COMMANDS_MAX: u64 = 100;
+/// Quiet rounds until memory is given back: the allocator keeps what was freed for a second.
+const QUIET_ROUNDS: u32 = 11;
 /// Idle clients that one round looks at.
 const CLIENTS_PER_ROUND: usize = 1000;
 
@@ -76,8 +78,8 @@ pub(super) struct Cron {
     next_client: usize,
     /// Commands at the round before.
     commands_seen: u64,
-    /// Memory may be given back when it is quiet again.
-    was_busy: bool,
+    /// Quiet rounds until memory is given back; 0 when that is done.
+    quiet_rounds_left: u32,
     commands: Rate,
     input: Rate,
     output: Rate,
@@ -100,7 +102,7 @@ impl Cron {
             accepts: Vec::new(),
             next_client: 0,
             commands_seen: 0,
-            was_busy: false,
+            quiet_rounds_left: 0,
             commands: Rate::default(),
             input: Rate::default(),
             output: Rate::default(),
@@ -265,9 +267,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let idle = ran.saturating_sub(std::mem::replace(&mut self.cron.commands_seen, ran))
             < IDLE_COMMANDS_MAX;
         if !idle {
-            self.cron.was_busy = true;
-        } else if std::mem::take(&mut self.cron.was_busy) {
-            alloc::give_back();
+            self.cron.quiet_rounds_left = QUIET_ROUNDS;
+        } else if self.cron.quiet_rounds_left > 0 {
+            self.cron.quiet_rounds_left -= 1;
+            if self.cron.quiet_rounds_left == 0 {
+                alloc::give_back();
+            }
         }
     }
 
