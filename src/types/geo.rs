@@ -56,14 +56,44 @@ impl Position {
 
     /// Meters to another position along the great circle.
     pub fn distance(self, other: Self) -> f64 {
-        let v = ((radians(other.longitude) - radians(self.longitude)) / 2.0).sin();
+        Center::new(self).distance(other)
+    }
+}
+
+/// A position that distances are measured from, with what they have in common.
+#[derive(Clone, Copy, Debug)]
+struct Center {
+    position: Position,
+    /// In radians.
+    latitude: f64,
+    /// The latitude's cosine.
+    cosine: f64,
+}
+
+impl Center {
+    fn new(position: Position) -> Self {
+        let latitude = radians(position.latitude);
+        Self { position, latitude, cosine: latitude.cos() }
+    }
+
+    /// Meters to a position along the great circle.
+    fn distance(&self, other: Position) -> f64 {
+        let v = ((radians(other.longitude) - radians(self.position.longitude)) / 2.0).sin();
         if v == 0.0 {
-            return latitude_distance(self.latitude, other.latitude);
+            return latitude_distance(self.position.latitude, other.latitude);
         }
-        let (from, to) = (radians(self.latitude), radians(other.latitude));
-        let u = ((to - from) / 2.0).sin();
-        let a = u * u + from.cos() * to.cos() * v * v;
+        let latitude = radians(other.latitude);
+        let u = ((latitude - self.latitude) / 2.0).sin();
+        let a = u * u + self.cosine * latitude.cos() * v * v;
         2.0 * EARTH_RADIUS_METERS * a.sqrt().asin()
+    }
+
+    /// True only if the distance is a number above `meters`, as the latitudes alone tell.
+    fn is_beyond(&self, meters: f64, other: Position) -> bool {
+        let latitude = radians(other.latitude);
+        // Where latitudes mirror each other there may be antipodes, whose distance may be no number.
+        (self.latitude + latitude).abs() > MIRRORED_RADIANS
+            && EARTH_RADIUS_METERS * (latitude - self.latitude).abs() > meters * (1.0 + ROUNDING)
     }
 }
 
@@ -166,30 +196,9 @@ impl Search {
         Self { center: centroid(&vertices), unit: 1.0, form: Form::Polygon(vertices) }
     }
 
-    /// The distance from the center if the position is wanted, in meters.
-    pub fn matches(&self, position: Position) -> Option<f64> {
-        match &self.form {
-            Form::Circle { radius } => {
-                let distance = self.center.distance(position);
-                // A distance that is no number, between antipodes, is not too far.
-                let is_too_far = distance > radius * self.unit;
-                (!is_too_far).then_some(distance)
-            }
-            Form::Rectangle { width, height } => {
-                let up = latitude_distance(position.latitude, self.center.latitude);
-                if up > height * self.unit / 2.0 {
-                    return None;
-                }
-                let across = Position { longitude: self.center.longitude, ..position };
-                if position.distance(across) > width * self.unit / 2.0 {
-                    return None;
-                }
-                Some(self.center.distance(position))
-            }
-            Form::Polygon(vertices) => {
-                is_inside(vertices, position).then(|| self.center.distance(position))
-            }
-        }
+    /// What tells of positions whether they are wanted.
+    pub fn matcher(&self) -> Matcher<'_> {
+        Matcher { center: Center::new(self.center), unit: self.unit, form: &self.form }
     }
 
     /// The cells that hold all wanted positions, in the order in which they are searched.
@@ -278,6 +287,46 @@ impl Search {
         let latitude = self.center.latitude.abs();
         step -= i32::from(latitude > 66.0) + i32::from(latitude > 80.0);
         step.clamp(1, STEP_MAX as i32) as u32
+    }
+}
+
+/// Tells of positions whether a search wants them.
+pub struct Matcher<'a> {
+    center: Center,
+    unit: f64,
+    form: &'a Form,
+}
+
+impl Matcher<'_> {
+    /// The distance from the center if the position is wanted, in meters.
+    pub fn matches(&self, position: Position) -> Option<f64> {
+        match self.form {
+            Form::Circle { radius } => {
+                let radius = radius * self.unit;
+                if self.center.is_beyond(radius, position) {
+                    return None;
+                }
+                let distance = self.center.distance(position);
+                // A distance that is no number, between antipodes, is not too far.
+                let is_too_far = distance > radius;
+                (!is_too_far).then_some(distance)
+            }
+            Form::Rectangle { width, height } => {
+                let center = self.center.position;
+                let up = latitude_distance(position.latitude, center.latitude);
+                if up > height * self.unit / 2.0 {
+                    return None;
+                }
+                let across = Position { longitude: center.longitude, ..position };
+                if position.distance(across) > width * self.unit / 2.0 {
+                    return None;
+                }
+                Some(self.center.distance(position))
+            }
+            Form::Polygon(vertices) => {
+                is_inside(vertices, position).then(|| self.center.distance(position))
+            }
+        }
     }
 }
 
@@ -401,6 +450,10 @@ const EARTH_RADIUS_METERS: f64 = 6_372_797.560_856;
 /// Half of the earth on a Mercator map, in meters.
 const MERCATOR_MAX: f64 = 20_037_726.37;
 const RADIANS: f64 = PI / 180.0;
+/// Latitudes whose sum is larger are not those of antipodes, by far.
+const MIRRORED_RADIANS: f64 = 0.01;
+/// More than what rounding may make of a distance, as a part of it.
+const ROUNDING: f64 = 1e-6;
 const ALPHABET: &[u8; 32] = b"0123456789bcdefghjkmnpqrstuvwxyz";
 const TWO_63: f64 = (1u64 << 63) as f64;
 const LATITUDE_BITS: u64 = 0x5555_5555_5555_5555;

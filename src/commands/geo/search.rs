@@ -11,7 +11,7 @@ use crate::command::{
 use crate::encoding::listpack::{Element, INT_TEXT_MAX};
 use crate::resp::reply::Reply;
 use crate::store::key::Key;
-use crate::types::geo::{Cell, Position, Search, write_distance};
+use crate::types::geo::{Cell, Matcher, Position, Search, write_distance};
 use crate::types::zset::{AddFlags, Limits, Pair, Range, ScoreBound, ZSetMut, ZSetRef};
 use crate::types::{Collection, Packing, WrongType};
 
@@ -333,8 +333,9 @@ fn find<'a>(set: ZSetRef<'a>, search: &Search, query: &Query) -> Vec<Point<'a>> 
     let enough = if query.any { query.count } else { None };
     let enough = enough.map_or(usize::MAX, |count| usize::try_from(count).unwrap_or(usize::MAX));
     let mut points = Vec::new();
+    let matcher = search.matcher();
     for cell in search.cells() {
-        find_in(set, cell, search, enough, &mut points);
+        find_in(set, cell, &matcher, enough, &mut points);
     }
     // A count without an order means the nearest.
     let order = match (query.order, query.count) {
@@ -356,7 +357,7 @@ fn find<'a>(set: ZSetRef<'a>, search: &Search, query: &Query) -> Vec<Point<'a>> 
 fn find_in<'a>(
     set: ZSetRef<'a>,
     cell: Cell,
-    search: &Search,
+    matcher: &Matcher<'_>,
     enough: usize,
     points: &mut Vec<Point<'a>>,
 ) {
@@ -368,7 +369,7 @@ fn find_in<'a>(
         set.visit((from, next), false, |Pair { member, score }| {
             let position = Position::from_score(score);
             if points.len() < enough
-                && let Some(distance) = search.matches(position)
+                && let Some(distance) = matcher.matches(position)
             {
                 points.push(Point { member, score, position, distance });
             }

@@ -49,9 +49,10 @@ fn a_polygon_is_what_is_between_its_sides() {
         corner(16.0, 39.0),
         corner(13.0, 39.0),
     ]);
-    assert!(search.matches(PALERMO).is_some() && search.matches(CATANIA).is_some());
-    assert!(search.matches(corner(12.9, 38.0)).is_none());
-    assert!(search.matches(corner(14.0, 39.1)).is_none());
+    let matcher = search.matcher();
+    assert!(matcher.matches(PALERMO).is_some() && matcher.matches(CATANIA).is_some());
+    assert!(matcher.matches(corner(12.9, 38.0)).is_none());
+    assert!(matcher.matches(corner(14.0, 39.1)).is_none());
 }
 
 fn position() -> impl Strategy<Value = Position> {
@@ -69,6 +70,20 @@ proptest! {
     }
 
     #[test]
+    fn latitudes_alone_decide_nothing_else(
+        from in position(), to in position(), near in any::<bool>(), part in 0.9999f64..1.0001,
+    ) {
+        // On one meridian the latitudes are the distance, and at the antipode it may be no number.
+        let longitude = if near { from.longitude } else { from.longitude + 180.0 };
+        for to in [to, Position { longitude, ..to }, Position { longitude, latitude: -from.latitude }] {
+            let distance = from.distance(to);
+            for radius in [distance * part, distance, latitude_distance(from.latitude, to.latitude) * part, 0.0] {
+                prop_assert!(!Center::new(from).is_beyond(radius, to) || distance > radius);
+            }
+        }
+    }
+
+    #[test]
     fn every_wanted_position_lies_in_a_cell(
         center in position(), towards in position(), radius in 0.0f64..2e6, share in 0.0f64..1.0,
     ) {
@@ -80,7 +95,7 @@ proptest! {
         };
         let search = Search { center, unit: 1.0, form: Form::Circle { radius } };
         let score = near.to_score();
-        if search.matches(Position::from_score(score)).is_some() {
+        if search.matcher().matches(Position::from_score(score)).is_some() {
             let cells = search.cells();
             let found = cells.iter().any(|cell| {
                 let (first, past) = cell.scores();

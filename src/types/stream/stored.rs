@@ -167,7 +167,10 @@ mod tests {
             check(&blocks, &[len; 63]);
             let alone = class_size(len + COUNTS) * 63;
             assert!(allocated(&blocks) <= alone, "{len}");
-            assert!(allocated(&blocks) <= (len + COUNTS) * 63 * 115 / 100, "{len}");
+            // The worst are blocks just above a power of two: three of them take seven sixths. The last
+            // ones are alone until there are enough.
+            let last = class_size(len + COUNTS) * (CHOICE - 1);
+            assert!(allocated(&blocks) <= (len + COUNTS) * 63 * 7 / 6 + last, "{len}");
         }
         assert!(allocated(&sealed(vec![2720; 63])) < 2720 * 63 * 102 / 100);
     }
