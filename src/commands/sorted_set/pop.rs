@@ -263,7 +263,7 @@ fn pop_first(
                 cx.effects.propagate(db, &[name, key.bytes, digits.format(taken).as_bytes()]);
             }
             Form::Flat | Form::Nested | Form::KeyedFlat => {
-                cx.effects.propagate(db, &[name, key.bytes])
+                cx.effects.propagate(db, &[name, key.bytes]);
             }
         }
         return Ok(true);
