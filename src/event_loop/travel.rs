@@ -412,9 +412,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
             Ok(Answer::Said(text)) => reply.simple(text),
             Err(error) => {
-                let stats = &self.worker.stats;
-                stats.totals.error_replies.add(1);
-                stats.errors.count(error.as_bytes());
+                self.worker.stats.count_error(error.as_bytes());
                 reply.error(error);
             }
         }
