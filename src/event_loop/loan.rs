@@ -107,7 +107,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
             take_notes(&mut self.worker, &mut batch);
-            self.tell_batch(&mut batch);
+            self.worker.tell_batch(&batch.facts, &mut batch.replies);
             batch.time = self.worker.now;
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
             let list =
