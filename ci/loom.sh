@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The queue between cores in every interleaving that the memory model allows.
+# What cores share without locks in every interleaving that the memory model allows.
 source "$(dirname "$0")/common.sh"
 
 run env RUSTFLAGS="--cfg loom" cargo test --release --locked --manifest-path tests/loom/Cargo.toml \

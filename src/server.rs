@@ -466,6 +466,7 @@ impl Control for Handle {
             Request::Discard | Request::Unwatch | Request::Leave(_) | Request::Save(_) => {
                 unreachable!("a core does this itself")
             }
+            Request::Migrate(parcel) => self.migrate(ask, parcel),
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
                 self.save_users(ask, host::path(&config.aclfile), users);
@@ -481,6 +482,7 @@ impl Control for Handle {
         let (ticket, outcome) = Handle::answer(self, core)?;
         let outcome = outcome.map(|done| match done {
             Done::Task => Answer::Done,
+            Done::Migrated(outcome) => Answer::Migrated(outcome),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))

@@ -26,7 +26,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "command",
         &[
             "acl", "client", "resp", "store", "config", "observe", "base", "types", "pubsub",
-            "script",
+            "script", "persist",
         ],
     ),
     // A session holds what its client has subscribed to.

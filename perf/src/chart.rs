@@ -36,7 +36,8 @@ pub(crate) struct Bar {
     pub(crate) colour: usize,
 }
 
-const COLOURS: [&str; 6] = ["#2f81f7", "#d2603a", "#8957e5", "#2c974b", "#b08800", "#7d8590"];
+pub(crate) const COLOURS: [&str; 6] =
+    ["#2f81f7", "#d2603a", "#8957e5", "#2c974b", "#b08800", "#7d8590"];
 const COLUMNS: usize = 2;
 const PANEL_WIDTH: usize = 460;
 const LABEL_WIDTH: usize = 90;
@@ -45,7 +46,7 @@ const BAR_STEP: usize = 22;
 const HEAD: usize = 64;
 const MARGIN: usize = 16;
 
-const STYLE: &str = "<style>\n\
+pub(crate) const STYLE: &str = "<style>\n\
     text { font: 12px system-ui, sans-serif; fill: #57606a }\n\
     .head { font-size: 16px; font-weight: 600; fill: #1f2328 }\n\
     .panel { font-weight: 600; fill: #1f2328 }\n\
@@ -119,7 +120,7 @@ impl Panel {
     }
 }
 
-fn escape(text: &str) -> String {
+pub(crate) fn escape(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 

@@ -224,7 +224,7 @@ impl Growing {
 
 /// The longest turn of any core, in microseconds of CPU, where INFO tells it: every
 /// `turn_cpu_max_usec` followed by `:` or `=` and a number.
-fn longest_turn(info: &str) -> Option<u64> {
+pub(crate) fn longest_turn(info: &str) -> Option<u64> {
     let after = info.split("turn_cpu_max_usec").skip(1);
     let numbers = after.filter_map(|rest| {
         let rest = rest.strip_prefix([':', '='])?;

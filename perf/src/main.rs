@@ -6,11 +6,13 @@ mod args;
 mod chart;
 mod compare;
 mod growth;
+mod lines;
 mod load;
 mod memory;
 mod record;
 mod report;
 mod resp;
+mod saving;
 mod scenario;
 mod server;
 mod single;
@@ -60,6 +62,12 @@ const SUBCOMMANDS: &[Subcommand] = &[
         about: "GET latency while the keyspace grows",
         options: growth::OPTIONS,
         run: growth::run,
+    },
+    Subcommand {
+        name: "saving",
+        about: "GET latency, writes and memory while a BGSAVE runs",
+        options: saving::OPTIONS,
+        run: saving::run,
     },
     Subcommand {
         name: "smoke",

@@ -8,6 +8,7 @@ use std::path::Path;
 use crate::Result;
 use crate::args::{Args, Opt};
 use crate::chart::{Bar, Chart, Panel};
+use crate::lines::{Line, Lines};
 use crate::record::{Record, Row};
 
 /// Options of `report`.
@@ -37,9 +38,9 @@ pub(crate) fn publish(record: &Record, out: &str, root: &str) -> Result<()> {
     let mut written = vec![out.join(format!("{kind}.csv")), out.join(format!("{kind}.txt"))];
     record.write(&written[0])?;
     fs::write(&written[1], format!("{}\n{}", table(record)?, record.facts_text()))?;
-    for (name, chart) in charts(record)? {
+    for (name, svg) in charts(record)? {
         let path = out.join(format!("{kind}-{name}.svg"));
-        fs::write(&path, chart.to_svg())?;
+        fs::write(&path, svg)?;
         written.push(path);
     }
     if !root.is_empty() {
@@ -58,13 +59,23 @@ fn table(record: &Record) -> Result<String> {
         "compare" => Ok(compare_table(record, 0)),
         "memory" => Ok(plain_table(record, MEMORY_COLUMNS)),
         "growth" => Ok(plain_table(record, GROWTH_COLUMNS)),
+        "saving" => {
+            let rows = record.rows.iter().zip(record.each());
+            let whole = rows.filter(|(_, row)| row.text("part") == "whole");
+            let rows = whole.map(|(fields, _)| fields.clone()).collect();
+            Ok(plain_table(&Record { rows, ..record.clone() }, SAVING_COLUMNS))
+        }
         kind => Err(format!("a record of kind {kind:?} is unknown").into()),
     }
 }
 
-fn charts(record: &Record) -> Result<Vec<(&'static str, Chart)>> {
+/// Name and SVG text of each chart.
+fn charts(record: &Record) -> Result<Vec<(&'static str, String)>> {
     match record.fact_of("kind") {
-        "compare" => Ok(compare_charts(record)),
+        "compare" => {
+            let charts = compare_charts(record).into_iter();
+            Ok(charts.map(|(name, chart)| (name, chart.to_svg())).collect())
+        }
         "memory" => Ok(vec![(
             "bytes",
             single_panel(
@@ -72,7 +83,8 @@ fn charts(record: &Record) -> Result<Vec<(&'static str, Chart)>> {
                 "Resident memory per key",
                 "bytes per key; less is better",
                 |row| (row.number("bytes_per_key"), format!("{} B", row.text("bytes_per_key"))),
-            ),
+            )
+            .to_svg(),
         )]),
         "growth" => Ok(vec![(
             "latency",
@@ -84,9 +96,38 @@ fn charts(record: &Record) -> Result<Vec<(&'static str, Chart)>> {
                     let text = format!("{} us, max {}", row.text("p999_us"), row.text("max_us"));
                     (row.number("p999_us"), text)
                 },
-            ),
+            )
+            .to_svg(),
         )]),
+        "saving" => Ok(vec![("latency", saving_chart(record).to_svg())]),
         kind => Err(format!("a record of kind {kind:?} is unknown").into()),
+    }
+}
+
+/// The latency of each slice of each server's run; the time of the save is marked.
+fn saving_chart(record: &Record) -> Lines {
+    let mut lines: Vec<Line> = Vec::new();
+    for row in record.each() {
+        let Some((at, seconds)) = row.number("at_seconds").zip(row.number("seconds")) else {
+            continue;
+        };
+        let server = row.text("server");
+        if lines.last().is_none_or(|line| line.label != server) {
+            let label = server.to_owned();
+            lines.push(Line { label, points: Vec::new(), marked: (0.0, 0.0) });
+        }
+        let line = lines.last_mut().expect("one was just pushed");
+        match (row.text("part"), row.number("p99_us")) {
+            ("slice", Some(p99)) if p99 > 0.0 => line.points.push((at, p99)),
+            ("whole", _) if row.text("phase") == "saving" => line.marked = (at, at + seconds),
+            _ => {}
+        }
+    }
+    let note = "p99 of each quarter of a second, microseconds; less is better; bars: the save";
+    Lines {
+        title: "GET latency around a BGSAVE under writes".into(),
+        note: note.into(),
+        servers: lines,
     }
 }
 
@@ -291,6 +332,21 @@ const GROWTH_COLUMNS: &[Heading] = &[
     ("turn_cpu_max_usec", "longest turn us"),
 ];
 
+const SAVING_COLUMNS: &[Heading] = &[
+    ("server", "server"),
+    ("phase", "phase"),
+    ("seconds", "s"),
+    ("writes_per_second", "writes/s"),
+    ("probes", "probes"),
+    ("p50_us", "p50 us"),
+    ("p99_us", "p99 us"),
+    ("p999_us", "p99.9 us"),
+    ("max_us", "max us"),
+    ("resident_mib", "RSS MiB"),
+    ("copied_mib", "copied MiB"),
+    ("turn_cpu_max_usec", "longest turn us"),
+];
+
 fn plain_table(record: &Record, headings: &[Heading]) -> String {
     let mut text = String::from("\n");
     let mut put = |fields: Vec<&str>| {
@@ -332,7 +388,7 @@ mod tests {
     #[test]
     fn throughput_that_does_not_count_is_not_drawn() {
         let record = Record::from_csv(RECORD).unwrap();
-        let charts = charts(&record).unwrap();
+        let charts = compare_charts(&record);
         let panels: Vec<usize> = charts.iter().map(|(_, chart)| chart.panels.len()).collect();
         assert_eq!(panels, [2, 1, 1]);
         assert_eq!(charts[0].1.panels[0].bars[1].colour, 1);

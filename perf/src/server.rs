@@ -122,14 +122,20 @@ impl Server {
 
     /// Sets keys `start` to `end - 1` to the values that a verified GET expects.
     pub(crate) fn fill(&self, start: u64, end: u64, value_bytes: usize) -> Result<()> {
-        let mix = Mix::parse("set")?;
         let keys = Keys::sequence(start, end);
-        let mut workload = Workload::new(&mix, FILL_PIPELINE, value_bytes, keys);
+        let workload = Workload::new(&Mix::parse("set")?, FILL_PIPELINE, value_bytes, keys);
+        self.send_all(workload, end.saturating_sub(start))
+    }
+
+    /// Sends a workload until so many of its commands were answered.
+    pub(crate) fn send_all(&self, mut workload: Workload, commands: u64) -> Result<()> {
         let mut client = Client::open(self.port)?;
-        for _ in 0..end.saturating_sub(start).div_ceil(FILL_PIPELINE as u64) {
+        let mut answered = 0;
+        while answered < commands {
             let (_, bytes, replies) = workload.next(None);
             client.stream.write_all(bytes)?;
             client.await_replies(replies)?;
+            answered += replies;
         }
         Ok(())
     }

@@ -14,7 +14,7 @@
 //! look.
 //! Source: the marks are hazard eras in small (Ramalhete and Correia, 2017), asked for a minimum.
 
-use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
+use sync::{AtomicU64, Ordering::SeqCst};
 
 /// No number of this core is on its way.
 const FREE: u64 = u64::MAX;
@@ -60,7 +60,19 @@ impl Turns {
     }
 }
 
-#[cfg(test)]
+/// What the marks are built of.
+#[cfg(not(loom))]
+mod sync {
+    pub(super) use std::sync::atomic::{AtomicU64, Ordering};
+}
+
+/// Loom's types, which try every interleaving that the memory model allows.
+#[cfg(loom)]
+mod sync {
+    pub(super) use loom::sync::atomic::{AtomicU64, Ordering};
+}
+
+#[cfg(all(test, not(loom)))]
 mod tests {
     use super::*;
 
@@ -106,6 +118,95 @@ mod tests {
                 }
                 seen = settled;
             }
+        });
+    }
+}
+
+/// Run by `ci/loom.sh` (in tests/loom); every test is repeated for every interleaving. Loom takes
+/// sequentially consistent accesses for acquiring and releasing ones, which allow more.
+#[cfg(all(test, loom))]
+mod tests {
+    use super::*;
+    use loom::sync::Arc;
+    use loom::sync::atomic::Ordering::Relaxed;
+    use loom::thread;
+
+    /// What a turn posts, by its number: seen only by those who are ordered behind it.
+    type Posted = Arc<Vec<AtomicU64>>;
+
+    fn nothing_posted(numbers: usize) -> Posted {
+        Arc::new((0..=numbers).map(|_| AtomicU64::new(0)).collect())
+    }
+
+    fn post(posted: &Posted, number: u64) {
+        posted[number as usize].store(1, Relaxed);
+    }
+
+    /// Everything up to what has settled is there; how far that is.
+    fn look(turns: &Turns, posted: &Posted) -> u64 {
+        let settled = turns.settled();
+        for number in 1..=settled {
+            assert_eq!(posted[number as usize].load(Relaxed), 1, "number {number}");
+        }
+        settled
+    }
+
+    #[test]
+    fn turns_that_have_settled_were_posted() {
+        let mut bounded = loom::model::Builder::new();
+        bounded.preemption_bound = Some(3);
+        bounded.check(|| {
+            let (turns, posted) = (Arc::new(Turns::new(3)), nothing_posted(4));
+            let senders: Vec<_> = (0..2)
+                .map(|core| {
+                    let (turns, posted) = (Arc::clone(&turns), Arc::clone(&posted));
+                    thread::spawn(move || {
+                        for _ in 0..2 {
+                            let number = turns.take(core);
+                            post(&posted, number);
+                            turns.posted(core, None);
+                        }
+                    })
+                })
+                .collect();
+            let first = look(&turns, &posted);
+            assert!(look(&turns, &posted) >= first, "what has settled has settled for good");
+            assert!(senders.into_iter().all(|sender| sender.join().is_ok()));
+            assert_eq!(look(&turns, &posted), 4);
+        });
+    }
+
+    /// A core whose queues are full holds a number back while it takes the next one.
+    #[test]
+    fn turns_wait_for_what_a_full_queue_holds_back() {
+        let mut bounded = loom::model::Builder::new();
+        bounded.preemption_bound = Some(3);
+        bounded.check(|| {
+            let (turns, posted) = (Arc::new(Turns::new(2)), nothing_posted(3));
+            let slow = {
+                let (turns, posted) = (Arc::clone(&turns), Arc::clone(&posted));
+                thread::spawn(move || {
+                    let first = turns.take(0);
+                    turns.posted(0, Some(first));
+                    let second = turns.take(0);
+                    post(&posted, first);
+                    turns.posted(0, Some(second));
+                    post(&posted, second);
+                    turns.posted(0, None);
+                })
+            };
+            let quick = {
+                let (turns, posted) = (Arc::clone(&turns), Arc::clone(&posted));
+                thread::spawn(move || {
+                    let number = turns.take(1);
+                    post(&posted, number);
+                    turns.posted(1, None);
+                })
+            };
+            look(&turns, &posted);
+            look(&turns, &posted);
+            assert!(slow.join().is_ok() && quick.join().is_ok());
+            assert_eq!(look(&turns, &posted), 3);
         });
     }
 }

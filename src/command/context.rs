@@ -18,6 +18,7 @@ use crate::client::SessionFacts;
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes};
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy};
@@ -157,6 +158,8 @@ pub struct Context<'a> {
     pub replaced: &'a mut Vec<Box<Value>>,
     /// What the command waits for, if it has to.
     pub suspension: &'a mut Option<Suspension>,
+    /// The keys that it sends to another server, or what has become of them.
+    pub migration: &'a mut Option<Migration>,
     /// Keys that the client watches from now on.
     pub watched: &'a mut Vec<Watched>,
     /// The command that runs.

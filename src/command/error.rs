@@ -14,6 +14,8 @@ pub enum CommandError {
     WrongType,
     Syntax,
     NotAnInteger,
+    MigrateKeyNotEmpty,
+    MigrateCannotWait,
     NotAFloat,
     NotPositive,
     TimeoutNotAFloat,
@@ -193,6 +195,12 @@ impl CommandError {
             Self::NegativeScriptKeys => "ERR Number of keys can't be negative",
             Self::WrongType => "WRONGTYPE Operation against a key holding the wrong kind of value",
             Self::Syntax => "ERR syntax error",
+            Self::MigrateKeyNotEmpty => {
+                "ERR When using MIGRATE KEYS option, the key argument must be set to the empty string"
+            }
+            Self::MigrateCannotWait => {
+                "ERR MIGRATE is not allowed inside a transaction or a script"
+            }
             Self::NotAnInteger => "ERR value is not an integer or out of range",
             Self::NotAFloat => "ERR value is not a valid float",
             Self::DiscardWithoutMulti => "ERR DISCARD without MULTI",

@@ -140,6 +140,12 @@ impl KeySpec {
         }
     }
 
+    /// All words behind a keyword, looked for from word `from` on, to `last`.
+    pub const fn behind(word: &'static str, from: i16, last: i16, access: Access) -> KeySpec {
+        let find = Find::Range { last, step: 1, limit: 0 };
+        KeySpec { begin: Begin::Keyword { word, from }, find, access, notes: None }
+    }
+
     /// A count at word `index` and the keys behind it, `step` apart.
     pub const fn counted(index: u16, step: u16, access: Access) -> KeySpec {
         KeySpec {
@@ -221,8 +227,14 @@ pub fn keys_of(
     mut found: impl FnMut(usize, Access),
 ) -> Result<(), InvalidKeys> {
     let mut result = Ok(());
+    // An empty word is no key where others take its place. Source: MIGRATE.
+    let is_replaced = |index: usize| {
+        let others = specs.last().is_some_and(|last| last.access.has(Access::INCOMPLETE));
+        others && args.opt(index).is_some_and(<[u8]>::is_empty)
+    };
     for spec in specs.iter().filter(|spec| !spec.access.has(Access::NOT_KEY)) {
         match spec.locate(args) {
+            Ok(Some((first, last, _))) if first == last && is_replaced(first) => {}
             Ok(None) => {}
             Ok(Some((first, last, step))) => {
                 (first..=last).step_by(step).for_each(|index| found(index, spec.access));

@@ -66,6 +66,9 @@ pub struct Command {
     /// Which words of a request name databases beside the selected one. Empty for a request that is
     /// not well formed.
     pub databases: Option<fn(Args<'_>) -> Vec<usize>>,
+    /// The word that mostly names a member, or field, of its key's collection, which is worth fetching
+    /// before the command runs; 0 if none does.
+    pub member: u8,
     /// Command tips: `nondeterministic_output`, `request_policy:...`, `response_policy:...`.
     pub tips: &'static [&'static str],
     /// The syntax, as COMMAND DOCS prints it.
@@ -98,6 +101,7 @@ impl Command {
         key_access: None,
         channels: None,
         databases: None,
+        member: 0,
         tips: &[],
         arguments: &[],
         deprecated: None,
@@ -374,6 +378,9 @@ pub enum Handler {
     /// Where the keys are, or with every partition if the function says that the request reaches keys
     /// that none of its words names.
     Reaching(fn(Args<'_>) -> bool, KeyedHandler),
+    /// Where the keys are, with their partitions kept until the control plane has done its part:
+    /// MIGRATE.
+    Migrating(KeyedHandler),
     /// Where the slot is that the function reads from the arguments (SCAN's cursor).
     Located(fn(Args<'_>) -> Option<crate::base::slot::Slot>, KeyedHandler),
     /// Wherever its batch is: it touches no key, and only adds to what the turn pushes (PUBLISH).

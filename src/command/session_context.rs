@@ -15,6 +15,7 @@ use crate::client::{ConnectionFacts, Session};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::persist::migration::Parcel;
 use crate::pubsub::{Directory, Trackers};
 use crate::script::{Functions, Scripts};
 
@@ -109,6 +110,8 @@ pub enum Request {
     Leave(Job),
     /// Write all data to the file, with or without others; the reply waits for it.
     Save(SaveOrder),
+    /// Send keys to another server; the command runs again with what became of them.
+    Migrate(Box<Parcel>),
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.

@@ -2,6 +2,7 @@
 //! Invariant: a handler that leaves one has written no reply and reported no effect; it runs again,
 //! from the start, when one of the keys has changed. Source: BLPOP and its kin, XREAD BLOCK.
 
+use super::CommandError;
 use crate::base::time::Millis;
 pub use crate::store::waiters::Wants;
 
@@ -12,6 +13,8 @@ pub enum Denied {
     NullArray,
     /// A null.
     Null,
+    /// An error.
+    Error(CommandError),
 }
 
 /// A command that waits.
@@ -31,4 +34,18 @@ pub struct Suspension {
     pub wakes_on_delete: bool,
     /// Words that it has instead when it runs again (XREAD's `$`).
     pub replaced: Vec<(usize, Vec<u8>)>,
+}
+
+impl Suspension {
+    /// That of a command that waits for no key, but for the control plane.
+    pub fn away(denied: Denied) -> Suspension {
+        Suspension {
+            keys: Vec::new(),
+            wants: Wants::List,
+            deadline: None,
+            denied,
+            wakes_on_delete: false,
+            replaced: Vec::new(),
+        }
+    }
 }

@@ -54,6 +54,7 @@ pub const ALL: &[&[Command]] = &[
     set::members::COMMANDS,
     set::random::COMMANDS,
     generic::dump::COMMANDS,
+    generic::migrate::COMMANDS,
     stream::entries::COMMANDS,
     stream::group::COMMANDS,
     stream::info::COMMANDS,

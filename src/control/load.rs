@@ -41,6 +41,8 @@ pub(super) enum NotLoaded {
 
 /// The bytes of a file that are read at once.
 const READ_BYTES: usize = 256 << 10;
+/// No key with its value is shorter.
+const KEY_BYTES_MIN: u64 = 3;
 /// How long the reader waits for a core that has enough to do.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -121,6 +123,7 @@ impl Loader {
             records: (0..self.desks.len()).map(|_| Records::first(order.flushes)).collect(),
             db: 0,
             databases: order.databases,
+            keys_max: len / KEY_BYTES_MIN,
             now,
         };
         let (mut offset, mut buffer) = (0, Vec::with_capacity(READ_BYTES));
@@ -166,6 +169,8 @@ struct Batch<'a> {
     records: Vec<Records>,
     db: usize,
     databases: usize,
+    /// More keys do not fit the file.
+    keys_max: u64,
     now: Millis,
 }
 
@@ -190,7 +195,12 @@ impl Batch<'_> {
                 "The RDB file contains data of module {}, which is skipped",
                 module_name(id)
             )),
-            Record::ResizeDb(..) | Record::SlotInfo(..) => {}
+            Record::ResizeDb(keys, _) => {
+                // What is announced is believed as far as the file is long.
+                let share = keys.min(self.keys_max) as usize / self.records.len();
+                self.records.iter_mut().for_each(|core| core.sizes.push((self.db, share)));
+            }
+            Record::SlotInfo(..) => {}
             Record::Key(key) => {
                 let core = (self.loader.owner)(Slot::of(&key.key));
                 self.records[core].push(self.db, &key);

@@ -5,6 +5,7 @@
 
 mod files;
 mod load;
+mod migrate;
 mod save;
 
 use std::os::fd::RawFd;
@@ -26,6 +27,7 @@ use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
 use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Piece, Save};
 
 /// What the control thread is asked to do.
@@ -38,6 +40,8 @@ enum Task {
     SaveUsers { ask: Ask, path: PathBuf, users: Arc<Users> },
     /// Read the ACL file, for a client.
     LoadUsers { ask: Ask, path: PathBuf, users: Arc<Users>, defaults: Defaults, client: u64 },
+    /// Send keys to another server.
+    Migrate { ask: Ask, parcel: Box<Parcel> },
     /// Read a file into the keyspace.
     Load(LoadOrder),
     /// Finish what was asked before, then end.
@@ -59,6 +63,8 @@ pub enum Done {
     Task,
     /// The ACL file was read, for this client.
     Users(FileUsers, u64),
+    /// Keys were sent to another server, or were not.
+    Migrated(Outcome),
 }
 
 /// An answer to a core: the ticket, and what was done or went wrong.
@@ -185,6 +191,11 @@ impl Handle {
         let _ = self.tasks.send(Task::LoadUsers { ask, path, users, defaults, client });
     }
 
+    /// Sends keys to another server.
+    pub fn migrate(&self, ask: Ask, parcel: Box<Parcel>) {
+        let _ = self.tasks.send(Task::Migrate { ask, parcel });
+    }
+
     /// Writes a piece of a save.
     pub fn save(&self, save: &Arc<Save>, piece: Piece) {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
@@ -241,6 +252,9 @@ async fn serve(
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio_uring::spawn(watch_memory(server));
+    let links = Rc::new(migrate::Links::default());
+    let watched = links.clone();
+    tokio_uring::spawn(async move { watched.watch().await });
     while let Some(task) = tasks.recv().await {
         match task {
             Task::Log(line) => log_writer.write(line).await,
@@ -266,6 +280,13 @@ async fn serve(
             Task::LoadUsers { ask, path, users, defaults, client } => {
                 let outcome = files::load_users(&files::Files, &path, &users, defaults).await;
                 answer(&desks, ask, outcome.map(|users| Done::Users(users, client)));
+            }
+            Task::Migrate { ask, parcel } => {
+                let (links, desks) = (links.clone(), desks.clone());
+                tokio_uring::spawn(async move {
+                    let outcome = links.send(&parcel).await;
+                    answer(&desks, ask, Ok(Done::Migrated(outcome)));
+                });
             }
             Task::Load(order) => {
                 tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));

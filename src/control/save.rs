@@ -121,13 +121,14 @@ impl<F> Job<F> {
             if piece.is_last {
                 self.holder = None;
             }
+            let len = piece.len;
             let written = match &mut self.writer {
                 Some(writer) if !self.save.is_cancelled() => {
-                    writer.write(storage, &self.save, &piece).await
+                    writer.write(storage, &self.save, piece).await
                 }
                 _ => Ok(()),
             };
-            self.save.progress[partition].queued.fetch_sub(piece.len, Ordering::Relaxed);
+            self.save.progress[partition].queued.fetch_sub(len, Ordering::Relaxed);
             if let Err(error) = written {
                 self.fail(&error);
             }

@@ -159,6 +159,20 @@ impl Worker {
         suspension
     }
 
+    /// The same for a command that has waited: those who watch all commands have seen it.
+    pub fn keyed_again(
+        &mut self,
+        keyspace: Keyspace<'_>,
+        facts: &mut SessionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) {
+        self.runs_again = true;
+        self.keyed(keyspace, facts, registered, args, buffer);
+        self.runs_again = false;
+    }
+
     /// Runs the handler of a command of keys.
     #[inline]
     pub(super) fn run(
@@ -173,6 +187,7 @@ impl Worker {
         | Handler::Keyspace(handler)
         | Handler::Located(_, handler)
         | Handler::Here(handler)
+        | Handler::Migrating(handler)
         | Handler::Reaching(_, handler)) = registered.command.handler
         else {
             unreachable!("only commands of keys are sent to the keys");
@@ -198,6 +213,7 @@ impl Worker {
             removed: &mut self.removed,
             replaced: &mut self.replaced,
             suspension: &mut self.suspension,
+            migration: &mut self.migration,
             watched: &mut self.watched,
             command: registered.listed(),
             users: &self.users,

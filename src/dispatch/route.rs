@@ -49,6 +49,10 @@ pub fn place(registered: &Registered, args: Args<'_>, map: SlotMap) -> Place {
             }
             _ => Place::Home,
         },
+        Way::Migrating => match by_keys(registered, args, map) {
+            Place::Core(owner) => Place::Loan(CoreSet::one(owner)),
+            place => place,
+        },
         Way::Here => Place::Here,
         Way::Whole => Place::Whole,
     }

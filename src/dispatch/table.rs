@@ -34,6 +34,8 @@ pub enum Way {
     Reaching,
     /// The owner of the slot that a function reads from the arguments.
     Located,
+    /// A loan of the partitions of its keys, which it keeps for a while.
+    Migrating,
     /// Wherever its batch is.
     Here,
     /// A part on every core.
@@ -55,6 +57,8 @@ pub struct Registered {
     pub full_name: &'static str,
     /// Where its keys lead it.
     pub way: Way,
+    /// Its record's word, beside the way since both are asked for together.
+    pub member: u8,
     /// Numbers of its subcommands.
     pub subcommands: std::ops::Range<usize>,
     /// Its folded name, where that is all of it.
@@ -194,7 +198,8 @@ impl Registered {
         // Names live as long as the process: sessions point to them.
         let full_name = Box::leak(full_name.into_boxed_str());
         let folded = Folded::whole(command.name.as_bytes());
-        Registered { command, id, full_name, way: way_of(command), subcommands, folded }
+        let (way, member) = (way_of(command), command.member);
+        Registered { command, id, full_name, way, member, subcommands, folded }
     }
 }
 
@@ -228,6 +233,7 @@ fn way_of(command: &Command) -> Way {
         Handler::Keyspace(_) => Way::Keyspace,
         Handler::Located(..) => Way::Located,
         Handler::Reaching(..) => Way::Reaching,
+        Handler::Migrating(_) => Way::Migrating,
         Handler::Here(_) => Way::Here,
         Handler::Whole(_) => Way::Whole,
         Handler::Exec => Way::Exec,

@@ -124,6 +124,7 @@ impl Worker {
                 match suspension.denied {
                     Denied::Null => reply.null(),
                     Denied::NullArray => reply.null_array(),
+                    Denied::Error(error) => reply.error(error.text()),
                 }
                 self.count(registered, false);
             }

@@ -23,6 +23,7 @@ use crate::observe::command_log::Note;
 use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::script::{self, Functions, Scripts};
 use crate::store::access::AccessPolicy;
@@ -92,6 +93,8 @@ pub struct Worker {
     pub(super) removed: Vec<Entry>,
     pub(super) replaced: Vec<Box<Value>>,
     pub(super) suspension: Option<Suspension>,
+    /// Keys that a command sends to another server, or what has become of them.
+    pub migration: Option<Migration>,
     /// Keys that the client of the last command watches from now on.
     pub watched: Vec<Watched>,
     /// Keys that changed and may serve somebody.
@@ -182,6 +185,7 @@ impl Worker {
             removed: Vec::new(),
             replaced: Vec::new(),
             suspension: None,
+            migration: None,
             watched: Vec::new(),
             ready: Vec::new(),
             served: Vec::new(),

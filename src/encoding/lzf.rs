@@ -13,13 +13,23 @@
 
 /// Compresses `input`. None if that takes more than `len_max` bytes.
 pub fn compress(input: &[u8], len_max: usize) -> Option<Vec<u8>> {
+    // To clear a table that a short input cannot fill would take longer than all else.
+    match input.len() {
+        ..=SHORT => compress_with::<{ 2 * SHORT }>(input, len_max),
+        ..=MIDDLING => compress_with::<{ 2 * MIDDLING }>(input, len_max),
+        _ => compress_with::<SEEN_MAX>(input, len_max),
+    }
+}
+
+/// The same with a table for so many hashes of three bytes, a power of two.
+fn compress_with<const SEEN: usize>(input: &[u8], len_max: usize) -> Option<Vec<u8>> {
     // Positions are kept plus one, so that 0 says that a hash was not seen; those beyond 32 bits
     // are not kept, so nothing is found there.
     let mut seen = [0u32; SEEN];
     let mut out = Vec::with_capacity(len_max.min(input.len()));
     let (mut at, mut literals) = (0, 0);
     while let Some(&next) = input[at..].first_chunk::<MATCH_MIN>() {
-        let slot = &mut seen[hash(next)];
+        let slot = &mut seen[hash::<SEEN>(next)];
         let candidate = (*slot as usize).checked_sub(1);
         *slot = u32::try_from(at + 1).unwrap_or(0);
         let found =
@@ -102,13 +112,18 @@ fn put_copy(out: &mut Vec<u8>, distance: usize, len: usize) {
 }
 
 #[inline]
-fn hash([first, second, third]: [u8; MATCH_MIN]) -> usize {
+fn hash<const SEEN: usize>([first, second, third]: [u8; MATCH_MIN]) -> usize {
     let word = u32::from_le_bytes([first, second, third, 0]);
     (word.wrapping_mul(HASH_FACTOR) >> (u32::BITS - SEEN.ilog2())) as usize
 }
 
-/// Hashes of three bytes that are remembered; 32 KiB, which the stack and the first cache hold.
-const SEEN: usize = 1 << 13;
+/// The most hashes of three bytes that are remembered; 32 KiB, which the stack and the first cache
+/// hold.
+const SEEN_MAX: usize = 1 << 13;
+/// Inputs up to here have a table of twice as many hashes as they have positions.
+const SHORT: usize = 1 << 7;
+/// The same for those above.
+const MIDDLING: usize = 1 << 10;
 /// 2^32 divided by the golden ratio: spreads what differs in few bits.
 const HASH_FACTOR: u32 = 0x9E37_79B1;
 const MATCH_MIN: usize = 3;

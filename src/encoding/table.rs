@@ -86,6 +86,8 @@ pub struct Table {
     /// Indexes in `segments` that hold no segment.
     free: Vec<u32>,
     len: usize,
+    /// Pages that a segment gets when its first is full, where it was told how many words come.
+    expected_pages: usize,
 }
 
 impl Table {
@@ -130,6 +132,16 @@ impl Table {
             if !bucket.overflowed() || at == home {
                 return None;
             }
+        }
+    }
+
+    /// Fetches what `prefetch_bucket` reads of the segment that holds `position`.
+    #[inline]
+    pub fn prefetch_segment(&self, position: Position) {
+        if let Some(index) = self.directory.lookup(position.prefix) {
+            let segment = std::ptr::from_ref(&self.segments[index]).cast::<u8>();
+            let lines = (0..size_of::<Segment>()).step_by(size_of::<Bucket>());
+            lines.for_each(|at| prefetch(segment.wrapping_add(at)));
         }
     }
 
@@ -207,6 +219,24 @@ impl Table {
             self.set_expiry(place, expiry);
         }
         place
+    }
+
+    /// Makes an empty table's segments for about so many words, so that they need not be divided as
+    /// the words come; for no more than `RESERVED_SEGMENTS_MAX`.
+    pub fn reserve(&mut self, count: usize) {
+        let segments = (count / RESERVED_WORDS).min(RESERVED_SEGMENTS_MAX);
+        if self.directory.lookup(0).is_some() || segments < 2 {
+            return;
+        }
+        self.segment_with_room(0, &|_| unreachable!("there is no word"));
+        for depth in 0..segments.ilog2() {
+            for number in 0..1u32 << depth {
+                let prefix = number.checked_shl(PREFIX_BITS - depth).unwrap_or(0);
+                let index = self.directory.lookup(prefix).expect("there is a segment");
+                self.split(prefix, index, &|_| unreachable!("there is no word"));
+            }
+        }
+        self.expected_pages = pages_for(count >> segments.ilog2()).min(PAGES_MAX);
     }
 
     /// Takes out the word that `find` met at this position. All places become invalid.
@@ -391,7 +421,7 @@ impl Table {
     fn make_room(&mut self, prefix: u32, index: usize, rehash: &impl Fn(u64) -> Position) {
         let segment = &mut self.segments[index];
         if segment.pages() < PAGES_MAX {
-            segment.rebuild(segment.pages() + 1);
+            segment.rebuild((segment.pages() + 1).max(self.expected_pages));
         } else if u32::from(segment.depth) == PREFIX_BITS {
             segment.rebuild(segment.pages() + segment.pages() / 8);
         } else {
@@ -520,6 +550,10 @@ fn prefetch_payload(word: u64) {
     prefetch(std::ptr::without_provenance((word & PAYLOAD) as usize));
 }
 
+/// Words for which one segment is made beforehand: well below what makes one split.
+const RESERVED_WORDS: usize = PAGES_MAX * PAGE_WORDS * 2 / 3;
+/// Segments that are made beforehand, at most, which takes some milliseconds.
+const RESERVED_SEGMENTS_MAX: usize = 1 << 14;
 /// Bits of the hash slot in a prefix.
 const SLOT_BITS: u32 = 14;
 /// Bits of the hash in a prefix.

@@ -24,7 +24,7 @@ const PERIOD_NANOS: u64 = 100_000_000;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 /// What costs more than a look is done only so often.
 const ROUNDS_PER_SECOND: u64 = 1_000_000_000 / PERIOD_NANOS;
-/// Entries that one slice of expiry or freeing touches: about 200 us.
+/// Lines of memory that one slice of a save, of expiry or of freeing touches: 50 to 100 us.
 const SLICE_UNITS: usize = 1000;
 /// Housekeeping with work left rests so long between two slices.
 const SLICE_PAUSE_NANOS: u64 = 300_000;
@@ -37,6 +37,8 @@ const LONG_TURN_NANOS: u64 = 300_000;
 const SAMPLES: usize = 16;
 /// A round with fewer commands is a quiet one.
 const IDLE_COMMANDS_MAX: u64 = 100;
+/// Quiet rounds until memory is given back: the allocator keeps what was freed for a second.
+const QUIET_ROUNDS: u32 = 11;
 /// Idle clients that one round looks at.
 const CLIENTS_PER_ROUND: usize = 1000;
 
@@ -78,8 +80,8 @@ pub(super) struct Cron {
     commands_before: u64,
     /// Commands at the round before.
     commands_seen: u64,
-    /// Memory may be given back when it is quiet again.
-    was_busy: bool,
+    /// Quiet rounds until memory is given back; 0 when that is done.
+    quiet_rounds_left: u32,
     commands: Rate,
     input: Rate,
     output: Rate,
@@ -103,7 +105,7 @@ impl Cron {
             next_client: 0,
             commands_before: 0,
             commands_seen: 0,
-            was_busy: false,
+            quiet_rounds_left: 0,
             commands: Rate::default(),
             input: Rate::default(),
             output: Rate::default(),
@@ -168,7 +170,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let expire =
             switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
         let wall = self.worker.now;
-        let saves = self.save_slice(&mut Budget::new(SLICE_UNITS));
+        let mut budget = Budget::new(self.save_units(now));
+        let saves = self.save_slice(&mut budget);
+        // Where nobody is kept waiting it goes on at once, unless it waits for the disk.
+        let hurries = saves && budget.is_spent() && self.served == 0;
         let Some(partition) = self.seat.partition_now() else { return };
         // What expires is written to a save first.
         let expire = expire && !partition.is_choked();
@@ -203,7 +208,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.totals.lazyfreed.add(freed as u64);
         self.cron.has_more = !done || pending > 0 || saves || self.worker.should_evict();
-        self.cron.next_slice = now.after(SLICE_PAUSE_NANOS);
+        self.cron.next_slice = if hurries { now } else { now.after(SLICE_PAUSE_NANOS) };
+        self.has_more |= hurries;
+    }
+
+    /// The units of a slice of a save: fewer behind a turn that is long already.
+    fn save_units(&mut self, turn_began: Nanos) -> usize {
+        let is_saving = self.seat.partition_now().is_some_and(|one| one.has_snapshot());
+        let is_long = is_saving && self.monotonic().since(turn_began) > LONG_TURN_NANOS;
+        if is_long { SLICE_UNITS / 4 } else { SLICE_UNITS }
     }
 
     /// Evicts some of what is above the limit of memory from this core's partition.
@@ -275,9 +288,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let idle = ran.saturating_sub(std::mem::replace(&mut self.cron.commands_seen, ran))
             < IDLE_COMMANDS_MAX;
         if !idle {
-            self.cron.was_busy = true;
-        } else if std::mem::take(&mut self.cron.was_busy) {
-            alloc::give_back();
+            self.cron.quiet_rounds_left = QUIET_ROUNDS;
+        } else if self.cron.quiet_rounds_left > 0 {
+            self.cron.quiet_rounds_left -= 1;
+            if self.cron.quiet_rounds_left == 0 {
+                alloc::give_back();
+            }
         }
     }
 

@@ -10,18 +10,28 @@ use super::{Core, Message};
 use crate::base::time::{Clock, Millis};
 use crate::command::context::Keyspace;
 use crate::dispatch::evict::Admission;
-use crate::dispatch::route::Place;
+use crate::dispatch::route::{self, Place};
 use crate::dispatch::table::Way;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::txn::batch::{Batch, REPLY_BYTES_MAX};
-use crate::txn::cores::CoreSet;
+use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::loan::{Arrival, Loan, LoanId, LoanRequest, Waiting};
 
 /// Commands that run under one loan, about: other cores wait for their partitions.
 const COMMANDS_PER_LOAN_MAX: usize = 1024;
 /// Those of one batch among them, at most.
 const BATCH_COMMANDS_PER_LOAN_MAX: usize = 256;
+
+/// What became of the next command of a batch.
+enum LentStep {
+    /// It has run; the one behind it can.
+    Ran,
+    /// It does not run under this loan, or waits; nor does what is behind it.
+    Stops,
+    /// It sends keys of these cores to another server.
+    Migrates(CoreSet),
+}
 
 impl<R: Ring, C: Clock> Core<R, C> {
     /// Passes a request on to the owners. This core, if it is one, lends at once: all requests come
@@ -89,7 +99,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.start_clock();
             self.worker.serve_reserved(Keyspace::Lent(&mut partitions), &waiter);
         }
-        let mut at_home = Vec::new();
+        let (mut at_home, mut migrating) = (Vec::new(), Vec::new());
         let share =
             (COMMANDS_PER_LOAN_MAX / (batches.len().max(1))).clamp(1, BATCH_COMMANDS_PER_LOAN_MAX);
         self.loan_batches.extend(batches.drain(..));
@@ -97,18 +107,28 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.now = self.worker.now.max(batch.time);
             self.worker.start_clock();
             batch.travel.end_wait(self.worker.last_tick());
+            let mut migrates = None;
             for ran in 0..share {
                 // One command runs in any case, so that every loan gets somewhere.
                 if self.worker.is_exhausted() && (ran > 0 || !self.loan_done.is_empty()) {
                     break;
                 }
-                if !self.step_lent(owners, &mut partitions, &mut batch) {
-                    break;
+                match self.step_lent(owners, &mut partitions, &mut batch) {
+                    LentStep::Ran => {}
+                    LentStep::Stops => break,
+                    LentStep::Migrates(needed) => {
+                        migrates = Some(needed);
+                        break;
+                    }
                 }
             }
             take_notes(&mut self.worker, &mut batch);
             self.worker.tell_batch(&batch.facts, &mut batch.replies);
             batch.time = self.worker.now;
+            if let Some(needed) = migrates {
+                migrating.push((batch, needed));
+                continue;
+            }
             let needs_home = batch.transaction.as_ref().is_some_and(|one| one.needs_home());
             let list =
                 if needs_home && batch.is_alive() { &mut at_home } else { &mut self.loan_done };
@@ -126,8 +146,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         }
+        for (batch, needed) in migrating {
+            match held.take() {
+                Some(partitions) if covers(&partitions, needed, self.map) => {
+                    held = Some(self.begin_migration(batch, needed, partitions));
+                }
+                other => {
+                    held = other;
+                    self.loan_done.push(batch);
+                }
+            }
+        }
         for save in saves {
-            if let Some(partitions) = held.take() {
+            if let Some(partitions) = held.take().filter(|held| held.len() == owners.len()) {
                 held = self.begin_wanted(save, partitions);
             } else {
                 // Another save, or a transaction, has kept them.
@@ -143,38 +174,37 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Runs the next command of a batch with partitions on loan. False if it does not run under this
-    /// loan, or waits; then what is behind it does not run either.
+    /// Runs the next command of a batch with partitions on loan, if it can run under this loan.
     fn step_lent(
         &mut self,
         owners: CoreSet,
         partitions: &mut [Box<Partition>],
         batch: &mut Batch,
-    ) -> bool {
+    ) -> LentStep {
         if !batch.is_alive() || batch.replies.len() > REPLY_BYTES_MAX {
-            return false;
+            return LentStep::Stops;
         }
         let worker = &mut self.worker;
         let address = batch.address();
         let (id, position) = (batch.next_id(), batch.next_position());
-        let Some((args, facts, replies)) = batch.peek_split() else { return false };
+        let Some((args, facts, replies)) = batch.peek_split() else { return LentStep::Stops };
         let registered = id.map(|id| &worker.table.all()[usize::from(id)]);
         if worker.refuse(registered, args, facts, replies) {
             batch.refused(&mut worker.denials);
-            return true;
+            return LentStep::Ran;
         }
-        let Some(registered) = registered else { return false };
+        let Some(registered) = registered else { return LentStep::Stops };
         let mut keyspace = Keyspace::Lent(partitions);
         if registered.way == Way::Exec {
             if self.is_transaction_paused(batch) {
-                return false;
+                return LentStep::Stops;
             }
-            let Some(needed) = self.exec_owners(batch) else { return false };
+            let Some(needed) = self.exec_owners(batch) else { return LentStep::Stops };
             if !owners.covers(needed) || keyspace.has_reservations() {
-                return false;
+                return LentStep::Stops;
             }
             self.run_exec(keyspace, batch);
-            return true;
+            return LentStep::Ran;
         }
         let covered = match worker.place(registered, args, position, facts, self.map) {
             Place::Core(owner) => owners.contains(owner),
@@ -183,30 +213,43 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Place::Home | Place::Whole => false,
         };
         if !covered || worker.is_paused(registered) {
-            return false;
+            return LentStep::Stops;
+        }
+        if registered.way == Way::Migrating {
+            return match route::place(registered, args, self.map) {
+                Place::Loan(needed) => LentStep::Migrates(needed),
+                _ => LentStep::Stops,
+            };
         }
         worker.hint(position);
         match worker.admit(&mut keyspace, facts, (registered, args), replies) {
             Admission::Runs => {}
             Admission::Refused => {
                 batch.advance();
-                return true;
+                return LentStep::Ran;
             }
-            Admission::KeptBack => return false,
+            Admission::KeptBack => return LentStep::Stops,
         }
         if registered.way == Way::Script {
             self.run_batch_script(keyspace, registered, batch);
-            return true;
+            return LentStep::Ran;
         }
         let suspension = worker.keyed(keyspace.reborrow(), facts, registered, args, replies);
         if let Some(suspension) = suspension {
             let command = (registered, args);
             let who = (address, *facts);
             batch.blocked = Some(worker.wait(keyspace, suspension, who, command));
-            return false;
+            return LentStep::Stops;
         }
         batch.watched.append(&mut worker.watched);
         batch.ran(registered.full_name);
-        true
+        LentStep::Ran
     }
+}
+
+/// True if the partitions of all these cores are here.
+fn covers(partitions: &[Box<Partition>], needed: CoreSet, map: SlotMap) -> bool {
+    let mut here = CoreSet::default();
+    partitions.iter().for_each(|one| here.insert(map.owner(one.first_slot())));
+    here.covers(needed)
 }

@@ -13,8 +13,10 @@ mod input;
 mod limits;
 mod loan;
 mod mail;
+mod migrate;
 mod notes;
 mod output;
+mod prefetch;
 mod push;
 mod refusals;
 mod sabotage;
@@ -46,9 +48,11 @@ use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
 use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::migration::Outcome;
 use crate::persist::save::{Piece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
+use crate::store::key::Position;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
@@ -119,6 +123,8 @@ pub enum Answer {
     Everywhere(Job),
     /// It was begun, and this is the reply.
     Said(&'static str),
+    /// Keys were sent to another server, or were not.
+    Migrated(Outcome),
 }
 
 /// What the event loop asks of the control plane; answers come back through the eventfd.
@@ -170,6 +176,8 @@ pub struct Core<R: Ring, C: Clock> {
     listeners: Slab<Listener>,
     control: Arc<dyn Control + Send + Sync>,
     stage: Stage,
+    /// The members that are being fetched: places of their keys, and their hashes.
+    members: Vec<(Position, u64)>,
     /// The replies of this turn, of all clients.
     replies: ReplyBuffer,
     /// Clients with replies in this turn, or output to go on with.
@@ -239,6 +247,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             listeners: parts.listeners.into_iter().enumerate().collect(),
             control: parts.control,
             stage: Stage::default(),
+            members: Vec::new(),
             replies: ReplyBuffer::default(),
             dirty: Vec::new(),
             ready: Vec::new(),

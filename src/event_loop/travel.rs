@@ -403,14 +403,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The control plane has done what a command waits for.
     pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<Answer, String>) {
         let Some(Ticket { mut batch, held }) = self.tickets.remove(&ticket) else { return };
-        if let Ok(Answer::Everywhere(job)) = outcome {
-            let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Ok };
-            return self.start_whole(open, job);
-        }
+        let outcome = match outcome {
+            Ok(Answer::Everywhere(job)) => {
+                let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Ok };
+                return self.start_whole(open, job);
+            }
+            Ok(Answer::Migrated(end)) => {
+                return self.end_migration(batch, held.unwrap_or_default(), end);
+            }
+            Ok(Answer::Done) => Ok("OK"),
+            Ok(Answer::Said(text)) => Ok(text),
+            Err(error) => Err(error),
+        };
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
-            Ok(Answer::Done | Answer::Everywhere(_)) => reply.ok(),
-            Ok(Answer::Said(text)) => reply.simple(text),
+            Ok(text) => reply.simple(text),
             Err(error) => {
                 self.worker.stats.count_error(error.as_bytes());
                 reply.error(error);

@@ -112,6 +112,14 @@ impl Persistence {
         Some(epoch)
     }
 
+    /// A save is to begin as soon as can be; the one under way is not wanted any more.
+    pub fn supersede(&self) {
+        if self.is_saving() {
+            self.cancelled.store(true, Ordering::Release);
+        }
+        self.scheduled.store(true, Ordering::Release);
+    }
+
     /// Begins a load.
     pub fn begin_load(&self, now: i64) {
         self.keys_loaded.store(0, Ordering::Relaxed);

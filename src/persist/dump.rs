@@ -16,13 +16,14 @@ use super::rdb::{Encoder, Malformed, Reader, VERSION_MAX};
 use crate::base::crc::crc64;
 use crate::types::ValueRef;
 
-/// The value as DUMP answers it, in pieces. `compresses` is rdbcompression.
-pub fn encode(value: ValueRef<'_>, compresses: bool) -> Vec<Bytes> {
-    let mut encoder = Encoder::new(VERSION_MAX, compresses);
+/// The value as DUMP answers it, in pieces, for servers that know this version. `compresses` is
+/// rdbcompression.
+pub fn encode(value: ValueRef<'_>, version: u16, compresses: bool) -> Vec<Bytes> {
+    let mut encoder = Encoder::new(version, compresses);
     encoder.byte(encoder.kind(value));
     encoder.value(value);
     let mut pieces = encoder.into_pieces();
-    let version = VERSION_MAX.to_le_bytes();
+    let version = version.to_le_bytes();
     let crc = pieces.iter().fold(0, |crc, piece| crc64(crc, piece));
     let crc = crc64(crc, &version);
     pieces.push(Bytes::from([&version[..], &crc.to_le_bytes()].concat()));

@@ -86,6 +86,8 @@ pub struct Records {
     pub flushes: bool,
     /// The texts of libraries of functions, which every core gets.
     pub libraries: Vec<Vec<u8>>,
+    /// How many keys the databases will have here, about, before they have any.
+    pub sizes: Vec<(usize, usize)>,
     bytes: Vec<u8>,
     records: Vec<Record>,
 }
@@ -122,6 +124,11 @@ impl Records {
             key_len: record.key.len(),
             value_len: record.value.len(),
         });
+    }
+
+    /// Keys.
+    pub fn len(&self) -> usize {
+        self.records.len()
     }
 
     /// True without anything to do.

@@ -6,6 +6,7 @@
 
 pub mod dump;
 pub mod load;
+pub mod migration;
 pub mod rdb;
 pub mod save;
 pub mod simulated;

@@ -143,6 +143,11 @@ impl Save {
         self.cancelled.load(Ordering::Acquire)
     }
 
+    /// Bytes that are encoded with one unit of work.
+    pub fn bytes_per_unit(&self) -> usize {
+        if self.compresses { COMPRESSED_PER_UNIT } else { COPIED_PER_UNIT }
+    }
+
     /// Keys that were encoded.
     pub fn keys_done(&self) -> u64 {
         self.progress.iter().map(|one| one.keys.load(Ordering::Relaxed)).sum()
@@ -200,7 +205,7 @@ impl<F> Writer<F> {
             unsynced: 0,
         };
         let preamble = Bytes::copy_from_slice(&save.preamble);
-        writer.write(storage, save, &Piece::new(save, 0, vec![preamble], false)).await?;
+        writer.write(storage, save, Piece::new(save, 0, vec![preamble], false)).await?;
         Ok(writer)
     }
 
@@ -209,12 +214,14 @@ impl<F> Writer<F> {
         &mut self,
         storage: &S,
         save: &Save,
-        piece: &Piece,
+        piece: Piece,
     ) -> Stored<()> {
         self.checksum.add(piece.crc, piece.len);
-        for bytes in &piece.bytes {
-            storage.write_at(&mut self.file, self.offset, bytes.to_vec()).await?;
-            self.offset += bytes.len() as u64;
+        for bytes in piece.bytes {
+            let len = bytes.len() as u64;
+            // What nobody shares is not copied.
+            storage.write_at(&mut self.file, self.offset, bytes.into()).await?;
+            self.offset += len;
         }
         self.unsynced += piece.len;
         if save.syncs_often && self.unsynced >= SYNC_BYTES {
@@ -243,6 +250,10 @@ impl<F> Writer<F> {
 const FUNCTIONS_SINCE: u16 = 10;
 /// With rdb-save-incremental-fsync a file is synced each time that it has grown so much.
 const SYNC_BYTES: u64 = 4 << 20;
+/// What LZF gets through while a line of memory is fetched.
+const COMPRESSED_PER_UNIT: usize = 16;
+/// The same for a copy and its checksum.
+const COPIED_PER_UNIT: usize = 64;
 
 #[cfg(test)]
 mod tests {
@@ -293,7 +304,7 @@ mod tests {
         let save = save();
         let mut writer = Writer::create(disk, &save, Path::new(BESIDE)).await?;
         for partition in [0, 1] {
-            writer.write(disk, &save, &piece(&save, partition)).await?;
+            writer.write(disk, &save, piece(&save, partition)).await?;
         }
         save.needs(11);
         writer.finish(disk, &save).await

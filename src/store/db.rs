@@ -8,7 +8,7 @@ mod tests;
 
 use super::access::Access;
 use super::entry::{Entry, EntryMut, EntryRef, EntryTable, NewValue, Origin};
-use super::key::{Hasher, Key};
+use super::key::{Hasher, Key, Position};
 use crate::base::time::Millis;
 use crate::types::Value;
 
@@ -98,6 +98,11 @@ impl Db {
         self.hasher.key(bytes)
     }
 
+    /// Fetches what `prefetch_bucket` reads: worth it for many keys at once in a large table.
+    pub fn prefetch_segment(&self, key: &Key<'_>) {
+        self.entries.prefetch_segment(key.position);
+    }
+
     /// Fetches what a lookup of the key reads first.
     #[inline]
     pub fn prefetch_bucket(&self, key: &Key<'_>) {
@@ -108,6 +113,12 @@ impl Db {
     #[inline]
     pub fn prefetch_entry(&self, key: &Key<'_>) {
         self.entries.prefetch_entry(key.position);
+    }
+
+    /// The boxed value that the key at a position probably has, for fetching what is in it.
+    #[inline]
+    pub fn probable_value(&self, position: Position) -> Option<&Value> {
+        self.entries.probable_value(position)
     }
 
     /// Looks a key up and leaves no trace; the entry may have expired.
@@ -206,6 +217,11 @@ impl Db {
     #[inline]
     pub fn delete(&mut self, key: &Key<'_>) -> Option<Entry> {
         self.entries.remove(key)
+    }
+
+    /// About so many keys are going to be added. Costs nothing where there are some already.
+    pub fn reserve(&mut self, keys: usize) {
+        self.entries.reserve(keys);
     }
 
     /// Empties the database and returns what it held, to be buried.

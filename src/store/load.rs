@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 
 use super::access::{AccessPolicy, clock_of_frequency, clock_of_idle};
 use super::entry::{Entry, NewValue};
+use super::key::Key;
 use super::partition::Partition;
 use crate::base::time::Millis;
 use crate::persist::load::{Load, Records};
@@ -27,11 +28,28 @@ pub struct Making {
 impl Partition {
     /// Makes the keys of some records.
     pub fn load(&mut self, load: &Load, records: &Records, making: &Making) {
+        for (db, keys) in &records.sizes {
+            if let Some(db) = self.dbs.get_mut(*db) {
+                db.reserve(*keys);
+            }
+        }
+        // Where keys belong is fetched for all of them before it is needed for the first.
+        let hasher = *self.hasher();
+        let mut places = Vec::with_capacity(records.len());
         for (db, record) in records.iter() {
+            let key = Key { bytes: &[], ..hasher.key(&record.key) };
+            places.push((db, key));
+            self.dbs.get(db).inspect(|db| db.prefetch_segment(&key));
+        }
+        for (db, key) in &places {
+            self.dbs.get(*db).inspect(|db| db.prefetch_bucket(key));
+        }
+        for ((db, record), (_, key)) in records.iter().zip(places) {
             if load.failure().is_some() {
                 return;
             }
-            if let Err(fault) = self.load_one(load, db, &record, making) {
+            let key = Key { bytes: &record.key, ..key };
+            if let Err(fault) = self.load_one(load, (db, key), &record, making) {
                 load.fail(record.offset, fault);
             }
         }
@@ -40,7 +58,7 @@ impl Partition {
     fn load_one(
         &mut self,
         load: &Load,
-        db: usize,
+        (db, key): (usize, Key<'_>),
         record: &KeyRecord<'_>,
         making: &Making,
     ) -> Result<(), Fault> {
@@ -72,7 +90,6 @@ impl Partition {
             },
         };
         let entry = Entry::new(&record.key, value, record.expiry, clock);
-        let key = self.hasher().key(&record.key);
         let old = self.db_mut(db).insert(&key, entry);
         load.keys.fetch_add(1, Relaxed);
         match old {

@@ -50,6 +50,8 @@ pub struct Walk {
     db: usize,
     now: Millis,
     pub(super) cursor: u64,
+    /// Addresses of the entries that are looked at next; empty between two steps.
+    pub(super) found: Vec<u64>,
     /// All entries bear the tag.
     pub(super) is_at_end: bool,
     /// What was written because it was about to change.
@@ -71,8 +73,10 @@ pub struct Output {
 }
 
 impl Output {
-    fn new(compresses: bool) -> Output {
-        Output { encoder: Encoder::new(VERSION_MIN, compresses).hasty(), db: None }
+    /// Nothing yet. Strings up to `compressed_max` bytes are compressed; 0 is none.
+    fn new(save: &Save, compressed_max: u64) -> Output {
+        let encoder = Encoder::new(VERSION_MIN, save.compresses && compressed_max > 0);
+        Output { encoder: encoder.compressing_up_to(compressed_max), db: None }
     }
 
     /// What follows belongs to this database.
@@ -97,9 +101,10 @@ impl Output {
 
 impl Walk {
     fn new(save: Arc<Save>, number: usize, db: usize, now: Millis) -> Walk {
-        let preserved = Output::new(save.compresses);
+        let preserved = Output::new(&save, COMPRESSED_WHILE_WAITING_MAX);
         let large = VecDeque::new();
-        Walk { save, number, db, now, cursor: 0, is_at_end: false, preserved, large }
+        let found = Vec::new();
+        Walk { save, number, db, now, cursor: 0, found, is_at_end: false, preserved, large }
     }
 
     /// The tag of what is written.
@@ -110,7 +115,8 @@ impl Walk {
 
     /// Writes an entry that is about to change or to go.
     pub(super) fn preserve(&mut self, entry: EntryRef<'_>) {
-        let mut preserved = std::mem::replace(&mut self.preserved, Output::new(false));
+        let empty = Output::new(&self.save, 0);
+        let mut preserved = std::mem::replace(&mut self.preserved, empty);
         self.write(entry, &mut preserved);
         self.preserved = preserved;
     }
@@ -141,10 +147,13 @@ impl Walk {
         output.encoder.value(value);
         let written = output.encoder.len() - before;
         progress.queued.fetch_add(written as u64, Relaxed);
-        // What was compressed cost more than what is left of it.
-        let bytes_per_unit =
-            if self.save.compresses { COMPRESSED_PER_UNIT } else { BYTES_PER_UNIT };
-        UNITS_PER_KEY + written / bytes_per_unit
+        // What was compressed is short, and cost as much as it was long.
+        let read = match value {
+            ValueRef::Str(bytes) | ValueRef::Packed(_, bytes) => bytes.len(),
+            ValueRef::Boxed(Value::String(string)) => string.len() as usize,
+            ValueRef::Int(_) | ValueRef::Boxed(_) => 0,
+        };
+        UNITS_PER_KEY + written.max(read) / self.save.bytes_per_unit()
     }
 
     /// What stands before the value.
@@ -170,7 +179,7 @@ impl Walk {
 
     /// Forgets what was not written, since nobody wants it.
     fn drop_output(&mut self, graveyard: &mut Graveyard) {
-        self.preserved = Output::new(false);
+        self.preserved = Output::new(&self.save, 0);
         self.large.drain(..).for_each(|large| graveyard.bury_value(large.value));
     }
 
@@ -196,12 +205,16 @@ impl Snapshot {
     }
 
     /// Writes some more of the large value; the units of work that it took.
-    fn write_large(&mut self, graveyard: &mut Graveyard, emit: &mut impl FnMut(&Arc<Save>, Piece)) {
-        let Some(mut slices) = self.current.take() else { return };
+    fn write_large(
+        &mut self,
+        graveyard: &mut Graveyard,
+        emit: &mut impl FnMut(&Arc<Save>, Piece),
+    ) -> usize {
+        let Some(mut slices) = self.current.take() else { return 0 };
         let before = self.output.encoder.len();
         slices.step(&mut self.output.encoder, ELEMENTS_PER_STEP);
-        let written = (self.output.encoder.len() - before) as u64;
-        self.save.progress[self.number].queued.fetch_add(written, Relaxed);
+        let written = self.output.encoder.len() - before;
+        self.save.progress[self.number].queued.fetch_add(written as u64, Relaxed);
         let is_done = slices.is_done();
         if is_done || self.output.is_full() {
             let piece = self.output.take(&self.save, self.number, !is_done);
@@ -212,6 +225,7 @@ impl Snapshot {
         } else {
             self.current = Some(slices);
         }
+        ELEMENTS_PER_STEP + written / self.save.bytes_per_unit()
     }
 }
 
@@ -228,7 +242,7 @@ impl Partition {
         self.snapshot = Some(Box::new(Snapshot {
             save: save.clone(),
             number,
-            output: Output::new(save.compresses),
+            output: Output::new(save, COMPRESSED_MAX),
             current: None,
             flushed: VecDeque::new(),
         }));
@@ -271,8 +285,7 @@ impl Partition {
                 break;
             }
             if snapshot.current.is_some() {
-                snapshot.write_large(&mut self.graveyard, emit);
-                budget.spend(ELEMENTS_PER_STEP);
+                budget.spend(snapshot.write_large(&mut self.graveyard, emit));
             } else if let Some(units) = self.walk_some(&mut snapshot, emit) {
                 budget.spend(units.max(1));
             } else {
@@ -378,7 +391,7 @@ impl Partition {
     }
 
     fn drop_snapshot_output(&mut self, snapshot: &mut Snapshot) {
-        snapshot.output = Output::new(false);
+        snapshot.output = Output::new(&snapshot.save, 0);
         if let Some(slices) = snapshot.current.take() {
             self.graveyard.bury_value(slices.into_value());
         }
@@ -415,14 +428,16 @@ const WALK_QUEUED_BYTES: u64 = 8 << 20;
 const QUEUED_BYTES_MIN: u64 = 512 << 10;
 /// Writes wait when so many times that much does.
 const CHOKE_FACTOR: u64 = 3;
-/// Keys that one step through a table looks at, about.
-const KEYS_PER_STEP: usize = 4;
+/// Strings up to so many bytes are compressed, in less than half a millisecond.
+const COMPRESSED_MAX: u64 = 64 << 10;
+/// The same while a client waits for its write: a microsecond.
+const COMPRESSED_WHILE_WAITING_MAX: u64 = 256;
+/// Keys that one step through a table looks at, about: enough that they are fetched together.
+const KEYS_PER_STEP: usize = 16;
 /// Elements of a large value that one step writes, about.
 const ELEMENTS_PER_STEP: usize = 128;
 const UNITS_PER_KEY: usize = 3;
 const UNITS_PER_CLONE: usize = 16;
-const BYTES_PER_UNIT: usize = 64;
-const COMPRESSED_PER_UNIT: usize = 8;
 const LARGE_BYTES: u64 = 64 << 10;
 const LARGE_ELEMENTS: u64 = 256;
 const LARGE_NODES: usize = 8;

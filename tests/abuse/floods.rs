@@ -12,13 +12,15 @@ use super::garbage::keys;
 use super::support::client::encode;
 use super::support::server::Server;
 use super::{
-    connect, cpu_ticks, expect, number, resident, send_what_fits, wait_for_nobody, wait_until,
+    DEADLINE, connect, cpu_ticks, expect, number, resident, send_what_fits, wait_for_nobody,
     with_servers,
 };
 
 /// What the server may hold for one client that does not read: its bound of input and of output,
 /// what the kernel had handed over before it was told to stop, and the allocator's rounding.
 const HELD_BYTES_MAX: u64 = 24 << 20;
+/// A counter that stands still for so long has come to rest.
+const STILL: Duration = Duration::from_millis(200);
 
 /// A request that is repeated, and its reply.
 struct Flood {
@@ -84,18 +86,27 @@ fn pipeline(flood: &Flood) -> (Vec<u8>, Vec<u8>) {
     (requests, replies)
 }
 
+/// Waits until a counter grows by at most `slack` in a while. However slow the machine is, what can be
+/// done comes to its end.
+fn wait_until_still(what: &str, slack: u64, counter: impl Fn() -> u64) {
+    let deadline = Instant::now() + DEADLINE * 10;
+    let mut before = counter();
+    loop {
+        thread::sleep(STILL);
+        let now = counter();
+        if now - before <= slack {
+            return;
+        }
+        assert!(Instant::now() < deadline, "{what} do not come to rest: {before}, then {now}");
+        before = now;
+    }
+}
+
 /// Nothing is done for those who do not read, and others are served.
 fn must_be_calm(server: &Server) {
-    wait_until("the end of what can be done", || {
-        let before = number(server, "stats", "total_commands_processed");
-        thread::sleep(Duration::from_millis(100));
-        number(server, "stats", "total_commands_processed") - before < 10
-    });
-    wait_until("an idle processor", || {
-        let before = cpu_ticks(server);
-        thread::sleep(Duration::from_millis(300));
-        cpu_ticks(server) - before <= 6
-    });
+    // What asks for the figures counts, too.
+    wait_until_still("commands", 9, || number(server, "stats", "total_commands_processed"));
+    wait_until_still("the processor", 6, || cpu_ticks(server));
     let mut client = connect(server);
     let began = Instant::now();
     for _ in 0..100 {

@@ -14,7 +14,7 @@ use crate::command::{
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::persist::dump::{self, WrongFooter};
-use crate::persist::rdb::{Limits, Loaded, Malformed};
+use crate::persist::rdb::{Limits, Loaded, Malformed, VERSION_MAX};
 use crate::resp::reply::Reply;
 use crate::store::access::{AccessPolicy, clock_of_frequency, clock_of_idle};
 use crate::store::entry::NewValue;
@@ -83,7 +83,7 @@ fn dump_key(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outc
         reply.null();
         return Ok(());
     };
-    let pieces = dump::encode(entry.value(), compresses);
+    let pieces = dump::encode(entry.value(), VERSION_MAX, compresses);
     let len = pieces.iter().map(|piece| piece.len() as u64).sum();
     reply.bulk_chunks(len, pieces.iter());
     Ok(())

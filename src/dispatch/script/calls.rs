@@ -52,6 +52,7 @@ impl Worker {
             match suspension.denied {
                 Denied::Null => reply.null(),
                 Denied::NullArray => reply.null_array(),
+                Denied::Error(error) => reply.error(error.text()),
             }
             self.count(registered, false);
         }
@@ -142,7 +143,7 @@ impl Worker {
                 let key = args.opt(usize::from(index));
                 key.is_none_or(|key| keyspace.holder(Slot::of(key).get()).is_some())
             }
-            Way::Keys => {
+            Way::Keys | Way::Migrating => {
                 let mut here = true;
                 // What names its keys wrongly touches none.
                 let _ = keyspec::keys_of(registered.command.keys, args, |index, _| {

@@ -42,10 +42,7 @@ impl<N: Copy + TryFrom<usize> + TryInto<usize>> Guide<N> {
     /// The last index whose start is not after a position; `start` gives the start of an index.
     #[inline]
     pub(super) fn find(&self, position: u64, start: impl Fn(usize) -> u64) -> usize {
-        let bucket = (position.wrapping_sub(self.first) >> self.shift) as usize;
-        let heads = self.heads.get(bucket..).and_then(|heads| heads.first_chunk::<2>());
-        let Some(heads) = heads else { return 0 };
-        let [mut low, mut high] = heads.map(|head| head.try_into().unwrap_or_default());
+        let [mut low, mut high] = self.bounds(position);
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             if start(middle) <= position {
@@ -55,6 +52,14 @@ impl<N: Copy + TryFrom<usize> + TryInto<usize>> Guide<N> {
             }
         }
         low
+    }
+
+    /// The first and the last index that `find` may find.
+    #[inline]
+    pub(super) fn bounds(&self, position: u64) -> [usize; 2] {
+        let bucket = (position.wrapping_sub(self.first) >> self.shift) as usize;
+        let heads = self.heads.get(bucket..).and_then(|heads| heads.first_chunk::<2>());
+        heads.map_or([0, 0], |heads| heads.map(|head| head.try_into().unwrap_or_default()))
     }
 
     /// Bytes allocated.

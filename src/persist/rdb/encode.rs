@@ -47,11 +47,10 @@ impl Encoder {
         }
     }
 
-    /// The same where no step may be long: only strings that are compressed in less than half a
-    /// millisecond are.
+    /// The same where no step may be long: longer strings are not compressed.
     #[must_use]
-    pub fn hasty(self) -> Self {
-        Self { compressed_max: HASTILY_COMPRESSED_MAX, ..self }
+    pub fn compressing_up_to(self, compressed_max: u64) -> Self {
+        Self { compressed_max, ..self }
     }
 
     /// Bytes written.
@@ -71,7 +70,9 @@ impl Encoder {
 
     /// Takes what was written, in order.
     pub fn take_pieces(&mut self) -> Vec<Bytes> {
-        let empty = Self { bytes: Vec::new(), shared: Vec::new(), shared_len: 0, ..*self };
+        // What comes next is likely to be as long.
+        let bytes = Vec::with_capacity(self.bytes.len());
+        let empty = Self { bytes, shared: Vec::new(), shared_len: 0, ..*self };
         std::mem::replace(self, empty).into_pieces()
     }
 
@@ -380,5 +381,3 @@ const SAVED_MIN: usize = 4;
 /// Longer strings are written as they are, which copies nothing: compression of a megabyte takes
 /// some milliseconds.
 const COMPRESSED_MAX: u64 = 1 << 20;
-/// The same where no step may take longer than half a millisecond.
-const HASTILY_COMPRESSED_MAX: u64 = 64 << 10;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::decode::{self, Limits, Loaded};
-use super::{Encoder, Malformed, Reader};
+use super::{Encoder, Malformed, Reader, VERSION_MAX};
 use crate::base::siphash::HashKey;
 use crate::encoding::listpack::{self, Element, Listpack};
 use crate::persist::dump::{self, WrongFooter};
@@ -183,7 +183,7 @@ fn payloads_are_those_of_redis() {
         (b"12", b"\x00\xc0\x0c\x0c\x00\xf7\x5c\xcc\x91\xa6\x2e\x22\x9c"),
     ];
     for (value, payload) in cases {
-        let encoded = dump::encode(ValueRef::Str(value), true).concat();
+        let encoded = dump::encode(ValueRef::Str(value), VERSION_MAX, true).concat();
         assert_eq!(encoded, payload);
         assert_eq!(dump::check(payload), Ok(&payload[..payload.len() - 10]));
         let mut wrong = payload.to_vec();

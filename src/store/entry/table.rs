@@ -124,7 +124,13 @@ impl EntryTable {
     pub fn walk_step(&mut self, count: usize, output: &mut Output) -> usize {
         let Some(walk) = &mut self.walk else { return 0 };
         let mut units = 1;
+        let mut found = std::mem::take(&mut walk.found);
         let next = self.words.scan(walk.cursor, count, |address| {
+            sys::prefetch(std::ptr::without_provenance(address as usize));
+            found.push(address);
+        });
+        for address in found.drain(..) {
+            units += 1;
             // SAFETY: the table owns the entry; ManuallyDrop leaves it the owner, and `&mut self` makes
             // this the only way to the entry.
             let mut entry = ManuallyDrop::new(unsafe { Entry::from_address(address) });
@@ -132,7 +138,8 @@ impl EntryTable {
                 units += walk.write(entry.view(), output);
                 entry.set_epoch(walk.epoch());
             }
-        });
+        }
+        walk.found = found;
         walk.cursor = next;
         walk.is_at_end = next == 0;
         units
@@ -154,6 +161,11 @@ impl EntryTable {
         // the result the only way to the entry.
         let entry = ManuallyDrop::new(unsafe { Entry::from_address(address) });
         Some(EntryMut { table: self, position: key.position, place, entry })
+    }
+
+    /// See `Table::reserve`.
+    pub fn reserve(&mut self, count: usize) {
+        self.words.reserve(count);
     }
 
     /// Adds an entry whose key is not there yet.
@@ -211,6 +223,11 @@ impl EntryTable {
         Some(self.lookup_mut(key)?.remove())
     }
 
+    /// Fetches what `prefetch_bucket` reads.
+    pub fn prefetch_segment(&self, position: Position) {
+        self.words.prefetch_segment(position);
+    }
+
     /// Fetches what a lookup at this position reads first.
     #[inline]
     pub fn prefetch_bucket(&self, position: Position) {
@@ -222,6 +239,18 @@ impl EntryTable {
     pub fn prefetch_entry(&self, position: Position) {
         if let Some(address) = self.words.candidate(position) {
             sys::prefetch(std::ptr::without_provenance(address as usize));
+        }
+    }
+
+    /// The boxed value that a lookup at this position will probably find, for fetching what is in it.
+    #[inline]
+    pub fn probable_value(&self, position: Position) -> Option<&Value> {
+        let address = self.words.candidate(position)?;
+        // SAFETY: the table owns the entry; `&self` keeps it unchanged while the result lives.
+        let entry: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
+        match entry.value() {
+            ValueRef::Boxed(value) => Some(value),
+            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::Packed(..) => None,
         }
     }
 

@@ -10,6 +10,7 @@ mod lag;
 mod ordered;
 mod radix;
 mod range;
+mod stored;
 #[cfg(test)]
 mod tests;
 
@@ -22,14 +23,14 @@ pub use range::Range;
 use super::WrongType;
 use super::place::Place;
 use super::value::{Value, ValueRef};
-use crate::encoding::shared::Shared;
 use block::{Block, Deletion};
 use ordered::Spot;
+use stored::Stored;
 
 /// A stream. Cloning it shares the blocks.
 #[derive(Clone, Debug, Default)]
 pub struct Stream {
-    blocks: Ordered<Shared<Vec<u8>>>,
+    blocks: Ordered<Stored>,
     facts: Facts,
     /// Its consumer groups.
     pub groups: Groups,
@@ -94,14 +95,14 @@ impl Stream {
     ) -> Option<Self> {
         let mut stream = Stream { facts, ..Self::default() };
         let (mut last, mut live) = (None, 0u64);
-        for (id, mut bytes) in blocks {
+        for (id, bytes) in blocks {
             live = live.checked_add(block::validate(id, &bytes)?)?;
             if last.is_some_and(|last| id <= last) {
                 return None;
             }
             last = Some(id);
-            bytes.shrink_to_fit();
-            stream.blocks.insert(id, Shared::new(bytes));
+            stream.blocks.insert(id, Stored::open(bytes));
+            stored::seal(stream.blocks.last_leaf_mut());
         }
         if facts.first_id.is_zero() {
             stream.find_first();
@@ -188,7 +189,7 @@ impl Stream {
                 block::append(block, master, id, pairs, limit as usize);
             }
             None => {
-                self.blocks.insert(id, Shared::new(block::new_block(pairs)));
+                self.blocks.insert(id, Stored::open(block::new_block(pairs)));
             }
         }
         let facts = &mut self.facts;
@@ -227,12 +228,7 @@ impl Stream {
         if !is_full {
             return Some(last);
         }
-        if let Some(block) = self.blocks.at_mut(last).unshared_mut()
-            && block.capacity() > block.len()
-        {
-            // An allocator that is asked to shrink in place keeps up to half of the room.
-            *block = block.as_slice().to_vec();
-        }
+        stored::seal(self.blocks.last_leaf_mut());
         None
     }
 
@@ -356,9 +352,8 @@ impl Stream {
 
     /// Bytes allocated, where nothing is shared.
     pub fn bytes(&self) -> usize {
-        let blocks: usize = self.blocks.iter().map(|(_, bytes)| bytes.capacity()).sum();
-        let heads = self.blocks.len() * BLOCK_HEAD_BYTES;
-        blocks + heads + self.blocks.bytes() + self.groups.bytes()
+        let blocks: usize = self.blocks.iter().map(|(_, block)| block.bytes()).sum();
+        blocks + self.blocks.bytes() + self.groups.bytes()
     }
 
     /// Frees up to `units` blocks and leaves of pending entries; returns the units left.
@@ -380,7 +375,7 @@ impl From<Groups> for Stream {
 
 /// The entries of a stream.
 #[derive(Clone, Copy)]
-pub struct Entries<'a>(&'a Ordered<Shared<Vec<u8>>>);
+pub struct Entries<'a>(&'a Ordered<Stored>);
 
 impl<'a> Entries<'a> {
     /// The entries from `start` to `end`, both included, or in the other direction.
@@ -418,5 +413,3 @@ impl<'a> Entries<'a> {
 
 /// A block above this could not be loaded by a stock server.
 const BLOCK_BYTES_MAX: u64 = 1 << 30;
-/// What a block takes beside its bytes: two counts and the vector.
-const BLOCK_HEAD_BYTES: usize = 16 + 24;

@@ -136,6 +136,11 @@ impl<V: Clone> Ordered<V> {
         &mut self.leaves[spot.leaf].change()[spot.index].1
     }
 
+    /// The pairs of the last leaf, whose values may be changed; none of an empty map.
+    pub(super) fn last_leaf_mut(&mut self) -> &mut [(StreamId, V)] {
+        self.leaves.back_mut().map_or(&mut [], |leaf| leaf.change().as_mut_slice())
+    }
+
     /// The value at an id, to be changed.
     pub fn get_mut(&mut self, id: StreamId) -> Option<&mut V> {
         let spot = self.at_or_before(id)?;

@@ -4,13 +4,13 @@
 use super::block::{Block, Item};
 use super::id::StreamId;
 use super::ordered::{Ordered, Spot};
+use super::stored::Stored;
 use crate::encoding::listpack::Element;
-use crate::encoding::shared::Shared;
 
 /// The entries from one id to another. `next` goes to an entry, `field` reads it.
 #[derive(Clone)]
 pub struct Range<'a> {
-    blocks: &'a Ordered<Shared<Vec<u8>>>,
+    blocks: &'a Ordered<Stored>,
     /// The block that is opened next.
     spot: Option<Spot>,
     block: Option<Block<'a>>,
@@ -30,7 +30,7 @@ pub struct Range<'a> {
 
 impl<'a> Range<'a> {
     pub(super) fn new(
-        blocks: &'a Ordered<Shared<Vec<u8>>>,
+        blocks: &'a Ordered<Stored>,
         start: StreamId,
         end: StreamId,
         backward: bool,

@@ -1,0 +1,231 @@
+//! Sends keys to other servers, for MIGRATE.
+//!
+//! Invariant: a key counts as arrived only if the other server has said so, and so it is with its
+//! database and the password before it. Sockets are kept for a while; one that was closed meanwhile is
+//! opened anew, once, if nothing was answered on it. Source: MIGRATE of Redis 8.0.6.
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::io;
+use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tokio_uring::net::TcpStream;
+
+use crate::persist::migration::{Outcome, Parcel, Target, push_count, push_word};
+
+/// Sockets that are kept. Source: Redis.
+const LINKS_MAX: usize = 64;
+/// How long they are kept without being used. Source: Redis.
+const LINK_IDLE_MAX: Duration = Duration::from_secs(10);
+/// How often they are looked at.
+const LINK_ROUND: Duration = Duration::from_secs(1);
+/// Bytes that are sent at once.
+const WRITE_BYTES: usize = 64 << 10;
+/// A line of a reply is not longer.
+const LINE_BYTES_MAX: usize = 16 << 10;
+const NOT_CONNECTED: &str = "IOERR error or timeout connecting to the client";
+
+/// The sockets to other servers that nobody uses at the moment.
+#[derive(Default)]
+pub(super) struct Links {
+    idle: RefCell<BTreeMap<Target, Link>>,
+}
+
+/// A connection to another server.
+struct Link {
+    stream: TcpStream,
+    /// The database that it has selected, if that is known.
+    selected: Option<i64>,
+    used: Instant,
+    /// What was received beyond the last line.
+    received: Vec<u8>,
+}
+
+/// The socket failed.
+struct Broken {
+    /// While sending.
+    writing: bool,
+    /// Nothing went wrong but that time was up.
+    timed_out: bool,
+}
+
+impl Links {
+    /// Sends a parcel; what became of its keys.
+    pub(super) async fn send(&self, parcel: &Parcel) -> Outcome {
+        let mut may_retry = true;
+        loop {
+            let known = self.idle.borrow_mut().remove(&parcel.target);
+            let mut link = match known {
+                Some(link) => link,
+                None => match Link::open(&parcel.target, parcel.timeout).await {
+                    Ok(link) => link,
+                    Err(_) => {
+                        let error = Some(NOT_CONNECTED.to_owned());
+                        return Outcome { arrived: Vec::new(), error };
+                    }
+                },
+            };
+            match link.deliver(parcel).await {
+                (outcome, None) => {
+                    self.keep(parcel.target.clone(), link);
+                    return outcome;
+                }
+                (mut outcome, Some(broken)) => {
+                    // What still waits for the socket comes to its end.
+                    let _ = link.stream.shutdown(Shutdown::Both);
+                    let is_untouched = outcome.arrived.is_empty() && outcome.error.is_none();
+                    if is_untouched && !broken.timed_out && std::mem::take(&mut may_retry) {
+                        continue;
+                    }
+                    let doing = if broken.writing { "writing" } else { "reading" };
+                    outcome.error.get_or_insert_with(|| {
+                        format!("IOERR error or timeout {doing} to target instance")
+                    });
+                    return outcome;
+                }
+            }
+        }
+    }
+
+    fn keep(&self, target: Target, mut link: Link) {
+        link.used = Instant::now();
+        let mut idle = self.idle.borrow_mut();
+        if idle.len() >= LINKS_MAX {
+            let oldest = idle.iter().min_by_key(|(_, link)| link.used);
+            if let Some(target) = oldest.map(|(target, _)| target.clone()) {
+                idle.remove(&target);
+            }
+        }
+        idle.insert(target, link);
+    }
+
+    /// Closes what has not been used for long, round after round.
+    pub(super) async fn watch(&self) {
+        let mut rounds = tokio::time::interval(LINK_ROUND);
+        loop {
+            rounds.tick().await;
+            self.idle.borrow_mut().retain(|_, link| link.used.elapsed() < LINK_IDLE_MAX);
+        }
+    }
+}
+
+impl Link {
+    async fn open(target: &Target, limit: Duration) -> io::Result<Link> {
+        let stream = timeout(limit, connect(target)).await??;
+        stream.set_nodelay(true)?;
+        Ok(Link { stream, selected: None, used: Instant::now(), received: Vec::new() })
+    }
+
+    /// Sends all, then reads as many replies.
+    async fn deliver(&mut self, parcel: &Parcel) -> (Outcome, Option<Broken>) {
+        let mut outcome = Outcome::default();
+        let selects = self.selected != Some(parcel.db);
+        if let Err(broken) = self.write_all(parcel, selects).await {
+            return (outcome, Some(broken));
+        }
+        let before = usize::from(!parcel.auth.is_empty()) + usize::from(selects);
+        let mut refusal: Option<String> = None;
+        for _ in 0..before {
+            match self.read_line(parcel.timeout).await {
+                Ok(line) => refusal = refusal.or(refusal_of(&line)),
+                Err(broken) => return (outcome, Some(broken)),
+            }
+        }
+        for word in &parcel.words {
+            let line = match self.read_line(parcel.timeout).await {
+                Ok(line) => line,
+                Err(broken) => return (outcome, Some(broken)),
+            };
+            match refusal.clone().or(refusal_of(&line)) {
+                None => outcome.arrived.push(*word),
+                Some(error) => drop(outcome.error.get_or_insert(error)),
+            }
+        }
+        self.selected = outcome.error.is_none().then_some(parcel.db);
+        (outcome, None)
+    }
+
+    async fn write_all(&mut self, parcel: &Parcel, selects: bool) -> Result<(), Broken> {
+        let mut buffer = Vec::with_capacity(WRITE_BYTES);
+        if !parcel.auth.is_empty() {
+            push_count(&mut buffer, 1 + parcel.auth.len());
+            push_word(&mut buffer, b"AUTH");
+            parcel.auth.iter().for_each(|word| push_word(&mut buffer, word));
+        }
+        if selects {
+            push_count(&mut buffer, 2);
+            push_word(&mut buffer, b"SELECT");
+            push_word(&mut buffer, parcel.db.to_string().as_bytes());
+        }
+        for piece in parcel.requests.iter().flat_map(|bytes| bytes.chunks(WRITE_BYTES)) {
+            if buffer.len() + piece.len() > WRITE_BYTES {
+                buffer = self.write(buffer, parcel.timeout).await?;
+            }
+            buffer.extend_from_slice(piece);
+        }
+        self.write(buffer, parcel.timeout).await.map(drop)
+    }
+
+    /// Writes a buffer and gives it back, empty.
+    async fn write(&mut self, buffer: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Broken> {
+        match timeout(limit, self.stream.write_all(buffer)).await {
+            Ok((Ok(()), mut buffer)) => {
+                buffer.clear();
+                Ok(buffer)
+            }
+            Ok((Err(_), _)) => Err(Broken { writing: true, timed_out: false }),
+            Err(_) => Err(Broken { writing: true, timed_out: true }),
+        }
+    }
+
+    /// A line of a reply, without its end.
+    async fn read_line(&mut self, limit: Duration) -> Result<Vec<u8>, Broken> {
+        let broken = |timed_out| Broken { writing: false, timed_out };
+        loop {
+            if let Some(end) = self.received.iter().position(|byte| *byte == b'\n') {
+                let mut line: Vec<u8> = self.received.drain(..=end).collect();
+                line.truncate(line.trim_ascii_end().len());
+                return Ok(line);
+            }
+            if self.received.len() > LINE_BYTES_MAX {
+                return Err(broken(false));
+            }
+            let read = self.stream.read(Vec::with_capacity(LINE_BYTES_MAX));
+            match timeout(limit, read).await {
+                Ok((Ok(count @ 1..), bytes)) => self.received.extend_from_slice(&bytes[..count]),
+                Ok(_) => return Err(broken(false)),
+                Err(_) => return Err(broken(true)),
+            }
+        }
+    }
+}
+
+/// What MIGRATE answers to a reply that is an error.
+fn refusal_of(line: &[u8]) -> Option<String> {
+    let text = line.strip_prefix(b"-")?;
+    let text = String::from_utf8_lossy(text);
+    Some(format!("ERR Target instance replied with error: {text}"))
+}
+
+async fn connect(target: &Target) -> io::Result<TcpStream> {
+    let mut last = io::Error::from(io::ErrorKind::NotFound);
+    for address in addresses(target).await? {
+        match TcpStream::connect(address).await {
+            Ok(stream) => return Ok(stream),
+            Err(error) => last = error,
+        }
+    }
+    Err(last)
+}
+
+/// Names are looked up on a thread of their own, since that may take long.
+async fn addresses(target: &Target) -> io::Result<Vec<SocketAddr>> {
+    let Target { host, port } = target.clone();
+    if let Ok(ip) = host.parse() {
+        return Ok(vec![SocketAddr::new(ip, port)]);
+    }
+    let look_up = move || Ok((host.as_str(), port).to_socket_addrs()?.collect());
+    tokio::task::spawn_blocking(look_up).await.map_err(io::Error::other)?
+}
