@@ -77,6 +77,7 @@ pub enum CommandError {
     NoValuesOnlyForHscan,
     IdleTimeNotTracked,
     FrequencyNotTracked,
+    ClusterDisabled,
     MoveInCluster,
     CopyInCluster,
     SwapdbInCluster,
@@ -293,6 +294,7 @@ impl CommandError {
                  Please note that when switching between policies at \
                  runtime LRU and LFU data will take some time to adjust."
             }
+            Self::ClusterDisabled => "ERR This instance has cluster support disabled",
             Self::MoveInCluster => "ERR MOVE is not allowed in cluster mode",
             Self::CopyInCluster => "ERR Copying to another database is not allowed in cluster mode",
             Self::SwapdbInCluster => "ERR SWAPDB is not allowed in cluster mode",

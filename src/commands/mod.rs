@@ -4,6 +4,7 @@
 //! thread.
 
 pub mod bitmap;
+pub mod cluster;
 pub mod connection;
 mod container;
 pub mod generic;
@@ -29,6 +30,7 @@ pub const ALL: &[&[Command]] = &[
     bitmap::combine::COMMANDS,
     bitmap::count::COMMANDS,
     bitmap::field::COMMANDS,
+    cluster::COMMANDS,
     connection::COMMANDS,
     string::get::COMMANDS,
     string::lcs::COMMANDS,

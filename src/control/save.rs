@@ -171,11 +171,12 @@ async fn end<S: Storage>(storage: &S, job: Job<S::File>, beside: &Path, server: 
         let _ = storage.remove(beside).await;
         if is_unwanted {
             log::warning("Background saving was cancelled");
-        } else {
+        } else if !job.save.is_urgent {
             persistence.failed.store(true, Ordering::Release);
             log::warning("Background saving error");
         }
     }
+    persistence.was_saved.store(outcome.is_ok(), Ordering::Release);
     if !job.save.is_urgent {
         persistence.last_seconds.store(seconds, Ordering::Relaxed);
     }

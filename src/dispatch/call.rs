@@ -94,8 +94,7 @@ impl Worker {
             facts.leave_multi();
         }
         facts.multi_failed |= facts.in_multi;
-        self.stats.totals.error_replies.add(1);
-        self.stats.errors.count(&text);
+        self.stats.count_error(&text);
         if let Some(registered) = registered {
             self.stats.commands[registered.id].totals.rejected.add(1);
         }
@@ -442,8 +441,7 @@ pub(super) fn finish(stats: &CoreStats, outcome: Outcome, reply: &mut Reply<'_>)
     match reply.error_line() {
         None => false,
         Some(line) => {
-            stats.totals.error_replies.add(1);
-            stats.errors.count(line);
+            stats.count_error(line);
             true
         }
     }

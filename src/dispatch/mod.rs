@@ -14,6 +14,6 @@ pub mod script;
 pub mod serve;
 mod subscriber;
 pub mod table;
-mod track;
+pub mod track;
 pub mod transact;
 pub mod worker;

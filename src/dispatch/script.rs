@@ -213,8 +213,7 @@ impl Worker {
         (buffer, start): (&mut ReplyBuffer, usize),
     ) {
         for line in &errors.fresh {
-            self.stats.totals.error_replies.add(1);
-            self.stats.errors.count(line);
+            self.stats.count_error(line);
         }
         self.last_tick = run.tick;
         let taken = self.count(registered, !errors.fresh.is_empty());

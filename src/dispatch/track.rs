@@ -13,6 +13,8 @@ use crate::client::tracking::Tracking;
 use crate::command::context::Keyspace;
 use crate::command::{Args, Flags, Group, keyspec};
 use crate::pubsub::tracking::Invalidation;
+use crate::resp::Proto;
+use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::store::tracking::Reader;
 use crate::txn::cores::SlotMap;
 
@@ -36,6 +38,27 @@ impl Worker {
     ) {
         if facts.tracking.is_on() {
             self.remember(keyspace, facts, command);
+        }
+    }
+
+    /// What a client that waited has changed itself is told behind the reply, which is on its way to
+    /// the client's home.
+    #[inline]
+    pub(super) fn tell_served(&mut self, facts: &SessionFacts, replies: &mut ReplyBuffer) {
+        if !self.invalidations.is_empty() && hears_itself(facts) {
+            for key in self.invalidations.take_own_keys_of(facts.id) {
+                write_push(replies, Some(&[key]), b"_\r\n");
+            }
+        }
+    }
+
+    /// The same behind the reply of a command of a batch that is away, whoever has made the change.
+    #[inline]
+    pub fn tell_batch(&mut self, facts: &SessionFacts, replies: &mut ReplyBuffer) {
+        if !self.invalidations.is_empty() && hears_itself(facts) {
+            for key in self.invalidations.take_keys_of(facts.id) {
+                write_push(replies, Some(&[key]), b"_\r\n");
+            }
         }
     }
 
@@ -127,6 +150,32 @@ impl Worker {
         let is_over = !facts.in_multi && !registered.full_name.starts_with("client");
         if is_over && facts.tracking.has(Tracking::CACHING) {
             facts.tracking = facts.tracking.without(Tracking::CACHING);
+        }
+    }
+}
+
+/// True if a client is told of single keys on its own connection.
+fn hears_itself(facts: &SessionFacts) -> bool {
+    let tracking = facts.tracking;
+    let others = tracking.has(Tracking::REDIRECT) || tracking.has(Tracking::BCAST);
+    tracking.is_on() && !others && facts.proto == Proto::Resp3
+}
+
+/// `>2 invalidate *n key...`, or a null instead of the keys.
+pub fn write_push(push: &mut ReplyBuffer, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
+    let mut reply = Reply::new(push, Proto::Resp3);
+    reply.push(2);
+    reply.bulk(b"invalidate");
+    write_keys(&mut reply, keys, null);
+}
+
+/// The keys of an invalidation.
+pub fn write_keys(reply: &mut Reply<'_>, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
+    match keys {
+        None => reply.raw(null),
+        Some(keys) => {
+            reply.array(keys.len());
+            keys.iter().for_each(|key| reply.bulk(key));
         }
     }
 }

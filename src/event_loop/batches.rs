@@ -99,7 +99,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.step(&mut batch, served)
             };
             take_notes(&mut self.worker, &mut batch);
-            self.tell_batch(&mut batch);
+            self.worker.tell_batch(&batch.facts, &mut batch.replies);
             let core = match next {
                 Next::Again => continue,
                 Next::Home if batch.home == self.worker.core => return Some(batch),

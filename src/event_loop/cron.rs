@@ -76,6 +76,8 @@ pub(super) struct Cron {
     accept_errors: u32,
     accepts: Vec<u32>,
     next_client: usize,
+    /// Commands at the end of the turn before.
+    commands_before: u64,
     /// Commands at the round before.
     commands_seen: u64,
     /// Quiet rounds until memory is given back; 0 when that is done.
@@ -101,6 +103,7 @@ impl Cron {
             accept_errors: 0,
             accepts: Vec::new(),
             next_client: 0,
+            commands_before: 0,
             commands_seen: 0,
             quiet_rounds_left: 0,
             commands: Rate::default(),
@@ -142,16 +145,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn keep_house(&mut self) {
         let now = self.cron.turn_began;
         self.resume_when_due(now);
-        if self.cron.next_round <= now {
-            self.periodic(now);
-        }
         if self.worker.switches.cron_paused {
             self.cron.has_more = false;
+        }
+        let (round, slice) = (self.cron.next_round <= now, self.cron.next_slice <= now);
+        let slice = slice && !self.worker.switches.cron_paused;
+        if !round && !slice {
             return;
         }
-        if self.cron.next_slice <= now {
+        let began = self.monotonic();
+        if round {
+            self.periodic(now);
+        }
+        if slice {
             self.slice(now);
         }
+        let nanos = self.monotonic().since(began);
+        self.worker.stats.totals.turn_house_nanos.add(nanos);
     }
 
     fn slice(&mut self, now: Nanos) {
@@ -196,7 +206,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
-        self.worker.stats.lazyfreed.add(freed as u64);
+        self.worker.stats.totals.lazyfreed.add(freed as u64);
         self.cron.has_more = !done || pending > 0 || saves || self.worker.should_evict();
         self.cron.next_slice = if hurries { now } else { now.after(SLICE_PAUSE_NANOS) };
         self.has_more |= hurries;
@@ -361,6 +371,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
+        stats.totals.turn_nanos_max.raise(nanos);
+        let ran = stats.totals.commands.get();
+        let before = std::mem::replace(&mut self.cron.commands_before, ran);
+        stats.totals.turn_commands_max.raise(ran.saturating_sub(before));
         stats.totals.turn_cpu_nanos_max.raise(cpu);
         stats.clients.set(self.worker.server.clients[self.worker.core].get().max(0) as u64);
     }

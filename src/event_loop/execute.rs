@@ -296,8 +296,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             )
         });
         self.worker.stats.totals.unexpected_error_replies.add(1);
-        self.worker.stats.totals.error_replies.add(1);
-        self.worker.stats.errors.count(text.as_bytes());
+        self.worker.stats.count_error(text.as_bytes());
         Reply::new(&mut self.replies, session.facts.proto).error(text);
         connection.closing = true;
     }

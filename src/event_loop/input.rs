@@ -139,7 +139,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(connection) = self.clients.get(index) else { return };
         let waiting = connection.input.waiting_bytes();
         let queued = connection.queue.as_ref().map_or(0, |queue| queue.word_bytes());
-        if waiting.saturating_add(queued) > limit || queued > QUEUED_BYTES_MAX {
+        // The words before a large one are no longer in Redis' buffer: they do not count with it.
+        let held = waiting.max(connection.input.big_word_bytes()).saturating_add(queued);
+        if held > limit || queued > QUEUED_BYTES_MAX {
             // More of it may come in this turn: one line and one count are enough.
             if std::mem::replace(&mut connection.closing, true) {
                 return self.doomed.push(index);
@@ -183,6 +185,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             error if matches!(-error, libc::EINTR | libc::EAGAIN) => {}
             _ => return self.doomed.push(index),
         }
+        self.check_query_buffer(index);
         self.rearm.push(index);
     }
 

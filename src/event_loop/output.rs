@@ -21,6 +21,8 @@ use crate::txn::batch::Batch;
 
 /// More than this is sent before a batch leaves.
 const TAKEN_ALONG_BYTES_MAX: usize = 4 * 1024;
+/// Replies of a turn that no `client-output-buffer-limit` is about: as long as Redis' buffer for them.
+const UNLIMITED_BYTES: usize = 16 * 1024;
 /// A turn's buffer that grew beyond this is given back.
 const REPLIES_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -57,6 +59,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
             replies.truncate(start);
             connection.segment = Some((start, 0));
             self.check_output(index);
+        } else if replies.bytes.len() - start > UNLIMITED_BYTES {
+            self.check_segment(index, start);
+        }
+    }
+
+    /// Replies too long for a client's limit are not sent at all.
+    #[cold]
+    fn check_segment(&mut self, index: u32, start: usize) {
+        self.check_output(index);
+        if let Some(connection) = self.clients.get(index)
+            && connection.closing
+        {
+            connection.segment = Some((start, 0));
+            self.replies.truncate(start);
         }
     }
 

@@ -220,7 +220,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             Stage::Writing if !is_busy => holding.stage = Stage::Finishing,
             Stage::Finishing if !is_saving => {
-                let is_saved = !self.worker.server.persistence.failed.load(Ordering::Acquire);
+                let is_saved = self.worker.server.persistence.was_saved.load(Ordering::Acquire);
                 return self.end_holding(holding, is_saved);
             }
             Stage::Clearing | Stage::Writing | Stage::Finishing => {}

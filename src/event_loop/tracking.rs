@@ -13,13 +13,13 @@ use crate::base::time::Clock;
 use crate::client::Session;
 use crate::client::tracking::Tracking;
 use crate::command::whole::Part;
+use crate::dispatch::track::{write_keys, write_push};
 use crate::net::connection::Connection;
 use crate::pubsub::tracking::{ChangedKeys, Invalidation};
 use crate::pubsub::{Follower, Name};
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::ring::Ring;
-use crate::txn::batch::Batch;
 
 /// Where clients of RESP2 hear of invalidations.
 const CHANNEL: &[u8] = b"__redis__:invalidate";
@@ -274,53 +274,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }));
         }
     }
-
-    /// What a batch's client changes itself while the batch is away is told behind the reply of the
-    /// command that did it.
-    #[inline]
-    pub(super) fn tell_batch(&mut self, batch: &mut Batch) {
-        if !self.worker.invalidations.is_empty() && batch.facts.tracking.is_on() {
-            self.tell_own_batch(batch);
-        }
-    }
-
-    #[cold]
-    fn tell_own_batch(&mut self, batch: &mut Batch) {
-        let tracking = batch.facts.tracking;
-        if tracking.has(Tracking::REDIRECT) || tracking.has(Tracking::BCAST) {
-            return;
-        }
-        for key in self.worker.invalidations.take_keys_of(batch.facts.id) {
-            if batch.facts.proto == Proto::Resp3 {
-                write_push(&mut batch.replies, Some(&[key]), b"_\r\n");
-            }
-        }
-    }
 }
 
-/// `>2 invalidate *n key...`, or a null instead of the keys.
-fn write_push(push: &mut ReplyBuffer, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
-    let mut reply = Reply::new(push, Proto::Resp3);
-    reply.push(2);
-    reply.bulk(b"invalidate");
-    write_keys(&mut reply, keys, null);
-}
-
-/// The same as a message of pub/sub.
+/// An invalidation as a message of pub/sub.
 fn write_message(push: &mut ReplyBuffer, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
     let mut reply = Reply::new(push, Proto::Resp2);
     reply.array(3);
     reply.bulk(b"message");
     reply.bulk(CHANNEL);
     write_keys(&mut reply, keys, null);
-}
-
-fn write_keys(reply: &mut Reply<'_>, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
-    match keys {
-        None => reply.raw(null),
-        Some(keys) => {
-            reply.array(keys.len());
-            keys.iter().for_each(|key| reply.bulk(key));
-        }
-    }
 }

@@ -68,6 +68,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let worker = &mut self.worker;
         if let Some((args, facts, replies)) = batch.peek_split() {
             worker.fail(worker.table.lookup(args), facts, replies, error);
+            worker.show_exec(facts, args);
         }
         batch.ran("exec");
     }

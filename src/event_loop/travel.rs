@@ -420,9 +420,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         match outcome {
             Ok(text) => reply.simple(text),
             Err(error) => {
-                let stats = &self.worker.stats;
-                stats.totals.error_replies.add(1);
-                stats.errors.count(error.as_bytes());
+                self.worker.stats.count_error(error.as_bytes());
                 reply.error(error);
             }
         }

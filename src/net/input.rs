@@ -143,6 +143,15 @@ impl Input {
         self.query.capacity() + big + finished as usize
     }
 
+    /// Bytes of the large word under way, or of the one that has just come, with its line end.
+    pub fn big_word_bytes(&self) -> usize {
+        match (&self.big, self.finished.last()) {
+            (Some(big), _) => big.received,
+            (None, Some(word)) if self.skip > 0 => word.value.len() as usize + LINE_END_BYTES,
+            (None, _) => 0,
+        }
+    }
+
     /// Bytes that the client has sent and that wait here.
     pub fn waiting_bytes(&self) -> usize {
         self.query.len() - self.parsed

@@ -37,8 +37,10 @@ pub struct Persistence {
     pub last_save: AtomicI64,
     /// Unix time in seconds at which a save was begun last.
     pub last_try: AtomicI64,
-    /// The last save failed.
+    /// The last save in the background failed, and none has succeeded since.
     pub failed: AtomicBool,
+    /// The save that ended last has succeeded, whether clients waited for it or not.
+    pub was_saved: AtomicBool,
     /// Seconds that the last save in the background took; -1 without one.
     pub last_seconds: AtomicI64,
     /// Changes up to the instant of the last save that succeeded, since the start.
@@ -74,6 +76,7 @@ impl Persistence {
             last_save: AtomicI64::new(started),
             last_try: AtomicI64::new(0),
             failed: AtomicBool::new(false),
+            was_saved: AtomicBool::new(false),
             last_seconds: AtomicI64::new(-1),
             changes_saved: AtomicU64::new(0),
             epoch: AtomicU8::new(0),

@@ -7,6 +7,8 @@
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
+use super::errors::ErrorStats;
+
 /// A counter with one writer.
 #[derive(Debug, Default)]
 pub struct Counter(AtomicU64);
@@ -97,6 +99,8 @@ counters! {
         reads,
         /// Sends.
         writes,
+        /// Values that were freed in slices.
+        lazyfreed,
         /// Clients closed for their query buffer.
         query_buffer_disconnections,
         /// Clients closed for their output.
@@ -113,6 +117,12 @@ counters! {
         turn_nanos,
         /// Nanoseconds of all turns spent in commands.
         turn_command_nanos,
+        /// Nanoseconds of all turns spent in housekeeping.
+        turn_house_nanos,
+        /// The longest turn in nanoseconds.
+        turn_nanos_max,
+        /// The most commands of one turn.
+        turn_commands_max,
         /// The longest turn in nanoseconds of the thread's CPU time.
         turn_cpu_nanos_max,
         /// Receives that found no free buffer.
@@ -342,8 +352,6 @@ pub struct CoreStats {
     pub eviction_score: Counter,
     /// Values that wait to be freed.
     pub lazyfree_pending: Counter,
-    /// Values that were freed in slices.
-    pub lazyfreed: Counter,
     /// User and system CPU time of the thread in microseconds.
     pub cpu_user_micros: Counter,
     /// See `cpu_user_micros`.
@@ -385,7 +393,6 @@ impl CoreStats {
             clients_bytes: Counter::default(),
             eviction_score: Counter::default(),
             lazyfree_pending: Counter::default(),
-            lazyfreed: Counter::default(),
             cpu_user_micros: Counter::default(),
             cpu_sys_micros: Counter::default(),
             dbs: (0..databases).map(|_| DbGauges::default()).collect(),
@@ -395,6 +402,13 @@ impl CoreStats {
         }
     }
 
+    /// Counts an error reply by its line, without `-`; only the owner may.
+    pub fn count_error(&self, line: &[u8]) {
+        self.totals.error_replies.add(1);
+        // The codes that were forgotten count as freed in slices, as in Redis.
+        self.totals.lazyfreed.add(self.errors.count(line) as u64);
+    }
+
     /// CONFIG RESETSTAT; only the owner may.
     pub fn reset(&self) {
         self.totals.reset();
@@ -402,52 +416,6 @@ impl CoreStats {
             command.reset();
         }
         self.errors.reset();
-    }
-}
-
-/// Error codes that are told apart; further ones count together, as stock servers do at their bound.
-const ERROR_CODES_MAX: usize = 128;
-/// Bytes of a code; what is longer is none. Source: INFO errorstats of Redis 8.0.
-const ERROR_CODE_BYTES_MAX: usize = 30;
-
-/// Error replies by code (`ERR`, `WRONGTYPE` ...).
-#[derive(Debug)]
-pub struct ErrorStats {
-    slots: [(OnceLock<Box<str>>, Counter); ERROR_CODES_MAX],
-}
-
-impl Default for ErrorStats {
-    fn default() -> Self {
-        ErrorStats { slots: std::array::from_fn(|_| (OnceLock::new(), Counter::default())) }
-    }
-}
-
-impl ErrorStats {
-    /// Counts one error line (without `-`); its first word is the code, if it is short and not all of
-    /// the line. Only the owner may.
-    pub fn count(&self, line: &[u8]) {
-        let end = line.iter().take(ERROR_CODE_BYTES_MAX + 1).position(|byte| *byte == b' ');
-        let code = String::from_utf8_lossy(end.map_or(b"ERR", |end| &line[..end]));
-        for (name, counter) in &self.slots {
-            if **name.get_or_init(|| code.as_ref().into()) == *code {
-                return counter.add(1);
-            }
-        }
-        self.slots[ERROR_CODES_MAX - 1].1.add(1);
-    }
-
-    /// Every code that was counted since the last reset.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, u64)> {
-        self.slots
-            .iter()
-            .map_while(|(name, counter)| Some((&**name.get()?, counter.get())))
-            .filter(|(_, count)| *count > 0)
-    }
-
-    fn reset(&self) {
-        for (_, counter) in &self.slots {
-            counter.set(0);
-        }
     }
 }
 
@@ -491,14 +459,5 @@ mod tests {
         let median = percentile(&sums, 50.0);
         assert!((480..=520).contains(&median), "{median}");
         assert!((990..=1030).contains(&percentile(&sums, 99.9)));
-    }
-
-    #[test]
-    fn errors_are_counted_by_code() {
-        let errors = ErrorStats::default();
-        errors.count(b"ERR one");
-        errors.count(b"WRONGTYPE x");
-        errors.count(b"ERR two");
-        assert_eq!(errors.iter().collect::<Vec<_>>(), [("ERR", 2), ("WRONGTYPE", 1)]);
     }
 }

@@ -84,7 +84,16 @@ impl Invalidations {
 
     /// Takes the keys that one client is to be told of, where it has read them.
     pub fn take_keys_of(&mut self, client: u64) -> Vec<Box<[u8]>> {
-        let is_meant = |one: &mut (usize, Invalidation)| matches!(one.1, Invalidation::Key { id, .. } if id == client);
+        self.take_keys(|id, _| id == client)
+    }
+
+    /// Takes the keys that one client has read and then changed itself.
+    pub fn take_own_keys_of(&mut self, client: u64) -> Vec<Box<[u8]>> {
+        self.take_keys(|id, by| id == client && by == client)
+    }
+
+    fn take_keys(&mut self, is_meant: impl Fn(u64, u64) -> bool) -> Vec<Box<[u8]>> {
+        let is_meant = |one: &mut (usize, Invalidation)| matches!(one.1, Invalidation::Key { id, by, .. } if is_meant(id, by));
         let taken = self.list.extract_if(.., is_meant);
         let key_of = |(_, one)| match one {
             Invalidation::Key { key, .. } => Some(key),

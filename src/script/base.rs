@@ -83,6 +83,32 @@ pub(super) unsafe extern "C-unwind" fn pcall(lua: *mut lua_State) -> c_int {
     }
 }
 
+/// unpack: Lua 5.1's own counts what it is asked for in 32 bits, which overflow.
+pub(super) unsafe extern "C-unwind" fn unpack(lua: *mut lua_State) -> c_int {
+    // SAFETY: nothing to drop here; what checks arguments raises by itself. `lua_checkstack` makes the
+    // room for all that is pushed.
+    unsafe {
+        ffi::luaL_checktype(lua, 1, ffi::LUA_TTABLE);
+        let first = ffi::luaL_optinteger(lua, 2, 1) as i32;
+        let last = match ffi::lua_type(lua, 3) {
+            ffi::LUA_TNONE | ffi::LUA_TNIL => ffi::lua_objlen(lua, 1) as i32,
+            _ => ffi::luaL_checkinteger(lua, 3) as i32,
+        };
+        if first > last {
+            return 0;
+        }
+        let count = c_int::try_from(i64::from(last) - i64::from(first) + 1);
+        let count = count.ok().filter(|count| ffi::lua_checkstack(lua, *count) != 0);
+        let Some(count) = count else {
+            return ffi::luaL_error(lua, c"too many results to unpack".as_ptr());
+        };
+        for place in first..=last {
+            ffi::lua_rawgeti(lua, 1, place.into());
+        }
+        count
+    }
+}
+
 /// loadstring: text only.
 pub(super) unsafe extern "C-unwind" fn loadstring(lua: *mut lua_State) -> c_int {
     // SAFETY: nothing to drop here; the string stays at its place while it is read.

@@ -74,6 +74,7 @@ const REPLACED: &[(&CStr, lua_CFunction)] = &[
     (c"rawset", rawset),
     (c"getmetatable", getmetatable),
     (c"setmetatable", setmetatable),
+    (c"unpack", base::unpack),
     (c"loadstring", base::loadstring),
     (c"load", base::load),
     (c"collectgarbage", base::collectgarbage),

@@ -120,9 +120,13 @@ fn limits_of_words_and_of_waiting_input_are_kept() {
         stream.write_all(b"*2\r\n$4\r\nECHO\r\n$1048577\r\n").expect("sent");
         assert_eq!(read_to_end(&mut stream), b"-ERR Protocol error: invalid bulk length\r\n");
         let mut stream = connect(server);
-        let value = content(MIB);
+        // With its line end it is as long as the limit.
+        let value = content(MIB - 2);
         stream.write_all(&encode(&[&b"ECHO"[..], &value])).expect("sent");
         expect(&mut stream, &bulk(&value));
+        let mut stream = connect(server);
+        let _ = stream.write_all(&encode(&[&b"ECHO"[..], &content(MIB - 1)]));
+        assert_eq!(read_to_end(&mut stream), b"");
 
         // Many small words, the last of which never comes.
         let mut stream = connect(server);
@@ -131,7 +135,7 @@ fn limits_of_words_and_of_waiting_input_are_kept() {
         // The server closes in the middle of it.
         let _ = stream.write_all(&words);
         assert_eq!(read_to_end(&mut stream), b"");
-        assert_eq!(number(server, "stats", "client_query_buffer_limit_disconnections"), 1);
+        assert_eq!(number(server, "stats", "client_query_buffer_limit_disconnections"), 2);
         let line = "Closing client that reached max query buffer length";
         wait_until("a line of the log", || server.log().contains(line));
         wait_until("all gone but one", || number(server, "clients", "connected_clients") == 2);

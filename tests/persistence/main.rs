@@ -249,6 +249,9 @@ fn a_save_that_fails_stops_writes_until_one_succeeds() {
         // No file can take the place of a directory.
         fs::create_dir(dir.path().join("taken.rdb")).expect("a directory");
         let mut client = server.client();
+        // Who asked for a save in the foreground has heard of it: nothing stops.
+        assert_eq!(call(&mut client, "SAVE"), "-ERR");
+        assert!(call(&mut client, "SHUTDOWN").starts_with("-ERR Errors trying to SHUTDOWN"));
         assert_eq!(call(&mut client, "SET key value"), "+OK");
         assert_eq!(call(&mut client, "BGSAVE"), "+Background saving started");
         wait_for_save(&server);

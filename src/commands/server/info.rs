@@ -56,16 +56,22 @@ struct Section {
     alias: Option<&'static str>,
     /// Part of INFO without arguments.
     by_default: bool,
+    /// Only for who names it.
+    hidden: bool,
     write: fn(&SessionContext<'_>, &mut Report),
 }
 
 impl Section {
     const fn new(title: &'static str, write: fn(&SessionContext<'_>, &mut Report)) -> Section {
-        Section { title, alias: None, by_default: true, write }
+        Section { title, alias: None, by_default: true, hidden: false, write }
     }
 
     const fn on_demand(self) -> Section {
         Section { by_default: false, ..self }
+    }
+
+    const fn hidden(self) -> Section {
+        Section { hidden: true, ..self.on_demand() }
     }
 
     fn is_asked_for(&self, args: Args<'_>) -> bool {
@@ -76,8 +82,7 @@ impl Section {
         args.iter_from(1).any(|word| {
             named(word, self.title)
                 || self.alias.is_some_and(|alias| named(word, alias))
-                || named(word, "all")
-                || named(word, "everything")
+                || !self.hidden && (named(word, "all") || named(word, "everything"))
                 || self.by_default && named(word, "default")
         })
     }
@@ -98,6 +103,7 @@ const SECTIONS: &[Section] = &[
     Section::new("Latencystats", figures::latencystats).on_demand(),
     Section::new("Cluster", |_, report| report.field("cluster_enabled", 0)),
     Section::new("Keyspace", figures::keyspace),
+    Section::new("Debug", figures::debug).hidden(),
     Section::new("Cores", figures::cores),
 ];
 

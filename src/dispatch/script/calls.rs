@@ -160,8 +160,7 @@ impl Worker {
 
     /// Counts a command that a script may not run.
     fn refuse_in_script(&self, registered: Option<&Registered>, line: &[u8]) -> Refusal {
-        self.stats.totals.error_replies.add(1);
-        self.stats.errors.count(line);
+        self.stats.count_error(line);
         if let Some(registered) = registered {
             self.stats.commands[registered.id].totals.rejected.add(1);
         }

@@ -6,6 +6,7 @@ use std::collections::BTreeMap;
 
 use super::Report;
 use crate::command::{Listed, SessionContext};
+use crate::observe::errors::shown;
 use crate::observe::stats::{
     CommandTotals, CoreStats, Counter, Denials, Rates, Totals, percentile,
 };
@@ -124,14 +125,12 @@ pub(super) fn commandstats(cx: &SessionContext<'_>, report: &mut Report) {
 pub(super) fn errorstats(cx: &SessionContext<'_>, report: &mut Report) {
     let mut sums = BTreeMap::new();
     for stats in &cx.server.stats {
-        for (code, count) in stats.errors.iter() {
+        for (code, count) in stats.errors.all() {
             *sums.entry(code).or_insert(0) += count;
         }
     }
     for (code, count) in sums {
-        // What means something in this text itself is replaced, as in Redis.
-        let code = code.replace(['#', ':', '\n', '\r'], "_");
-        report.field(format_args!("errorstat_{code}"), format_args!("count={count}"));
+        report.field(format_args!("errorstat_{}", shown(&code)), format_args!("count={count}"));
     }
 }
 
@@ -162,6 +161,23 @@ pub(super) fn latencystats(cx: &SessionContext<'_>, report: &mut Report) {
 /// Six digits behind the point, without the zeros at the end.
 fn percent_text(percent: f64) -> String {
     format!("{percent:.6}").trim_end_matches('0').trim_end_matches('.').to_owned()
+}
+
+/// What those ask for who look into the server itself.
+pub(super) fn debug(cx: &SessionContext<'_>, report: &mut Report) {
+    let total = |counter: fn(&Totals) -> &Counter| cx.server.sum(|one| counter(&one.totals).get());
+    let highest = |counter: fn(&Totals) -> &Counter| {
+        cx.server.stats.iter().map(|one| counter(&one.totals).get()).max().unwrap_or(0)
+    };
+    report.field("eventloop_duration_aof_sum", 0);
+    report.field("eventloop_duration_cron_sum", total(|t| &t.turn_house_nanos) / 1000);
+    report.field("eventloop_duration_max", highest(|t| &t.turn_nanos_max) / 1000);
+    report.field("eventloop_cmd_per_cycle_max", highest(|t| &t.turn_commands_max));
+    let engines =
+        cx.server.sum(|one| one.script_engine_bytes.get() + one.function_engine_bytes.get());
+    report.field("allocator_allocated_lua", engines);
+    report.field("allocator_active_lua", engines);
+    report.zeros(&["allocator_resident_lua", "allocator_frag_bytes_lua"]);
 }
 
 pub(super) fn keyspace(cx: &SessionContext<'_>, report: &mut Report) {

@@ -136,7 +136,7 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
     let pending = cx.server.sum(|stats| stats.lazyfree_pending.get());
     report.field("lazyfree_pending_objects", pending);
-    report.field("lazyfreed_objects", cx.server.sum(|stats| stats.lazyfreed.get()));
+    report.field("lazyfreed_objects", cx.server.sum(|stats| stats.totals.lazyfreed.get()));
 }
 
 /// The interpreters of all cores, and the scripts and libraries, which all cores share.
