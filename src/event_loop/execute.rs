@@ -423,7 +423,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         loop {
             if !batch.is_alive() {
-                self.keep_spare(batch);
+                self.abandon(batch);
                 return None;
             }
             if self.worker.is_exhausted() {

@@ -98,6 +98,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let facts = &mut connection.session.facts;
         if facts.tracking.is_on() {
             facts.run = facts.run.wrapping_add(is_run.into());
+            if self.tells_late() {
+                return;
+            }
             self.take_letters();
         }
     }
@@ -290,7 +293,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if tracking.has(Tracking::REDIRECT) || tracking.has(Tracking::BCAST) {
             return;
         }
-        for key in self.worker.invalidations.take_keys_of(batch.facts.id) {
+        for key in self.worker.invalidations.take_own_keys_of(batch.facts.id) {
             if batch.facts.proto == Proto::Resp3 {
                 write_push(&mut batch.replies, Some(&[key]), b"_\r\n");
             }
