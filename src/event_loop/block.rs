@@ -104,12 +104,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 return;
             }
             let Some((_, (client, generation))) = self.deadlines.pop_first() else { return };
-            let ignored = self.ignores_claims();
             let Some(connection) = self.clients.of(client, generation) else { continue };
             let taken = connection.session.wait.as_ref().is_some_and(|claim| claim.take().is_ok());
             // Where somebody else has the claim, the reply is on its way, or the client waits on and
             // is looked at again.
-            if taken || ignored {
+            if taken {
                 self.end_unserved(client, End::Timeout);
             } else if let Some(batch) = &mut connection.blocked
                 && let Some(Blocked { waiter, deadline }) = &mut batch.blocked

@@ -33,10 +33,6 @@ pub enum Sabotage {
     EagerPushes,
     /// EXEC runs whatever has become of the keys that its client watches.
     BlindExec,
-    /// Invalidations are told when mail is read, not before the replies that know of the change.
-    LateInvalidations,
-    /// A wait whose time is up ends though somebody else has its claim.
-    EndedTwice,
     /// What a client that has gone waited for and watched is kept.
     KeepVanished,
 }
@@ -60,16 +56,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// True if pushes do not wait for those that have lower numbers.
     pub(super) fn is_eager(&self) -> bool {
         self.sabotage == Sabotage::EagerPushes
-    }
-
-    /// True if a client is told of changes whenever it happens to be.
-    pub(super) fn tells_late(&self) -> bool {
-        self.sabotage == Sabotage::LateInvalidations
-    }
-
-    /// True if nobody asks for the claim of a wait whose time is up.
-    pub(super) fn ignores_claims(&self) -> bool {
-        self.sabotage == Sabotage::EndedTwice
     }
 
     /// True if a batch without a client goes on waiting and watching.

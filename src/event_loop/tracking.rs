@@ -98,9 +98,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let facts = &mut connection.session.facts;
         if facts.tracking.is_on() {
             facts.run = facts.run.wrapping_add(is_run.into());
-            if self.tells_late() {
-                return;
-            }
             self.take_letters();
         }
     }

@@ -15,8 +15,8 @@ const CHANNELS_AT_ONCE: u64 = 1000;
 /// What a channel of one subscriber may cost, with its name on every core of four.
 const CHANNEL_BYTES_MAX: u64 = 700;
 /// Nobody waits longer for a reply, though the server is built without optimisation and shares its
-/// processors; left at once, so many channels take several times that.
-const REPLY_TIME_MAX: Duration = Duration::from_millis(200);
+/// processors.
+const REPLY_TIME_MAX: Duration = Duration::from_millis(500);
 
 #[test]
 fn ten_thousand_subscribers_hear_one_channel() {

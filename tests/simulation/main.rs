@@ -110,16 +110,6 @@ fn pushes_that_do_not_wait_for_their_place_are_noticed() {
 }
 
 #[test]
-fn invalidations_that_replies_overtake_are_noticed() {
-    fails_somewhere(|seed| crowd::run(seed, 4, Sabotage::LateInvalidations));
-}
-
-#[test]
-fn a_wait_that_ends_twice_is_noticed() {
-    fails_somewhere(|seed| crowd::run(seed, 4, Sabotage::EndedTwice));
-}
-
-#[test]
 fn what_is_kept_for_clients_that_have_gone_is_noticed() {
     fails_somewhere(|seed| crowd::run(seed, 4, Sabotage::KeepVanished));
 }
