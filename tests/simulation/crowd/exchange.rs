@@ -128,7 +128,7 @@ impl Taker {
             }
             2 => {
                 let count = lists.len().to_string();
-                let end = [&["LEFT", "RIGHT"][rng.below(2) as usize], "COUNT", "2"];
+                let end = [["LEFT", "RIGHT"][rng.below(2) as usize], "COUNT", "2"];
                 let words = [&["BLMPOP", seconds, &count], all, &end].concat();
                 peer.ask(&words, Purpose::Takes { most: 2, waits_for: endless(all) });
             }

@@ -90,9 +90,9 @@ impl Peer {
         if self.vanishes_after.is_some_and(|limit| limit <= self.sent) {
             self.left = true;
             if rng.below(2) == 0 {
-                net.reset(self.end)
+                net.reset(self.end);
             } else {
-                net.close(self.end)
+                net.close(self.end);
             }
             return true;
         }
