@@ -242,7 +242,7 @@ impl Worker {
             }
             self.note_changes(keyspace);
             self.remember_if(keyspace, &facts, (registered, args));
-            self.tell_served(&facts, &mut replies);
+            self.tell_own(&facts, &mut replies);
             ready.extend(self.ready.drain(..));
         }
         self.served.push(Served {

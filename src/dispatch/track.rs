@@ -41,22 +41,13 @@ impl Worker {
         }
     }
 
-    /// What a client that waited has changed itself is told behind the reply, which is on its way to
-    /// the client's home.
+    /// What a client has changed itself, while it waited or its batch was away, is told behind the reply,
+    /// which is on its way to the client's home. What others have changed is told before its next
+    /// reply, since that may know of it.
     #[inline]
-    pub(super) fn tell_served(&mut self, facts: &SessionFacts, replies: &mut ReplyBuffer) {
+    pub fn tell_own(&mut self, facts: &SessionFacts, replies: &mut ReplyBuffer) {
         if !self.invalidations.is_empty() && hears_itself(facts) {
             for key in self.invalidations.take_own_keys_of(facts.id) {
-                write_push(replies, Some(&[key]), b"_\r\n");
-            }
-        }
-    }
-
-    /// The same behind the reply of a command of a batch that is away, whoever has made the change.
-    #[inline]
-    pub fn tell_batch(&mut self, facts: &SessionFacts, replies: &mut ReplyBuffer) {
-        if !self.invalidations.is_empty() && hears_itself(facts) {
-            for key in self.invalidations.take_keys_of(facts.id) {
                 write_push(replies, Some(&[key]), b"_\r\n");
             }
         }

@@ -86,7 +86,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         loop {
             if !batch.is_alive() {
-                self.keep_spare(batch);
+                self.abandon(batch);
                 return None;
             }
             if self.worker.is_exhausted() {
@@ -99,7 +99,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.step(&mut batch, served)
             };
             take_notes(&mut self.worker, &mut batch);
-            self.worker.tell_batch(&batch.facts, &mut batch.replies);
+            self.worker.tell_own(&batch.facts, &mut batch.replies);
             let core = match next {
                 Next::Again => continue,
                 Next::Home if batch.home == self.worker.core => return Some(batch),

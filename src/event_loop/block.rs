@@ -37,7 +37,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// A batch is home whose next command waits.
     pub(super) fn block(&mut self, batch: Box<Batch>) {
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
-            return self.abandon_wait(batch);
+            return self.abandon(batch);
         };
         let Some(blocked) = &batch.blocked else { return };
         if let Some(served) = connection.served.take() {
@@ -204,12 +204,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// A client that waits goes: nothing is served to it from here on, unless that has happened.
     pub(super) fn stop_waiting(&mut self, client: u32) {
         if let Some(batch) = self.unblock(client) {
-            self.abandon_wait(batch);
+            self.abandon(batch);
         }
     }
 
-    /// A batch that waits has nobody to come home to.
-    pub(super) fn abandon_wait(&mut self, batch: Box<Batch>) {
+    /// A batch has nobody to come home to: it watches nothing and waits for nothing any more.
+    pub(super) fn abandon(&mut self, mut batch: Box<Batch>) {
+        if self.keeps_vanished() {
+            return self.keep_spare(batch);
+        }
+        self.unwatch(std::mem::take(&mut batch.watched));
+        if let Some(transaction) = &mut batch.transaction {
+            let watched = std::mem::take(&mut transaction.watched);
+            self.unwatch(watched);
+        }
         if let Some(Blocked { waiter, .. }) = &batch.blocked {
             // Where somebody else has it, what was served is lost with the client, as its reply is.
             let _ = waiter.claim.take();

@@ -123,7 +123,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
             take_notes(&mut self.worker, &mut batch);
-            self.worker.tell_batch(&batch.facts, &mut batch.replies);
+            self.worker.tell_own(&batch.facts, &mut batch.replies);
             batch.time = self.worker.now;
             if let Some(needed) = migrates {
                 migrating.push((batch, needed));

@@ -78,7 +78,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn settle_migration(&mut self, batch: &mut Batch) {
         take_notes(&mut self.worker, batch);
-        self.worker.tell_batch(&batch.facts, &mut batch.replies);
+        self.worker.tell_own(&batch.facts, &mut batch.replies);
         batch.time = self.worker.now;
     }
 }

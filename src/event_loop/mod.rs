@@ -10,6 +10,7 @@ mod clients;
 mod cron;
 mod execute;
 mod input;
+mod leftovers;
 mod limits;
 mod loan;
 mod mail;
@@ -44,6 +45,7 @@ use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
 use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
+use crate::commands::pubsub::subscribe::Leaving;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
@@ -190,6 +192,8 @@ pub struct Core<R: Ring, C: Clock> {
     doomed: Vec<u32>,
     /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
     hung_up: Vec<u32>,
+    /// What closed clients have subscribed to and have not left yet.
+    leaving: Vec<Leaving>,
     /// Pushes on their way to clients.
     inbox: Inbox,
     /// Batches that have come in this turn.
@@ -254,6 +258,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             rearm: Vec::new(),
             doomed: Vec::new(),
             hung_up: Vec::new(),
+            leaving: Vec::new(),
             inbox: Inbox::new(cores),
             arrived: Vec::new(),
             paused: Vec::new(),
@@ -336,6 +341,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.has_more = self.load_some();
         self.has_more |= self.go_on_holding();
         self.keep_house();
+        self.leave_some();
         self.settle_waits();
         self.run_scripts();
         self.before_sleep();
@@ -391,7 +397,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
         let busy = busy || self.has_ends() || self.inbox.is_due() || !self.scripts_due.is_empty();
-        let busy = busy || self.has_more;
+        let busy = busy || self.has_more || !self.leaving.is_empty();
         if busy || self.mail.has_come() {
             return Wait::No;
         }

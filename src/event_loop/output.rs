@@ -12,7 +12,7 @@ use super::{Core, Message};
 use crate::base::listening::Change;
 use crate::base::time::Clock;
 use crate::client::Session;
-use crate::commands::pubsub::subscribe::leave_all;
+use crate::commands::pubsub::subscribe::Leaving;
 use crate::net::connection::{Connection, Receiving};
 use crate::net::listener::{Accepted, Listener};
 use crate::observe::log;
@@ -320,7 +320,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         connection.is_dead = true;
         connection.mark_dead();
-        connection.stalled = None;
+        let stalled = connection.stalled.take();
         connection.served = None;
         if matches!(connection.receiving, Receiving::Armed) {
             let token = connection.token(Kind::Recv, index);
@@ -334,6 +334,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.ring.push(Op::Cancel { token });
         }
         self.ring.push(Op::Close { fd: connection.fd });
+        if let Some(batch) = stalled {
+            self.abandon(batch);
+        }
         self.stop_waiting(index);
         self.discard(index, true);
         self.leave_channels(index);
@@ -348,8 +351,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(connection) = self.clients.get(index) else { return };
         connection.held.clear();
         self.worker.stats.pubsub_clients.sub(connection.session.facts.subscribed.into());
-        if let Some(job) = leave_all(&mut connection.session, core, true) {
+        if let Some(leaving) = Leaving::of_closed(&mut connection.session, core) {
+            self.leaving.push(leaving);
+            self.leave_some();
+        }
+    }
+
+    /// A piece of what closed clients have subscribed to is left, one in a turn beside the first of
+    /// each client.
+    pub(super) fn leave_some(&mut self) {
+        let Some(mut leaving) = self.leaving.pop() else { return };
+        if let Some(job) = leaving.next_piece() {
             self.post_everywhere(job);
+        }
+        if !leaving.is_over() {
+            self.leaving.push(leaving);
         }
     }
 

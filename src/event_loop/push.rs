@@ -72,6 +72,11 @@ impl Inbox {
         !self.own.is_empty() || self.heads.iter().any(Option::is_some)
     }
 
+    /// True if anything is kept for clients, delivered or not.
+    pub(super) fn holds_anything(&self) -> bool {
+        self.is_due() || !self.held.is_empty() || self.lists.iter().any(|list| !list.is_empty())
+    }
+
     /// The core whose pushes have the lowest number, if that is at most `settled`.
     fn first(&self, settled: u64) -> Option<usize> {
         let numbers = self.heads.iter().enumerate();

@@ -33,6 +33,8 @@ pub enum Sabotage {
     EagerPushes,
     /// EXEC runs whatever has become of the keys that its client watches.
     BlindExec,
+    /// What a client that has gone waited for and watched is kept.
+    KeepVanished,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -54,6 +56,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// True if pushes do not wait for those that have lower numbers.
     pub(super) fn is_eager(&self) -> bool {
         self.sabotage == Sabotage::EagerPushes
+    }
+
+    /// True if a batch without a client goes on waiting and watching.
+    pub(super) fn keeps_vanished(&self) -> bool {
+        self.sabotage == Sabotage::KeepVanished
     }
 
     /// EXEC is about to take over what its client watches.

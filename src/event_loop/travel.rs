@@ -82,13 +82,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.now = self.worker.now.max(batch.time);
         loop {
             if !self.deliver(&mut batch) {
-                self.unwatch(std::mem::take(&mut batch.watched));
-                if let Some(transaction) = &mut batch.transaction {
-                    // It never ran.
-                    let watched = std::mem::take(&mut transaction.watched);
-                    self.unwatch(watched);
-                }
-                return self.abandon_wait(batch);
+                return self.abandon(batch);
             }
             if batch.blocked.is_some() {
                 return self.block(batch);
@@ -190,7 +184,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn run_at_home(&mut self, mut batch: Box<Batch>) -> Option<Box<Batch>> {
         let client = batch.client;
         let Some(connection) = self.clients.of(client, batch.generation) else {
-            self.keep_spare(batch);
+            self.abandon(batch);
             return None;
         };
         let worker = &mut self.worker;
@@ -347,7 +341,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let parts = parts.into_iter().flatten().collect();
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             self.return_partitions(held.unwrap_or_default());
-            return self.keep_spare(batch);
+            return self.abandon(batch);
         };
         if then == Then::Run {
             if let Some(batch) = self.bring_scripts_of_exec(batch) {

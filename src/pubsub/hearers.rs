@@ -45,6 +45,11 @@ impl Hearers {
         Hearers { names, leaving: Vec::new() }
     }
 
+    /// True if nobody listens, or has just left.
+    pub fn is_empty(&self) -> bool {
+        self.leaving.is_empty() && self.names.iter().all(Names::is_empty)
+    }
+
     /// Those that listen to a name, in the order of their ids; some of them not to every message.
     #[inline]
     pub fn of(&self, kind: Kind, name: &[u8]) -> &[Hearer] {

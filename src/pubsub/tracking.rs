@@ -82,19 +82,10 @@ impl Invalidations {
         self.list.extract_if(.., |(home, _)| *home == core).map(|(_, one)| one).collect()
     }
 
-    /// Takes the keys that one client is to be told of, where it has read them.
-    pub fn take_keys_of(&mut self, client: u64) -> Vec<Box<[u8]>> {
-        self.take_keys(|id, _| id == client)
-    }
-
     /// Takes the keys that one client has read and then changed itself.
     pub fn take_own_keys_of(&mut self, client: u64) -> Vec<Box<[u8]>> {
-        self.take_keys(|id, by| id == client && by == client)
-    }
-
-    fn take_keys(&mut self, is_meant: impl Fn(u64, u64) -> bool) -> Vec<Box<[u8]>> {
-        let is_meant = |one: &mut (usize, Invalidation)| matches!(one.1, Invalidation::Key { id, by, .. } if is_meant(id, by));
-        let taken = self.list.extract_if(.., is_meant);
+        let is_own = |one: &Invalidation| matches!(one, Invalidation::Key { id, by, .. } if *id == client && *by == client);
+        let taken = self.list.extract_if(.., |(_, one)| is_own(one));
         let key_of = |(_, one)| match one {
             Invalidation::Key { key, .. } => Some(key),
             Invalidation::All
@@ -301,13 +292,13 @@ mod tests {
     #[test]
     fn a_clients_own_keys_can_be_taken_out() {
         let mut all = Invalidations::default();
-        for (id, key) in [(1, "a"), (2, "b"), (1, "c")] {
+        for (id, key, by) in [(1, "a", 1), (2, "b", 1), (1, "c", 1), (1, "d", 2)] {
             let key = key.as_bytes().into();
-            all.add(0, Invalidation::Key { id, run: 0, key, by: 1 });
+            all.add(0, Invalidation::Key { id, run: 0, key, by });
         }
         all.add(1, Invalidation::All);
-        assert_eq!(all.take_keys_of(1), [b"a".as_slice().into(), b"c".as_slice().into()]);
-        assert_eq!(all.take_of(0).len(), 1);
+        assert_eq!(all.take_own_keys_of(1), [b"a".as_slice().into(), b"c".as_slice().into()]);
+        assert_eq!(all.take_of(0).len(), 2);
         assert_eq!(all.take().len(), 1);
     }
 }

@@ -4,16 +4,14 @@
 //! and pipelines travel. Time is counted in steps of the schedule.
 
 use ironring::base::rng::Rng;
-use ironring::base::slot::Slot;
 use ironring::event_loop::Sabotage;
 use ironring::ring::simulated::{ClientEnd, Faults, SimNet};
-use ironring::txn::cores::SlotMap;
 
 use crate::checker::{self, Operation};
 use crate::model::Command;
 use crate::run::{STEPS_MAX, end};
 use crate::schedule::{Schedule, any_of, pass_time};
-use crate::server::Server;
+use crate::server::{Server, names};
 use crate::support::reply;
 
 /// A client that records what it asked and what it got.
@@ -154,7 +152,8 @@ pub(crate) fn history(seed: u64, cores: usize, sabotage: Sabotage) -> Result<(),
     let mut server = Server::start(&mut rng, cores, mailbox, faults, "");
     server.cores.iter_mut().for_each(|core| core.sabotage(sabotage));
     let keys = 2 + rng.below(3) as usize;
-    let names = names(keys, cores);
+    let names: Vec<Vec<u8>> =
+        names("key", keys, cores).into_iter().map(String::into_bytes).collect();
     let net = server.net.clone();
     let in_transactions = rng.below(2) == 0;
     let mut clients: Vec<Recorder> = (0..2 + rng.below(4) as usize)
@@ -175,14 +174,4 @@ pub(crate) fn history(seed: u64, cores: usize, sabotage: Sabotage) -> Result<(),
     end(&mut rng, server);
     let histories: Vec<_> = clients.into_iter().map(Recorder::history).collect();
     checker::check(&histories, keys)
-}
-
-/// Names of keys that lie on different partitions, as far as there are so many.
-fn names(keys: usize, cores: usize) -> Vec<Vec<u8>> {
-    let map = SlotMap::new(cores);
-    let mut candidates = (0..).map(|number| format!("key{number}").into_bytes());
-    let mut name = |owner: usize| {
-        candidates.find(|name| map.owner(Slot::of(name)) == owner).expect("numbers do not end")
-    };
-    (0..keys).map(|key| name(key % cores)).collect()
 }

@@ -6,6 +6,7 @@
 
 #[path = "../history/checker.rs"]
 mod checker;
+mod crowd;
 mod disturber;
 mod histories;
 #[path = "../history/model.rs"]
@@ -60,6 +61,18 @@ fn four_cores_push_in_one_order() {
 }
 
 #[test]
+fn a_crowd_on_one_core_loses_nothing() {
+    for_each_seed("a_crowd_on_one_core_loses_nothing", |seed| crowd::run(seed, 1, Sabotage::None));
+}
+
+#[test]
+fn a_crowd_on_four_cores_loses_nothing() {
+    for_each_seed("a_crowd_on_four_cores_loses_nothing", |seed| {
+        crowd::run(seed, 4, Sabotage::None);
+    });
+}
+
+#[test]
 fn one_core_is_strictly_serialisable() {
     for_each_seed("one_core_is_strictly_serialisable", |seed| {
         histories::history(seed, 1, Sabotage::None).unwrap_or_else(|anomaly| panic!("{anomaly}"));
@@ -93,9 +106,18 @@ fn a_script_that_runs_twice_is_noticed() {
 
 #[test]
 fn pushes_that_do_not_wait_for_their_place_are_noticed() {
-    let run = |seed| pushes::pushes(seed, 4, Sabotage::EagerPushes);
-    let fails = |seed: &u64| catch_unwind(AssertUnwindSafe(|| run(*seed))).is_err();
-    assert!((0..SABOTAGE_SEEDS).any(|seed| fails(&seed)), "nobody saw another order");
+    fails_somewhere(|seed| pushes::pushes(seed, 4, Sabotage::EagerPushes));
+}
+
+#[test]
+fn what_is_kept_for_clients_that_have_gone_is_noticed() {
+    fails_somewhere(|seed| crowd::run(seed, 4, Sabotage::KeepVanished));
+}
+
+/// One of the seeds must end in a panic.
+fn fails_somewhere(test: impl Fn(u64)) {
+    let fails = |seed: u64| catch_unwind(AssertUnwindSafe(|| test(seed))).is_err();
+    assert!((0..SABOTAGE_SEEDS).any(fails), "not noticed in {SABOTAGE_SEEDS} seeds");
 }
 
 #[test]

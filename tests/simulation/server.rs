@@ -86,10 +86,30 @@ impl Server {
         server
     }
 
+    /// What its cores hold for clients that have gone.
+    pub(crate) fn leftovers(&mut self) -> Vec<(usize, Vec<&'static str>)> {
+        let cores = self.cores.iter_mut().enumerate();
+        cores
+            .map(|(core, one)| (core, one.leftovers()))
+            .filter(|(_, one)| !one.is_empty())
+            .collect()
+    }
+
     /// Clients that the server believes to have.
     pub(crate) fn clients(&self) -> i64 {
         self.facts.clients.iter().map(Gauge::get).sum()
     }
+}
+
+/// Names of keys that lie on different partitions, as far as there are so many.
+pub(crate) fn names(prefix: &str, count: usize, cores: usize) -> Vec<String> {
+    let map = SlotMap::new(cores);
+    let mut candidates = (0..).map(|number| format!("{prefix}{number}"));
+    let mut name = |owner: usize| {
+        let is_there = |name: &String| map.owner(Slot::of(name.as_bytes())) == owner;
+        candidates.find(is_there).expect("numbers do not end")
+    };
+    (0..count).map(|key| name(key % cores)).collect()
 }
 
 fn mailboxes(cores: usize, capacity: usize, parked: &Arc<[Parked]>) -> Vec<Mail> {

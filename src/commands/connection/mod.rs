@@ -201,7 +201,7 @@ fn reset(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) ->
     // CLIENT REPLY SKIP still covers this very reply.
     let skipped = cx.session.facts.reply_mode == ReplyMode::Skip;
     cx.stats.pubsub_clients.sub(cx.session.facts.subscribed.into());
-    let left = leave_all(cx.session, cx.core, false);
+    let left = leave_all(cx.session, cx.core);
     let left = client_tracking::turn_off(cx, left);
     let left = monitor::turn_off(cx, left);
     cx.session.reset(cx.users.is_open());
