@@ -66,9 +66,6 @@ pub struct Command {
     /// Which words of a request name databases beside the selected one. Empty for a request that is
     /// not well formed.
     pub databases: Option<fn(Args<'_>) -> Vec<usize>>,
-    /// The word that mostly names a member, or field, of its key's collection, which is worth fetching
-    /// before the command runs; 0 if none does.
-    pub member: u8,
     /// Command tips: `nondeterministic_output`, `request_policy:...`, `response_policy:...`.
     pub tips: &'static [&'static str],
     /// The syntax, as COMMAND DOCS prints it.
@@ -101,7 +98,6 @@ impl Command {
         key_access: None,
         channels: None,
         databases: None,
-        member: 0,
         tips: &[],
         arguments: &[],
         deprecated: None,

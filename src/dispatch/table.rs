@@ -57,8 +57,6 @@ pub struct Registered {
     pub full_name: &'static str,
     /// Where its keys lead it.
     pub way: Way,
-    /// Its record's word, beside the way since both are asked for together.
-    pub member: u8,
     /// Numbers of its subcommands.
     pub subcommands: std::ops::Range<usize>,
     /// Its folded name, where that is all of it.
@@ -198,8 +196,7 @@ impl Registered {
         // Names live as long as the process: sessions point to them.
         let full_name = Box::leak(full_name.into_boxed_str());
         let folded = Folded::whole(command.name.as_bytes());
-        let (way, member) = (way_of(command), command.member);
-        Registered { command, id, full_name, way, member, subcommands, folded }
+        Registered { command, id, full_name, way: way_of(command), subcommands, folded }
     }
 }
 

@@ -30,7 +30,6 @@ use std::fmt;
 
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
-use crate::encoding::Prefetch;
 use crate::encoding::shared::Shared;
 use guide::Guide;
 use page::{Page, SEGMENTS_MAX, SEGMENTS_MIN};
@@ -157,33 +156,6 @@ impl Dict {
     pub fn contains(&self, field: &[u8]) -> bool {
         let hash = self.key.hash(field);
         self.segment_of(hash).is_some_and(|segment| segment.find(tag(hash), field).is_some())
-    }
-
-    /// The hash of a field, for `prefetch`.
-    #[inline]
-    pub fn hash(&self, field: &[u8]) -> u64 {
-        self.key.hash(field)
-    }
-
-    /// Fetches what the search for a field with this hash reads, one step further each time.
-    #[inline]
-    pub fn prefetch(&self, hash: u64, step: Prefetch) {
-        match step {
-            Prefetch::Way => {
-                let page = self.guide.find(position(hash), |page| self.starts[page]);
-                if let Some(page) = self.pages.get(page) {
-                    page.prefetch(position(hash));
-                }
-            }
-            Prefetch::Index => {
-                self.segment_of(hash);
-            }
-            Prefetch::Member => {
-                if let Some(spot) = self.locate(position(hash)) {
-                    self.segment(spot).prefetch_element(tag(hash));
-                }
-            }
-        }
     }
 
     /// Sets value and expiry of an element, which is made if it is not there; true if it was not. O(1).

@@ -17,7 +17,6 @@
 use super::bptree::LeafId;
 use super::shared::Shared;
 use crate::base::alloc::class_size;
-use crate::base::sys::prefetch;
 
 /// What is kept of a member's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -77,16 +76,6 @@ impl MemberMap {
     #[inline]
     pub fn lookup(&self, tag: Tag) -> impl Iterator<Item = LeafId> + '_ {
         self.segment(self.index(tag)).lookup(tag)
-    }
-
-    /// Fetches the records that `lookup` and a change read first.
-    #[inline]
-    pub fn prefetch(&self, tag: Tag) {
-        let segment = self.segment(self.index(tag));
-        let buckets = segment.buckets.as_ptr();
-        prefetch(buckets.wrapping_add(segment.home(tag)).cast());
-        // A change asks the counter in front whether it may.
-        prefetch(buckets.cast::<u8>().wrapping_sub(ARC_HEADER));
     }
 
     /// Adds a record.

@@ -12,20 +12,3 @@ pub mod shared;
 pub mod table;
 pub mod ziplist;
 pub mod zipmap;
-
-/// How far the parts of a large collection are fetched into the cache that lead to a member: each
-/// step reads what the one before it fetched, so a run of members takes one after the other.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Prefetch {
-    /// What tells in which part the member is.
-    Way,
-    /// What tells where in the part.
-    Index,
-    /// The member.
-    Member,
-}
-
-impl Prefetch {
-    /// All steps, in order.
-    pub const STEPS: [Prefetch; 3] = [Prefetch::Way, Prefetch::Index, Prefetch::Member];
-}

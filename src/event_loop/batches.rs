@@ -4,6 +4,7 @@
 //! run here and now, its batch goes on or waits, with everything behind it.
 
 use super::Core;
+use super::execute::PREFETCH_KEYS_MIN;
 use super::notes::take_notes;
 use crate::base::time::Clock;
 use crate::command::context::Keyspace;
@@ -11,6 +12,7 @@ use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::Way;
 use crate::ring::Ring;
+use crate::store::key::Key;
 use crate::txn::batch::{Batch, Blocked, REPLY_BYTES_MAX};
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::Waiting;
@@ -49,6 +51,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.prefetch_arrived(&arrived);
         arrived.drain(..).for_each(|batch| self.run_batch(batch));
         self.arrived = arrived;
+    }
+
+    fn prefetch_arrived(&mut self, arrived: &[Box<Batch>]) {
+        arrived.iter().for_each(|batch| batch.prefetch_next());
+        arrived.iter().for_each(|batch| batch.prefetch_words());
+        let (core, map) = (self.worker.core, self.map);
+        let Some(partition) = self.seat.partition() else { return };
+        if partition.db(0).len() < PREFETCH_KEYS_MIN {
+            return;
+        }
+        let positions = || {
+            arrived.iter().flat_map(|batch| {
+                let own = batch.next_positions().take_while(|one| map.owner_of(*one) == core);
+                own.map(|position| (batch.facts.db, Key { bytes: &[], position }))
+            })
+        };
+        positions().for_each(|(db, key)| partition.db(db).prefetch_bucket(&key));
+        positions().for_each(|(db, key)| partition.db(db).prefetch_entry(&key));
     }
 
     /// Runs a batch as far as it gets here, and sends it on.

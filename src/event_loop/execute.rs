@@ -17,7 +17,11 @@ use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
+use crate::store::key::Key;
 use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
+
+/// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
+pub(super) const PREFETCH_KEYS_MIN: usize = 10_000;
 
 /// Commands whose keys are fetched together: what they touch fits the processor's first cache.
 const PREFETCHED_AT_ONCE: usize = 128;
@@ -62,6 +66,32 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let mut commands = commands;
         commands.clear();
         self.stage.commands = commands;
+    }
+
+    /// Fetches the buckets of all keys, then the entries, while the memory bus has time.
+    fn prefetch(&mut self, commands: &[super::stage::Staged]) {
+        let Some(partition) = self.seat.partition() else { return };
+        if partition.db(0).len() < PREFETCH_KEYS_MIN || commands.len() < 2 {
+            return;
+        }
+        // Of a client's commands those run here that come before the first one for another core.
+        let (core, map) = (self.worker.core, self.map);
+        let positions = || {
+            let mut leaves = None;
+            commands.iter().filter_map(move |staged| match staged.item {
+                Item::Command { position: Some(position), .. } => {
+                    if map.owner_of(position) != core {
+                        leaves = Some(staged.client);
+                    }
+                    (leaves != Some(staged.client)).then_some(position)
+                }
+                _ => None,
+            })
+        };
+        let key = |position| Key { bytes: &[], position };
+        let db = partition.db(0);
+        positions().for_each(|position| db.prefetch_bucket(&key(position)));
+        positions().for_each(|position| db.prefetch_entry(&key(position)));
     }
 
     fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
@@ -265,7 +295,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         batch.travel.since = self.worker.turn_tick();
         for staged in rest {
             match staged.item {
-                Item::Command { id, position, .. } => {
+                Item::Command { id, position } => {
                     batch.push(self.stage.args(staged, &self.ring), id, position);
                 }
                 Item::Broken(error) => {

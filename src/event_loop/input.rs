@@ -380,8 +380,7 @@ fn look_up(worker: &Worker, args: Args<'_>) -> Item {
     if registered.is_none() && is_http(args.get(0)) {
         return Item::Broken(ProtocolError::Http);
     }
-    let member = registered.map_or(0, |one| one.member);
-    Item::Command { id: registered.map(|one| one.id as u16), position, member }
+    Item::Command { id: registered.map(|one| one.id as u16), position }
 }
 
 /// The first word of an HTTP request's line or header.

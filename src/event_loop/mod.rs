@@ -17,7 +17,6 @@ mod mail;
 mod migrate;
 mod notes;
 mod output;
-mod prefetch;
 mod push;
 mod refusals;
 mod sabotage;
@@ -54,7 +53,6 @@ use crate::persist::migration::Outcome;
 use crate::persist::save::{Piece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
-use crate::store::key::Position;
 use crate::store::partition::Partition;
 use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
@@ -178,8 +176,6 @@ pub struct Core<R: Ring, C: Clock> {
     listeners: Slab<Listener>,
     control: Arc<dyn Control + Send + Sync>,
     stage: Stage,
-    /// The members that are being fetched: places of their keys, and their hashes.
-    members: Vec<(Position, u64)>,
     /// The replies of this turn, of all clients.
     replies: ReplyBuffer,
     /// Clients with replies in this turn, or output to go on with.
@@ -251,7 +247,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             listeners: parts.listeners.into_iter().enumerate().collect(),
             control: parts.control,
             stage: Stage::default(),
-            members: Vec::new(),
             replies: ReplyBuffer::default(),
             dirty: Vec::new(),
             ready: Vec::new(),

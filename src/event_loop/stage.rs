@@ -39,8 +39,6 @@ pub(super) enum Item {
         id: Option<u16>,
         /// Place of its key.
         position: Option<Position>,
-        /// The word that names a member of the key's collection; 0 if none does.
-        member: u8,
     },
     /// The client broke the protocol here.
     Broken(ProtocolError),
@@ -66,8 +64,6 @@ pub(super) struct Stage {
     pub(super) commands: Vec<Staged>,
     /// Their words.
     pub(super) ranges: Vec<ArgRange>,
-    /// Some of the commands name members.
-    pub(super) has_members: bool,
     sources: Vec<Source>,
 }
 
@@ -102,7 +98,6 @@ impl Stage {
         big: Vec<BigArg>,
     ) {
         let words = (self.ranges.len() - first) as u32;
-        self.has_members |= matches!(item, Item::Command { member: 1.., .. });
         self.commands.push(Staged { client, item, source, first: first as u32, words, big });
     }
 
@@ -125,7 +120,6 @@ impl Stage {
     /// The turn is over: leases go back.
     pub(super) fn clear<R: Ring>(&mut self, ring: &mut R) {
         self.commands.clear();
-        self.has_members = false;
         self.ranges.clear();
         self.ranges.shrink_to(RANGES_KEPT_MAX);
         for source in self.sources.drain(..) {

@@ -8,7 +8,7 @@ mod tests;
 
 use super::access::Access;
 use super::entry::{Entry, EntryMut, EntryRef, EntryTable, NewValue, Origin};
-use super::key::{Hasher, Key, Position};
+use super::key::{Hasher, Key};
 use crate::base::time::Millis;
 use crate::types::Value;
 
@@ -113,12 +113,6 @@ impl Db {
     #[inline]
     pub fn prefetch_entry(&self, key: &Key<'_>) {
         self.entries.prefetch_entry(key.position);
-    }
-
-    /// The boxed value that the key at a position probably has, for fetching what is in it.
-    #[inline]
-    pub fn probable_value(&self, position: Position) -> Option<&Value> {
-        self.entries.probable_value(position)
     }
 
     /// Looks a key up and leaves no trace; the entry may have expired.

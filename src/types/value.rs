@@ -4,7 +4,6 @@
 use super::stream::Stream;
 use super::zset::SortedSet;
 use super::{BigString, QuickList};
-use crate::encoding::Prefetch;
 use crate::encoding::dict::Dict;
 
 /// How a small collection lies in one run of bytes. Source: OBJECT ENCODING; layouts in
@@ -152,29 +151,6 @@ impl Value {
         }
     }
 
-    /// The hash by which a member, or a field, is found, where fetching what leads to it pays: in a
-    /// map that no cache holds.
-    #[inline]
-    pub fn distant_hash(&self, member: &[u8]) -> Option<u64> {
-        match self {
-            Self::Set(dict) | Self::Hash(dict) => {
-                (dict.len() >= DISTANT_LEN_MIN).then(|| dict.hash(member))
-            }
-            Self::SortedSet(set) => (set.len() >= DISTANT_LEN_MIN as u64).then(|| set.hash(member)),
-            Self::String(_) | Self::Packed(..) | Self::List(_) | Self::Stream(_) => None,
-        }
-    }
-
-    /// Fetches what the search for a member with this hash reads, one step further each time.
-    #[inline]
-    pub fn prefetch(&self, hash: u64, step: Prefetch) {
-        match self {
-            Self::Set(dict) | Self::Hash(dict) => dict.prefetch(hash, step),
-            Self::SortedSet(set) => set.prefetch(hash, step),
-            Self::String(_) | Self::Packed(..) | Self::List(_) | Self::Stream(_) => {}
-        }
-    }
-
     /// Frees up to `units` parts (a part is a chunk or a node); returns the units left. When any is
     /// left, the value is empty and dropping it is cheap.
     pub fn free_slice(&mut self, units: usize) -> usize {
@@ -189,9 +165,6 @@ impl Value {
         }
     }
 }
-
-/// A map with fewer members stays in the processor's cache: fetching costs more than it gives.
-const DISTANT_LEN_MIN: usize = 10_000;
 
 const fn assert_send<T: Send>() {}
 const _: () = assert_send::<Value>();

@@ -28,7 +28,6 @@ pub const COMMANDS: &[Command] = &[
             Argument::key("key", 0),
             Argument::new("field", ArgumentKind::String).multiple(),
         ],
-        member: 2,
         handler: Handler::Keyed(hdel),
         ..WRITES
     },
@@ -41,7 +40,6 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("increment", ArgumentKind::Integer),
         ],
-        member: 2,
         handler: Handler::Keyed(hincrby),
         ..WRITES
     },
@@ -55,7 +53,6 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("increment", ArgumentKind::Double),
         ],
-        member: 2,
         handler: Handler::Keyed(hincrbyfloat),
         ..WRITES
     },
@@ -66,7 +63,6 @@ pub const COMMANDS: &[Command] = &[
         arity: Arity::AtLeast(4),
         deprecated: Some(("4.0.0", "`HSET` with several pairs")),
         arguments: &[Argument::key("key", 0), PAIRS],
-        member: 2,
         handler: Handler::Keyed(hmset),
         ..WRITES
     },
@@ -76,7 +72,6 @@ pub const COMMANDS: &[Command] = &[
         complexity: "O(N) in the number of fields to set.",
         arity: Arity::AtLeast(4),
         arguments: &[Argument::key("key", 0), PAIRS],
-        member: 2,
         handler: Handler::Keyed(hset),
         ..WRITES
     },
@@ -89,7 +84,6 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("value", ArgumentKind::String),
         ],
-        member: 2,
         handler: Handler::Keyed(hsetnx),
         ..WRITES
     },

@@ -15,13 +15,10 @@
 use std::cmp::Ordering;
 
 use crate::base::alloc::class_size;
-use crate::base::sys::prefetch;
 use crate::encoding::shared::Shared;
 
 /// What the allocation of an `Arc` holds before its value.
 pub(in crate::encoding) const ARC_HEADER: usize = 16;
-/// Bytes that come into the cache together.
-const CACHE_LINE: usize = 64;
 const HEADER: usize = 8;
 const SCORE: usize = 8;
 const END: usize = 2;
@@ -154,28 +151,12 @@ impl Leaf {
         Element { score: self.score(at), member: self.member(at) }
     }
 
-    /// Fetches how many elements there are, or then their marks.
-    #[inline]
-    pub fn prefetch(&self, marks: bool) {
-        let (from, to) = if marks { self.marks() } else { (0, HEADER) };
-        for line in (from..to + CACHE_LINE).step_by(CACHE_LINE) {
-            prefetch(self.0.as_ptr().wrapping_add(line));
-        }
-    }
-
-    /// Where the marks are.
-    #[inline(always)]
-    fn marks(&self) -> (usize, usize) {
-        let count = self.count();
-        let from = HEADER + count * (SCORE + END);
-        (from, from + count * MARK)
-    }
-
     /// The places of elements with this mark.
     #[inline]
     pub fn marked(&self, mark: u8) -> impl Iterator<Item = usize> + '_ {
-        let (from, to) = self.marks();
-        memchr::memchr_iter(mark, &self.0[from..to])
+        let count = self.count();
+        let marks = HEADER + count * (SCORE + END);
+        memchr::memchr_iter(mark, &self.0[marks..marks + count * MARK])
     }
 
     /// How many elements from the first on satisfy `before`, which no element does behind one that

@@ -42,7 +42,10 @@ impl<N: Copy + TryFrom<usize> + TryInto<usize>> Guide<N> {
     /// The last index whose start is not after a position; `start` gives the start of an index.
     #[inline]
     pub(super) fn find(&self, position: u64, start: impl Fn(usize) -> u64) -> usize {
-        let [mut low, mut high] = self.bounds(position);
+        let bucket = (position.wrapping_sub(self.first) >> self.shift) as usize;
+        let heads = self.heads.get(bucket..).and_then(|heads| heads.first_chunk::<2>());
+        let Some(heads) = heads else { return 0 };
+        let [mut low, mut high] = heads.map(|head| head.try_into().unwrap_or_default());
         while low < high {
             let middle = low + (high - low).div_ceil(2);
             if start(middle) <= position {
@@ -52,14 +55,6 @@ impl<N: Copy + TryFrom<usize> + TryInto<usize>> Guide<N> {
             }
         }
         low
-    }
-
-    /// The first and the last index that `find` may find.
-    #[inline]
-    pub(super) fn bounds(&self, position: u64) -> [usize; 2] {
-        let bucket = (position.wrapping_sub(self.first) >> self.shift) as usize;
-        let heads = self.heads.get(bucket..).and_then(|heads| heads.first_chunk::<2>());
-        heads.map_or([0, 0], |heads| heads.map(|head| head.try_into().unwrap_or_default()))
     }
 
     /// Bytes allocated.

@@ -5,7 +5,6 @@
 
 use super::guide::Guide;
 use super::segment::{BYTES_MAX, COUNT_MAX, Segment};
-use crate::base::sys::prefetch;
 
 /// Segments of one page: a copy of it, after a clone of the dict, takes some microseconds.
 pub(super) const SEGMENTS_MAX: usize = 256;
@@ -43,14 +42,6 @@ impl Page {
     #[inline]
     pub(super) fn locate(&self, position: u64) -> usize {
         self.guide.find(position, |at| self.segments[at].start())
-    }
-
-    /// Fetches what tells the segments from one another that a position may be in.
-    #[inline]
-    pub(super) fn prefetch(&self, position: u64) {
-        for at in self.guide.bounds(position) {
-            prefetch(self.segments.as_ptr().wrapping_add(at).cast());
-        }
     }
 
     /// Makes the guide anew, after a segment came or went.

@@ -138,14 +138,6 @@ impl Segment {
         prefetch(self.blob.as_ptr().wrapping_add(self.blob.len().saturating_sub(self.live() / 2)));
     }
 
-    /// Fetches the first element with this tag; reads the index.
-    #[inline]
-    pub(super) fn prefetch_element(&self, tag: u8) {
-        if let Some(at) = memchr::memchr(tag, &self.blob[..self.count()]) {
-            prefetch(self.blob.as_ptr().wrapping_add(self.offset(at)));
-        }
-    }
-
     /// True if the element at an index below `count` has this field.
     #[inline(always)]
     fn has_field(&self, at: usize, field: &[u8]) -> bool {

@@ -242,18 +242,6 @@ impl EntryTable {
         }
     }
 
-    /// The boxed value that a lookup at this position will probably find, for fetching what is in it.
-    #[inline]
-    pub fn probable_value(&self, position: Position) -> Option<&Value> {
-        let address = self.words.candidate(position)?;
-        // SAFETY: the table owns the entry; `&self` keeps it unchanged while the result lives.
-        let entry: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
-        match entry.value() {
-            ValueRef::Boxed(value) => Some(value),
-            ValueRef::Int(_) | ValueRef::Str(_) | ValueRef::Packed(..) => None,
-        }
-    }
-
     /// One step of a scan: see `Table::scan`.
     pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(EntryRef<'_>)) -> u64 {
         // SAFETY: the table owns the entry; `&self` keeps it unchanged during the call.

@@ -4,7 +4,6 @@
 //! member and the leaf that it is in.
 
 use crate::base::siphash::HashKey;
-use crate::encoding::Prefetch;
 use crate::encoding::bptree::{Element, LeafId, Tree};
 use crate::encoding::member_map::{MemberMap, Tag};
 
@@ -56,23 +55,6 @@ impl SortedSet {
         self.find_tagged(self.tag(member), member)
     }
 
-    /// The hash of a member, for `prefetch`.
-    #[inline]
-    pub fn hash(&self, member: &[u8]) -> u64 {
-        self.hash_key.hash(member)
-    }
-
-    /// Fetches what the search for a member with this hash reads, one step further each time.
-    #[inline]
-    pub fn prefetch(&self, hash: u64, step: Prefetch) {
-        let tag = Tag::of_hash(hash);
-        if step == Prefetch::Way {
-            self.map.prefetch(tag);
-        } else if let Some(id) = self.map.lookup(tag).next() {
-            self.tree.leaf(id).prefetch(step == Prefetch::Member);
-        }
-    }
-
     /// Gives a member a score; one that is there is looked up by `find` and changed by `update`.
     pub fn insert(&mut self, member: &[u8], score: f64) {
         self.insert_tagged(self.tag(member), member, score);
@@ -113,10 +95,6 @@ impl SortedSet {
     pub fn remove_range(&mut self, from: u64, to: u64) {
         let SortedSet { tree, map, hash_key } = self;
         tree.remove_range(from, to, &mut |member, from, to| note(map, hash_key, member, from, to));
-        // Who takes members from an end comes again: the record of the next one is not in the cache.
-        if let Some(next) = tree.nth(from.saturating_sub(1)) {
-            map.prefetch(Tag::of_hash(hash_key.hash(next.member)));
-        }
     }
 
     /// The rank of a member, 0-based from the lowest score, and its score.
