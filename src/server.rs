@@ -27,7 +27,7 @@ use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{Ask, ControlThread, Done, Handle};
 use crate::dispatch::call::Identity;
-use crate::dispatch::table;
+use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::log::{self, Level};
@@ -36,8 +36,9 @@ use crate::observe::server::{
     IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
 };
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::load::{Load, LoadOrder, Records};
-use crate::persist::save::{Piece, Save};
+use crate::persist::aof::OpenJournal;
+use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -124,8 +125,9 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let map = SlotMap::new(cores);
     let listens = (config.port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
+    let router = replay::router(map);
     let control =
-        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, listens));
+        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
     install_log(&control.handle(), facts.pid);
@@ -503,7 +505,7 @@ impl Control for Handle {
         Some((ticket, outcome))
     }
 
-    fn save(&self, save: &Arc<Save>, piece: Piece) {
+    fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         Handle::save(self, save, piece);
     }
 
@@ -511,8 +513,12 @@ impl Control for Handle {
         Handle::load(self, order);
     }
 
-    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
-        Handle::records(self, core)
+    fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
+        Handle::loaded(self, core)
+    }
+
+    fn journal(&self) -> Option<OpenJournal> {
+        Handle::journal(self)
     }
 
     fn shut_down(&self) {

@@ -3,10 +3,12 @@
 //! Invariant: the only user of tokio and tokio_uring; it never touches a partition, it only gets and
 //! sends messages. A command that can finish on its core never comes here.
 
+mod aof;
 mod files;
 mod load;
 mod save;
 
+use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -25,8 +27,10 @@ use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::load::{Load, LoadOrder, Records};
-use crate::persist::save::{Piece, Save};
+use crate::persist::aof::OpenJournal;
+use crate::persist::aof::replay::Router;
+use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::save::{Piece as SavePiece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -76,6 +80,7 @@ pub struct Handle {
     saves: UnboundedSender<save::Message>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
+    journal: std::sync::Mutex<Receiver<OpenJournal>>,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -93,7 +98,8 @@ impl ControlThread {
         server: Arc<ServerFacts>,
         event_fds: Vec<RawFd>,
         log_file: Option<PathBuf>,
-        (owner, listens): (Box<dyn Fn(Slot) -> usize + Send>, (bool, bool)),
+        (owner, router): (Box<dyn Fn(Slot) -> usize + Send>, Router),
+        listens: (bool, bool),
     ) -> Self {
         let (tasks, receiver) = unbounded_channel();
         let (saves, pieces) = unbounded_channel();
@@ -111,6 +117,7 @@ impl ControlThread {
             desks.push(Desk { answers: sender, event_fd: *event_fd });
             inboxes.push(std::sync::Mutex::new(receiver));
         }
+        let (journals, journal) = channel();
         let config_file = PathBuf::from(&server.config_file);
         let facts = server.clone();
         let loader = load::Loader {
@@ -118,6 +125,8 @@ impl ControlThread {
             event_fds: event_fds.clone(),
             server: server.clone(),
             owner,
+            router: RefCell::new(router),
+            journal: journals,
             listens,
         };
         let pieces = (pieces, saves.clone());
@@ -139,6 +148,7 @@ impl ControlThread {
             saves,
             inboxes,
             keys,
+            journal: std::sync::Mutex::new(journal),
             event_fds,
             server,
             ending: AtomicBool::new(false),
@@ -186,7 +196,7 @@ impl Handle {
     }
 
     /// Writes a piece of a save.
-    pub fn save(&self, save: &Arc<Save>, piece: Piece) {
+    pub fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
     }
 
@@ -195,9 +205,14 @@ impl Handle {
         let _ = self.tasks.send(Task::Load(order));
     }
 
-    /// The next keys of a file for a core. Only that core asks, so the lock is never waited for.
-    pub fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
+    /// What comes next of a file for a core. Only that core asks, so the lock is never waited for.
+    pub fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         self.keys[core].try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The file that is appended to, for the one core that asks.
+    pub fn journal(&self) -> Option<OpenJournal> {
+        self.journal.try_lock().ok()?.try_recv().ok()
     }
 
     /// Wakes all cores, to look at what has changed.

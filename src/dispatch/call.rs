@@ -31,7 +31,7 @@ use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::{self, Functions, Scripts};
-use crate::store::access::AccessPolicy;
+use crate::store::access::{AccessPolicy, Stale};
 use crate::store::entry::Entry;
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
@@ -100,6 +100,8 @@ pub struct Worker {
     pub memory: MemoryLimit,
     /// A file is being loaded.
     pub(super) loading: bool,
+    /// What becomes of what has expired.
+    stale: Stale,
     /// Writes are refused, since saves fail.
     pub(super) saves_fail: bool,
     hint: Option<Position>,
@@ -191,6 +193,7 @@ impl Worker {
             notes: Vec::new(),
             latency: Latency::default(),
             loading: false,
+            stale: Stale::Goes,
             saves_fail: false,
             hint: None,
             long_nanos: 0,
@@ -270,14 +273,19 @@ impl Worker {
         self.loading
     }
 
-    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
-    /// saves fail.
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded, whether
+    /// saves fail, and what that and a pause mean for what has expired.
     pub fn check_persistence(&mut self) {
         let persistence = &self.server.persistence;
         self.loading = persistence.is_loading();
         self.saves_fail = persistence.failed.load(Relaxed)
             && self.config.stop_writes_on_bgsave_error
             && !self.config.save.is_empty();
+        self.stale = match self.switches.pause {
+            _ if self.loading => Stale::Lives,
+            Some(_) => Stale::Stays,
+            None => Stale::Goes,
+        };
     }
 
     /// Where a command runs; `position` is that of its one key, if it has been computed. SCAN takes a
@@ -437,7 +445,7 @@ impl Worker {
             access: self.access,
             session: facts,
             now: self.now,
-            keep_expired: self.switches.pause.is_some(),
+            stale: self.stale,
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,

@@ -9,6 +9,7 @@ mod gates;
 mod monitor;
 mod note;
 pub mod notify;
+pub mod replay;
 pub mod route;
 pub mod script;
 pub mod serve;

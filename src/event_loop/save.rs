@@ -1,21 +1,20 @@
-//! Saves and loads as a core sees them: the instant of a save, its slices, keys that come from a file.
+//! Saves as a core sees them: the instant of a save, and its slices.
 //!
 //! Invariant: a save begins when one core has all partitions on loan, so at one instant of all. A save
 //! that commands wait for keeps that loan to its end, and this core writes all partitions; every
 //! other save is written by the owners, in slices of housekeeping. No slice touches a file: pieces go
 //! to the control plane.
 
-use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::replay::{load_order, path_of};
 use super::{Answer, Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::CommandError;
 use crate::command::context::{Request, SaveOrder};
-use crate::commands::generic::dump;
 use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
 use crate::observe::log;
 use crate::observe::persistence::ENDING;
@@ -26,7 +25,6 @@ use crate::persist::save::{Flags, Save, Usage, Wanted};
 use crate::ring::Ring;
 use crate::script::Library;
 use crate::store::budget::Budget;
-use crate::store::load::Making;
 use crate::store::partition::Partition;
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::WantedSave;
@@ -51,8 +49,6 @@ enum Stage {
 
 /// Work of one slice where nobody waits for the core: about two milliseconds.
 const HELD_SLICE_UNITS: usize = 10_000;
-/// Nanoseconds that a turn spends on making keys of a file.
-const LOAD_NANOS_PER_TURN: u64 = 1_000_000;
 /// Seconds after a save that failed before a save point tries again. Source: Redis.
 const RETRY_SECONDS: i64 = 5;
 /// What SAVE answers when it failed. Source: Redis.
@@ -307,34 +303,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Makes keys of what has come from a file. True if there may be more.
-    pub(super) fn load_some(&mut self) -> bool {
-        if !self.worker.is_loading() {
-            return false;
-        }
-        let began = self.monotonic();
-        let core = self.worker.core;
-        let making = Making {
-            limits: dump::limits(
-                &self.worker.config,
-                &self.worker.server,
-                self.worker.hasher.hash_key(),
-            ),
-            access: self.worker.access(),
-            now: self.worker.now,
-        };
-        while let Some(partition) = self.seat.partition_now() {
-            let Some((load, records)) = self.control.records(core) else { return false };
-            self.worker.load_libraries(&load, &records);
-            partition.load(&load, &records, &making);
-            load.queued[core].fetch_sub(records.weight(), Ordering::AcqRel);
-            if self.clock.monotonic().since(began) > LOAD_NANOS_PER_TURN {
-                return true;
-            }
-        }
-        false
-    }
-
     /// A command asks for something slow.
     pub(super) fn ask_control(&mut self, open: Ticket, request: Request) {
         let ticket = self.next_number();
@@ -344,20 +312,4 @@ impl<R: Ring, C: Clock> Core<R, C> {
             request => self.control.ask(self.worker.core, ticket, request),
         }
     }
-}
-
-/// The file that the configuration names.
-pub fn load_order(config: &crate::config::Config, asker: Option<(usize, u64)>) -> LoadOrder {
-    LoadOrder {
-        path: path_of(&config.dbfilename),
-        merge: false,
-        flushes: false,
-        checks: config.rdbchecksum,
-        databases: config.databases,
-        asker,
-    }
-}
-
-fn path_of(name: &[u8]) -> std::path::PathBuf {
-    std::ffi::OsString::from_vec(name.to_vec()).into()
 }
