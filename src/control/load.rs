@@ -11,11 +11,14 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use tokio_uring::fs::File;
 
+use super::files::Files;
+use super::journal;
 use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::Millis;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
+use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Records};
 use crate::persist::rdb::file::{FileReader, Record};
 
@@ -28,6 +31,8 @@ pub(super) struct Loader {
     pub(super) owner: Box<dyn Fn(Slot) -> usize + Send>,
     /// There are TCP sockets, and a Unix socket.
     pub(super) listens: (bool, bool),
+    /// Where the writer of the journal finds its file.
+    pub(super) journal: JournalDesk,
 }
 
 /// Why a file was not loaded.
@@ -67,12 +72,26 @@ impl Loader {
             while !load.is_settled() {
                 tokio::time::sleep(PAUSE).await;
             }
+            if let Some(place) = order.aof.as_ref().filter(|place| place.opens) {
+                match journal::create(&Files, place).await {
+                    Ok(file) => self.open_journal(file),
+                    Err(error) => return Err(NotLoaded::Broken(error.to_string())),
+                }
+            }
             let changes = self.server.sum(|stats| stats.dirty.get());
             persistence.changes_saved.store(changes, Ordering::Relaxed);
             persistence.loading.store(false, Ordering::Release);
             self.wake();
         }
         outcome
+    }
+
+    /// From here on what clients change is journaled.
+    fn open_journal(&self, file: JournalFile) {
+        if let Ok(mut desk) = self.journal.lock() {
+            *desk = Some(file);
+        }
+        self.server.journal.turn_on(true);
     }
 
     /// Clients are served from here on.
@@ -263,6 +282,9 @@ fn module_name(id: u64) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     (0..9).map(|at| LETTERS[(id >> (58 - at * 6) & 63) as usize] as char).collect()
 }
+
+/// The file that the writer of the journal is to append to, until it takes it.
+pub(super) type JournalDesk = Arc<Mutex<Option<JournalFile>>>;
 
 /// The receiving end of a core, which alone uses it.
 pub(super) type Desk = Mutex<std::sync::mpsc::Receiver<(Arc<Load>, Records)>>;

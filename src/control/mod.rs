@@ -4,6 +4,7 @@
 //! sends messages. A command that can finish on its core never comes here.
 
 mod files;
+mod journal;
 mod load;
 mod save;
 
@@ -25,6 +26,7 @@ use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
+use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Records};
 use crate::persist::save::{Piece, Save};
 
@@ -76,6 +78,7 @@ pub struct Handle {
     saves: UnboundedSender<save::Message>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
+    journal: load::JournalDesk,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -113,12 +116,14 @@ impl ControlThread {
         }
         let config_file = PathBuf::from(&server.config_file);
         let facts = server.clone();
+        let journal_desk = load::JournalDesk::default();
         let loader = load::Loader {
             desks: key_desks,
             event_fds: event_fds.clone(),
             server: server.clone(),
             owner,
             listens,
+            journal: journal_desk.clone(),
         };
         let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
@@ -139,6 +144,7 @@ impl ControlThread {
             saves,
             inboxes,
             keys,
+            journal: journal_desk,
             event_fds,
             server,
             ending: AtomicBool::new(false),
@@ -198,6 +204,11 @@ impl Handle {
     /// The next keys of a file for a core. Only that core asks, so the lock is never waited for.
     pub fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
         self.keys[core].try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
+    pub fn journal(&self) -> Option<JournalFile> {
+        self.journal.try_lock().ok()?.take()
     }
 
     /// Wakes all cores, to look at what has changed.

@@ -20,7 +20,7 @@ use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
 use crate::observe::log;
 use crate::observe::persistence::ENDING;
 use crate::observe::server::REDIS_VERSION;
-use crate::persist::load::LoadOrder;
+use crate::persist::load::{AofPlace, LoadOrder};
 use crate::persist::rdb::file::preamble;
 use crate::persist::save::{Flags, Save, Usage, Wanted};
 use crate::ring::Ring;
@@ -348,7 +348,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
 /// The file that the configuration names.
 pub fn load_order(config: &crate::config::Config, asker: Option<(usize, u64)>) -> LoadOrder {
+    let aof = config.appendonly.then(|| AofPlace {
+        directory: path_of(&config.appenddirname),
+        filename: config.appendfilename.clone(),
+        truncates: config.aof_load_truncated,
+        opens: asker.is_none(),
+    });
     LoadOrder {
+        aof,
         path: path_of(&config.dbfilename),
         merge: false,
         flushes: false,

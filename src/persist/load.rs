@@ -62,9 +62,11 @@ impl Load {
     }
 }
 
-/// A file to load.
+/// What to load.
 #[derive(Debug)]
 pub struct LoadOrder {
+    /// The AOF, which is loaded instead of the file. None without one.
+    pub aof: Option<AofPlace>,
     /// The file.
     pub path: PathBuf,
     /// Keys and libraries that are there already are replaced.
@@ -77,6 +79,19 @@ pub struct LoadOrder {
     pub databases: usize,
     /// Who waits for it: a core and its ticket. None at the start.
     pub asker: Option<(usize, u64)>,
+}
+
+/// Where an AOF is, and how it is loaded.
+#[derive(Debug)]
+pub struct AofPlace {
+    /// The directory. Source: appenddirname.
+    pub directory: PathBuf,
+    /// What its files are named after. Source: appendfilename.
+    pub filename: Vec<u8>,
+    /// A torn tail is cut off. Source: aof-load-truncated.
+    pub truncates: bool,
+    /// It is the data from the start on, and is appended to afterwards.
+    pub opens: bool,
 }
 
 /// Some keys of one core, and what every core has to know.

@@ -16,6 +16,7 @@ use ironring::net::listener::Listener;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
+use ironring::persist::aof::block::JournalFile;
 use ironring::persist::load::{Load, LoadOrder, Records};
 use ironring::persist::save::{Piece, Save};
 
@@ -39,6 +40,10 @@ impl Control for NoControl {
     fn load(&self, _order: LoadOrder) {}
 
     fn records(&self, _core: usize) -> Option<(Arc<Load>, Records)> {
+        None
+    }
+
+    fn journal(&self) -> Option<JournalFile> {
         None
     }
 
@@ -81,5 +86,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         shutdown: AtomicBool::new(false),
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
+        journal: Default::default(),
     }
 }

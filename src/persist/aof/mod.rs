@@ -15,4 +15,6 @@
 //! servers skip the lines that begin with `#`, and what they append, commands without them, counts.
 
 pub mod annotation;
+pub mod block;
 pub mod manifest;
+pub mod writer;
