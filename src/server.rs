@@ -30,13 +30,14 @@ use crate::dispatch::call::Identity;
 use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
+use crate::observe::journal::Journal;
 use crate::observe::log::{self, Level};
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::server::{
     IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
 };
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::aof::OpenJournal;
+use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
@@ -112,6 +113,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         shutdown: AtomicBool::new(false),
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
+        journal: Journal::default(),
     });
     // The control thread cannot start without it, either.
     if let Err(error) = kernel::probe() {
@@ -517,7 +519,7 @@ impl Control for Handle {
         Handle::loaded(self, core)
     }
 
-    fn journal(&self) -> Option<OpenJournal> {
+    fn journal(&self) -> Option<JournalFile> {
         Handle::journal(self)
     }
 

@@ -9,6 +9,7 @@
 use std::cell::RefMut;
 use std::fs::{self, OpenOptions};
 use std::io;
+use std::os::fd::IntoRawFd;
 use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
@@ -23,7 +24,7 @@ use crate::base::crc::crc64;
 use crate::base::number::parse_u64;
 use crate::observe::log;
 use crate::observe::server::REDIS_VERSION;
-use crate::persist::aof::OpenJournal;
+use crate::persist::aof::block::JournalFile;
 use crate::persist::aof::manifest::{Manifest, manifest_name, temporary_name};
 use crate::persist::aof::replay::{Line, Lines, Route, Router};
 use crate::persist::aof::scan::{Found, Scanner, State, Verdict, Verifier};
@@ -68,7 +69,7 @@ impl Loader {
         }
         if place.opens {
             let journal = directory.open_last().await?;
-            let _ = self.journal.send(journal);
+            self.open_journal(journal);
         }
         Ok(())
     }
@@ -497,7 +498,7 @@ impl<'a> Directory<'a> {
     }
 
     /// Opens the file that is appended to, and removes what is not needed any more.
-    async fn open_last(&mut self) -> Done<OpenJournal> {
+    async fn open_last(&mut self) -> Done<JournalFile> {
         self.make()?;
         let is_new = self.manifest.incr.is_empty();
         if is_new {
@@ -521,13 +522,11 @@ impl<'a> Directory<'a> {
         let what = if is_new { "Creating" } else { "Opening" };
         log::notice(format!("{what} AOF incr file {shown} on server start"));
         self.remove_history().await?;
-        let mut bytes = 0;
-        for info in self.manifest.files() {
-            bytes += self.size_of(&info.name)?;
+        let mut bytes_before = 0;
+        for info in self.manifest.files().filter(|info| info.name != name) {
+            bytes_before += self.size_of(&info.name)?;
         }
-        let base = self.manifest.base.as_ref();
-        let base_bytes = base.map_or(Ok(0), |base| self.size_of(&base.name))?;
-        Ok(OpenJournal { file: file.into(), offset, base_bytes, bytes })
+        Ok(JournalFile { fd: file.into_raw_fd(), offset, bytes_before })
     }
 
     async fn remove_history(&mut self) -> Done<()> {

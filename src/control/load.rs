@@ -18,7 +18,7 @@ use crate::base::sys;
 use crate::base::time::Millis;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::OpenJournal;
+use crate::persist::aof::block::JournalFile;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, Records};
 use crate::persist::rdb::file::{FileReader, Record};
@@ -32,10 +32,10 @@ pub(super) struct Loader {
     pub(super) owner: Box<dyn Fn(Slot) -> usize + Send>,
     /// Where the commands of an AOF run.
     pub(super) router: RefCell<Router>,
-    /// Where the file that is appended to is taken up.
-    pub(super) journal: Sender<OpenJournal>,
     /// There are TCP sockets, and a Unix socket.
     pub(super) listens: (bool, bool),
+    /// Where the writer of the journal finds its file.
+    pub(super) journal: JournalDesk,
 }
 
 /// Why a file was not loaded.
@@ -108,6 +108,14 @@ impl Loader {
         let seconds = began.elapsed().as_secs_f64();
         log::notice(format!("DB loaded from disk: {seconds:.3} seconds"));
         Ok(())
+    }
+
+    /// From here on what clients change is journaled.
+    pub(super) fn open_journal(&self, file: JournalFile) {
+        if let Ok(mut desk) = self.journal.lock() {
+            *desk = Some(file);
+        }
+        self.server.journal.turn_on(true);
     }
 
     /// Clients are served from here on.
@@ -320,6 +328,9 @@ fn module_name(id: u64) -> String {
     const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
     (0..9).map(|at| LETTERS[(id >> (58 - at * 6) & 63) as usize] as char).collect()
 }
+
+/// The file that the writer of the journal is to append to, until it takes it.
+pub(super) type JournalDesk = Arc<Mutex<Option<JournalFile>>>;
 
 /// The receiving end of a core, which alone uses it.
 pub(super) type Desk = Mutex<std::sync::mpsc::Receiver<(Arc<Load>, Piece)>>;

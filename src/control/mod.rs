@@ -27,7 +27,7 @@ use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::OpenJournal;
+use crate::persist::aof::block::JournalFile;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::save::{Piece as SavePiece, Save};
@@ -80,7 +80,7 @@ pub struct Handle {
     saves: UnboundedSender<save::Message>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
-    journal: std::sync::Mutex<Receiver<OpenJournal>>,
+    journal: load::JournalDesk,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -117,17 +117,17 @@ impl ControlThread {
             desks.push(Desk { answers: sender, event_fd: *event_fd });
             inboxes.push(std::sync::Mutex::new(receiver));
         }
-        let (journals, journal) = channel();
         let config_file = PathBuf::from(&server.config_file);
         let facts = server.clone();
+        let journal_desk = load::JournalDesk::default();
         let loader = load::Loader {
             desks: key_desks,
             event_fds: event_fds.clone(),
             server: server.clone(),
             owner,
             router: RefCell::new(router),
-            journal: journals,
             listens,
+            journal: journal_desk.clone(),
         };
         let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
@@ -148,7 +148,7 @@ impl ControlThread {
             saves,
             inboxes,
             keys,
-            journal: std::sync::Mutex::new(journal),
+            journal: journal_desk,
             event_fds,
             server,
             ending: AtomicBool::new(false),
@@ -210,9 +210,9 @@ impl Handle {
         self.keys[core].try_lock().ok()?.try_recv().ok()
     }
 
-    /// The file that is appended to, for the one core that asks.
-    pub fn journal(&self) -> Option<OpenJournal> {
-        self.journal.try_lock().ok()?.try_recv().ok()
+    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
+    pub fn journal(&self) -> Option<JournalFile> {
+        self.journal.try_lock().ok()?.take()
     }
 
     /// Wakes all cores, to look at what has changed.

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::evict::MemoryLimit;
+use super::journal::Scribe;
 use super::note::{Limits, Taken};
 use super::route::{self, Place};
 use super::script::Busy;
@@ -142,6 +143,10 @@ pub struct Worker {
     pub(super) noloop: bool,
     /// Somebody may listen to keyspace events.
     pub(super) notifies: bool,
+    /// What this turn has for the journal.
+    pub scribe: Scribe,
+    /// Events or changes are of interest to somebody.
+    pub(super) is_heeded: bool,
 }
 
 /// Who a worker works for.
@@ -217,6 +222,8 @@ impl Worker {
             running: 0,
             noloop: false,
             notifies: false,
+            scribe: Scribe::default(),
+            is_heeded: false,
         }
     }
 
@@ -230,6 +237,11 @@ impl Worker {
     #[inline]
     pub fn hint(&mut self, position: Option<Position>) {
         self.hint = position;
+    }
+
+    /// Where the first key of the command under way belongs, if somebody has told.
+    pub(super) fn hint_now(&self) -> Option<Position> {
+        self.hint
     }
 
     /// The configuration was replaced: what is derived from it follows.
@@ -260,7 +272,7 @@ impl Worker {
     /// What somebody wants to hear of.
     #[inline]
     pub fn interest(&self) -> Interest {
-        Interest { events: self.notifies, ..Interest::default() }
+        Interest { events: self.notifies, journal: self.scribe.is_on, ..Interest::default() }
     }
 
     /// How accesses are recorded.
@@ -286,6 +298,7 @@ impl Worker {
             Some(_) => Stale::Stays,
             None => Stale::Goes,
         };
+        self.check_journal();
     }
 
     /// Where a command runs; `position` is that of its one key, if it has been computed. SCAN takes a
@@ -420,7 +433,7 @@ impl Worker {
     #[inline]
     pub(super) fn run(
         &mut self,
-        keyspace: Keyspace<'_>,
+        mut keyspace: Keyspace<'_>,
         facts: &mut SessionFacts,
         registered: &'static Registered,
         args: Args<'_>,
@@ -440,7 +453,7 @@ impl Worker {
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
-            keyspace,
+            keyspace: keyspace.reborrow(),
             hint,
             access: self.access,
             session: facts,
@@ -466,7 +479,7 @@ impl Worker {
         if context.suspension.is_some() {
             // A consumer of a group is made before its client waits.
             self.stats.dirty.add(self.effects.dirty());
-            self.notify();
+            self.tell(keyspace, facts.db, (registered, args), true);
             self.show(facts, registered, args);
             return self.suspension.take();
         }
@@ -478,11 +491,26 @@ impl Worker {
         if dirty > 0 {
             self.stats.dirty.add(dirty);
         }
-        self.notify();
+        self.tell(keyspace, facts.db, (registered, args), false);
         let taken = self.count(registered, failed);
         self.look_at(facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         None
+    }
+
+    /// Tells of what the command that has just run did: listeners, the journal.
+    #[inline]
+    fn tell(
+        &mut self,
+        mut keyspace: Keyspace<'_>,
+        db: usize,
+        command: (&Registered, Args<'_>),
+        suspended: bool,
+    ) {
+        if self.is_heeded {
+            self.notify();
+            self.journal(&mut keyspace, db, command, suspended);
+        }
     }
 
     /// Writes the reply to a client whose wait ended without having been served, and counts its
@@ -545,7 +573,7 @@ impl Worker {
         let begun = (whole.begin)(&mut context, args);
         let refusal = context.refusal.take();
         match begun {
-            Ok(job) => Some(job),
+            Ok(job) => Some(self.journaled(registered, (session.facts.db, args), job)),
             Err(error) => {
                 let mut reply = Reply::new(buffer, session.facts.proto);
                 if let Some(text) = refusal {
@@ -591,6 +619,9 @@ impl Worker {
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
         let pushed = context.pushing;
         let stood_still = context.stood_still;
+        if registered.command.flags.has(Flags::WRITE) && self.scribe.is_on {
+            self.scribe.gate = self.gate_of_all();
+        }
         let failed = finish(&self.stats, outcome, &mut reply);
         self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
         let taken = self.count(registered, failed);

@@ -6,6 +6,7 @@
 pub mod call;
 pub mod evict;
 mod gates;
+pub mod journal;
 mod monitor;
 mod note;
 pub mod notify;

@@ -28,6 +28,8 @@ use crate::script::{
 };
 use crate::txn::cores::{CoreSet, SlotMap};
 
+/// The bit of `Run::places` that stands for the journal.
+const TO_JOURNAL: u8 = 1;
 /// Where the keys of EVAL and its kin begin.
 const FIRST_KEY: usize = 3;
 
@@ -62,6 +64,8 @@ pub struct Run {
     allows_oom: bool,
     memory_was_full: bool,
     inside_exec: bool,
+    /// What it does belongs together, and to nothing larger.
+    is_unit: bool,
     /// The time, which stands still.
     now: Millis,
     /// When it began, for the statistics.
@@ -397,6 +401,7 @@ impl Worker {
             allows_oom,
             memory_was_full: self.is_out_of_memory(),
             inside_exec,
+            is_unit: self.scribe.open_unit(),
             now: self.now,
             tick: self.last_tick,
         };
@@ -431,6 +436,9 @@ impl Worker {
         if !run.inside_exec {
             Self::settle_caching(facts, registered);
         }
+        if run.is_unit {
+            self.scribe.close_unit();
+        }
         if !run.inside_exec && !self.ready.is_empty() {
             let mut ready = std::mem::take(&mut self.ready).into();
             self.serve_ready(keyspace, &mut ready);
@@ -453,12 +461,14 @@ impl Worker {
         let now = std::mem::replace(&mut self.now, run.now);
         let facts = &mut run.facts;
         self.in_script = true;
+        self.scribe.is_muted = run.places & TO_JOURNAL == 0;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.now = now;
         if self.is_heard(keyspace) {
             self.note_changes(keyspace);
         }
         self.in_script = false;
+        self.scribe.is_muted = false;
         self.remember_if(keyspace, &run.facts, (registered, args));
         if let Some(suspension) = suspension {
             // Nothing blocks here: it is answered as if its time were up.

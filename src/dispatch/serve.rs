@@ -11,6 +11,7 @@ use super::call::Worker;
 use super::table::Registered;
 use crate::acl::Denial;
 use crate::base::claim::Refused;
+use crate::base::gate::Gate;
 use crate::base::slot::Slot;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::join;
@@ -39,6 +40,8 @@ pub struct Served {
     pub time: crate::base::time::Millis,
     /// What is remembered of the command.
     pub notes: Vec<Note>,
+    /// What the reply has to wait for.
+    pub gate: Gate,
 }
 
 /// Keys of databases that may serve somebody.
@@ -221,6 +224,7 @@ impl Worker {
         self.hint(None);
         // What is noted before belongs to whoever made this possible.
         let noted = self.notes.len();
+        let gate = self.scribe.gate.take();
         // Its permissions may have changed while it waited.
         if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
@@ -228,6 +232,7 @@ impl Worker {
             let suspension = self.run(lent, &mut facts, registered, args, &mut replies);
             self.runs_again = false;
             if suspension.is_some() {
+                self.scribe.gate = gate;
                 return false;
             }
             self.note_changes(keyspace);
@@ -242,6 +247,7 @@ impl Worker {
             denial: self.denials.pop(),
             time: self.now,
             notes: self.notes.split_off(noted),
+            gate: std::mem::replace(&mut self.scribe.gate, gate),
         });
         true
     }

@@ -75,6 +75,7 @@ impl Worker {
         let mode = std::mem::replace(&mut facts.reply_mode, ReplyMode::On);
         transaction.muted = Some((mode, buffer.bytes.len()));
         let mut unchanged = true;
+        let watches = !transaction.watched.is_empty();
         for watched in std::mem::take(&mut transaction.watched) {
             let key = self.hasher.key(&watched.key);
             let partition = keyspace.partition(key.position);
@@ -94,6 +95,13 @@ impl Worker {
             reply.array(transaction.len());
         } else {
             reply.null_array();
+        }
+        if watches && self.scribe.is_on {
+            // Whether these have changed is what the reply tells.
+            self.scribe.gate = self.gate_of_all();
+        }
+        if unchanged {
+            self.scribe.open_unit();
         }
         unchanged
     }
@@ -159,6 +167,7 @@ impl Worker {
         }
         Self::settle_caching(facts, self.exec_command());
         self.count(self.exec_command(), false);
+        self.scribe.close_unit();
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
     }

@@ -182,6 +182,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !done {
                 stats.expired_time_cap_reached.add(1);
             }
+            self.worker.journal_gone(&mut Keyspace::One(partition), &effects);
             self.worker.publish_events(effects.take_events());
             self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());

@@ -9,6 +9,7 @@ mod clients;
 mod cron;
 mod execute;
 mod input;
+mod journal;
 mod limits;
 mod mail;
 mod notes;
@@ -42,7 +43,7 @@ use crate::command::whole::{Job, Part};
 use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
-use crate::persist::aof::OpenJournal;
+use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::resp::reply::ReplyBuffer;
@@ -53,6 +54,7 @@ use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
 use cron::Cron;
+use journal::Desk;
 use mail::WholeId;
 use push::Inbox;
 use stage::Stage;
@@ -131,8 +133,8 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
-    /// The file that is appended to, once what it holds has been loaded. Given away once.
-    fn journal(&self) -> Option<OpenJournal>;
+    /// The file to append the journal to, once, when all has been loaded.
+    fn journal(&self) -> Option<JournalFile>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -182,6 +184,8 @@ pub struct Core<R: Ring, C: Clock> {
     doomed: Vec<u32>,
     /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
     hung_up: Vec<u32>,
+    /// The journal, and who waits for it.
+    desk: Desk,
     /// Pushes on their way to clients.
     inbox: Inbox,
     /// Batches that have come in this turn.
@@ -247,6 +251,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             rearm: Vec::new(),
             doomed: Vec::new(),
             hung_up: Vec::new(),
+            desk: Desk::new(core, cores),
             inbox: Inbox::new(cores),
             arrived: Vec::new(),
             paused: Vec::new(),
@@ -295,6 +300,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while !self.worker.is_shutting_down() {
             self.turn();
         }
+        self.end_journal();
         self.close_everything();
     }
 
@@ -368,8 +374,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.end_hung_up();
         self.push_own();
         // Nothing runs from here on, and nothing has left.
+        self.number_turn();
         self.post_invalidations();
         self.write_held();
+        self.release_replies();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
@@ -380,6 +388,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.stats.totals.wakes.add(1);
             self.ring.push(Op::Wake { core });
         }
+        self.has_more |= self.write_journal() | self.wait_for_writer();
         self.publish_turn();
     }
 

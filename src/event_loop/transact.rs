@@ -111,6 +111,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         worker.start_clock();
         let mut replies = std::mem::take(&mut batch.replies);
         let mut keyspace = Keyspace::Lent(&mut held);
+        if !transaction.is_fresh() {
+            worker.scribe.resume_unit(transaction.lines.take());
+        }
         let begins = !transaction.is_fresh()
             || worker.begin_exec(&mut keyspace, &mut batch.facts, &mut transaction, &mut replies);
         let mut step = if begins { Step::Again } else { Step::Done };
@@ -120,6 +123,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         take_notes(&mut self.worker, &mut batch);
         if !matches!(step, Step::Done) {
             batch.replies = replies;
+            transaction.lines = self.worker.scribe.put_off_unit();
             batch.transaction = Some(transaction);
             let held = Some(held);
             match step {

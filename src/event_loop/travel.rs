@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::journal::WRITER;
 use super::mail::WholeId;
 use super::notes::take_notes;
 use super::transact::watch_more;
@@ -59,7 +60,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
-            Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
+            Message::Block(..) | Message::Pushes(..) => {
+                unreachable!("pushes wait for their place among all others")
+            }
             Message::Busy => self.worker.look_for_busy(),
         }
     }
@@ -198,6 +201,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !batch.notes.is_empty() {
             self.file_notes(batch.client, std::mem::take(&mut batch.notes));
         }
+        self.worker.scribe.gate.raise(batch.gate.take());
         if !batch.replies.is_empty() {
             self.begin_segment(batch.client);
             self.replies.append_from(&batch.replies, 0);
@@ -369,6 +373,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             hearers: &mut worker.hearers,
             monitors: &mut worker.monitors,
             prefixes: &mut worker.prefixes,
+            lines: worker.scribe.own_lines().filter(|_| worker.core == WRITER),
             stats: &worker.stats,
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,

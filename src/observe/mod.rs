@@ -4,6 +4,7 @@
 
 pub mod busy;
 pub mod command_log;
+pub mod journal;
 pub mod latency;
 pub mod log;
 pub mod persistence;

@@ -7,6 +7,7 @@
 use crate::base::slot::Slot;
 use crate::client::ReplyMode;
 use crate::command::args::{ArgRange, Args, BigArg};
+use crate::persist::aof::block::Lines;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
 
@@ -36,6 +37,8 @@ pub struct Transaction {
     pub watched: Vec<Watched>,
     /// Which replies the client wanted when EXEC began, and where the reply of EXEC begins.
     pub muted: Option<(ReplyMode, usize)>,
+    /// What its commands have done so far, while it waits for one that has parts elsewhere.
+    pub lines: Option<Lines>,
     /// The next command to run.
     next: usize,
 }

@@ -16,7 +16,7 @@ use ironring::net::listener::Listener;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
-use ironring::persist::aof::OpenJournal;
+use ironring::persist::aof::block::JournalFile;
 use ironring::persist::load::{Load, LoadOrder, Piece};
 use ironring::persist::save::{Piece as SavePiece, Save};
 
@@ -43,7 +43,7 @@ impl Control for NoControl {
         None
     }
 
-    fn journal(&self) -> Option<OpenJournal> {
+    fn journal(&self) -> Option<JournalFile> {
         None
     }
 
@@ -86,5 +86,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         shutdown: AtomicBool::new(false),
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
+        journal: Default::default(),
     }
 }

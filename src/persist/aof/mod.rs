@@ -15,21 +15,8 @@
 //! servers skip the lines that begin with `#`, and what they append, commands without them, counts.
 
 pub mod annotation;
+pub mod block;
 pub mod manifest;
 pub mod replay;
 pub mod scan;
-
-use std::os::fd::OwnedFd;
-
-/// The file that is appended to, as it stands when the data has been loaded.
-#[derive(Debug)]
-pub struct OpenJournal {
-    /// The file, open for writing at any offset.
-    pub file: OwnedFd,
-    /// Its end, where the next group goes.
-    pub offset: u64,
-    /// Bytes of the base. Source: INFO aof_base_size.
-    pub base_bytes: u64,
-    /// Bytes of all files. Source: INFO aof_current_size.
-    pub bytes: u64,
-}
+pub mod writer;
