@@ -102,6 +102,7 @@ impl Loader {
                 name: String::from_utf8_lossy(name).into_owned(),
                 path: directory.path_of(name),
                 is_old: *name == directory.place.filename,
+                opens: directory.place.opens,
                 len: sizes[at],
             };
             part.load(directory.place.truncates, is_last).await?;
@@ -120,6 +121,8 @@ struct Part<'a> {
     path: PathBuf,
     /// It is from before there were several files.
     is_old: bool,
+    /// It is the server's own from here on.
+    opens: bool,
     len: u64,
 }
 
@@ -140,7 +143,8 @@ impl Part<'_> {
         self.judge(&verdict, truncates, is_last)?;
         self.replay(&file, begin, verdict.safe).await?;
         let _ = file.close().await;
-        if verdict.safe < verdict.len && is_last {
+        // A file that is being appended to is left alone.
+        if self.opens && verdict.safe < verdict.len && is_last {
             self.cut(&verdict)?;
         }
         Ok(())

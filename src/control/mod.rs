@@ -313,16 +313,23 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
         None => loader.tell_ready(),
         Some((core, ticket)) => {
             let done = outcome.map(|()| Done::Task);
+            let (said, refusal) = match order.aof {
+                None => ("DB reloaded by DEBUG RELOAD", NOT_RELOADED),
+                Some(_) => ("Append Only File loaded by DEBUG LOADAOF", AOF_NOT_LOADED),
+            };
             if done.is_ok() {
-                log::notice("DB reloaded by DEBUG RELOAD");
+                log::notice(said);
             }
-            answer(&desks, Ask { core, ticket }, done.map_err(|_| NOT_RELOADED.to_owned()));
+            answer(&desks, Ask { core, ticket }, done.map_err(|_| refusal.to_owned()));
         }
     }
 }
 
 /// What DEBUG RELOAD answers where there is no file.
 const NOT_RELOADED: &str = "ERR Error trying to load the RDB dump, check server logs.";
+
+/// The same for DEBUG LOADAOF.
+const AOF_NOT_LOADED: &str = "ERR Error trying to load the AOF files, check server logs.";
 
 fn answer(desks: &[Desk], ask: Ask, outcome: Result<Done, String>) {
     let desk = &desks[ask.core];

@@ -10,7 +10,7 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
-use super::replay::{load_order, path_of};
+use super::replay::{aof_place, load_order, path_of};
 use super::{Answer, Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::CommandError;
@@ -108,7 +108,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.answer_save(ticket, Err(IN_PROGRESS.into()));
                 return Some(partitions);
             }
-            SaveOrder::Foreground | SaveOrder::Reload { .. } => {}
+            SaveOrder::Foreground | SaveOrder::Reload { .. } | SaveOrder::LoadAof => {}
             SaveOrder::Ending { .. } => {
                 if is_saving {
                     log::warning("There is a save under way. Cancelling it!");
@@ -203,8 +203,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         let is_saving = self.worker.server.persistence.is_saving();
-        let wants_save = !matches!(holding.wanted.order, SaveOrder::Reload { save: false, .. });
+        let order = holding.wanted.order;
+        let wants_save =
+            !matches!(order, SaveOrder::Reload { save: false, .. } | SaveOrder::LoadAof);
         match holding.stage {
+            // What is to be read again has to be there first.
+            Stage::Clearing if order == SaveOrder::LoadAof && self.journal_is_behind() => {
+                is_busy = true;
+            }
             Stage::Clearing if !is_busy && !is_saving => {
                 is_busy = true;
                 if wants_save {
@@ -238,11 +244,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if flushes {
                     partitions.iter_mut().for_each(|one| one.flush_all());
                 }
-                self.worker.server.persistence.begin_load(self.worker.now.seconds());
-                self.worker.check_persistence();
-                let asker = ticket.map(|ticket| (self.worker.core, ticket));
-                let order = load_order(&self.worker.config, asker);
+                let order = self.order_again(ticket);
                 self.control.load(LoadOrder { merge, flushes, ..order });
+            }
+            SaveOrder::LoadAof => {
+                partitions.iter_mut().for_each(|one| one.flush_all());
+                let order = self.order_again(ticket);
+                let aof = Some(aof_place(&self.worker.config, false));
+                self.control.load(LoadOrder { aof, flushes: true, ..order });
             }
             SaveOrder::Ending { .. } => {
                 log::warning("Error trying to save the DB, can't exit.");
@@ -256,6 +265,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.publish_lent(&mut partitions);
         self.return_partitions(partitions);
         false
+    }
+
+    /// All data is to be read again: what is to be loaded.
+    fn order_again(&mut self, ticket: Option<u64>) -> LoadOrder {
+        self.worker.server.persistence.begin_load(self.worker.now.seconds());
+        self.worker.check_persistence();
+        let asker = ticket.map(|ticket| (self.worker.core, ticket));
+        load_order(&self.worker.config, asker)
     }
 
     /// Begins what save points, a schedule or a signal want.
