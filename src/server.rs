@@ -4,6 +4,7 @@
 //! Invariant: everything that may fail fails before a client can connect, with a line that says what
 //! to do; the lines of the start are those that scripts wait for.
 
+mod check_aof;
 mod host;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -65,6 +66,11 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             ExitCode::FAILURE
         }
         Startup::CheckSystem => host::check_system(),
+        Startup::CheckAof(Some(check)) => check_aof::run(&check),
+        Startup::CheckAof(None) => {
+            eprint!("{}", args::usage("ironring"));
+            ExitCode::FAILURE
+        }
         Startup::Serve(sources) => {
             let mut host = host::SystemHost::default();
             match config::load(&sources, &mut host) {
