@@ -3,8 +3,9 @@
 //! Invariant: nothing is kept but a part of a line, so memory does not grow with what a file
 //! announces. `safe` is the end of what is whole: no command, group or transaction reaches over it.
 //!
-//! A crash leaves a torn tail: the file ends early, or in zeros, or in both. Everything else that is
-//! not as written is damage, which nobody may cut away unasked, since data stands behind it.
+//! A crash leaves a torn tail: the file ends early, or in zeros, or, since two groups are written at a
+//! time, a group ends in zeros and the next one stands behind it. Everything else that is not as
+//! written is damage, which nobody may cut away unasked, since data stands behind it.
 
 use std::fmt;
 
@@ -131,7 +132,12 @@ impl Scanner {
             Expects::Start | Expects::Length => {
                 let first = *self.line.first().unwrap_or(&rest[0]);
                 let max = self.check_first_byte(first)?;
-                let end = memchr::memchr(b'\n', rest);
+                let end = memchr::memchr2(b'\n', 0, rest);
+                if let Some(zero) = end.filter(|end| rest[*end] == 0) {
+                    // Where a write was cut, not what somebody wrote.
+                    let seen = self.offset + zero as u64 + 1;
+                    return Err(Fault { offset: self.line_began(), reason: Reason::CutLine, seen });
+                }
                 let part = &rest[..end.map_or(rest.len(), |end| end + 1)];
                 if self.line.len() + part.len() > max {
                     let offset = self.line_began();
@@ -318,6 +324,7 @@ enum Reason {
     NoStart,
     NoWord,
     NoWordEnd,
+    CutLine,
     LongLine,
     BadNumber,
     BadAnnotation,
@@ -331,6 +338,7 @@ impl fmt::Display for Fault {
             Reason::NoStart => "neither a command nor an annotation",
             Reason::NoWord => "no length of a word",
             Reason::NoWordEnd => "a word that does not end where it should",
+            Reason::CutLine => "a line that does not end",
             Reason::LongLine => "a line that is too long",
             Reason::BadNumber => "a number that cannot be",
             Reason::BadAnnotation => "an annotation that is damaged",
@@ -374,23 +382,30 @@ pub struct Verifier {
     scanner: Scanner,
     latest: Option<i64>,
     too_late: Option<u64>,
-    fault: Option<Fault>,
+    wrong: Option<Wrong>,
     len: u64,
-    /// Behind a fault: the end of what is not zero.
-    zeros_from: u64,
+}
+
+/// What is wrong, and what stands behind it.
+#[derive(Debug)]
+struct Wrong {
+    fault: Fault,
+    /// The end of what is wrong: of a group, if it is in one.
+    reach: u64,
+    /// The end of the last bytes that are not zero.
+    filled: u64,
+    /// Behind zeros that stand for the end of what is wrong: where something begins, and its first
+    /// bytes.
+    next: Option<(u64, Vec<u8>)>,
+    /// There is too much behind it for a crash.
+    is_damage: bool,
 }
 
 impl Verifier {
     /// A verifier whose first byte stands at `offset` of the file.
     pub fn new(offset: u64) -> Verifier {
-        Verifier {
-            scanner: Scanner::new(offset),
-            latest: None,
-            too_late: None,
-            fault: None,
-            len: offset,
-            zeros_from: offset,
-        }
+        let scanner = Scanner::new(offset);
+        Verifier { scanner, latest: None, too_late: None, wrong: None, len: offset }
     }
 
     /// The same, looking for what happened after a time, in seconds.
@@ -401,58 +416,101 @@ impl Verifier {
     /// The next bytes of the file.
     pub fn feed(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
-        while self.fault.is_none() && !rest.is_empty() {
+        while self.wrong.is_none() && !rest.is_empty() {
             match self.scanner.step(rest, &mut ()) {
                 Ok((used, found)) => {
                     rest = &rest[used..];
-                    if let (Some(Found::Time(at, seconds)), Some(latest)) = (found, self.latest)
-                        && seconds > latest
-                        && self.scanner.group.is_none()
-                    {
-                        self.too_late.get_or_insert(at);
-                    }
+                    self.note_time(found);
                 }
                 Err(fault) => {
-                    self.fault = Some(fault);
-                    // What was used of these bytes before the fault does not matter: zeros count
-                    // only up to the end of the file.
-                    self.zeros_from = self.len;
-                    rest = chunk;
+                    let reach = self.scanner.group.map_or(fault.seen, |group| group.end);
+                    let (filled, next) = (self.len, None);
+                    self.wrong = Some(Wrong { fault, reach, filled, next, is_damage: false });
                 }
             }
         }
-        if self.fault.is_some()
-            && let Some(at) = rest.iter().rposition(|byte| *byte != 0)
-        {
-            self.zeros_from = self.len + at as u64 + 1;
+        if let Some(wrong) = &mut self.wrong {
+            wrong.look_behind(self.len, chunk);
         }
         self.len += chunk.len() as u64;
     }
 
+    fn note_time(&mut self, found: Option<Found>) {
+        if let (Some(Found::Time(at, seconds)), Some(latest)) = (found, self.latest)
+            && seconds > latest
+            && self.scanner.group.is_none()
+        {
+            self.too_late.get_or_insert(at);
+        }
+    }
+
     /// The file has ended.
     pub fn finish(self) -> Verdict {
-        let Verifier { scanner, too_late, len, .. } = self;
-        let state = match self.fault {
+        let Verifier { scanner, too_late, wrong, len, .. } = self;
+        let torn = State::Torn { in_multi: scanner.in_multi };
+        let state = match wrong {
             None if scanner.is_between() => State::Whole,
-            None => State::Torn { in_multi: scanner.in_multi },
-            Some(fault) => {
-                // The writer was cut off in a group, or in front of one: zeros lead to the end.
-                let reach = scanner.group.map_or(fault.seen, |group| group.end).min(len);
-                if self.zeros_from < reach {
-                    State::Torn { in_multi: scanner.in_multi }
-                } else {
-                    State::Damaged(fault)
-                }
-            }
+            None => torn,
+            Some(wrong) if wrong.is_torn(len) => torn,
+            Some(wrong) => State::Damaged(wrong.fault),
         };
         Verdict { state, safe: scanner.safe, len, too_late }
     }
+}
+
+impl Wrong {
+    /// Looks at bytes of the file, which begin at `offset`.
+    fn look_behind(&mut self, offset: u64, chunk: &[u8]) {
+        for (at, &byte) in (offset..).zip(chunk) {
+            if self.is_damage {
+                return;
+            }
+            if let Some((_, head)) = &mut self.next
+                && head.len() < HEADING_BYTES_MAX
+            {
+                head.push(byte);
+            }
+            if byte == 0 {
+                continue;
+            }
+            if at >= self.reach && self.next.is_none() {
+                self.is_damage = self.filled >= self.reach;
+                self.next = Some((at, vec![byte]));
+            }
+            self.filled = at + 1;
+        }
+    }
+
+    /// True if a crash has left it like this, in a file of this length.
+    fn is_torn(&self, len: u64) -> bool {
+        match &self.next {
+            _ if self.is_damage => false,
+            None => self.filled < self.reach.min(len),
+            Some((begin, head)) => self.filled <= end_of_group(*begin, head),
+        }
+    }
+}
+
+/// Where a group ends that begins with these bytes, at this place; it may be cut itself.
+fn end_of_group(begin: u64, head: &[u8]) -> u64 {
+    let mut behind = begin;
+    for line in head.split_inclusive(|byte| *byte == b'\n') {
+        behind += line.len() as u64;
+        match Annotation::parse(line) {
+            Ok(Annotation::Time(_)) => {}
+            Ok(Annotation::Group { len, .. }) => return behind.saturating_add(len),
+            _ => break,
+        }
+    }
+    begin + HEADING_BYTES_MAX as u64
 }
 
 /// A line with a number: a mark, the digits of a u64, CRLF.
 const NUMBER_BYTES_MAX: usize = 23;
 /// Words of a command, at most. Source: Redis, which reads this count with `atoi`.
 const WORDS_MAX: u64 = i32::MAX as u64;
+/// The lines in front of a group have no more bytes.
+const HEADING_BYTES_MAX: usize = 80;
 /// So much of a command's name tells MULTI and EXEC from all others.
 const NAME_BYTES: usize = 6;
 

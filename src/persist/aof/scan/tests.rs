@@ -98,7 +98,30 @@ fn a_tail_that_a_crash_cut_is_torn_wherever_it_was_cut() {
         assert!(matches!(verdict.state, State::Torn { .. }), "cut at {cut}");
         assert_eq!(verdict.safe, first.len() as u64, "cut at {cut}");
     }
-    assert_eq!(verify(&[text, vec![0; 4096]].concat(), 512).state, State::Torn { in_multi: false });
+    let filled = [text, vec![0; 4096]].concat();
+    assert_eq!(verify(&filled, 512).state, State::Torn { in_multi: false });
+}
+
+#[test]
+fn one_group_may_stand_behind_one_that_a_crash_has_cut() {
+    let set = |value: &[u8]| group(None, &command(&[b"SET", b"k", value]));
+    let (first, second, third) = (set(b"1"), set(&[b'x'; 900]), set(b"3"));
+    let safe = first.len() as u64;
+    for cut in 0..second.len() {
+        let mut cut_short = second.clone();
+        cut_short[cut..].fill(0);
+        for tail in [&third[..], &third[..third.len() - 5], b"#CR"] {
+            for zeros in [0, 600] {
+                let text = [&first[..], &cut_short, tail, &vec![0; zeros]].concat();
+                let verdict = verify(&text, 100);
+                assert_eq!(verdict.state, State::Torn { in_multi: false }, "cut at {cut}");
+                assert_eq!(verdict.safe, safe, "cut at {cut}");
+            }
+        }
+        // What has been acknowledged since is not cut away.
+        let text = [&first[..], &cut_short, &third, &third].concat();
+        assert!(matches!(verify(&text, 100).state, State::Damaged(_)), "cut at {cut}");
+    }
 }
 
 #[test]
