@@ -61,7 +61,10 @@ impl Scribe {
 
     /// What is journaled from now on goes to this file. The caller has all partitions.
     pub fn begin_file(&mut self, file: JournalFile) {
-        assert!(self.before.is_none() && self.unit.is_none(), "one file at a time, between commands");
+        assert!(
+            self.before.is_none() && self.unit.is_none(),
+            "one file at a time, between commands"
+        );
         self.before = Some((self.lines.take(), file));
     }
 

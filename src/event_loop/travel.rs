@@ -60,7 +60,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
-            Message::Block(..) | Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
+            Message::Block(..) | Message::Pushes(..) => {
+                unreachable!("pushes wait for their place among all others")
+            }
             Message::Busy => self.worker.look_for_busy(),
         }
     }

@@ -168,7 +168,8 @@ impl Ring for KernelRing {
                     self.make_room(2);
                 }
                 // What does not fit the field is left for the next write.
-                let len = u32::try_from(bytes.len()).unwrap_or(WRITE_BYTES_MAX).min(WRITE_BYTES_MAX);
+                let len =
+                    u32::try_from(bytes.len()).unwrap_or(WRITE_BYTES_MAX).min(WRITE_BYTES_MAX);
                 let entry = opcode::Write::new(types::Fd(fd), bytes.as_ptr(), len).offset(offset);
                 Self::keep(&mut self.writes, token, bytes);
                 let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };

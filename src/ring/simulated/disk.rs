@@ -109,8 +109,7 @@ impl Disk {
             (write.linked, write.expects_link) = (Some(token), false);
             return;
         }
-        let sync =
-            Transfer { core, fd, token, write: None, linked: None, expects_link: false };
+        let sync = Transfer { core, fd, token, write: None, linked: None, expects_link: false };
         self.under_way.push(sync);
     }
 
