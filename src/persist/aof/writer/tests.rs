@@ -33,7 +33,7 @@ fn numbers_in(bytes: &[u8]) -> Vec<u64> {
         if body.len() < len {
             break;
         }
-        let words = body.split("\r\n").filter_map(|word| word.parse().ok());
+        let words = body.split("\r\n").filter_map(|word| word.parse::<u64>().ok());
         numbers.extend(words);
     }
     numbers
