@@ -109,11 +109,16 @@ impl Cron {
         }
     }
 
-    pub(super) fn turn_began(&mut self, now: Nanos) {
+    pub(super) fn begin_turn(&mut self, now: Nanos) {
         self.turn_began = now;
         if now.since(self.cpu_read.1) > CPU_READ_NANOS {
             self.cpu_read = (sys::thread_cpu_nanos(), now);
         }
+    }
+
+    /// When the turn under way began.
+    pub(super) fn turn_began(&self) -> Nanos {
+        self.turn_began
     }
 
     /// How long the core may sleep.

@@ -38,7 +38,7 @@ pub(super) struct Desk {
     seen: Vec<u64>,
     /// When the file was synced last.
     last_sync: Nanos,
-    /// The number of this turn, if it has changes.
+    /// The number of the turn that ends, if it has changes.
     number: Option<u64>,
     /// Clients whose replies wait, in the order of what they wait for.
     gated: VecDeque<(Gate, u32, u32)>,
@@ -78,7 +78,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The turn takes its number, if it has changes, and its block is on its way.
     #[inline]
     pub(super) fn number_turn(&mut self) {
-        self.desk.number = None;
         if self.worker.scribe.has_lines() {
             self.post_block();
         }
@@ -207,6 +206,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The writer's part of a turn. True if it has to look again at once.
     #[inline]
     pub(super) fn write_journal(&mut self) -> bool {
+        self.desk.number = None;
         if self.worker.core != WRITER || !self.worker.server.journal.is_on() {
             return false;
         }
@@ -214,8 +214,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn write_due(&mut self) -> bool {
+        let is_quiet = |one: &Writer| one.is_idle() && !one.is_unsynced();
+        if self.desk.writer.as_deref().is_none_or(is_quiet) {
+            return false;
+        }
         let bound = self.settled_here();
-        let now = self.monotonic();
+        let now = self.cron.turn_began();
         let config = &self.worker.config;
         let wanted = Wanted {
             syncs: config.appendfsync == AppendFsync::Always,
@@ -332,10 +336,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn begin_journal(&mut self, file: JournalFile) {
-        if let Some(writer) = &mut self.desk.writer {
-            writer.open(file);
-        }
-        self.desk.last_sync = self.monotonic();
+        let Some(writer) = &mut self.desk.writer else { return };
+        writer.open(file);
+        let journal = &self.worker.server.journal;
+        journal.size.store(writer.size(), Relaxed);
+        journal.base_size.store(writer.size(), Relaxed);
+        self.desk.last_sync = self.cron.turn_began();
     }
 
     /// The process ends: what is in the journal's queues is written and synced.

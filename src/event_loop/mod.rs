@@ -357,7 +357,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let wall = self.clock.wall();
         self.worker.wall = self.worker.wall.max(wall);
         self.worker.now = self.worker.now.max(wall.millis());
-        self.cron.turn_began(self.clock.monotonic());
+        self.cron.begin_turn(self.clock.monotonic());
         self.worker.start_turn();
         self.worker.look_for_busy();
     }

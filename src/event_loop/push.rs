@@ -231,7 +231,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     #[cold]
     fn deliver_own(&mut self) {
-        self.inbox.gate.raise(self.gate_of_pushes());
+        let gate = self.gate_of_pushes();
+        if self.inbox.own.is_empty() {
+            self.inbox.gate = gate;
+        }
+        self.inbox.gate.raise(gate);
         let Core { worker, inbox, .. } = self;
         inbox.own.extend(worker.pushes.drain().map(|(_, push)| push));
         let mut own = std::mem::take(&mut inbox.own);

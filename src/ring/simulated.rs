@@ -8,12 +8,14 @@
 //! FoundationDB's simulator (Zhou et al., "FoundationDB", SIGMOD 2021, section 4); faults that are
 //! likely in one run and absent in the next: Groce et al., "Swarm Testing" (ISSTA 2012).
 
+mod buffers;
 mod disk;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use buffers::Buffers;
 use bytes::Bytes;
 use disk::Disk;
 pub use disk::DiskFaults;
@@ -315,44 +317,6 @@ impl Socket {
             (true, _) => Some(-libc::ECONNRESET),
             (false, true) => Some(-libc::EPIPE),
             (false, false) => None,
-        }
-    }
-}
-
-/// Receive buffers of one core, without their memory.
-#[derive(Debug)]
-struct Buffers {
-    size: u32,
-    free: VecDeque<u16>,
-    current: Option<(u16, u32)>,
-    leased: Vec<u32>,
-    finished: Vec<bool>,
-    released: Vec<u16>,
-}
-
-impl Buffers {
-    fn room(&self) -> Option<u32> {
-        match self.current {
-            Some((_, filled)) => Some(self.size - filled),
-            None => (!self.free.is_empty()).then_some(self.size),
-        }
-    }
-
-    fn lease(&mut self, len: u32, last: bool) -> BufferLease {
-        let current = self.current.take().or_else(|| Some((self.free.pop_front()?, 0)));
-        let (buffer, start) = current.expect("room was looked for");
-        let last = last || start + len == self.size;
-        self.current = (!last).then_some((buffer, start + len));
-        self.leased[buffer as usize] += 1;
-        self.finished[buffer as usize] = last;
-        BufferLease { buffer, start, len, last }
-    }
-
-    fn release(&mut self, buffer: u16) {
-        let index = buffer as usize;
-        self.leased[index] -= 1;
-        if self.leased[index] == 0 && self.finished[index] {
-            self.released.push(buffer);
         }
     }
 }

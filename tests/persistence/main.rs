@@ -3,6 +3,7 @@
 //! Invariant: each test runs with one core and with four. `ORACLE` names stock servers, separated by
 //! colons; without it Debian's is taken, and without that one cross-loading is skipped, loudly.
 
+mod journal;
 mod replay;
 #[path = "../support/mod.rs"]
 mod support;

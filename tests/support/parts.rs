@@ -13,6 +13,7 @@ use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
+use ironring::observe::journal::Journal;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
@@ -86,6 +87,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         shutdown: AtomicBool::new(false),
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
-        journal: Default::default(),
+        journal: Journal::default(),
     }
 }

@@ -8,6 +8,9 @@
 //!
 //! It does no I/O: it says which operation comes next, and is told what became of it.
 
+#[cfg(test)]
+mod tests;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::io;
 use std::os::fd::RawFd;
@@ -301,7 +304,8 @@ impl Writer {
         let start = LINE_BYTES_MAX - heading.len();
         bytes[start..LINE_BYTES_MAX].copy_from_slice(&heading);
         let bytes = Bytes::from(bytes).slice(start..);
-        let slot = (0..).find(|slot| self.groups.iter().all(|group| group.slot != *slot))?;
+        let is_free = |slot: &u32| self.groups.iter().all(|group| group.slot != *slot);
+        let slot = (0..GROUPS_MAX as u32).find(is_free)?;
         let file = self.file.as_mut()?;
         let mut group = Group {
             slot,
