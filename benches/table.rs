@@ -26,7 +26,7 @@ const ACCESS: Access = Access {
     policy: AccessPolicy::Lru,
     touch: true,
     chance: 0,
-    keep_expired: false,
+    stale: ironring::store::access::Stale::Goes,
 };
 const VALUE: [u8; 32] = [b'v'; 32];
 /// Commands of one turn whose keys are prefetched together.
