@@ -132,23 +132,23 @@ impl Scanner {
             Expects::Start | Expects::Length => {
                 let first = *self.line.first().unwrap_or(&rest[0]);
                 let max = self.check_first_byte(first)?;
-                let end = memchr::memchr2(b'\n', 0, rest);
-                if let Some(zero) = end.filter(|end| rest[*end] == 0) {
-                    // Where a write was cut, not what somebody wrote.
-                    let seen = self.offset + zero as u64 + 1;
-                    return Err(Fault { offset: self.line_began(), reason: Reason::CutLine, seen });
-                }
-                let part = &rest[..end.map_or(rest.len(), |end| end + 1)];
-                if self.line.len() + part.len() > max {
-                    let offset = self.line_began();
-                    let seen = offset + max as u64;
-                    return Err(Fault { offset, reason: Reason::LongLine, seen });
-                }
-                *used += part.len();
-                if end.is_none() {
+                let room = max - self.line.len();
+                let part = &rest[..rest.len().min(room)];
+                let end = memchr::memchr2(b'\n', 0, part);
+                let Some(end) = end else {
+                    if rest.len() > room {
+                        return Err(self.line_fault(Reason::LongLine, max));
+                    }
                     self.line.extend_from_slice(part);
+                    *used += part.len();
                     return Ok(None);
+                };
+                if part[end] == 0 {
+                    // Where a write was cut, not what somebody wrote.
+                    return Err(self.line_fault(Reason::CutLine, self.line.len() + end + 1));
                 }
+                let part = &part[..=end];
+                *used += part.len();
                 let behind = self.offset + part.len() as u64;
                 if self.line.is_empty() {
                     return self.read_line(part, behind);
@@ -204,8 +204,10 @@ impl Scanner {
         }
     }
 
-    fn line_began(&self) -> u64 {
-        self.offset - self.line.len() as u64
+    /// The line that is being read is wrong, as its first `seen` bytes say.
+    fn line_fault(&self, reason: Reason, seen: usize) -> Fault {
+        let offset = self.offset - self.line.len() as u64;
+        Fault { offset, reason, seen: offset + seen as u64 }
     }
 
     /// Takes a whole line, which ends before byte `behind`.
@@ -296,6 +298,15 @@ impl Scanner {
         Fault { offset: self.offset, reason, seen }
     }
 
+    /// At the end of a file, in a group: what shows that the group is all there, and that a number of
+    /// it is wrong.
+    fn misled(&self) -> Option<Fault> {
+        let group = self.group.as_ref()?;
+        let is_start = self.expects == Expects::Start && self.line.is_empty();
+        let is_there = self.offset >= group.end || is_start && self.crc == group.crc;
+        is_there.then(|| group.fault(Reason::BadLength))
+    }
+
     /// True if nothing that counts has begun and not ended.
     fn is_between(&self) -> bool {
         let is_start = self.expects == Expects::Start && self.line.is_empty();
@@ -342,7 +353,7 @@ impl fmt::Display for Fault {
             Reason::LongLine => "a line that is too long",
             Reason::BadNumber => "a number that cannot be",
             Reason::BadAnnotation => "an annotation that is damaged",
-            Reason::BadLength => "a group that is longer than announced",
+            Reason::BadLength => "a group whose length is wrong",
             Reason::BadChecksum => "a group whose checksum is wrong",
         };
         write!(f, "{what} at byte {}", self.offset)
@@ -394,7 +405,7 @@ struct Wrong {
     reach: u64,
     /// The end of the last bytes that are not zero.
     filled: u64,
-    /// Behind zeros that stand for the end of what is wrong: where something begins, and its first
+    /// Behind zeros that stand for the end of what is wrong: where a group begins, and its first
     /// bytes.
     next: Option<(u64, Vec<u8>)>,
     /// There is too much behind it for a crash.
@@ -450,7 +461,7 @@ impl Verifier {
         let torn = State::Torn { in_multi: scanner.in_multi };
         let state = match wrong {
             None if scanner.is_between() => State::Whole,
-            None => torn,
+            None => scanner.misled().map_or(torn, State::Damaged),
             Some(wrong) if wrong.is_torn(len) => torn,
             Some(wrong) => State::Damaged(wrong.fault),
         };
@@ -474,7 +485,7 @@ impl Wrong {
                 continue;
             }
             if at >= self.reach && self.next.is_none() {
-                self.is_damage = self.filled >= self.reach;
+                self.is_damage = self.filled >= self.reach || byte != b'#';
                 self.next = Some((at, vec![byte]));
             }
             self.filled = at + 1;
