@@ -49,7 +49,7 @@ impl Loader {
                 return found;
             }
             let data = found.is_ok().then_some(&*order.path);
-            directory.begin(data).await?;
+            directory.begin(data)?;
         }
         if place.opens {
             let journal = directory.open_last().await?;

@@ -131,7 +131,7 @@ pub fn load_order(config: &Config, asker: Option<(usize, u64)>) -> LoadOrder {
 pub(super) fn aof_place(config: &Config, opens: bool) -> AofPlace {
     AofPlace {
         directory: path_of(&config.appenddirname),
-        filename: config.appendfilename.to_vec(),
+        filename: config.appendfilename.clone(),
         truncates: config.aof_load_truncated,
         opens,
     }

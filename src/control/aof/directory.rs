@@ -103,7 +103,7 @@ impl<'a> Directory<'a> {
     }
 
     /// Begins an AOF whose base is an RDB file, or empty.
-    pub(super) async fn begin(&mut self, data: Option<&Path>) -> Done<()> {
+    pub(super) fn begin(&mut self, data: Option<&Path>) -> Done<()> {
         self.make()?;
         let name = self.manifest.next_base(&self.place.filename, true).name.clone();
         let path = self.path_of(&name);
