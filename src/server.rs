@@ -4,6 +4,7 @@
 //! Invariant: everything that may fail fails before a client can connect, with a line that says what
 //! to do; the lines of the start are those that scripts wait for.
 
+mod check_aof;
 mod host;
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
@@ -27,7 +28,7 @@ use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{Ask, ControlThread, Done, Handle};
 use crate::dispatch::call::Identity;
-use crate::dispatch::table;
+use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
@@ -38,8 +39,8 @@ use crate::observe::server::{
 };
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Records};
-use crate::persist::save::{Piece, Save};
+use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -65,6 +66,11 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             ExitCode::FAILURE
         }
         Startup::CheckSystem => host::check_system(),
+        Startup::CheckAof(Some(check)) => check_aof::run(&check),
+        Startup::CheckAof(None) => {
+            eprint!("{}", args::usage("ironring"));
+            ExitCode::FAILURE
+        }
         Startup::Serve(sources) => {
             let mut host = host::SystemHost::default();
             match config::load(&sources, &mut host) {
@@ -127,8 +133,9 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let map = SlotMap::new(cores);
     let listens = (config.port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
+    let router = replay::router(map);
     let control =
-        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, listens));
+        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
     install_log(&control.handle(), facts.pid);
@@ -506,7 +513,7 @@ impl Control for Handle {
         Some((ticket, outcome))
     }
 
-    fn save(&self, save: &Arc<Save>, piece: Piece) {
+    fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         Handle::save(self, save, piece);
     }
 
@@ -514,8 +521,8 @@ impl Control for Handle {
         Handle::load(self, order);
     }
 
-    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
-        Handle::records(self, core)
+    fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
+        Handle::loaded(self, core)
     }
 
     fn journal(&self) -> Option<JournalFile> {

@@ -32,7 +32,7 @@ use crate::observe::stats::CoreStats;
 use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::{self, Functions, Scripts};
-use crate::store::access::AccessPolicy;
+use crate::store::access::{AccessPolicy, Stale};
 use crate::store::entry::Entry;
 use crate::store::key::Position;
 use crate::store::key::{Hasher, Key};
@@ -101,6 +101,8 @@ pub struct Worker {
     pub memory: MemoryLimit,
     /// A file is being loaded.
     pub(super) loading: bool,
+    /// What becomes of what has expired.
+    stale: Stale,
     /// Writes are refused, since saves or the journal fail.
     pub(super) saves_fail: bool,
     hint: Option<Position>,
@@ -196,6 +198,7 @@ impl Worker {
             notes: Vec::new(),
             latency: Latency::default(),
             loading: false,
+            stale: Stale::Goes,
             saves_fail: false,
             hint: None,
             long_nanos: 0,
@@ -282,11 +285,16 @@ impl Worker {
         self.loading
     }
 
-    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
-    /// saves fail.
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded, whether
+    /// saves fail, and what that and a pause mean for what has expired.
     pub fn check_persistence(&mut self) {
         self.loading = self.server.persistence.is_loading();
         self.saves_fail = self.server.journal.failed.load(Relaxed) || self.snapshots_fail();
+        self.stale = match self.switches.pause {
+            _ if self.loading => Stale::Lives,
+            Some(_) => Stale::Stays,
+            None => Stale::Goes,
+        };
         self.check_journal();
     }
 
@@ -454,7 +462,7 @@ impl Worker {
             access: self.access,
             session: facts,
             now: self.now,
-            keep_expired: self.switches.pause.is_some(),
+            stale: self.stale,
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,

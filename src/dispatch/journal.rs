@@ -115,9 +115,9 @@ impl Worker {
         self.is_heeded = self.notifies || self.scribe.is_on;
     }
 
-    /// Looks whether changes are journaled.
+    /// Looks whether changes are journaled; those of a load are not, since they come from a file.
     pub(super) fn check_journal(&mut self) {
-        let is_on = self.server.journal.is_on();
+        let is_on = self.server.journal.is_on() && !self.loading;
         if is_on != self.scribe.is_on {
             self.scribe.is_on = is_on;
             self.listening_changed();

@@ -10,6 +10,7 @@ pub mod journal;
 mod monitor;
 mod note;
 pub mod notify;
+pub mod replay;
 pub mod route;
 pub mod script;
 pub mod serve;

@@ -285,6 +285,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.cron.resume = left.map(|left| now.after(left.saturating_mul(NANOS_PER_MILLI)));
         if left == Some(0) {
             self.worker.switches.pause = None;
+            self.worker.check_persistence();
             self.cron.resume = None;
             self.resume_paused();
         }

@@ -127,6 +127,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.server.journal.covered(is_synced)
     }
 
+    /// True if the file lacks changes that have been made.
+    pub(super) fn journal_is_behind(&self) -> bool {
+        self.worker.server.journal.is_on() && !self.worker.gate_of_all().is_covered(self.covered())
+    }
+
     /// Puts the replies of this turn behind their gate, if it is not covered. False if they can go.
     #[cold]
     pub(super) fn hold_replies(&mut self, index: u32, gate: Gate) -> bool {

@@ -16,6 +16,7 @@ mod notes;
 mod output;
 mod push;
 mod refusals;
+mod replay;
 mod sabotage;
 mod save;
 mod script;
@@ -31,9 +32,9 @@ use std::time::Duration;
 pub use clients::Clients;
 pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
+pub use replay::load_order;
 #[doc(hidden)]
 pub use sabotage::Sabotage;
-pub use save::load_order;
 
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
@@ -43,8 +44,8 @@ use crate::dispatch::call::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
 use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Records};
-use crate::persist::save::{Piece, Save};
+use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::save::{Piece as SavePiece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -127,11 +128,11 @@ pub trait Control {
     /// The next answer for `core`: the ticket, and what went wrong.
     fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)>;
     /// Writes a piece of a save.
-    fn save(&self, save: &Arc<Save>, piece: Piece);
+    fn save(&self, save: &Arc<Save>, piece: SavePiece);
     /// Begins to load a file.
     fn load(&self, order: LoadOrder);
-    /// The next keys of a file for `core`.
-    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)>;
+    /// What comes next of a file for `core`.
+    fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
     /// The file to append the journal to, once, when all has been loaded.
     fn journal(&self) -> Option<JournalFile>;
     /// The process is to end: wake everybody.
@@ -213,6 +214,8 @@ pub struct Core<R: Ring, C: Clock> {
     /// The remarkable commands of the clients that live here.
     command_log: CommandLog,
     cron: Cron,
+    /// Commands of an AOF that need all partitions, while they run.
+    serial: Option<replay::Serial>,
     /// A save that commands of keys wait for.
     holding: Option<save::Holding>,
     /// What has been saved before the end, and must not change any more.
@@ -266,6 +269,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: Log::default(),
             command_log: CommandLog::default(),
             cron: Cron::new(),
+            serial: None,
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,

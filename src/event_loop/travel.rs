@@ -141,6 +141,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// A batch is home: its replies go to the client, and what is left of it runs on.
     pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
         self.worker.now = self.worker.now.max(batch.time);
+        if batch.facts.replays && batch.is_done() {
+            return self.serial_done(batch);
+        }
         loop {
             if !self.deliver(&mut batch) {
                 self.unwatch(std::mem::take(&mut batch.watched));
@@ -377,6 +380,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             functions: &mut worker.functions,
             now: worker.now,
         });
+        worker.check_persistence();
         worker.listeners_changed();
         worker.limits_changed();
         worker.stats.tracked_prefixes.set(worker.prefixes.len() as u64);

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::aof::replay::Lines;
 use super::rdb::file::{Fault, FileError, KeyRecord};
 use crate::base::time::Millis;
 
@@ -92,6 +93,25 @@ pub struct AofPlace {
     pub truncates: bool,
     /// It is the data from the start on, and is appended to afterwards.
     pub opens: bool,
+}
+
+/// What goes to a core.
+#[derive(Debug)]
+pub enum Piece {
+    /// Keys.
+    Records(Records),
+    /// Commands.
+    Lines(Lines),
+}
+
+impl Piece {
+    /// What counts against the bound.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Piece::Records(records) => records.weight(),
+            Piece::Lines(lines) => lines.weight(),
+        }
+    }
 }
 
 /// Some keys of one core, and what every core has to know.

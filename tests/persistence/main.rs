@@ -4,6 +4,7 @@
 //! colons; without it Debian's is taken, and without that one cross-loading is skipped, loudly.
 
 mod journal;
+mod replay;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -18,8 +18,8 @@ use ironring::observe::persistence::Persistence;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::JournalFile;
-use ironring::persist::load::{Load, LoadOrder, Records};
-use ironring::persist::save::{Piece, Save};
+use ironring::persist::load::{Load, LoadOrder, Piece};
+use ironring::persist::save::{Piece as SavePiece, Save};
 
 /// 2026-01-01, when every such core begins.
 pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
@@ -34,13 +34,13 @@ impl Control for NoControl {
         None
     }
 
-    fn save(&self, save: &Arc<Save>, piece: Piece) {
+    fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         save.progress[piece.partition].queued.fetch_sub(piece.len, Ordering::Relaxed);
     }
 
     fn load(&self, _order: LoadOrder) {}
 
-    fn records(&self, _core: usize) -> Option<(Arc<Load>, Records)> {
+    fn loaded(&self, _core: usize) -> Option<(Arc<Load>, Piece)> {
         None
     }
 

@@ -17,4 +17,6 @@
 pub mod annotation;
 pub mod block;
 pub mod manifest;
+pub mod replay;
+pub mod scan;
 pub mod writer;
