@@ -87,7 +87,7 @@ impl Config {
             let value = parse_replacement(target.directive(), text, &values[target.index])
                 .map_err(|reason| ConfigError::failed(name, reason))?;
             if target.directive().status == Status::AtStart && value != values[target.index] {
-                return Err(ConfigError::failed(name, AT_START.into()));
+                return Err(ConfigError::failed(name, AT_START));
             }
             values[target.index] = value;
         }

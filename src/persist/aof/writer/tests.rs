@@ -34,7 +34,8 @@ fn numbers_in(bytes: &[u8]) -> Vec<u64> {
             break;
         }
         let words = body.split("\r\n").filter_map(|word| word.parse::<u64>().ok());
-        numbers.extend(words);
+        // Blocks begin at 1; 0 is the database.
+        numbers.extend(words.filter(|number| *number > 0));
     }
     numbers
 }
