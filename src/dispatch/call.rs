@@ -103,7 +103,7 @@ pub struct Worker {
     pub(super) loading: bool,
     /// What becomes of what has expired.
     stale: Stale,
-    /// Writes are refused, since saves fail.
+    /// Writes are refused, since saves or the journal fail.
     pub(super) saves_fail: bool,
     hint: Option<Position>,
     long_nanos: u64,
@@ -288,17 +288,21 @@ impl Worker {
     /// Looks, once a turn and when a partition comes back, whether a file is being loaded, whether
     /// saves fail, and what that and a pause mean for what has expired.
     pub fn check_persistence(&mut self) {
-        let persistence = &self.server.persistence;
-        self.loading = persistence.is_loading();
-        self.saves_fail = persistence.failed.load(Relaxed)
-            && self.config.stop_writes_on_bgsave_error
-            && !self.config.save.is_empty();
+        self.loading = self.server.persistence.is_loading();
+        self.saves_fail = self.server.journal.failed.load(Relaxed) || self.snapshots_fail();
         self.stale = match self.switches.pause {
             _ if self.loading => Stale::Lives,
             Some(_) => Stale::Stays,
             None => Stale::Goes,
         };
         self.check_journal();
+    }
+
+    /// True if writes are refused since the last snapshot failed.
+    pub(super) fn snapshots_fail(&self) -> bool {
+        self.server.persistence.failed.load(Relaxed)
+            && self.config.stop_writes_on_bgsave_error
+            && !self.config.save.is_empty()
     }
 
     /// Where a command runs; `position` is that of its one key, if it has been computed. SCAN takes a

@@ -3,6 +3,8 @@
 //!
 //! Invariant: a command that is refused has its error written, is counted, and has changed nothing.
 
+use std::sync::atomic::Ordering;
+
 use super::call::Worker;
 use super::table::{Registered, Way};
 use crate::acl::log::Place as DenialPlace;
@@ -18,12 +20,25 @@ const QUOTED_BYTES_MAX: usize = 128;
 impl Worker {
     /// The gates of saving and loading.
     #[cold]
-    fn shut_gate(&self, registered: &Registered) -> Option<CommandError> {
+    fn shut_gate(&self, registered: &Registered) -> Option<Vec<u8>> {
         let flags = registered.command.flags;
         if self.saves_fail && (flags.has(Flags::WRITE) || registered.full_name == "ping") {
-            return Some(CommandError::SavesFail);
+            return Some(self.misconfigured());
         }
-        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
+        let is_early = self.loading && !flags.has(Flags::LOADING);
+        is_early.then(|| CommandError::Loading.text().into())
+    }
+
+    /// Why writes are refused: what the disk says.
+    #[cold]
+    pub(super) fn misconfigured(&self) -> Vec<u8> {
+        if self.snapshots_fail() {
+            return CommandError::SavesFail.text().into();
+        }
+        let error = self.server.journal.error.load(Ordering::Relaxed);
+        let reason = std::io::Error::from_raw_os_error(error).to_string();
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        format!("MISCONF Errors writing to the AOF file: {reason}").into_bytes()
     }
 
     /// The gates: true if the command was refused, and its error is written.
@@ -72,9 +87,8 @@ impl Worker {
         }
         if (self.loading || self.saves_fail)
             && !facts.replays
-            && let Some(error) = self.shut_gate(registered)
+            && let Some(text) = self.shut_gate(registered)
         {
-            let text = error.text().as_bytes().to_vec();
             self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }

@@ -519,6 +519,9 @@ impl Worker {
             let text = b"ERR Write commands are not allowed from read-only scripts.";
             return Err(self.refuse_in_script(of, text));
         }
+        if writes && self.saves_fail {
+            return Err(self.refuse_in_script(of, &self.misconfigured()));
+        }
         if command.flags.has(Flags::DENYOOM)
             && run.memory_was_full
             && !run.allows_oom

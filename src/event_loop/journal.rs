@@ -38,6 +38,8 @@ pub(super) struct Desk {
     seen: Vec<u64>,
     /// When the file was synced last.
     last_sync: Nanos,
+    /// When a write was tried last that had failed.
+    last_try: Nanos,
     /// The number of the turn that ends, if it has changes.
     number: Option<u64>,
     /// Clients whose replies wait, in the order of what they wait for.
@@ -50,6 +52,7 @@ impl Desk {
             writer: (core == WRITER).then(Box::default),
             seen: vec![0; cores],
             last_sync: Nanos(0),
+            last_try: Nanos(0),
             number: None,
             gated: VecDeque::new(),
         }
@@ -135,7 +138,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let number = self.pending_number();
         let gate = gate.resolved(number);
         let covered = self.covered();
-        let Core { clients, ring, worker, desk, .. } = self;
+        let Core { clients, ring, desk, .. } = self;
         let Some(connection) = clients.get(index) else { return false };
         connection.output.resolve(number);
         connection.output.release(covered);
@@ -145,9 +148,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some((start, len)) = connection.segment.take()
             && len > 0
         {
-            let stats = &worker.stats.totals;
-            stats.net_output_bytes.add(len as u64);
-            connection.session.net_output_bytes += len as u64;
             let bytes = &ring.last_output()[start..start + len];
             connection.output.wait_for(gate);
             connection.output.push(bytes::Bytes::copy_from_slice(bytes));
@@ -168,6 +168,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     #[cold]
     fn release_covered(&mut self) {
+        if self.worker.server.journal.failed.load(Relaxed) {
+            return self.cut_off_gated();
+        }
         let covered = self.covered();
         while let Some((gate, client, generation)) = self.desk.gated.front().copied()
             && gate.is_covered(covered)
@@ -190,6 +193,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.output.take_ready(&mut replies.bytes);
             }
             self.end_segment(client);
+        }
+    }
+
+    /// The journal fails: nobody can say of the changes that these clients have asked for, or seen,
+    /// whether they will last.
+    fn cut_off_gated(&mut self) {
+        for (_, client, generation) in std::mem::take(&mut self.desk.gated) {
+            if let Some(connection) = self.clients.of(client, generation)
+                && !connection.is_dead
+            {
+                connection.closing = true;
+                self.doomed.push(client);
+            }
         }
     }
 
@@ -228,6 +244,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let syncs = config.appendfsync;
         let Some(mut writer) = self.desk.writer.take() else { return false };
         writer.advance(bound);
+        let has_failed = self.worker.server.journal.failed.load(Relaxed);
+        if has_failed && now.since(self.desk.last_try) >= SYNC_NANOS {
+            self.desk.last_try = now;
+            writer.retry();
+        }
         while let Some(action) = writer.next(wanted) {
             self.act(action);
         }
@@ -305,27 +326,37 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let slot = (token.index() != WHOLE_FILE).then(|| token.index());
             writer.was_synced(slot, result)
         };
-        let (written, synced) = writer.progress();
-        for core in self.worker.server.journal.advance(written, synced).iter() {
-            self.ring.push(Op::Wake { core });
-        }
+        let ((written, synced), is_sound) = (writer.progress(), writer.is_sound());
         if let Some(failure) = failure {
             self.journal_failed(&failure);
+        } else if is_sound && self.worker.server.journal.failed.swap(false, Relaxed) {
+            log::notice("AOF write error looks solved, Redis can write again.");
+        }
+        for core in self.worker.server.journal.advance(written, synced).iter() {
+            self.ring.push(Op::Wake { core });
         }
     }
 
     #[cold]
     fn journal_failed(&mut self, failure: &Failure) {
-        self.worker.server.journal.failed.store(true, Relaxed);
-        let line = match failure {
+        let (line, error) = match failure {
             Failure::Write(error) => {
-                format!("Error writing to the AOF file: {}", reason(error))
+                (format!("Error writing to the AOF file: {}", reason(error)), error.raw_os_error())
             }
-            Failure::Short(written, len) => format!(
-                "Short write while writing to the AOF file: (nwritten={written}, expected={len})"
+            Failure::Short(written, len) => (
+                format!(
+                    "Short write while writing to the AOF file: (nwritten={written}, expected={len})"
+                ),
+                Some(libc::ENOSPC),
             ),
-            Failure::Sync(error) => format!("Fail to fsync the AOF file: {}", reason(error)),
+            Failure::Sync(error) => {
+                (format!("Fail to fsync the AOF file: {}", reason(error)), error.raw_os_error())
+            }
         };
+        let journal = &self.worker.server.journal;
+        journal.error.store(error.unwrap_or(libc::EIO), Relaxed);
+        journal.failed.store(true, Relaxed);
+        self.desk.last_try = self.cron.turn_began();
         log::warning(line);
     }
 

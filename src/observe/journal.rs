@@ -4,7 +4,7 @@
 //! them; a core that waits for them says so before it looks again, and is woken by the next rise.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicU64,
+    AtomicBool, AtomicI32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
 };
 
@@ -38,6 +38,8 @@ pub struct Journal {
     pub delayed_syncs: AtomicU64,
     /// The last write or sync failed.
     pub failed: AtomicBool,
+    /// Why, as the system numbers it.
+    pub error: AtomicI32,
 }
 
 impl Journal {

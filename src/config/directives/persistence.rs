@@ -15,7 +15,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     int("rdb-key-save-delay", i32::MIN as i64, INT_MAX, "0").hidden().inert(),
     int("key-load-delay", i32::MIN as i64, INT_MAX, "0").hidden().inert(),
     int("loading-process-events-interval-bytes", 1024, INT_MAX, "524288").hidden().inert(),
-    yes_no("appendonly", "no"),
+    yes_no("appendonly", "no").at_start(),
     text("appendfilename", "appendonly.aof").immutable().check(base_name_of_aof),
     text("appenddirname", "appendonlydir").immutable().check(base_name_of_aof_dir),
     choice("appendfsync", AppendFsync::CHOICES, "everysec"),

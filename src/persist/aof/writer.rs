@@ -3,8 +3,9 @@
 //!
 //! Invariant: a group is written when all before it have been, so that a process that is killed
 //! leaves no hole; what `written` and `synced` tell grows in the order of the numbers. Two groups may
-//! be under way: the second is written while the first is synced. After a failure nothing is written
-//! any more.
+//! be under way: the second is written while the first is synced. A write that failed is tried again
+//! when somebody says so, at the same place; after a sync that failed nothing is written any more,
+//! since nobody knows what the disk holds.
 //!
 //! It does no I/O: it says which operation comes next, and is told what became of it.
 
@@ -68,6 +69,15 @@ pub enum Failure {
     Sync(io::Error),
 }
 
+/// What keeps the writer from going on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Trouble {
+    /// A write failed.
+    Write,
+    /// A sync failed.
+    Sync,
+}
+
 /// A group under way.
 #[derive(Debug)]
 struct Group {
@@ -116,7 +126,7 @@ pub struct Writer {
     to_close: Option<RawFd>,
     written: u64,
     synced: u64,
-    failed: bool,
+    trouble: Option<Trouble>,
 }
 
 impl Writer {
@@ -175,7 +185,7 @@ impl Writer {
     /// Begins to sync what has been written.
     pub fn begin_sync(&mut self) -> Option<Action> {
         let fd = self.file.as_ref()?.fd;
-        if self.failed || self.sync.is_some() || !self.is_unsynced() {
+        if self.trouble.is_some() || self.sync.is_some() || !self.is_unsynced() {
             return None;
         }
         self.sync = Some((self.written, None));
@@ -187,7 +197,7 @@ impl Writer {
         if let Some(fd) = self.to_close.take() {
             return Some(Action::Close { fd });
         }
-        if self.failed {
+        if self.trouble.is_some() {
             return None;
         }
         if let Some(group) = self.groups.iter_mut().find(|one| one.ops == 0 && !one.is_written()) {
@@ -251,10 +261,15 @@ impl Writer {
 
     /// Takes over what has been done.
     fn settle(&mut self, failure: Option<Failure>) -> Option<Failure> {
-        if failure.is_some() {
-            self.failed = true;
+        match failure {
+            None => {}
+            Some(Failure::Write(_) | Failure::Short(..)) if self.trouble.is_none() => {
+                self.trouble = Some(Trouble::Write);
+            }
+            Some(Failure::Write(_) | Failure::Short(..)) => {}
+            Some(Failure::Sync(_)) => self.trouble = Some(Trouble::Sync),
         }
-        if self.failed {
+        if self.trouble == Some(Trouble::Sync) {
             return failure;
         }
         for group in self.groups.iter().take_while(|group| group.is_written()) {
@@ -270,7 +285,20 @@ impl Writer {
             }
             self.groups.pop_front();
         }
-        None
+        failure
+    }
+
+    /// Tries a write again that failed.
+    pub fn retry(&mut self) {
+        if self.trouble == Some(Trouble::Write) {
+            self.trouble = None;
+            self.groups.iter_mut().for_each(|group| group.tries = 0);
+        }
+    }
+
+    /// True if nothing has failed that has not been made good.
+    pub fn is_sound(&self) -> bool {
+        self.trouble.is_none() && self.groups.iter().all(Group::is_written)
     }
 
     /// Begins a group of what is due.
