@@ -13,7 +13,7 @@ use ironring::base::rng::Rng;
 use ironring::base::siphash::HashKey;
 use ironring::base::sys::thread_cpu_nanos;
 use ironring::base::time::Millis;
-use ironring::store::access::{Access, AccessPolicy};
+use ironring::store::access::{Access, AccessPolicy, Stale};
 use ironring::store::db::{Db, Lookup};
 use ironring::store::entry::NewValue;
 use ironring::store::key::Hasher;
@@ -26,7 +26,7 @@ const ACCESS: Access = Access {
     policy: AccessPolicy::Lru,
     touch: true,
     chance: 0,
-    keep_expired: false,
+    stale: Stale::Goes,
 };
 const VALUE: [u8; 32] = [b'v'; 32];
 /// Commands of one turn whose keys are prefetched together.

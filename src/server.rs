@@ -4,6 +4,7 @@
 //! Invariant: everything that may fail fails before a client can connect, with a line that says what
 //! to do; the lines of the start are those that scripts wait for.
 
+mod check_aof;
 mod host;
 
 use std::process::ExitCode;
@@ -26,18 +27,20 @@ use crate::commands::server::acl;
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{Ask, ControlThread, Done, Handle};
-use crate::dispatch::table;
 use crate::dispatch::worker::Identity;
+use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
+use crate::observe::journal::Journal;
 use crate::observe::log::{self, Level};
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::server::{
     IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
 };
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::load::{Load, LoadOrder, Records};
-use crate::persist::save::{Piece, Save};
+use crate::persist::aof::block::JournalFile;
+use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -63,6 +66,11 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             ExitCode::FAILURE
         }
         Startup::CheckSystem => host::check_system(),
+        Startup::CheckAof(Some(check)) => check_aof::run(&check),
+        Startup::CheckAof(None) => {
+            eprint!("{}", args::usage("ironring"));
+            ExitCode::FAILURE
+        }
         Startup::Serve(sources) => {
             let mut host = host::SystemHost::default();
             match config::load(&sources, &mut host) {
@@ -111,6 +119,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         shutdown: AtomicBool::new(false),
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
+        journal: Journal::default(),
     });
     // The control thread cannot start without it, either.
     if let Err(error) = kernel::probe() {
@@ -124,8 +133,9 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let map = SlotMap::new(cores);
     let listens = (config.port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
+    let router = replay::router(map);
     let control =
-        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, listens));
+        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
     install_log(&control.handle(), facts.pid);
@@ -488,7 +498,7 @@ impl Control for Handle {
         Some((ticket, outcome))
     }
 
-    fn save(&self, save: &Arc<Save>, piece: Piece) {
+    fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         Handle::save(self, save, piece);
     }
 
@@ -496,8 +506,12 @@ impl Control for Handle {
         Handle::load(self, order);
     }
 
-    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
-        Handle::records(self, core)
+    fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
+        Handle::loaded(self, core)
+    }
+
+    fn journal(&self) -> Option<JournalFile> {
+        Handle::journal(self)
     }
 
     fn shut_down(&self) {

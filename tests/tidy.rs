@@ -22,6 +22,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // A waiter keeps what its command needs of the session.
     // What is about to change is written to a snapshot first.
     ("store", &["types", "encoding", "base", "config", "observe", "client", "persist"]),
+    // What a command is journaled as.
     (
         "command",
         &[
@@ -72,7 +73,7 @@ const EDGES: &[(&str, &[&str])] = &[
 ];
 
 const ABOVE_COMMAND: &[&str] =
-    &["command", "acl", "client", "store", "resp", "base", "config", "observe"];
+    &["command", "acl", "client", "store", "resp", "base", "config", "observe", "persist"];
 
 /// Modules that join everything.
 const JOINING: &[&str] = &["server", "main", "lib"];

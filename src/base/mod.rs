@@ -5,6 +5,7 @@ pub mod claim;
 pub mod core_set;
 pub mod crc;
 mod float_scan;
+pub mod gate;
 pub mod glob;
 mod grisu;
 pub mod letterbox;

@@ -119,6 +119,16 @@ pub fn push_quoted(line: &mut Vec<u8>, text: &[u8]) {
     line.push(b'"');
 }
 
+/// Appends `text` as one word: plain where `split_args` gives that back, else in quotes.
+pub fn push_word(line: &mut Vec<u8>, text: &[u8]) {
+    let plain = |byte: &u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
+    if !text.is_empty() && text.iter().all(plain) {
+        line.extend(text);
+    } else {
+        push_quoted(line, text);
+    }
+}
+
 /// Reads a whole decimal number as C's `strtoll` does: blanks and a sign may lead, too large is
 /// clamped, and the empty string is 0. None when anything is left over.
 ///
@@ -236,7 +246,9 @@ mod tests {
         fn quoted_text_comes_back(text: Vec<u8>) {
             let mut line = Vec::new();
             push_quoted(&mut line, &text);
-            proptest::prop_assert_eq!(words(&line), Some(vec![text]));
+            line.push(b' ');
+            push_word(&mut line, &text);
+            proptest::prop_assert_eq!(words(&line), Some(vec![text.clone(), text]));
         }
 
         #[test]

@@ -65,6 +65,8 @@ pub struct SessionFacts {
     pub tracking: Tracking,
     /// It has subscribed to something: in RESP2 few commands are left to it.
     pub subscribed: bool,
+    /// It is nobody: its commands come from an AOF that is loaded, and pass all gates.
+    pub replays: bool,
 }
 
 impl SessionFacts {
@@ -166,6 +168,7 @@ impl Session {
                 monitoring: false,
                 tracking: Tracking::default(),
                 subscribed: false,
+                replays: false,
             },
             close_after_reply: false,
             blocked: false,

@@ -23,7 +23,7 @@ use crate::observe::stats::CoreStats;
 use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes};
 use crate::resp::reply::Reply;
-use crate::store::access::{Access, AccessPolicy};
+use crate::store::access::{Access, AccessPolicy, Stale};
 use crate::store::db::{Db, LookupMut, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
 use crate::store::key::{Hasher, Key, Position};
@@ -141,8 +141,8 @@ pub struct Context<'a> {
     pub session: &'a SessionFacts,
     /// The time, the same for all commands of a batch on a core.
     pub now: Millis,
-    /// What has expired is left where it is.
-    pub keep_expired: bool,
+    /// What becomes of what has expired.
+    pub stale: Stale,
     /// The configuration.
     pub config: &'a Config,
     /// What the command did, to be reported by the handler.
@@ -184,6 +184,12 @@ impl Context<'_> {
     #[inline]
     pub fn db_index(&self) -> usize {
         self.session.db
+    }
+
+    /// The time at which something must have expired to be gone by now.
+    #[inline]
+    pub fn expiry_now(&self) -> Millis {
+        if self.stale == Stale::Lives { Millis(i64::MIN) } else { self.now }
     }
 
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
@@ -258,8 +264,7 @@ impl Context<'_> {
             AccessPolicy::Lru => 0,
             AccessPolicy::Lfu { .. } => self.rng.next_u64() as u32,
         };
-        let keep_expired = self.keep_expired;
-        Access { now: self.now, policy: self.access, touch, chance, keep_expired }
+        Access { now: self.now, policy: self.access, touch, chance, stale: self.stale }
     }
 
     /// Reads a key of the selected database: counts a hit or a miss, touches its access clock.
@@ -312,7 +317,7 @@ impl Context<'_> {
     #[inline]
     pub fn view(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
         let db = self.keyspace.view(key.position).db(self.session.db);
-        db.peek(key).filter(|entry| !entry.is_expired(self.now))
+        db.peek(key).filter(|entry| !entry.is_expired(self.expiry_now()))
     }
 
     /// The string at a key, read as by `read`. None if there is none, an error at another type.
@@ -417,7 +422,7 @@ impl Context<'_> {
 
     /// Takes a key out of database `db`. None if it was not there or had expired. Reports nothing.
     pub fn take_in(&mut self, db: usize, key: &Key<'_>) -> Option<Entry> {
-        let now = self.now;
+        let now = self.expiry_now();
         let entry = self.db(db, key).delete(key)?;
         if entry.view().is_expired(now) {
             let Context { effects, stats, removed, .. } = self;

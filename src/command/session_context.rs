@@ -96,6 +96,8 @@ pub enum SaveOrder {
         /// MERGE.
         merge: bool,
     },
+    /// All data is read from the AOF, when it holds all changes: DEBUG LOADAOF.
+    LoadAof,
 }
 
 /// What a session command asks of the event loop.

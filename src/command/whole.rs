@@ -15,6 +15,7 @@ use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
 use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
+use crate::persist::aof::block::Lines;
 use crate::pubsub::{Directory, Hearers, Monitors, Prefixes};
 use crate::resp::reply::Reply;
 use crate::script::{Functions, RunningFunction, Scripts};
@@ -100,6 +101,8 @@ pub struct CoreView<'a> {
     pub scripts: &'a mut Scripts,
     /// The libraries of functions that this core knows.
     pub functions: &'a mut Functions,
+    /// Where what is kept of a change is noted, on the one core that does it.
+    pub lines: Option<&'a mut Lines>,
     /// The core's counters.
     pub stats: &'a CoreStats,
     /// Switches of DEBUG that live on each core.

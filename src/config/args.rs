@@ -1,6 +1,7 @@
 //! The command line: `[/path/to/redis.conf] [--name value ...] [-]`. Invariant: an option is worth
 //! exactly the line of a configuration file that it becomes. Source: Redis 8.0.6.
 
+use crate::base::number::parse_i64;
 use crate::base::words::{push_quoted, split_args};
 
 /// What the command line asks for.
@@ -16,6 +17,19 @@ pub enum Startup {
     TestMemory(Option<Vec<u8>>),
     /// Check the system's settings.
     CheckSystem,
+    /// Check an AOF; None if it was not said which.
+    CheckAof(Option<AofCheck>),
+}
+
+/// Which AOF is checked, and what for.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AofCheck {
+    /// The manifest, or a single file.
+    pub path: Vec<u8>,
+    /// What is torn is cut off.
+    pub fixes: bool,
+    /// What happened after this time, in seconds, is cut off.
+    pub latest: Option<i64>,
 }
 
 /// Where the configuration comes from, in the order in which the pieces are read.
@@ -41,6 +55,7 @@ pub fn parse_args(args: &[Vec<u8>]) -> Startup {
             return Startup::TestMemory(Some(megabytes.clone()));
         }
         b"--check-system" => return Startup::CheckSystem,
+        b"--check-aof" => return Startup::CheckAof(parse_aof_check(&args[1..])),
         _ => {}
     }
     let is_file = !first.starts_with(b"-");
@@ -63,6 +78,26 @@ pub fn parse_args(args: &[Vec<u8>]) -> Startup {
     }
     sources.options = Some(options);
     Startup::Serve(sources)
+}
+
+/// Reads what stands behind `--check-aof`.
+fn parse_aof_check(args: &[Vec<u8>]) -> Option<AofCheck> {
+    let (path, mut options) = args.split_last()?;
+    let mut check = AofCheck { path: path.clone(), ..AofCheck::default() };
+    loop {
+        match options {
+            [] => return Some(check),
+            [option, rest @ ..] if option == b"--fix" => {
+                check.fixes = true;
+                options = rest;
+            }
+            [option, seconds, rest @ ..] if option == b"--truncate-to-timestamp" => {
+                check.latest = Some(parse_i64(seconds)?);
+                options = rest;
+            }
+            _ => return None,
+        }
+    }
 }
 
 /// Starts the line of an option. `--save` with nothing behind it turns saving off.
@@ -96,6 +131,8 @@ pub fn usage(program: &str) -> String {
          \x20 -v, --version             print the version\n\
          \x20 -h, --help                print this text\n\
          \x20 --check-system            check the system's settings\n\
+         \x20 --check-aof [--fix] [--truncate-to-timestamp <seconds>] <file.manifest|file.aof>\n\
+         \x20                           check an append-only file; --fix cuts a torn end off\n\
          \n\
          Examples:\n\
          \x20 {program}\n\
@@ -161,6 +198,19 @@ mod tests {
         assert_eq!(startup(&["--check-system"]), Startup::CheckSystem);
         assert_eq!(startup(&["--test-memory"]), Startup::TestMemory(None));
         assert_eq!(startup(&["--test-memory", "64"]), Startup::TestMemory(Some(b"64".to_vec())));
+        let check = |fixes, latest| AofCheck { path: b"a".to_vec(), fixes, latest };
+        let cases: &[(&[&str], Option<AofCheck>)] = &[
+            (&["a"], Some(check(false, None))),
+            (&["--fix", "a"], Some(check(true, None))),
+            (&["--truncate-to-timestamp", "17", "--fix", "a"], Some(check(true, Some(17)))),
+            (&["--truncate-to-timestamp", "soon", "a"], None),
+            (&["--mend", "a"], None),
+            (&[], None),
+        ];
+        for (args, expected) in cases {
+            let args = [&["--check-aof"], *args].concat();
+            assert_eq!(startup(&args), Startup::CheckAof(expected.clone()), "{args:?}");
+        }
         assert!(matches!(startup(&["a.conf", "--version"]), Startup::Serve(_)));
     }
 }

@@ -154,6 +154,10 @@ settings! {
     rdb_save_incremental_fsync: bool = yes "rdb-save-incremental-fsync",
     appendonly: bool = yes "appendonly",
     appendfsync: AppendFsync = appendfsync "appendfsync",
+    appendfilename: Vec<u8> = text "appendfilename",
+    appenddirname: Vec<u8> = text "appenddirname",
+    aof_load_truncated: bool = yes "aof-load-truncated",
+    aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
     replicaof: Option<Endpoint> = replicaof "replicaof",
     cluster_enabled: bool = yes "cluster-enabled",
 

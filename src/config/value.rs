@@ -3,7 +3,7 @@
 //! Source: replies of Redis 8.0.6 to CONFIG GET.
 
 use super::choices::Choice;
-use crate::base::words::push_quoted;
+use crate::base::words::{push_quoted, push_word};
 
 /// The value of one directive.
 #[derive(Clone, Debug, PartialEq)]
@@ -229,8 +229,16 @@ impl Value {
                 })
                 .collect(),
             Value::List(words) if !words.is_empty() => {
-                let words: Vec<_> = words.iter().map(|word| quoted_if_needed(word)).collect();
-                vec![words.join(&b' ')]
+                let mut line = Vec::new();
+                for word in words {
+                    if !line.is_empty() {
+                        line.push(b' ');
+                    }
+                    // Redis never quotes a list; a line break in an address would then become a
+                    // line of the file.
+                    push_word(&mut line, word);
+                }
+                vec![line]
             }
             Value::Save(_) | Value::List(_) => vec![quoted(b"")],
             Value::Percentiles(percentiles) if percentiles.is_empty() => vec![quoted(b"")],
@@ -293,13 +301,6 @@ fn quoted(text: &[u8]) -> Vec<u8> {
     let mut line = Vec::with_capacity(text.len() + 2);
     push_quoted(&mut line, text);
     line
-}
-
-/// Plain where that is safe. Redis never quotes a list, and a line break in an address would then
-/// become a line of the file.
-fn quoted_if_needed(word: &[u8]) -> Vec<u8> {
-    let plain = |byte: &u8| matches!(byte, b'!'..=b'~') && !matches!(byte, b'"' | b'\'' | b'\\');
-    if !word.is_empty() && word.iter().all(plain) { word.to_vec() } else { quoted(word) }
 }
 
 #[cfg(test)]

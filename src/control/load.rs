@@ -1,9 +1,11 @@
-//! Loads a file: reads it, finds its records, and gives each core the keys that it owns.
+//! Loads an RDB file: reads it, finds its records, and gives each core the keys that it owns.
 //!
-//! Invariant: one file at a time; no more is read while a core has enough to do; the end is told when
+//! Invariant: one load at a time; no more is read while a core has enough to do; the end is told when
 //! all cores have made their keys. Log lines are those that scripts wait for.
 
+use std::cell::RefCell;
 use std::io;
+use std::path::Path;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
@@ -16,18 +18,24 @@ use crate::base::sys;
 use crate::base::time::Millis;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::replay::Router;
+use crate::persist::load::{Load, LoadOrder, Piece, Records};
 use crate::persist::rdb::file::{FileReader, Record};
 
 /// Where the keys of each core go.
 pub(super) struct Loader {
-    pub(super) desks: Vec<Sender<(Arc<Load>, Records)>>,
+    pub(super) desks: Vec<Sender<(Arc<Load>, Piece)>>,
     pub(super) event_fds: Vec<i32>,
     pub(super) server: Arc<ServerFacts>,
     /// The owner of a slot.
     pub(super) owner: Box<dyn Fn(Slot) -> usize + Send>,
+    /// Where the commands of an AOF run.
+    pub(super) router: RefCell<Router>,
     /// There are TCP sockets, and a Unix socket.
     pub(super) listens: (bool, bool),
+    /// Where the writer of the journal finds its file.
+    pub(super) journal: JournalDesk,
 }
 
 /// Why a file was not loaded.
@@ -40,41 +48,76 @@ pub(super) enum NotLoaded {
 }
 
 /// The bytes of a file that are read at once.
-const READ_BYTES: usize = 256 << 10;
+pub(super) const READ_BYTES: usize = 256 << 10;
 /// No key with its value is shorter.
 const KEY_BYTES_MIN: u64 = 3;
 /// How long the reader waits for a core that has enough to do.
 const PAUSE: Duration = Duration::from_micros(200);
 
+/// An RDB file, or the first part of an AOF, and how it is read.
+pub(super) struct Rdb<'a> {
+    pub(super) file: &'a File,
+    pub(super) path: &'a Path,
+    /// Libraries that are there are dropped first.
+    pub(super) flushes: bool,
+    /// The checksum is compared.
+    pub(super) checks: bool,
+    /// Databases of the server.
+    pub(super) databases: usize,
+}
+
 impl Loader {
-    /// Loads a file. All cores go on as before when this returns.
+    /// Loads what is to be loaded. All cores go on as before when this returns, unless it fails at the
+    /// start: then the process ends, and nobody is to see half of the data.
     pub(super) async fn load(&self, order: &LoadOrder) -> Result<(), NotLoaded> {
-        let began = Instant::now();
-        let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let now = Millis(now.as_millis() as i64);
-        let load = Arc::new(Load::new(self.desks.len(), order.merge, Some(now)));
-        let outcome = self.read(order, &load, now).await;
-        let persistence = &self.server.persistence;
-        if outcome.is_ok() {
-            let keys = load.keys.load(Ordering::Acquire);
-            let expired = load.expired.load(Ordering::Acquire);
-            persistence.keys_loaded.store(keys, Ordering::Relaxed);
-            persistence.keys_expired.store(expired, Ordering::Relaxed);
-            log::notice(format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}."));
-            let seconds = began.elapsed().as_secs_f64();
-            log::notice(format!("DB loaded from disk: {seconds:.3} seconds"));
-        }
-        // After a failure at the start the process ends: nobody is to see half of the data.
+        let outcome = match &order.aof {
+            Some(place) => self.load_aof(order, place).await,
+            None => self.load_rdb(order).await,
+        };
         if order.asker.is_some() || !matches!(outcome, Err(NotLoaded::Broken(_))) {
-            while !load.is_settled() {
-                tokio::time::sleep(PAUSE).await;
-            }
             let changes = self.server.sum(|stats| stats.dirty.get());
+            let persistence = &self.server.persistence;
             persistence.changes_saved.store(changes, Ordering::Relaxed);
             persistence.loading.store(false, Ordering::Release);
             self.wake();
         }
         outcome
+    }
+
+    /// Loads an RDB file.
+    pub(super) async fn load_rdb(&self, order: &LoadOrder) -> Result<(), NotLoaded> {
+        let began = Instant::now();
+        let file = match File::open(&order.path).await {
+            Ok(file) => file,
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                return Err(NotLoaded::Missing);
+            }
+            Err(error) => return Err(unreadable(&order.path, &error)),
+        };
+        let len = tokio_uring::fs::statx(&order.path).await.map_or(0, |stat| stat.stx_size);
+        self.server.persistence.loading_bytes.store(len, Ordering::Relaxed);
+        let load = Arc::new(Load::new(self.desks.len(), order.merge, Some(now())));
+        let rdb = Rdb {
+            file: &file,
+            path: &order.path,
+            flushes: order.flushes,
+            checks: order.checks,
+            databases: order.databases,
+        };
+        let outcome = self.read_rdb(&rdb, &load).await;
+        let _ = file.close().await;
+        outcome?;
+        let seconds = began.elapsed().as_secs_f64();
+        log::notice(format!("DB loaded from disk: {seconds:.3} seconds"));
+        Ok(())
+    }
+
+    /// From here on what clients change is journaled.
+    pub(super) fn open_journal(&self, file: JournalFile) {
+        if let Ok(mut desk) = self.journal.lock() {
+            *desk = Some(file);
+        }
+        self.server.journal.turn_on(true);
     }
 
     /// Clients are served from here on.
@@ -92,39 +135,34 @@ impl Loader {
         self.event_fds.iter().for_each(|fd| sys::write_event(*fd));
     }
 
-    async fn read(
-        &self,
-        order: &LoadOrder,
-        load: &Arc<Load>,
-        now: Millis,
-    ) -> Result<(), NotLoaded> {
-        let path = order.path.display();
-        let unreadable = |error: &io::Error| {
-            let reason = error.to_string();
-            let reason = reason.split(" (os error").next().unwrap_or_default().to_owned();
-            NotLoaded::Broken(format!(
-                "Fatal error: can't open the RDB file {path} for reading: {reason}"
-            ))
-        };
-        let file = match File::open(&order.path).await {
-            Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Err(NotLoaded::Missing);
-            }
-            Err(error) => return Err(unreadable(&error)),
-        };
-        let len = tokio_uring::fs::statx(&order.path).await.map_or(0, |stat| stat.stx_size);
+    /// Reads an RDB file to its end, which may not be that of the file; where that is.
+    pub(super) async fn read_rdb(&self, rdb: &Rdb<'_>, load: &Arc<Load>) -> Result<u64, NotLoaded> {
+        let outcome = self.read_records(rdb, load).await;
+        self.settle(load).await;
+        let end = outcome?;
+        if let Some(error) = load.failure() {
+            return Err(NotLoaded::Broken(error.to_string()));
+        }
+        let keys = load.keys.load(Ordering::Acquire);
+        let expired = load.expired.load(Ordering::Acquire);
         let persistence = &self.server.persistence;
-        persistence.loading_bytes.store(len, Ordering::Relaxed);
-        let mut reader = FileReader::new(order.checks);
+        persistence.keys_loaded.store(keys, Ordering::Relaxed);
+        persistence.keys_expired.store(expired, Ordering::Relaxed);
+        log::notice(format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}."));
+        Ok(end)
+    }
+
+    async fn read_records(&self, rdb: &Rdb<'_>, load: &Arc<Load>) -> Result<u64, NotLoaded> {
+        let persistence = &self.server.persistence;
+        let mut reader = FileReader::new(rdb.checks);
         let mut batch = Batch {
             loader: self,
             load,
-            records: (0..self.desks.len()).map(|_| Records::first(order.flushes)).collect(),
+            records: (0..self.desks.len()).map(|_| Records::first(rdb.flushes)).collect(),
             db: 0,
-            databases: order.databases,
-            keys_max: len / KEY_BYTES_MIN,
-            now,
+            databases: rdb.databases,
+            keys_max: persistence.loading_bytes.load(Ordering::Relaxed) / KEY_BYTES_MIN,
+            now: now(),
         };
         let (mut offset, mut buffer) = (0, Vec::with_capacity(READ_BYTES));
         loop {
@@ -133,33 +171,64 @@ impl Loader {
             {
                 if batch.take(record)? {
                     batch.send_all();
-                    while !load.is_settled() && load.failure().is_none() {
-                        tokio::time::sleep(PAUSE).await;
-                    }
-                    let _ = file.close().await;
-                    return match load.failure() {
-                        Some(error) => Err(NotLoaded::Broken(error.to_string())),
-                        None => Ok(()),
-                    };
+                    return Ok(reader.position());
                 }
                 batch.send_full().await?;
             }
-            let (result, filled) = file.read_at(buffer, offset).await;
+            let (result, filled) = rdb.file.read_at(buffer, offset).await;
             buffer = filled;
             match result {
                 Ok(0) => reader.finish(),
                 Ok(count) => {
                     offset += count as u64;
                     reader.feed(&buffer[..count]);
-                    persistence.loaded_bytes.store(offset, Ordering::Relaxed);
+                    persistence.loaded_bytes.fetch_add(count as u64, Ordering::Relaxed);
                     let keys = load.keys.load(Ordering::Relaxed);
                     persistence.keys_loaded.store(keys, Ordering::Relaxed);
                 }
-                Err(error) => return Err(unreadable(&error)),
+                Err(error) => return Err(unreadable(rdb.path, &error)),
             }
             buffer.clear();
         }
     }
+
+    /// Sends something to a core.
+    pub(super) fn send(&self, load: &Arc<Load>, core: usize, piece: Piece) {
+        load.queued[core].fetch_add(piece.weight(), Ordering::AcqRel);
+        let _ = self.desks[core].send((load.clone(), piece));
+        sys::write_event(self.event_fds[core]);
+    }
+
+    /// Waits until a core has room for more.
+    pub(super) async fn wait_for_room(&self, load: &Load, core: usize) {
+        while load.is_full(core) && load.failure().is_none() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until nothing is under way.
+    pub(super) async fn settle(&self, load: &Load) {
+        while !load.is_settled() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+/// The time.
+fn now() -> Millis {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    Millis(now.as_millis() as i64)
+}
+
+fn unreadable(path: &Path, error: &io::Error) -> NotLoaded {
+    let (path, reason) = (path.display(), reason(error));
+    NotLoaded::Broken(format!("Fatal error: can't open the RDB file {path} for reading: {reason}"))
+}
+
+/// What the system says of an error, without its number.
+pub(super) fn reason(error: &io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Keys on their way to the cores.
@@ -241,9 +310,7 @@ impl Batch<'_> {
             if !self.records[core].is_full() {
                 continue;
             }
-            while self.load.is_full(core) && self.load.failure().is_none() {
-                tokio::time::sleep(PAUSE).await;
-            }
+            self.loader.wait_for_room(self.load, core).await;
             if let Some(error) = self.load.failure() {
                 return Err(NotLoaded::Broken(error.to_string()));
             }
@@ -262,9 +329,7 @@ impl Batch<'_> {
 
     fn send(&mut self, core: usize) {
         let records = std::mem::take(&mut self.records[core]);
-        self.load.queued[core].fetch_add(records.weight(), Ordering::AcqRel);
-        let _ = self.loader.desks[core].send((self.load.clone(), records));
-        sys::write_event(self.loader.event_fds[core]);
+        self.loader.send(self.load, core, Piece::Records(records));
     }
 }
 
@@ -274,5 +339,8 @@ fn module_name(id: u64) -> String {
     (0..9).map(|at| LETTERS[(id >> (58 - at * 6) & 63) as usize] as char).collect()
 }
 
+/// The file that the writer of the journal is to append to, until it takes it.
+pub(super) type JournalDesk = Arc<Mutex<Option<JournalFile>>>;
+
 /// The receiving end of a core, which alone uses it.
-pub(super) type Desk = Mutex<std::sync::mpsc::Receiver<(Arc<Load>, Records)>>;
+pub(super) type Desk = Mutex<std::sync::mpsc::Receiver<(Arc<Load>, Piece)>>;

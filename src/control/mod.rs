@@ -3,11 +3,13 @@
 //! Invariant: the only user of tokio and tokio_uring; it never touches a partition, it only gets and
 //! sends messages. A command that can finish on its core never comes here.
 
+mod aof;
 mod files;
 mod load;
 mod migrate;
 mod save;
 
+use std::cell::RefCell;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -26,9 +28,11 @@ use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::replay::Router;
+use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::{Outcome, Parcel};
-use crate::persist::save::{Piece, Save};
+use crate::persist::save::{Piece as SavePiece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -82,6 +86,7 @@ pub struct Handle {
     saves: UnboundedSender<save::Message>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
+    journal: load::JournalDesk,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -99,7 +104,8 @@ impl ControlThread {
         server: Arc<ServerFacts>,
         event_fds: Vec<RawFd>,
         log_file: Option<PathBuf>,
-        (owner, listens): (Box<dyn Fn(Slot) -> usize + Send>, (bool, bool)),
+        (owner, router): (Box<dyn Fn(Slot) -> usize + Send>, Router),
+        listens: (bool, bool),
     ) -> Self {
         let (tasks, receiver) = unbounded_channel();
         let (saves, pieces) = unbounded_channel();
@@ -119,12 +125,15 @@ impl ControlThread {
         }
         let config_file = PathBuf::from(&server.config_file);
         let facts = server.clone();
+        let journal_desk = load::JournalDesk::default();
         let loader = load::Loader {
             desks: key_desks,
             event_fds: event_fds.clone(),
             server: server.clone(),
             owner,
+            router: RefCell::new(router),
             listens,
+            journal: journal_desk.clone(),
         };
         let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
@@ -145,6 +154,7 @@ impl ControlThread {
             saves,
             inboxes,
             keys,
+            journal: journal_desk,
             event_fds,
             server,
             ending: AtomicBool::new(false),
@@ -197,7 +207,7 @@ impl Handle {
     }
 
     /// Writes a piece of a save.
-    pub fn save(&self, save: &Arc<Save>, piece: Piece) {
+    pub fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
     }
 
@@ -206,9 +216,14 @@ impl Handle {
         let _ = self.tasks.send(Task::Load(order));
     }
 
-    /// The next keys of a file for a core. Only that core asks, so the lock is never waited for.
-    pub fn records(&self, core: usize) -> Option<(Arc<Load>, Records)> {
+    /// What comes next of a file for a core. Only that core asks, so the lock is never waited for.
+    pub fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         self.keys[core].try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
+    pub fn journal(&self) -> Option<JournalFile> {
+        self.journal.try_lock().ok()?.take()
     }
 
     /// Wakes all cores, to look at what has changed.
@@ -319,16 +334,23 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
         None => loader.tell_ready(),
         Some((core, ticket)) => {
             let done = outcome.map(|()| Done::Task);
+            let (said, refusal) = match order.aof {
+                None => ("DB reloaded by DEBUG RELOAD", NOT_RELOADED),
+                Some(_) => ("Append Only File loaded by DEBUG LOADAOF", AOF_NOT_LOADED),
+            };
             if done.is_ok() {
-                log::notice("DB reloaded by DEBUG RELOAD");
+                log::notice(said);
             }
-            answer(&desks, Ask { core, ticket }, done.map_err(|_| NOT_RELOADED.to_owned()));
+            answer(&desks, Ask { core, ticket }, done.map_err(|_| refusal.to_owned()));
         }
     }
 }
 
 /// What DEBUG RELOAD answers where there is no file.
 const NOT_RELOADED: &str = "ERR Error trying to load the RDB dump, check server logs.";
+
+/// The same for DEBUG LOADAOF.
+const AOF_NOT_LOADED: &str = "ERR Error trying to load the AOF files, check server logs.";
 
 fn answer(desks: &[Desk], ask: Ask, outcome: Result<Done, String>) {
     let desk = &desks[ask.core];

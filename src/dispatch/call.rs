@@ -24,7 +24,7 @@ use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::multi::Transaction;
 
 /// What CLIENT PAUSE WRITE holds back.
-const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
+pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 
 /// A command that takes longer counts against its turn.
 const LONG_COMMAND_NANOS: u64 = 3_000;
@@ -179,7 +179,7 @@ impl Worker {
     #[inline]
     pub(super) fn run(
         &mut self,
-        keyspace: Keyspace<'_>,
+        mut keyspace: Keyspace<'_>,
         facts: &mut SessionFacts,
         registered: &'static Registered,
         args: Args<'_>,
@@ -200,12 +200,12 @@ impl Worker {
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
-            keyspace,
+            keyspace: keyspace.reborrow(),
             hint,
             access: self.access,
             session: facts,
             now: self.now,
-            keep_expired: self.switches.pause.is_some(),
+            stale: self.stale,
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,
@@ -228,7 +228,7 @@ impl Worker {
         if context.suspension.is_some() {
             // A consumer of a group is made before its client waits.
             self.stats.dirty.add(self.effects.dirty());
-            self.notify();
+            self.tell(keyspace, facts.db, (registered, args), true);
             self.show(facts, registered, args);
             return self.suspension.take();
         }
@@ -240,11 +240,26 @@ impl Worker {
         if dirty > 0 {
             self.stats.dirty.add(dirty);
         }
-        self.notify();
+        self.tell(keyspace, facts.db, (registered, args), false);
         let taken = self.count(registered, failed);
         self.look_at(facts, (registered, args), taken, written(buffer, start));
         settle_reply_mode(facts, buffer, start);
         None
+    }
+
+    /// Tells of what the command that has just run did: listeners, the journal.
+    #[inline]
+    fn tell(
+        &mut self,
+        mut keyspace: Keyspace<'_>,
+        db: usize,
+        command: (&Registered, Args<'_>),
+        suspended: bool,
+    ) {
+        if self.is_heeded {
+            self.notify();
+            self.journal(&mut keyspace, db, command, suspended);
+        }
     }
 
     /// Writes the reply to a client whose wait ended without having been served, and counts its
@@ -307,7 +322,7 @@ impl Worker {
         let begun = (whole.begin)(&mut context, args);
         let refusal = context.refusal.take();
         match begun {
-            Ok(job) => Some(job),
+            Ok(job) => Some(self.journaled(registered, (session.facts.db, args), job)),
             Err(error) => {
                 let mut reply = Reply::new(buffer, session.facts.proto);
                 if let Some(text) = refusal {
@@ -353,6 +368,9 @@ impl Worker {
         let outcome = (whole.gather)(&mut context, args, parts, &mut reply);
         let pushed = context.pushing;
         let stood_still = context.stood_still;
+        if registered.command.flags.has(Flags::WRITE) && self.scribe.is_on {
+            self.scribe.gate = self.gate_of_all();
+        }
         let failed = finish(&self.stats, outcome, &mut reply);
         self.last_tick = self.last_tick.saturating_sub(self.tick_rate.ticks(stood_still));
         let taken = self.count(registered, failed);

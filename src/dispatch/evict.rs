@@ -203,6 +203,7 @@ impl Worker {
             }
         }
         self.check_memory();
+        self.journal_gone(keyspace, &effects);
         self.publish_events(effects.take_events());
         self.went_by_itself(keyspace.reborrow(), effects.take_keys());
         room

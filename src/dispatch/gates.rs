@@ -3,6 +3,8 @@
 //!
 //! Invariant: a command that is refused has its error written, is counted, and has changed nothing.
 
+use std::sync::atomic::Ordering;
+
 use super::table::Registered;
 use super::worker::Worker;
 use crate::acl::log::Place as DenialPlace;
@@ -91,17 +93,17 @@ impl Worker {
     ) -> bool {
         let flags = self.flags_of(registered, args);
         let is_probe = self.saves_fail && registered.full_name == "ping";
-        let error = if self.is_out_of_memory() && flags.has(Flags::DENYOOM) {
-            Some(CommandError::OutOfMemory)
-        } else if is_probe || self.cannot_save(flags) {
-            Some(CommandError::SavesFail)
+        let text = if self.is_out_of_memory() && flags.has(Flags::DENYOOM) {
+            Some(CommandError::OutOfMemory.text().into())
+        } else if (is_probe || self.cannot_save(flags)) && !facts.replays {
+            Some(self.misconfigured())
         } else if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
             return true;
         } else {
-            self.cannot_run_yet(flags)
+            self.cannot_run_yet(flags, facts).map(|error| error.text().into())
         };
-        if let Some(error) = error {
-            self.reply_error(Some(registered), facts, buffer, error.text().into());
+        if let Some(text) = text {
+            self.reply_error(Some(registered), facts, buffer, text);
             return true;
         }
         self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer)
@@ -113,9 +115,26 @@ impl Worker {
         self.saves_fail && flags.has(Flags::WRITE)
     }
 
+    /// Why writes are refused: what the disk says.
+    #[cold]
+    pub(super) fn misconfigured(&self) -> Vec<u8> {
+        if self.snapshots_fail() {
+            return CommandError::SavesFail.text().into();
+        }
+        let error = self.server.journal.error.load(Ordering::Relaxed);
+        let reason = std::io::Error::from_raw_os_error(error).to_string();
+        let reason = reason.split(" (os error").next().unwrap_or_default();
+        format!("MISCONF Errors writing to the AOF file: {reason}").into_bytes()
+    }
+
     /// Why commands, of which each has these flags, may not run while data is loaded.
-    pub(super) fn cannot_run_yet(&self, flags: Flags) -> Option<CommandError> {
-        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
+    pub(super) fn cannot_run_yet(
+        &self,
+        flags: Flags,
+        facts: &SessionFacts,
+    ) -> Option<CommandError> {
+        let is_early = self.loading && !facts.replays && !flags.has(Flags::LOADING);
+        is_early.then_some(CommandError::Loading)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,
@@ -152,6 +171,9 @@ impl Worker {
         args: Args<'_>,
         facts: &SessionFacts,
     ) -> Option<Vec<u8>> {
+        if facts.replays {
+            return None;
+        }
         if let Some(error) = self.login_error(registered, facts) {
             return Some(error.text().into());
         }
@@ -179,7 +201,7 @@ impl Worker {
         args: Args<'_>,
         facts: &SessionFacts,
     ) -> Result<(), Denied> {
-        if facts.user == self.free_pass {
+        if facts.user == self.free_pass || facts.replays {
             return Ok(());
         }
         let Some(named) = self.users.get(facts.user) else {

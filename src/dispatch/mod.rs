@@ -6,9 +6,11 @@
 pub mod call;
 pub mod evict;
 mod gates;
+pub mod journal;
 mod monitor;
 mod note;
 pub mod notify;
+pub mod replay;
 pub mod route;
 pub mod script;
 pub mod serve;

@@ -14,10 +14,10 @@ impl Worker {
         let wanted = self.config.notify_keyspace_events;
         let to = NotifyFlags::KEYSPACE.with(NotifyFlags::KEYEVENT);
         self.notifies = wanted.intersects(to) && !self.directory.is_silent();
+        self.listening_changed();
     }
 
     /// Publishes the events of the command that has just run.
-    #[inline]
     pub(super) fn notify(&mut self) {
         if self.notifies {
             let events = self.effects.take_events();

@@ -44,6 +44,8 @@ pub struct Run {
     allows_oom: bool,
     memory_was_full: bool,
     inside_exec: bool,
+    /// What it does belongs together, and to nothing larger.
+    is_unit: bool,
     /// The time, which stands still.
     now: Millis,
     /// When it began, for the statistics.
@@ -189,6 +191,7 @@ impl Worker {
             allows_oom,
             memory_was_full: self.is_out_of_memory(),
             inside_exec,
+            is_unit: self.scribe.open_unit(),
             now: self.now,
             tick: self.last_tick,
         };
@@ -223,6 +226,9 @@ impl Worker {
         settle_reply_mode(facts, buffer, start);
         if !run.inside_exec {
             Self::settle_caching(facts, registered);
+        }
+        if run.is_unit {
+            self.scribe.close_unit();
         }
         if !run.inside_exec && !self.ready.is_empty() {
             let mut ready = std::mem::take(&mut self.ready).into();

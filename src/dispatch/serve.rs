@@ -12,6 +12,7 @@ use super::table::Registered;
 use super::worker::Worker;
 use crate::acl::Denial;
 use crate::base::claim::Refused;
+use crate::base::gate::Gate;
 use crate::base::slot::Slot;
 use crate::base::time::Millis;
 use crate::client::{ReplyMode, SessionFacts};
@@ -41,6 +42,8 @@ pub struct Served {
     pub time: Millis,
     /// What is remembered of the command.
     pub notes: Vec<Note>,
+    /// What the reply has to wait for.
+    pub gate: Gate,
 }
 
 /// Keys of databases that may serve somebody.
@@ -231,6 +234,7 @@ impl Worker {
         self.hint(None);
         // What is noted before belongs to whoever made this possible.
         let noted = self.notes.len();
+        let gate = self.scribe.gate.take();
         // Its permissions may have changed while it waited.
         if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
@@ -238,6 +242,7 @@ impl Worker {
             let suspension = self.run(lent, &mut facts, registered, args, &mut replies);
             self.waiter = None;
             if suspension.is_some() {
+                self.scribe.gate = gate;
                 return false;
             }
             self.note_changes(keyspace);
@@ -253,6 +258,7 @@ impl Worker {
             denial: self.denials.pop(),
             time: self.now,
             notes: self.notes.split_off(noted),
+            gate: std::mem::replace(&mut self.scribe.gate, gate),
         });
         true
     }

@@ -64,6 +64,7 @@ impl Worker {
         let mode = std::mem::replace(&mut facts.reply_mode, ReplyMode::On);
         transaction.muted = Some((mode, buffer.bytes.len()));
         let mut unchanged = true;
+        let watches = !transaction.watched.is_empty();
         for watched in std::mem::take(&mut transaction.watched) {
             let key = self.hasher.key(&watched.key);
             let partition = keyspace.partition(key.position);
@@ -73,8 +74,8 @@ impl Worker {
             unchanged &= partition.watchers().is_unchanged(&watched, expired);
             partition.watchers_mut().unwatch(&watched);
         }
-        if let Some(error) = self.exec_error(keyspace, transaction) {
-            self.reply_error(Some(self.exec_command()), facts, buffer, error.text().into());
+        if let Some(text) = self.exec_error(keyspace, facts, transaction) {
+            self.reply_error(Some(self.exec_command()), facts, buffer, text);
             return false;
         }
         let mut reply = Reply::new(buffer, facts.proto);
@@ -83,6 +84,13 @@ impl Worker {
         } else {
             reply.null_array();
         }
+        if watches && self.scribe.is_on {
+            // Whether these have changed is what the reply tells.
+            self.scribe.gate = self.gate_of_all();
+        }
+        if unchanged {
+            self.scribe.open_unit();
+        }
         unchanged
     }
 
@@ -90,16 +98,17 @@ impl Worker {
     fn exec_error(
         &mut self,
         keyspace: &mut Keyspace<'_>,
+        facts: &SessionFacts,
         transaction: &Transaction,
-    ) -> Option<CommandError> {
+    ) -> Option<Vec<u8>> {
         let (any, all) = transaction.flags()?;
         if !self.has_room(keyspace, any.has(Flags::DENYOOM)) {
-            return Some(CommandError::OutOfMemory);
+            return Some(CommandError::OutOfMemory.text().into());
         }
-        if self.cannot_save(any) {
-            return Some(CommandError::SavesFail);
+        if self.cannot_save(any) && !facts.replays {
+            return Some(self.misconfigured());
         }
-        self.cannot_run_yet(all)
+        self.cannot_run_yet(all, facts).map(|error| error.text().into())
     }
 
     /// Runs the next command of a transaction if it is one of keys; false if it needs the session, or is
@@ -172,6 +181,7 @@ impl Worker {
         }
         Self::settle_caching(facts, self.exec_command());
         self.count(self.exec_command(), false);
+        self.scribe.close_unit();
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
     }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::evict::MemoryLimit;
+use super::journal::Scribe;
 use super::note::Limits;
 use super::script::Busy;
 use super::serve::Served;
@@ -26,7 +27,7 @@ use crate::observe::stats::CoreStats;
 use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Hearers, Invalidations, Monitors, Prefixes, Pushes, Trackers};
 use crate::script::{self, Functions, Scripts};
-use crate::store::access::AccessPolicy;
+use crate::store::access::{AccessPolicy, Stale};
 use crate::store::entry::Entry;
 use crate::store::key::{Hasher, Position};
 use crate::store::waiters::Waiter;
@@ -85,7 +86,9 @@ pub struct Worker {
     pub memory: MemoryLimit,
     /// A file is being loaded.
     pub(super) loading: bool,
-    /// Writes are refused, since saves fail.
+    /// What becomes of what has expired.
+    pub(super) stale: Stale,
+    /// Writes are refused, since saves or the journal fail.
     pub(super) saves_fail: bool,
     pub(super) hint: Option<Position>,
     pub(super) long_nanos: u64,
@@ -129,6 +132,10 @@ pub struct Worker {
     pub(super) noloop: bool,
     /// Somebody may listen to keyspace events.
     pub(super) notifies: bool,
+    /// What this turn has for the journal.
+    pub scribe: Scribe,
+    /// Events or changes are of interest to somebody.
+    pub(super) is_heeded: bool,
 }
 
 /// Who a worker works for.
@@ -180,6 +187,7 @@ impl Worker {
             notes: Vec::new(),
             latency: Latency::default(),
             loading: false,
+            stale: Stale::Goes,
             saves_fail: false,
             hint: None,
             long_nanos: 0,
@@ -205,6 +213,8 @@ impl Worker {
             running: 0,
             noloop: false,
             notifies: false,
+            scribe: Scribe::default(),
+            is_heeded: false,
         }
     }
 
@@ -218,6 +228,11 @@ impl Worker {
     #[inline]
     pub fn hint(&mut self, position: Option<Position>) {
         self.hint = position;
+    }
+
+    /// Where the first key of the command under way belongs, if somebody has told.
+    pub(super) fn hint_now(&self) -> Option<Position> {
+        self.hint
     }
 
     /// The configuration was replaced: what is derived from it follows.
@@ -248,7 +263,7 @@ impl Worker {
     /// What somebody wants to hear of.
     #[inline]
     pub fn interest(&self) -> Interest {
-        Interest { events: self.notifies, ..Interest::default() }
+        Interest { events: self.notifies, journal: self.scribe.is_on, ..Interest::default() }
     }
 
     /// How accesses are recorded.
@@ -261,14 +276,24 @@ impl Worker {
         self.loading
     }
 
-    /// Looks, once a turn and when a partition comes back, whether a file is being loaded and whether
-    /// saves fail.
+    /// Looks, once a turn and when a partition comes back, whether a file is being loaded, whether
+    /// saves fail, and what that and a pause mean for what has expired.
     pub fn check_persistence(&mut self) {
-        let persistence = &self.server.persistence;
-        self.loading = persistence.is_loading();
-        self.saves_fail = persistence.failed.load(Relaxed)
+        self.loading = self.server.persistence.is_loading();
+        self.saves_fail = self.server.journal.failed.load(Relaxed) || self.snapshots_fail();
+        self.stale = match self.switches.pause {
+            _ if self.loading => Stale::Lives,
+            Some(_) => Stale::Stays,
+            None => Stale::Goes,
+        };
+        self.check_journal();
+    }
+
+    /// True if writes are refused since the last snapshot failed.
+    pub(super) fn snapshots_fail(&self) -> bool {
+        self.server.persistence.failed.load(Relaxed)
             && self.config.stop_writes_on_bgsave_error
-            && !self.config.save.is_empty();
+            && !self.config.save.is_empty()
     }
 
     /// True if long commands (a table that grows under them, much data) have used up this turn; what

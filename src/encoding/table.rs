@@ -48,6 +48,12 @@ impl Position {
     pub fn slot(self) -> u16 {
         (self.prefix >> SLOT_SHIFT) as u16
     }
+
+    /// Bits of the hash that do not decide where in the table the key is.
+    #[inline]
+    pub fn fingerprint(self) -> u16 {
+        self.fingerprint
+    }
 }
 
 /// A word's place in the table: valid until the table changes.

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{Core, Message};
+use crate::base::gate::Gate;
 use crate::base::slot::Slot;
 use crate::base::time::{Clock, Millis};
 use crate::command::CommandError;
@@ -139,6 +140,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             time: self.worker.now,
             denial: None,
             notes: Vec::new(),
+            gate: Gate::OPEN,
             waiter: waiter.clone(),
         };
         self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match end {
@@ -179,6 +181,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn end_wait(&mut self, mut batch: Box<Batch>, served: Served) {
         batch.blocked = None;
         batch.notes.extend(served.notes);
+        batch.gate.raise(served.gate);
         batch.denials.extend(served.denial);
         batch.facts.reply_mode = served.reply_mode;
         batch.replies.append_from(&served.replies, 0);

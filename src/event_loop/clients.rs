@@ -81,6 +81,7 @@ impl ConnectionTable for Clients {
         let core = self.core;
         let mut order: Vec<(u64, usize)> = (self.slots.iter())
             .filter(|(_, connection)| !connection.is_dead)
+            .filter(|(_, connection)| !connection.session.facts.replays)
             .map(|(index, connection)| (connection.session.facts.id, index))
             .collect();
         order.sort_unstable();

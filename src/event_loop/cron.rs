@@ -114,11 +114,16 @@ impl Cron {
         }
     }
 
-    pub(super) fn turn_began(&mut self, now: Nanos) {
+    pub(super) fn begin_turn(&mut self, now: Nanos) {
         self.turn_began = now;
         if now.since(self.cpu_read.1) > CPU_READ_NANOS {
             self.cpu_read = (sys::thread_cpu_nanos(), now);
         }
+    }
+
+    /// When the turn under way began.
+    pub(super) fn turn_began(&self) -> Nanos {
+        self.turn_began
     }
 
     /// How long the core may sleep.
@@ -197,6 +202,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if !done {
                 stats.expired_time_cap_reached.add(1);
             }
+            self.worker.journal_gone(&mut Keyspace::One(partition), &effects);
             self.worker.publish_events(effects.take_events());
             self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
@@ -305,6 +311,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.cron.resume = left.map(|left| now.after(left.saturating_mul(NANOS_PER_MILLI)));
         if left == Some(0) {
             self.worker.switches.pause = None;
+            self.worker.check_persistence();
             self.cron.resume = None;
             self.resume_paused();
         }

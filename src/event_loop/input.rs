@@ -36,6 +36,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Kind::RecvInto => self.received_big(completion),
                 Kind::Accept => self.accepted(completion),
                 Kind::Event => self.event(),
+                Kind::Write | Kind::Sync => self.journal_completed(completion),
                 Kind::Wake | Kind::Ignored => {}
             }
         }
@@ -343,6 +344,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control_answered(ticket, outcome);
         }
         if self.worker.core == 0 {
+            self.open_journal();
             self.look_at_saves();
         }
     }

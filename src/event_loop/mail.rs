@@ -7,12 +7,14 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use crate::acl::Denial;
+use crate::base::gate::Gate;
 use crate::base::mailbox::{Parked, Receiver, Sender};
 use crate::base::time::Millis;
 use crate::base::turns::Turns;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::serve::Served;
 use crate::net::listener::Accepted;
+use crate::persist::aof::block::Block;
 use crate::pubsub::tracking::Letterboxes;
 use crate::pubsub::{Invalidation, Push};
 use crate::store::partition::Partition;
@@ -78,8 +80,11 @@ pub enum Message {
     Letters,
     /// To an owner: memory is above its limit, and you have what can go.
     Evict,
-    /// To a home core: what a turn pushes to clients there, with the number of the turn.
-    Pushes(u64, Vec<Push>),
+    /// To a home core: what a turn pushes to clients there, with the number of the turn, and what
+    /// that has to wait for.
+    Pushes(u64, Gate, Vec<Push>),
+    /// To the writer of the journal: what a turn did, with its number.
+    Block(u64, Box<Block>),
     /// To everybody: a script runs for too long, somewhere.
     Busy,
 }
@@ -122,6 +127,22 @@ impl Mail {
         self.outbox[core].insert(self.kept[core], message);
         // Nothing else is posted so.
         self.kept[core] += 1;
+    }
+
+    /// The turn has taken this number: what is about to leave waits for that from now on.
+    pub fn resolve_gates(&mut self, number: u64) {
+        for (kept, messages) in self.kept.iter().zip(&mut self.outbox) {
+            for message in messages.iter_mut().skip(*kept) {
+                match message {
+                    Message::Batch(batch) => batch.gate = batch.gate.resolved(number),
+                    Message::Served(served) => served.gate = served.gate.resolved(number),
+                    Message::Lent(_, partition, _) | Message::Return(partition, _) => {
+                        partition.marks_mut().resolve(number);
+                    }
+                    _ => {}
+                }
+            }
+        }
     }
 
     /// Drops a letter into a core's box, where it is before anything that leaves this core from now on
@@ -174,6 +195,11 @@ impl Mail {
         self.outbox[from].pop_front()
     }
 
+    /// True if nothing of this core waits to be taken.
+    pub fn is_empty_from(&self, from: usize) -> bool {
+        self.receivers[from].as_ref().is_none_or(Receiver::is_empty)
+    }
+
     /// Cores.
     pub fn cores(&self) -> usize {
         self.senders.len()
@@ -201,7 +227,7 @@ impl Mail {
             return;
         }
         let number = |message: &Message| match message {
-            Message::Pushes(number, _) => Some(*number),
+            Message::Pushes(number, ..) | Message::Block(number, _) => Some(*number),
             _ => None,
         };
         let others = self.outbox.iter().enumerate().filter(|(core, _)| *core != self.core);

@@ -10,6 +10,7 @@ mod clients;
 mod cron;
 mod execute;
 mod input;
+mod journal;
 mod leftovers;
 mod limits;
 mod loan;
@@ -19,6 +20,7 @@ mod notes;
 mod output;
 mod push;
 mod refusals;
+mod replay;
 mod sabotage;
 mod save;
 mod script;
@@ -36,9 +38,9 @@ use slab::Slab;
 pub use clients::Clients;
 pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
+pub use replay::load_order;
 #[doc(hidden)]
 pub use sabotage::Sabotage;
-pub use save::load_order;
 
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
@@ -48,9 +50,10 @@ use crate::commands::pubsub::subscribe::Leaving;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
-use crate::persist::load::{Load, LoadOrder, Records};
+use crate::persist::aof::block::JournalFile;
+use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::Outcome;
-use crate::persist::save::{Piece, Save};
+use crate::persist::save::{Piece as SavePiece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -59,6 +62,7 @@ use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
 use cron::Cron;
+use journal::Desk;
 use mail::WholeId;
 use push::Inbox;
 use stage::Stage;
@@ -134,11 +138,13 @@ pub trait Control {
     /// The next answer for `core`: the ticket, and what went wrong.
     fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)>;
     /// Writes a piece of a save.
-    fn save(&self, save: &Arc<Save>, piece: Piece);
+    fn save(&self, save: &Arc<Save>, piece: SavePiece);
     /// Begins to load a file.
     fn load(&self, order: LoadOrder);
-    /// The next keys of a file for `core`.
-    fn records(&self, core: usize) -> Option<(Arc<Load>, Records)>;
+    /// What comes next of a file for `core`.
+    fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
+    /// The file to append the journal to, once, when all has been loaded.
+    fn journal(&self) -> Option<JournalFile>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -188,6 +194,8 @@ pub struct Core<R: Ring, C: Clock> {
     doomed: Vec<u32>,
     /// Clients whose peer has sent its last byte, to be closed unless something of theirs still runs.
     hung_up: Vec<u32>,
+    /// The journal, and who waits for it.
+    desk: Desk,
     /// What closed clients have subscribed to and have not left yet.
     leaving: Vec<Leaving>,
     /// Pushes on their way to clients.
@@ -218,6 +226,8 @@ pub struct Core<R: Ring, C: Clock> {
     /// The remarkable commands of the clients that live here.
     command_log: CommandLog,
     cron: Cron,
+    /// Commands of an AOF that need all partitions, while they run.
+    serial: Option<replay::Serial>,
     /// A save that commands of keys wait for.
     holding: Option<save::Holding>,
     /// What has been saved before the end, and must not change any more.
@@ -253,6 +263,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             rearm: Vec::new(),
             doomed: Vec::new(),
             hung_up: Vec::new(),
+            desk: Desk::new(core, cores),
             leaving: Vec::new(),
             inbox: Inbox::new(cores),
             arrived: Vec::new(),
@@ -271,6 +282,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: Log::default(),
             command_log: CommandLog::default(),
             cron: Cron::new(),
+            serial: None,
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,
@@ -300,6 +312,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while !self.worker.is_shutting_down() {
             self.turn();
         }
+        self.end_journal();
         self.close_everything();
     }
 
@@ -357,7 +370,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let wall = self.clock.wall();
         self.worker.wall = self.worker.wall.max(wall);
         self.worker.now = self.worker.now.max(wall.millis());
-        self.cron.turn_began(self.clock.monotonic());
+        self.cron.begin_turn(self.clock.monotonic());
         self.worker.start_turn();
         self.worker.look_for_busy();
     }
@@ -374,8 +387,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.end_hung_up();
         self.push_own();
         // Nothing runs from here on, and nothing has left.
+        self.number_turn();
         self.post_invalidations();
         self.write_held();
+        self.release_replies();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);
@@ -386,6 +401,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.stats.totals.wakes.add(1);
             self.ring.push(Op::Wake { core });
         }
+        self.has_more |= self.write_journal() | self.wait_for_writer();
         self.publish_turn();
     }
 

@@ -40,9 +40,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 }
 
-/// Has a batch take along what is to be remembered of the commands that it has just run.
+/// Has a batch take along what is to be remembered of the commands that it has just run, and what
+/// their replies have to wait for.
 #[inline]
 pub(super) fn take_notes(worker: &mut Worker, batch: &mut Batch) {
+    batch.gate.raise(worker.scribe.gate.take());
     if !worker.notes.is_empty() {
         take_some_notes(worker, batch);
     }

@@ -49,12 +49,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// What was written since `begin_segment` is complete.
     pub(super) fn end_segment(&mut self, index: u32) {
-        let Core { clients, replies, .. } = self;
+        let Core { clients, replies, worker, .. } = self;
         let Some(connection) = clients.get(index) else { return };
+        connection.gate.raise(worker.scribe.gate.take());
         let Some((start, _)) = connection.segment else { return };
         connection.segment = Some((start, replies.bytes.len() - start));
         // Shared values cannot go out with the turn's buffer, nor can what is behind other output.
         if !replies.spliced.is_empty() || !connection.output.is_idle() {
+            connection.output.wait_for(connection.gate);
             connection.output.push_replies(replies, start);
             replies.truncate(start);
             connection.segment = Some((start, 0));
@@ -91,6 +93,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return;
         }
         batch.replies.bytes.extend_from_slice(&replies.bytes[start..]);
+        batch.gate.raise(connection.gate);
         replies.truncate(start);
         connection.segment = Some((start, 0));
     }
@@ -115,6 +118,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             connection.segment = None;
             return;
         }
+        let gate = connection.gate.take();
+        if !gate.is_open() {
+            self.hold_replies(index, gate);
+        }
+        let Some(connection) = self.clients.get(index) else { return };
         let fd = connection.fd;
         if let Some((start, len)) = connection.segment.take()
             && len > 0

@@ -8,6 +8,7 @@
 use std::collections::VecDeque;
 
 use super::{Core, MAILBOX_CAPACITY, MESSAGES_PER_TURN_MAX, Message};
+use crate::base::gate::Gate;
 use crate::base::time::Clock;
 use crate::client::ReplyMode;
 use crate::net::connection::Connection;
@@ -31,16 +32,26 @@ struct Progress {
     after: u64,
 }
 
+/// The first pushes of a core.
+#[derive(Debug)]
+struct Head {
+    number: u64,
+    gate: Gate,
+    list: VecDeque<Push>,
+}
+
 /// Pushes that have come here and have not been delivered.
 #[derive(Debug)]
 pub(super) struct Inbox {
-    /// The first ones of each core, with their number; that core's mail waits behind them.
-    heads: Vec<Option<(u64, VecDeque<Push>)>>,
+    /// The first ones of each core; that core's mail waits behind them.
+    heads: Vec<Option<Head>>,
     /// Messages of each core that this turn may still take.
     room: Vec<usize>,
     /// Those that this core has caused, where it is the only one.
     own: VecDeque<Push>,
     progress: Progress,
+    /// What the clients have to wait for who get what is being delivered.
+    gate: Gate,
     units: usize,
     /// Clients for whom something is held.
     held: Vec<u32>,
@@ -55,6 +66,7 @@ impl Inbox {
             room: vec![0; cores],
             own: VecDeque::new(),
             progress: Progress::default(),
+            gate: Gate::OPEN,
             units: 0,
             held: Vec::new(),
             lists: (0..cores).map(|_| Vec::new()).collect(),
@@ -80,8 +92,18 @@ impl Inbox {
     /// The core whose pushes have the lowest number, if that is at most `settled`.
     fn first(&self, settled: u64) -> Option<usize> {
         let numbers = self.heads.iter().enumerate();
-        let numbers = numbers.filter_map(|(from, head)| Some((head.as_ref()?.0, from)));
+        let numbers = numbers.filter_map(|(from, head)| Some((head.as_ref()?.number, from)));
         numbers.min().filter(|(number, _)| *number <= settled).map(|(_, from)| from)
+    }
+
+    /// True if pushes of a core wait, and its mail behind them.
+    pub(super) fn holds(&self, from: usize) -> bool {
+        self.heads[from].is_some()
+    }
+
+    /// The process ends: the pushes of a core will not be delivered.
+    pub(super) fn forget(&mut self, from: usize) {
+        self.heads[from] = None;
     }
 
     /// Remembers that something is held for a client.
@@ -93,11 +115,12 @@ impl Inbox {
 
     /// Pays for a push to a client.
     #[inline]
-    fn pay(&mut self, index: u32, connection: &Connection) {
+    fn pay(&mut self, index: u32, connection: &mut Connection) {
         let is_first = connection.held.is_empty();
         if is_first {
             self.held.push(index);
         }
+        connection.held_gate.raise(self.gate);
         let cost = if is_first { 1 + CLIENT_UNITS } else { 1 };
         self.units = self.units.saturating_sub(cost);
     }
@@ -129,10 +152,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     batch.prefetch();
                     self.arrived.push(batch);
                 }
-                Some(Message::Pushes(number, list)) => {
+                Some(Message::Pushes(number, gate, list)) => {
                     self.run_arrived();
-                    self.inbox.heads[from] = Some((number, list.into()));
+                    self.desk.saw(from, number);
+                    self.inbox.heads[from] = Some(Head { number, gate, list: list.into() });
                 }
+                Some(Message::Block(number, block)) => self.desk.take(from, number, *block),
                 Some(message) => {
                     // What came before it runs before it.
                     self.run_arrived();
@@ -156,9 +181,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         loop {
             (0..self.mail.cores()).for_each(|from| self.take_from(from));
             let Some(from) = self.inbox.first(settled) else { return };
-            let Some((number, mut list)) = self.inbox.heads[from].take() else { return };
-            if !self.deliver_list(&mut list) {
-                self.inbox.heads[from] = Some((number, list));
+            let Some(mut head) = self.inbox.heads[from].take() else { return };
+            self.inbox.gate = head.gate;
+            if !self.deliver_list(&mut head.list) {
+                self.inbox.heads[from] = Some(head);
                 return;
             }
         }
@@ -175,7 +201,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     #[cold]
     fn post_numbered(&mut self) {
-        let number = self.mail.take_number();
+        let (number, gate) = (self.turn_number(), self.gate_of_pushes());
         let Core { worker, inbox, mail, .. } = self;
         for (to, push) in worker.pushes.drain() {
             for core in to.iter() {
@@ -184,7 +210,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         for (core, list) in inbox.lists.iter_mut().enumerate() {
             if !list.is_empty() {
-                mail.post_first(core, Message::Pushes(number, std::mem::take(list)));
+                mail.post_first(core, Message::Pushes(number, gate, std::mem::take(list)));
             }
         }
     }
@@ -210,6 +236,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     #[cold]
     fn deliver_own(&mut self) {
+        let gate = self.gate_of_pushes();
+        if self.inbox.own.is_empty() {
+            self.inbox.gate = gate;
+        }
+        self.inbox.gate.raise(gate);
         let Core { worker, inbox, .. } = self;
         inbox.own.extend(worker.pushes.drain().map(|(_, push)| push));
         let mut own = std::mem::take(&mut inbox.own);
@@ -346,7 +377,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return;
         }
         let mut held = std::mem::take(&mut connection.held);
+        let gate = connection.held_gate.take();
         if connection.goes_on() {
+            self.worker.scribe.gate.raise(gate);
             self.begin_segment(client);
             self.replies.append_from(&held, 0);
             self.end_segment(client);

@@ -1,21 +1,20 @@
-//! Saves and loads as a core sees them: the instant of a save, its slices, keys that come from a file.
+//! Saves as a core sees them: the instant of a save, and its slices.
 //!
 //! Invariant: a save begins when one core has all partitions on loan, so at one instant of all. A save
 //! that commands wait for keeps that loan to its end, and this core writes all partitions; every
 //! other save is written by the owners, in slices of housekeeping. No slice touches a file: pieces go
 //! to the control plane.
 
-use std::os::unix::ffi::OsStringExt;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::replay::{aof_place, load_order, path_of};
 use super::{Answer, Core, Ticket};
 use crate::base::time::Clock;
 use crate::command::CommandError;
 use crate::command::session_context::{Request, SaveOrder};
-use crate::commands::generic::dump;
 use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
 use crate::observe::log;
 use crate::observe::persistence::ENDING;
@@ -26,7 +25,6 @@ use crate::persist::save::{Flags, Save, Usage, Wanted};
 use crate::ring::Ring;
 use crate::script::Library;
 use crate::store::budget::Budget;
-use crate::store::load::Making;
 use crate::store::partition::Partition;
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::WantedSave;
@@ -51,8 +49,6 @@ enum Stage {
 
 /// Work of one slice where nobody waits for the core: about two milliseconds.
 const HELD_SLICE_UNITS: usize = 10_000;
-/// Nanoseconds that a turn spends on making keys of a file.
-const LOAD_NANOS_PER_TURN: u64 = 1_000_000;
 /// Seconds after a save that failed before a save point tries again. Source: Redis.
 const RETRY_SECONDS: i64 = 5;
 /// What SAVE answers when it failed. Source: Redis.
@@ -112,7 +108,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.answer_save(ticket, Err(IN_PROGRESS.into()));
                 return Some(partitions);
             }
-            SaveOrder::Foreground | SaveOrder::Reload { .. } => {}
+            SaveOrder::Foreground | SaveOrder::Reload { .. } | SaveOrder::LoadAof => {}
             SaveOrder::Ending { .. } => {
                 if is_saving {
                     log::warning("There is a save under way. Cancelling it!");
@@ -207,8 +203,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         let is_saving = self.worker.server.persistence.is_saving();
-        let wants_save = !matches!(holding.wanted.order, SaveOrder::Reload { save: false, .. });
+        let order = holding.wanted.order;
+        let wants_save =
+            !matches!(order, SaveOrder::Reload { save: false, .. } | SaveOrder::LoadAof);
         match holding.stage {
+            // What is to be read again has to be there first.
+            Stage::Clearing if order == SaveOrder::LoadAof && self.journal_is_behind() => {
+                is_busy = true;
+            }
             Stage::Clearing if !is_busy && !is_saving => {
                 is_busy = true;
                 if wants_save {
@@ -242,11 +244,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if flushes {
                     partitions.iter_mut().for_each(|one| one.flush_all());
                 }
-                self.worker.server.persistence.begin_load(self.worker.now.seconds());
-                self.worker.check_persistence();
-                let asker = ticket.map(|ticket| (self.worker.core, ticket));
-                let order = load_order(&self.worker.config, asker);
+                let order = self.order_again(ticket);
                 self.control.load(LoadOrder { merge, flushes, ..order });
+            }
+            SaveOrder::LoadAof => {
+                partitions.iter_mut().for_each(|one| one.flush_all());
+                let order = self.order_again(ticket);
+                let aof = Some(aof_place(&self.worker.config, false));
+                self.control.load(LoadOrder { aof, flushes: true, ..order });
             }
             SaveOrder::Ending { .. } => {
                 log::warning("Error trying to save the DB, can't exit.");
@@ -260,6 +265,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.publish_lent(&mut partitions);
         self.return_partitions(partitions);
         false
+    }
+
+    /// All data is to be read again: what is to be loaded.
+    fn order_again(&mut self, ticket: Option<u64>) -> LoadOrder {
+        self.worker.server.persistence.begin_load(self.worker.now.seconds());
+        self.worker.check_persistence();
+        let asker = ticket.map(|ticket| (self.worker.core, ticket));
+        load_order(&self.worker.config, asker)
     }
 
     /// Begins what save points, a schedule or a signal want.
@@ -307,34 +320,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Makes keys of what has come from a file. True if there may be more.
-    pub(super) fn load_some(&mut self) -> bool {
-        if !self.worker.is_loading() {
-            return false;
-        }
-        let began = self.monotonic();
-        let core = self.worker.core;
-        let making = Making {
-            limits: dump::limits(
-                &self.worker.config,
-                &self.worker.server,
-                self.worker.hasher.hash_key(),
-            ),
-            access: self.worker.access(),
-            now: self.worker.now,
-        };
-        while let Some(partition) = self.seat.partition_now() {
-            let Some((load, records)) = self.control.records(core) else { return false };
-            self.worker.load_libraries(&load, &records);
-            partition.load(&load, &records, &making);
-            load.queued[core].fetch_sub(records.weight(), Ordering::AcqRel);
-            if self.clock.monotonic().since(began) > LOAD_NANOS_PER_TURN {
-                return true;
-            }
-        }
-        false
-    }
-
     /// A command asks for something slow.
     pub(super) fn ask_control(&mut self, open: Ticket, request: Request) {
         let ticket = self.next_number();
@@ -344,20 +329,4 @@ impl<R: Ring, C: Clock> Core<R, C> {
             request => self.control.ask(self.worker.core, ticket, request),
         }
     }
-}
-
-/// The file that the configuration names.
-pub fn load_order(config: &crate::config::Config, asker: Option<(usize, u64)>) -> LoadOrder {
-    LoadOrder {
-        path: path_of(&config.dbfilename),
-        merge: false,
-        flushes: false,
-        checks: config.rdbchecksum,
-        databases: config.databases,
-        asker,
-    }
-}
-
-fn path_of(name: &[u8]) -> std::path::PathBuf {
-    std::ffi::OsString::from_vec(name.to_vec()).into()
 }

@@ -87,6 +87,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// A turn within a script that has run for too long: who came meanwhile is told so, and may end
     /// it. No partition is touched: the script has this core's, or it is elsewhere.
     fn breathe(&mut self) {
+        // What the script's reply waits for is not for those who are answered now.
+        let gate = self.worker.scribe.gate.take();
         self.mail.unpark();
         self.read_clock();
         self.reap();
@@ -95,6 +97,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.run_staged();
         self.answer_waiting();
         self.before_sleep();
+        self.worker.scribe.gate.raise(gate);
         self.ring.submit_and_wait(Wait::No);
     }
 

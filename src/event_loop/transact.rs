@@ -113,6 +113,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let others = worker.prefixes.exchange(std::mem::take(&mut transaction.changed));
         let mut replies = std::mem::take(&mut batch.replies);
         let mut keyspace = Keyspace::Lent(&mut held);
+        if !transaction.is_fresh() {
+            worker.scribe.resume_unit(transaction.lines.take());
+        }
         let begins = !transaction.is_fresh()
             || worker.begin_exec(&mut keyspace, &mut batch.facts, &mut transaction, &mut replies);
         let mut step = if begins { Step::Again } else { Step::Done };
@@ -123,6 +126,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !matches!(step, Step::Done) {
             transaction.changed = self.worker.prefixes.exchange(others);
             batch.replies = replies;
+            transaction.lines = self.worker.scribe.put_off_unit();
             batch.transaction = Some(transaction);
             let held = Some(held);
             match step {

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::journal::WRITER;
 use super::mail::WholeId;
 use super::notes::take_notes;
 use super::transact::watch_more;
@@ -58,7 +59,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
-            Message::Pushes(..) => unreachable!("pushes wait for their place among all others"),
+            Message::Block(..) | Message::Pushes(..) => {
+                unreachable!("pushes wait for their place among all others")
+            }
             Message::Busy => self.worker.look_for_busy(),
         }
     }
@@ -80,6 +83,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// A batch is home: its replies go to the client, and what is left of it runs on.
     pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
         self.worker.now = self.worker.now.max(batch.time);
+        if batch.facts.replays && batch.is_done() {
+            return self.serial_done(batch);
+        }
         loop {
             if !self.deliver(&mut batch) {
                 return self.abandon(batch);
@@ -132,6 +138,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if !batch.notes.is_empty() {
             self.file_notes(batch.client, std::mem::take(&mut batch.notes));
         }
+        self.worker.scribe.gate.raise(batch.gate.take());
         if !batch.replies.is_empty() {
             self.begin_segment(batch.client);
             self.replies.append_from(&batch.replies, 0);
@@ -304,6 +311,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             hearers: &mut worker.hearers,
             monitors: &mut worker.monitors,
             prefixes: &mut worker.prefixes,
+            lines: worker.scribe.own_lines().filter(|_| worker.core == WRITER),
             stats: &worker.stats,
             switches: &mut worker.switches,
             scripts: &mut worker.scripts,
@@ -311,6 +319,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             listening: &mut listening,
             now: worker.now,
         });
+        worker.check_persistence();
         worker.listeners_changed();
         worker.limits_changed();
         worker.stats.tracked_prefixes.set(worker.prefixes.len() as u64);

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::input::Input;
 use super::output::{Output, STALL_BYTES};
+use crate::base::gate::Gate;
 use crate::client::{ConnectionFacts, Session};
 use crate::dispatch::serve::Served;
 use crate::resp::Proto;
@@ -47,6 +48,10 @@ pub struct Connection {
     pub output: Output,
     /// Pushes that have not been written to its output.
     pub held: ReplyBuffer,
+    /// What these have to wait for.
+    pub held_gate: Gate,
+    /// What the replies of this turn have to wait for.
+    pub gate: Gate,
     /// With so much unread output nothing runs for it.
     pub stall_bytes: usize,
     /// Since when, in seconds of the clock, its output is longer than the soft limit.
@@ -96,6 +101,8 @@ impl Connection {
             input: Input::default(),
             output: Output::default(),
             held: ReplyBuffer::default(),
+            held_gate: Gate::OPEN,
+            gate: Gate::OPEN,
             stall_bytes: STALL_BYTES,
             over_soft_limit: None,
             sending: Bytes::new(),

@@ -1,11 +1,13 @@
 //! What waits to be sent to a client that could not take it at once.
 //!
-//! Invariant: at most one owned send is under way; what is behind it keeps its order.
+//! Invariant: at most one owned send is under way; what is behind it keeps its order. A piece that
+//! waits for the journal is not sent before it may be, nor is what is behind it.
 
 use std::collections::VecDeque;
 
 use bytes::Bytes;
 
+use crate::base::gate::Gate;
 use crate::resp::reply::ReplyBuffer;
 
 /// A client with more output than this is not executed for: its reader has to catch up.
@@ -19,6 +21,10 @@ pub struct Output {
     queue: VecDeque<Bytes>,
     queued_bytes: usize,
     sending: bool,
+    /// Pieces at the front of the queue that may be sent.
+    ready: usize,
+    /// What those behind them wait for, and how many do.
+    gates: VecDeque<(Gate, usize)>,
 }
 
 impl Output {
@@ -54,7 +60,57 @@ impl Output {
         if !bytes.is_empty() {
             self.queued_bytes += bytes.len();
             self.queue.push_back(bytes);
+            match self.gates.back_mut() {
+                None => self.ready += 1,
+                Some((_, pieces)) => *pieces += 1,
+            }
         }
+    }
+
+    /// What is appended from now on waits for `gate`, too.
+    pub fn wait_for(&mut self, gate: Gate) {
+        if self.gates.back().map_or(Gate::OPEN, |(last, _)| *last) < gate {
+            self.gates.push_back((gate, 0));
+        }
+    }
+
+    /// The turn has its number; nothing more of it is appended.
+    pub fn resolve(&mut self, number: u64) {
+        if let Some((gate, pieces)) = self.gates.back_mut() {
+            *gate = gate.resolved(number);
+            if *pieces == 0 {
+                self.gates.pop_back();
+            }
+        }
+    }
+
+    /// What waits for no more than `covered` may be sent.
+    pub fn release(&mut self, covered: u64) {
+        while let Some((gate, pieces)) = self.gates.front()
+            && gate.is_covered(covered)
+        {
+            self.ready += pieces;
+            self.gates.pop_front();
+        }
+    }
+
+    /// True if something waits for the journal.
+    pub fn waits(&self) -> bool {
+        !self.gates.is_empty()
+    }
+
+    /// True if all that waits may be sent, and is no more than `bytes`.
+    pub fn is_ready(&self, bytes: usize) -> bool {
+        !self.sending && self.gates.is_empty() && self.queued_bytes <= bytes
+    }
+
+    /// Takes all that waits, to be sent in another way.
+    pub fn take_ready(&mut self, into: &mut Vec<u8>) {
+        for piece in self.queue.drain(..self.ready) {
+            self.queued_bytes -= piece.len();
+            into.extend_from_slice(&piece);
+        }
+        self.ready = 0;
     }
 
     /// Puts back the rest of what was sent in part.
@@ -62,6 +118,7 @@ impl Output {
         if !bytes.is_empty() {
             self.queued_bytes += bytes.len();
             self.queue.push_front(bytes);
+            self.ready += 1;
         }
     }
 
@@ -89,21 +146,23 @@ impl Output {
         if self.sending {
             return None;
         }
-        let first = self.queue.pop_front()?;
+        let first = self.pop_ready(usize::MAX)?;
         self.sending = true;
-        let joinable = |queue: &VecDeque<Bytes>, len: usize| {
-            queue.front().is_some_and(|next| len + next.len() <= JOIN_BYTES)
-        };
-        if !joinable(&self.queue, first.len()) {
+        let Some(second) = self.pop_ready(JOIN_BYTES.saturating_sub(first.len())) else {
             return Some(first);
-        }
-        let mut joined = first.to_vec();
-        while joinable(&self.queue, joined.len()) {
-            if let Some(next) = self.queue.pop_front() {
-                joined.extend_from_slice(&next);
-            }
+        };
+        let mut joined = [&*first, &*second].concat();
+        while let Some(next) = self.pop_ready(JOIN_BYTES.saturating_sub(joined.len())) {
+            joined.extend_from_slice(&next);
         }
         Some(Bytes::from(joined))
+    }
+
+    /// The next piece, if it may be sent and has at most `bytes` bytes.
+    fn pop_ready(&mut self, bytes: usize) -> Option<Bytes> {
+        let is_next = self.ready > 0 && self.queue.front().is_some_and(|one| one.len() <= bytes);
+        self.ready -= usize::from(is_next);
+        if is_next { self.queue.pop_front() } else { None }
     }
 
     /// The send under way has ended: `sent` bytes of `piece` went out, the rest comes first again.

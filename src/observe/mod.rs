@@ -5,6 +5,7 @@
 pub mod busy;
 pub mod command_log;
 pub mod errors;
+pub mod journal;
 pub mod latency;
 pub mod log;
 pub mod persistence;

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::busy::BusyScripts;
 use super::command_log::{KINDS, LogKind};
+use super::journal::Journal;
 use super::persistence::Persistence;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
@@ -71,6 +72,8 @@ pub struct ServerFacts {
     pub busy: BusyScripts,
     /// Saves and loads.
     pub persistence: Persistence,
+    /// The append-only file.
+    pub journal: Journal,
 }
 
 impl ServerFacts {

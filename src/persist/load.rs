@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::aof::replay::Lines;
 use super::rdb::file::{Fault, FileError, KeyRecord};
 use crate::base::time::Millis;
 
@@ -62,9 +63,11 @@ impl Load {
     }
 }
 
-/// A file to load.
+/// What to load.
 #[derive(Debug)]
 pub struct LoadOrder {
+    /// The AOF, which is loaded instead of the file. None without one.
+    pub aof: Option<AofPlace>,
     /// The file.
     pub path: PathBuf,
     /// Keys and libraries that are there already are replaced.
@@ -77,6 +80,38 @@ pub struct LoadOrder {
     pub databases: usize,
     /// Who waits for it: a core and its ticket. None at the start.
     pub asker: Option<(usize, u64)>,
+}
+
+/// Where an AOF is, and how it is loaded.
+#[derive(Debug)]
+pub struct AofPlace {
+    /// The directory. Source: appenddirname.
+    pub directory: PathBuf,
+    /// What its files are named after. Source: appendfilename.
+    pub filename: Vec<u8>,
+    /// A torn tail is cut off. Source: aof-load-truncated.
+    pub truncates: bool,
+    /// It is the data from the start on, and is appended to afterwards.
+    pub opens: bool,
+}
+
+/// What goes to a core.
+#[derive(Debug)]
+pub enum Piece {
+    /// Keys.
+    Records(Records),
+    /// Commands.
+    Lines(Lines),
+}
+
+impl Piece {
+    /// What counts against the bound.
+    pub fn weight(&self) -> u64 {
+        match self {
+            Piece::Records(records) => records.weight(),
+            Piece::Lines(lines) => lines.weight(),
+        }
+    }
 }
 
 /// Some keys of one core, and what every core has to know.

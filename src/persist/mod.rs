@@ -4,6 +4,7 @@
 //! anybody: it is an error or a sound value, and memory grows with the bytes at hand, not with what
 //! they announce. Files are reached through [`storage::Storage`] only.
 
+pub mod aof;
 pub mod dump;
 pub mod load;
 pub mod migration;

@@ -18,6 +18,8 @@ use super::{Completion, Fd, Kind, Op, Ring, Token, Wait};
 
 const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
+/// What one write takes, at most; a whole number of pages below what the kernel allows.
+const WRITE_BYTES_MAX: u32 = 1 << 30;
 
 /// One core's io_uring.
 pub struct KernelRing {
@@ -30,6 +32,7 @@ pub struct KernelRing {
     output: Vec<u8>,
     sends: Vec<Option<Bytes>>,
     receives: Vec<Option<Vec<u8>>>,
+    writes: Vec<Option<Bytes>>,
     overflow_seen: u32,
 }
 
@@ -48,6 +51,7 @@ impl KernelRing {
             output: Vec::new(),
             sends: Vec::new(),
             receives: Vec::new(),
+            writes: Vec::new(),
             overflow_seen: 0,
         })
     }
@@ -65,11 +69,20 @@ impl KernelRing {
     fn submit_entry(&mut self, entry: &squeue::Entry) {
         loop {
             // SAFETY: whatever the entry points to stays valid until its completion is reaped: the
-            // turn's output lies in `self.output` until the next turn, sent and received buffers in
-            // `self.sends` and `self.receives`, the event value in its box.
+            // turn's output lies in `self.output` until the next turn, buffers that are sent, written
+            // or filled in `self.sends`, `self.writes` and `self.receives`, the event value in its box.
             if unsafe { self.ring.submission().push(entry) }.is_ok() {
                 return;
             }
+            self.enter(0, None);
+        }
+    }
+
+    /// Makes room for entries that have to be submitted together: a chain ends with its submission.
+    fn make_room(&mut self, entries: usize) {
+        let queue = self.ring.submission();
+        if queue.capacity() - queue.len() < entries {
+            drop(queue);
             self.enter(0, None);
         }
     }
@@ -102,7 +115,7 @@ impl KernelRing {
         if slots.len() <= index {
             slots.resize_with(index + 1, || None);
         }
-        assert!(slots[index].is_none(), "one owned transfer a client at a time");
+        assert!(slots[index].is_none(), "one owned transfer a token at a time");
         slots[index] = Some(value);
     }
 }
@@ -150,6 +163,22 @@ impl Ring for KernelRing {
                     opcode::MsgRingData::new(types::Fd(self.peers[core]), 0, wake, None).build();
                 (entry.flags(squeue::Flags::SKIP_SUCCESS), Token::new(Kind::Ignored, 0, 0))
             }
+            Op::Write { fd, token, offset, bytes, linked } => {
+                if linked {
+                    self.make_room(2);
+                }
+                // What does not fit the field is left for the next write.
+                let len =
+                    u32::try_from(bytes.len()).unwrap_or(WRITE_BYTES_MAX).min(WRITE_BYTES_MAX);
+                let entry = opcode::Write::new(types::Fd(fd), bytes.as_ptr(), len).offset(offset);
+                Self::keep(&mut self.writes, token, bytes);
+                let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
+                (entry.build().flags(flags), token)
+            }
+            Op::Sync { fd, token } => (
+                opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build(),
+                token,
+            ),
             Op::Event { token } => {
                 let value: *mut u64 = &raw mut *self.event_value;
                 (opcode::Read::new(types::Fd(self.event_fd), value.cast(), 8).build(), token)
@@ -251,6 +280,11 @@ impl Ring for KernelRing {
     fn finish_send(&mut self, token: Token) {
         let slot = self.sends.get_mut(token.index() as usize).and_then(Option::take);
         assert!(slot.is_some(), "a send that completed had bytes");
+    }
+
+    fn finish_write(&mut self, token: Token) {
+        let slot = self.writes.get_mut(token.index() as usize).and_then(Option::take);
+        assert!(slot.is_some(), "a write that completed had bytes");
     }
 }
 

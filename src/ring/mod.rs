@@ -87,6 +87,26 @@ pub enum Op {
         /// That core's number.
         core: usize,
     },
+    /// Writes `bytes` to a file; may write fewer of them.
+    Write {
+        /// The file.
+        fd: Fd,
+        /// Names it.
+        token: Token,
+        /// Where.
+        offset: u64,
+        /// What is written.
+        bytes: Bytes,
+        /// The next operation, a `Sync`, begins when all has been written, and is cancelled otherwise.
+        linked: bool,
+    },
+    /// Completes when the bytes that were written to a file before would survive a power cut.
+    Sync {
+        /// The file.
+        fd: Fd,
+        /// Names it.
+        token: Token,
+    },
     /// Completes when somebody writes to the eventfd; to be armed again.
     Event {
         /// Names it.
@@ -154,4 +174,7 @@ pub trait Ring {
 
     /// Ends the hold on the bytes of a completed `Send`.
     fn finish_send(&mut self, token: Token);
+
+    /// Ends the hold on the bytes of a completed `Write`.
+    fn finish_write(&mut self, token: Token);
 }

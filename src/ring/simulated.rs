@@ -8,11 +8,17 @@
 //! FoundationDB's simulator (Zhou et al., "FoundationDB", SIGMOD 2021, section 4); faults that are
 //! likely in one run and absent in the next: Groce et al., "Swarm Testing" (ISSTA 2012).
 
+mod buffers;
+mod disk;
+
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
+use buffers::Buffers;
 use bytes::Bytes;
+use disk::Disk;
+pub use disk::DiskFaults;
 
 use super::{BufferLease, Completion, Fd, Kind, Op, Ring, Token, Wait};
 use crate::base::rng::Rng;
@@ -115,6 +121,7 @@ impl SimNet {
             sockets: Vec::new(),
             descriptors: BTreeMap::new(),
             backlog: VecDeque::new(),
+            disk: Disk::default(),
         };
         SimNet { world: Rc::new(RefCell::new(world)) }
     }
@@ -133,6 +140,7 @@ impl SimNet {
             receives: BTreeMap::new(),
             landed: BTreeMap::new(),
             sends: BTreeMap::new(),
+            writes: BTreeMap::new(),
         }
     }
 
@@ -224,6 +232,19 @@ impl SimNet {
         self.world.borrow().cores.iter().filter_map(|core| core.waits_until).min()
     }
 
+    /// Makes a file that the server may write to, with these contents.
+    pub fn open_file(&self, fd: Fd, contents: &[u8], faults: DiskFaults) {
+        let disk = &mut self.world.borrow_mut().disk;
+        disk.faults = faults;
+        disk.open(fd, contents);
+    }
+
+    /// What a file holds now; what it would after a power cut if `power_cut` says so.
+    pub fn file(&self, fd: Fd, power_cut: bool) -> Option<Vec<u8>> {
+        let World { disk, rng, .. } = &mut *self.world.borrow_mut();
+        if power_cut { disk.after_power_cut(fd, rng) } else { disk.contents(fd) }
+    }
+
     /// A client waits to be accepted.
     pub fn has_backlog(&self) -> bool {
         !self.world.borrow().backlog.is_empty()
@@ -300,44 +321,6 @@ impl Socket {
     }
 }
 
-/// Receive buffers of one core, without their memory.
-#[derive(Debug)]
-struct Buffers {
-    size: u32,
-    free: VecDeque<u16>,
-    current: Option<(u16, u32)>,
-    leased: Vec<u32>,
-    finished: Vec<bool>,
-    released: Vec<u16>,
-}
-
-impl Buffers {
-    fn room(&self) -> Option<u32> {
-        match self.current {
-            Some((_, filled)) => Some(self.size - filled),
-            None => (!self.free.is_empty()).then_some(self.size),
-        }
-    }
-
-    fn lease(&mut self, len: u32, last: bool) -> BufferLease {
-        let current = self.current.take().or_else(|| Some((self.free.pop_front()?, 0)));
-        let (buffer, start) = current.expect("room was looked for");
-        let last = last || start + len == self.size;
-        self.current = (!last).then_some((buffer, start + len));
-        self.leased[buffer as usize] += 1;
-        self.finished[buffer as usize] = last;
-        BufferLease { buffer, start, len, last }
-    }
-
-    fn release(&mut self, buffer: u16) {
-        let index = buffer as usize;
-        self.leased[index] -= 1;
-        if self.leased[index] == 0 && self.finished[index] {
-            self.released.push(buffer);
-        }
-    }
-}
-
 /// A completion with the bytes that the kernel wrote for it.
 type Arrival = (Completion, Option<Vec<u8>>);
 
@@ -386,6 +369,7 @@ enum Event {
     Receive(usize),
     Send(usize),
     Wake(usize),
+    Disk,
 }
 
 struct World {
@@ -396,6 +380,7 @@ struct World {
     sockets: Vec<Socket>,
     descriptors: BTreeMap<Fd, usize>,
     backlog: VecDeque<usize>,
+    disk: Disk,
 }
 
 impl World {
@@ -444,6 +429,9 @@ impl World {
                 events.push(Event::Send(number));
             }
         }
+        if self.disk.is_busy() {
+            events.push(Event::Disk);
+        }
         if events.is_empty() {
             return false;
         }
@@ -454,6 +442,11 @@ impl World {
             Event::Wake(core) => {
                 self.cores[core].wakes -= 1;
                 self.finish(core, Token::new(Kind::Wake, 0, 0), 0);
+            }
+            Event::Disk => {
+                for (core, token, result) in self.disk.step(&mut self.rng) {
+                    self.finish(core, token, result);
+                }
             }
         }
         true
@@ -622,6 +615,8 @@ pub struct SimRing {
     landed: BTreeMap<u32, Vec<u8>>,
     /// Sends, by client; true when completed.
     sends: BTreeMap<u32, bool>,
+    /// Writes, the same way.
+    writes: BTreeMap<u32, bool>,
 }
 
 impl SimRing {
@@ -664,6 +659,12 @@ impl SimRing {
             Op::Close { fd } => world.close(core, fd),
             Op::Wake { core } => world.cores[core].wakes += 1,
             Op::Event { token } => world.cores[core].event = Some(token),
+            Op::Write { fd, token, offset, bytes, linked } => {
+                let earlier = self.writes.insert(token.index(), false);
+                assert!(earlier.is_none(), "one write a token at a time");
+                world.disk.write(core, (fd, token), (offset, bytes), linked);
+            }
+            Op::Sync { fd, token } => world.disk.sync(core, fd, token),
         }
     }
 
@@ -725,10 +726,11 @@ impl Ring for SimRing {
         match completion.token.kind() {
             Kind::SendTurn => side.failed_turn_sends -= 1,
             Kind::Send => *self.sends.get_mut(&index).expect("it was submitted") = true,
+            Kind::Write => *self.writes.get_mut(&index).expect("it was submitted") = true,
             Kind::RecvInto => {
                 self.landed.insert(index, bytes.clone().unwrap_or_default());
             }
-            Kind::Recv | Kind::Accept | Kind::Wake | Kind::Event | Kind::Ignored => {}
+            Kind::Recv | Kind::Accept | Kind::Wake | Kind::Event | Kind::Sync | Kind::Ignored => {}
         }
         drop(world);
         if let (Some(lease), Some(bytes)) = (completion.lease, bytes) {
@@ -777,5 +779,10 @@ impl Ring for SimRing {
     fn finish_send(&mut self, token: Token) {
         let done = self.sends.remove(&token.index());
         assert_eq!(done, Some(true), "a send is finished once, after its completion");
+    }
+
+    fn finish_write(&mut self, token: Token) {
+        let done = self.writes.remove(&token.index());
+        assert_eq!(done, Some(true), "a write is finished once, after its completion");
     }
 }

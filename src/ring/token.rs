@@ -21,8 +21,12 @@ pub enum Kind {
     Wake = 6,
     /// The eventfd that other threads write to.
     Event = 7,
+    /// Writing to the journal.
+    Write = 8,
+    /// Syncing the journal.
+    Sync = 9,
     /// Nobody looks at the completion.
-    Ignored = 8,
+    Ignored = 10,
 }
 
 /// Names an operation in its completion.
@@ -62,6 +66,8 @@ impl Token {
             5 => Kind::Send,
             6 => Kind::Wake,
             7 => Kind::Event,
+            8 => Kind::Write,
+            9 => Kind::Sync,
             _ => Kind::Ignored,
         }
     }

@@ -7,6 +7,7 @@
 //! LFU: | minutes of the last decay 16 | counter 8 |   wraps after 45 days
 //! ```
 
+use super::entry::EntryRef;
 use crate::base::time::Millis;
 
 /// How accesses are recorded, by maxmemory-policy.
@@ -34,11 +35,28 @@ pub struct Access {
     pub touch: bool,
     /// Random bits, for the counter of LFU.
     pub chance: u32,
-    /// What has expired is taken for missing and left where it is. Source: CLIENT PAUSE.
-    pub keep_expired: bool,
+    /// What becomes of what has expired.
+    pub stale: Stale,
+}
+
+/// What becomes of an entry whose time has passed, when it is met.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stale {
+    /// It is deleted.
+    Goes,
+    /// It is taken for missing and left where it is. Source: CLIENT PAUSE.
+    Stays,
+    /// It counts like any other: what is replayed says itself when something went.
+    Lives,
 }
 
 impl Access {
+    /// True if an entry counts as gone, since its time has passed.
+    #[inline]
+    pub fn is_gone(&self, entry: EntryRef<'_>) -> bool {
+        entry.is_expired(self.now) && self.stale != Stale::Lives
+    }
+
     /// The access clock of an entry made by this access.
     #[inline]
     pub fn initial(&self) -> u32 {

@@ -6,7 +6,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::access::Access;
+use super::access::{Access, Stale};
 use super::entry::{Entry, EntryMut, EntryRef, EntryTable, NewValue, Origin};
 use super::key::{Hasher, Key};
 use crate::base::time::Millis;
@@ -121,12 +121,11 @@ impl Db {
         self.entries.lookup(key)
     }
 
-    /// Looks a key up to read it, and records the access. With a time of `Millis(i64::MIN)` nothing
-    /// expires: so a replica applies what its primary sends.
+    /// Looks a key up to read it, and records the access.
     #[inline]
     pub fn lookup_read(&mut self, key: &Key<'_>, access: &Access) -> Lookup<'_> {
         let Some(mut entry) = self.entries.lookup_mut(key) else { return Lookup::Missing };
-        if entry.view().is_expired(access.now) {
+        if access.is_gone(entry.view()) {
             return Lookup::Expired;
         }
         touch(&mut entry, access);
@@ -138,8 +137,8 @@ impl Db {
     #[inline]
     pub fn lookup_write(&mut self, key: &Key<'_>, access: &Access) -> LookupMut<'_> {
         let Some(mut entry) = self.entries.lookup_mut(key) else { return LookupMut::Missing };
-        if entry.view().is_expired(access.now) {
-            if access.keep_expired {
+        if access.is_gone(entry.view()) {
+            if access.stale == Stale::Stays {
                 return LookupMut::Missing;
             }
             return LookupMut::Expired(entry.remove());
@@ -160,7 +159,7 @@ impl Db {
         let (mut entry, origin) = self.entries.lookup_or_insert(
             &self.hasher,
             key,
-            |entry| entry.is_expired(access.now),
+            |entry| access.is_gone(entry),
             || Entry::new(key.bytes, make(), None, access.initial()),
         );
         if matches!(origin, Origin::Found) {
@@ -190,7 +189,7 @@ impl Db {
             self.entries.insert(&self.hasher, key.position, entry);
             return Replaced::Nothing;
         };
-        let expired = entry.view().is_expired(access.now);
+        let expired = access.is_gone(entry.view());
         touch(&mut entry, access);
         let old = entry.set(value, expiry);
         if expired { Replaced::Expired(old) } else { Replaced::Value(old) }

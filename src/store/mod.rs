@@ -9,6 +9,7 @@ pub mod expire;
 pub mod graveyard;
 pub mod key;
 pub mod load;
+pub mod marks;
 pub mod memory;
 pub mod partition;
 pub mod scan;

@@ -8,6 +8,7 @@ use super::evict::EvictionPool;
 use super::expire::ExpireCursor;
 use super::graveyard::Graveyard;
 use super::key::Hasher;
+use super::marks::Marks;
 use super::snapshot::Snapshot;
 use super::tracking::Tracked;
 use super::waiters::Waiters;
@@ -27,6 +28,7 @@ pub struct Partition {
     waiters: Waiters,
     watchers: Watchers,
     tracked: Tracked,
+    marks: Marks,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
     touched: u64,
     /// Its part of a save, until that is written.
@@ -51,6 +53,7 @@ impl Partition {
             waiters: Waiters::default(),
             watchers: Watchers::default(),
             tracked: Tracked::default(),
+            marks: Marks::default(),
             touched: u64::MAX,
             snapshot: None,
         }
@@ -159,6 +162,18 @@ impl Partition {
     /// The same, to be changed.
     pub fn tracked_mut(&mut self) -> &mut Tracked {
         &mut self.tracked
+    }
+
+    /// Which turns have last changed its keys.
+    #[inline]
+    pub fn marks(&self) -> &Marks {
+        &self.marks
+    }
+
+    /// The same, to be changed.
+    #[inline]
+    pub fn marks_mut(&mut self) -> &mut Marks {
+        &mut self.marks
     }
 
     /// A key of a database has changed: who watches it does not miss that.

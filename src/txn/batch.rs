@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use crate::acl::Denial;
+use crate::base::gate::Gate;
 use crate::base::sys;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
@@ -117,6 +118,8 @@ pub struct Batch {
     pub notes: Vec<Note>,
     /// What its next command, EXEC, is to run.
     pub transaction: Option<Box<Transaction>>,
+    /// What its replies have to wait for.
+    pub gate: Gate,
     /// Keys that its client watches since it left home.
     pub watched: Vec<Watched>,
     alive: Arc<AtomicBool>,
@@ -150,6 +153,7 @@ impl Batch {
             denials: Vec::new(),
             travel: Travel::default(),
             notes: Vec::new(),
+            gate: Gate::OPEN,
             alive,
             buffer: Vec::new(),
             ranges: Vec::new(),
@@ -177,6 +181,7 @@ impl Batch {
         self.travel = Travel::default();
         self.notes.clear();
         self.broken = None;
+        self.gate = Gate::OPEN;
     }
 
     /// Lets go of commands and replies, and so of the large words and values that they share; plain

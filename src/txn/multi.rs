@@ -8,6 +8,7 @@ use crate::base::slot::Slot;
 use crate::client::ReplyMode;
 use crate::command::Flags;
 use crate::command::args::{ArgRange, Args, BigArg};
+use crate::persist::aof::block::Lines;
 use crate::pubsub::tracking::ChangesByPrefix;
 use crate::store::watchers::Watched;
 use crate::txn::cores::{CoreSet, SlotMap};
@@ -40,6 +41,8 @@ pub struct Transaction {
     pub skips_next: bool,
     /// What it has changed of what somebody follows, while it waits for other cores.
     pub changed: ChangesByPrefix,
+    /// What its commands have done so far, while it waits for one that has parts elsewhere.
+    pub lines: Option<Lines>,
     /// The next command to run.
     next: usize,
 }

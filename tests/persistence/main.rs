@@ -4,7 +4,9 @@
 //! colons; without it Debian's is taken, and without that one cross-loading is skipped, loudly.
 
 mod disk;
+mod journal;
 mod migrate;
+mod replay;
 #[path = "../support/mod.rs"]
 mod support;
 

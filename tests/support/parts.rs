@@ -14,11 +14,13 @@ use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
+use ironring::observe::journal::Journal;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
-use ironring::persist::load::{Load, LoadOrder, Records};
-use ironring::persist::save::{Piece, Save};
+use ironring::persist::aof::block::JournalFile;
+use ironring::persist::load::{Load, LoadOrder, Piece};
+use ironring::persist::save::{Piece as SavePiece, Save};
 
 /// 2026-01-01, when every such core begins.
 pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
@@ -33,13 +35,17 @@ impl Control for NoControl {
         None
     }
 
-    fn save(&self, save: &Arc<Save>, piece: Piece) {
+    fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         save.progress[piece.partition].queued.fetch_sub(piece.len, Ordering::Relaxed);
     }
 
     fn load(&self, _order: LoadOrder) {}
 
-    fn records(&self, _core: usize) -> Option<(Arc<Load>, Records)> {
+    fn loaded(&self, _core: usize) -> Option<(Arc<Load>, Piece)> {
+        None
+    }
+
+    fn journal(&self) -> Option<JournalFile> {
         None
     }
 
@@ -83,5 +89,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         shutdown: AtomicBool::new(false),
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
+        journal: Journal::default(),
     }
 }

@@ -68,6 +68,7 @@ impl Ring for ScriptedRing {
             }
             // Nobody leaves, and no other core is there.
             Op::Cancel { .. } | Op::Close { .. } | Op::Wake { .. } | Op::Event { .. } => {}
+            Op::Write { .. } | Op::Sync { .. } => unreachable!("nothing is journaled"),
             Op::RecvInto { .. } => unreachable!("every prepared request arrives as a whole"),
         }
     }
@@ -110,6 +111,8 @@ impl Ring for ScriptedRing {
     }
 
     fn finish_send(&mut self, _token: Token) {}
+
+    fn finish_write(&mut self, _token: Token) {}
 }
 
 /// A core with its clients, and the requests that they can send.

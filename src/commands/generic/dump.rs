@@ -108,7 +108,7 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
         // As in Redis, what is beyond the end of time has been.
         distance => Some(Millis(cx.now.0.wrapping_add(distance))),
     };
-    if expires.is_some_and(|at| at <= cx.now) {
+    if expires.is_some_and(|at| at <= cx.expiry_now()) {
         if cx.delete(&key) {
             cx.event(EventClass::Generic, "del", &key);
             cx.effects.propagate(cx.session.db, &[b"DEL", key.bytes]);

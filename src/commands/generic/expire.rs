@@ -274,7 +274,7 @@ fn set_expiry(cx: &mut Context<'_>, args: Args<'_>, form: &Form, reply: &mut Rep
         return Err(CommandError::Written);
     };
     let key = cx.key(args.get(1));
-    let now = cx.now;
+    let now = cx.expiry_now();
     let allowed = match cx.write(&key) {
         Some(mut entry) if condition.allows(entry.view().expiry(), expiry) => {
             if expiry > now {

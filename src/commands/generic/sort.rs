@@ -200,7 +200,7 @@ fn look_up<'c>(
     name: &mut Vec<u8>,
 ) -> Option<StringRef<'c>> {
     pattern.write_key(element, name);
-    let (key, now) = (cx.key(name), cx.now);
+    let (key, now) = (cx.key(name), cx.expiry_now());
     let entry = cx.read(&key)?;
     let Some(field) = pattern.field else { return StringRef::of(entry).ok() };
     let found = HashRef::of(entry.value()).ok()?.get(field)?;

@@ -144,7 +144,7 @@ fn propagate(cx: &mut Context<'_>, args: Args<'_>, first: usize, members: &[(f64
     // A geohash is an integer that a double holds exactly.
     let scores: Vec<String> =
         members.iter().map(|(score, _)| (*score as u64).to_string()).collect();
-    let mut words: Vec<&[u8]> = vec![b"ZADD"];
+    let mut words: Vec<&[u8]> = vec![b"zadd"];
     words.extend((1..first).map(|at| args.get(at)));
     for (score, (_, member)) in scores.iter().zip(members) {
         words.extend([score.as_bytes(), *member]);

@@ -148,7 +148,7 @@ fn hexpiretime(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> O
 
 fn hpersist(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     open_write(cx, &key)?;
     let fields = Fields::parse(args, 2, NOT_POSITIVE, reply)?;
     reply.array(fields.count);
@@ -394,7 +394,7 @@ fn expire_one(
     expiry: i64,
     condition: Condition,
 ) -> Outcomes {
-    let (db, now) = (cx.db_index(), cx.now.0);
+    let (db, now) = (cx.db_index(), cx.expiry_now().0);
     let Some(mut entry) = cx.db(db, key).entry(key) else { return Outcomes::NoField };
     let Ok(mut hash) = HashMut::of(&mut entry) else { return Outcomes::NoField };
     hash.allow_expiry();
@@ -439,7 +439,7 @@ fn tell_expiry(
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let key = cx.key(args.get(1));
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let hash = open(cx, &key)?;
     let fields = Fields::parse(args, 2, NOT_POSITIVE, reply)?;
     reply.array(fields.count);

@@ -122,7 +122,7 @@ const UNIX_MILLISECONDS: Argument =
 
 fn hgetdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     open_write(cx, &key)?;
     let fields = Fields::parse(args, 2, NOT_POSITIVE, reply)?;
     reply.array(fields.count);
@@ -163,9 +163,9 @@ fn hgetdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
 
 fn hgetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let exists = open_write(cx, &key)?.is_some();
-    let (ttl, at) = match clock_of(args, 2, now) {
+    let (ttl, at) = match clock_of(args, 2, cx.now.0) {
         Some(clock) => (Ttl::Set(clock.expiry(args.get(3), "hgetex", reply)?), 4),
         None if args.is(2, "PERSIST") => (Ttl::Persist, 3),
         None => (Ttl::Keep, 2),
@@ -240,7 +240,7 @@ fn hsetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         reply.integer(0);
         return Ok(());
     }
-    let (limits, now) = (limits(cx), cx.now.0);
+    let (limits, now) = (limits(cx), cx.expiry_now().0);
     let expiry = options.time.map(|(_, _, expiry)| expiry);
     let mut entry = cx.write_or_make(&key, Packing::Hash);
     let mut hash = HashMut::of(&mut entry)?;
@@ -374,7 +374,7 @@ fn check_pairs(args: Args<'_>, at: usize, reply: &mut Reply<'_>) -> Result<usize
 /// Whether FXX or FNX allows what is asked for. Fields that have expired and are met are deleted.
 fn fields_allow(cx: &mut Context<'_>, args: Args<'_>, key: &Key<'_>, options: &SetOptions) -> bool {
     let Some(wanted) = options.fields_condition else { return true };
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let db = cx.db_index();
     let mut expired = Vec::new();
     let mut allowed = true;

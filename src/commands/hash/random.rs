@@ -39,7 +39,7 @@ fn hrandfield(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Ou
     let wanted = Wanted::parse(args, reply)?;
     let key = cx.key(args.get(1));
     let mut rng = cx.rng.fork();
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     if open(cx, &key)?.is_some_and(|hash| hash.may_have_expired(now)) {
         expire_fields(cx, &key);
     }
@@ -138,7 +138,7 @@ fn give_pair(pair: Pair<'_>, values: bool, reply: &mut Reply<'_>) {
 
 /// Deletes all fields that have expired: chance must not meet one.
 fn expire_fields(cx: &mut Context<'_>, key: &Key<'_>) {
-    let (db, now) = (cx.db_index(), cx.now.0);
+    let (db, now) = (cx.db_index(), cx.expiry_now().0);
     let mut expired: Vec<Vec<u8>> = Vec::new();
     let mut emptied = false;
     if let Some(mut entry) = cx.db(db, key).entry(key) {

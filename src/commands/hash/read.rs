@@ -111,7 +111,7 @@ fn hlen(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome 
 
 fn hmget(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let mut expired = Vec::new();
     let Some(hash) = open(cx, &key)? else {
         reply.array(args.len() - 2);
@@ -167,7 +167,7 @@ fn with_field<R>(
 ) -> Result<R, crate::command::CommandError> {
     let key = cx.key(args.get(1));
     let field = args.get(2);
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let found = open(cx, &key)?.map_or(Found::Missing, |hash| Found::of(hash, field, now));
     let result = answer(&found);
     if matches!(found, Found::Expired) {
@@ -185,7 +185,7 @@ fn give_all(
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let key = cx.key(args.get(1));
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let hash = open(cx, &key)?;
     let len = hash.map_or(0, |hash| hash.live_len(now));
     if fields && values {

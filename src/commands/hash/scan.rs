@@ -35,7 +35,7 @@ pub const COMMANDS: &[Command] = &[Command {
 fn hscan(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let cursor = parse_cursor(args.get(2)).ok_or(CommandError::InvalidCursor)?;
     let key = cx.key(args.get(1));
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let Some(hash) = open(cx, &key)? else {
         reply.array(2);
         reply.bulk(b"0");

@@ -178,7 +178,7 @@ fn hset(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome 
 fn hsetnx(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let key = cx.key(args.get(1));
     let field = args.get(2);
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let found = open_write(cx, &key)?.map_or(Found::Missing, |hash| Found::of(hash, field, now));
     match found {
         Found::Live(_) => {
@@ -242,7 +242,7 @@ fn value_of(
     key: &Key<'_>,
     field: &[u8],
 ) -> Result<Option<Vec<u8>>, CommandError> {
-    let now = cx.now.0;
+    let now = cx.expiry_now().0;
     let found = open_write(cx, key)?.map_or(Found::Missing, |hash| Found::of(hash, field, now));
     match found {
         Found::Live(pair) => return Ok(Some(pair.value.to_vec())),

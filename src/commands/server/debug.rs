@@ -119,6 +119,7 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             }
             *cx.request = Some(Request::Save(SaveOrder::Reload { save, flush, merge }));
         }
+        (b"LOADAOF", 2) => *cx.request = Some(Request::Save(SaveOrder::LoadAof)),
         (b"ERROR", 3) => reply.error(args.get(2)),
         (b"LOG", 3) => {
             log::warning(format!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2))));
@@ -159,6 +160,8 @@ const HELP: &[&str] = &[
     "    Return what the table of a database holds and takes.",
     "HTSTATS-KEY <key> [full]",
     "    Return what the table of a key's value holds and takes.",
+    "LOADAOF",
+    "    Read all data again from the append-only file.",
     "LOG <text>",
     "    Write a line to the log.",
     "OBJECT <key>",

@@ -92,7 +92,6 @@ fn files_and_arguments_load_as_in_redis() {
 #[test]
 fn what_is_not_there_yet_stops_the_start() {
     for line in [
-        "appendonly yes",
         "tls-port 6380",
         "replicaof 10.0.0.1 6379",
         "slaveof 10.0.0.1 6379",

@@ -58,8 +58,8 @@ fn what_is_not_there_yet_cannot_be_set() {
     let refused = |name, value| set(&config, &[(name, value)]).expect_err("it is refused");
     assert_eq!(
         refused("appendonly", "yes"),
-        "ERR CONFIG SET failed (possibly related to argument 'appendonly') - this needs the \
-         append-only file, not available in this version"
+        "ERR CONFIG SET failed (possibly related to argument 'appendonly') - this is chosen at \
+         the start in this version"
     );
     assert!(refused("tls-port", "6380").contains("TLS"));
     assert!(refused("min-replicas-to-write", "1").contains("replication"));

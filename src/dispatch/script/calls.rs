@@ -14,6 +14,9 @@ use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::Refusal;
 use crate::script::interrupt::KILLED;
 
+/// The bit of `Run::places` that stands for the journal.
+const TO_JOURNAL: u8 = 1;
+
 /// What became of a command that a script called.
 pub enum Inside {
     /// It has written its reply.
@@ -39,12 +42,14 @@ impl Worker {
         let now = std::mem::replace(&mut self.now, run.now);
         let facts = &mut run.facts;
         self.in_script = true;
+        self.scribe.is_muted = run.places & TO_JOURNAL == 0;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.now = now;
         if self.is_heard(keyspace) {
             self.note_changes(keyspace);
         }
         self.in_script = false;
+        self.scribe.is_muted = false;
         self.remember_if(keyspace, &run.facts, (registered, args));
         if let Some(suspension) = suspension {
             // Nothing blocks here: it is answered as if its time were up.
@@ -98,7 +103,7 @@ impl Worker {
             return Err(self.refuse_in_script(of, text));
         }
         if !run.has_written && self.cannot_save(command.flags) {
-            return Err(self.refuse_in_script(of, CommandError::SavesFail.text().as_bytes()));
+            return Err(self.refuse_in_script(of, &self.misconfigured()));
         }
         if command.flags.has(Flags::DENYOOM)
             && run.memory_was_full

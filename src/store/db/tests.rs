@@ -8,7 +8,7 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::store::access::AccessPolicy;
+use crate::store::access::{AccessPolicy, Stale};
 use crate::store::budget::Budget;
 use crate::store::entry::ValueRef;
 use crate::store::memory::entry_bytes;
@@ -24,7 +24,7 @@ fn at(now: i64) -> Access {
         policy: AccessPolicy::Lru,
         touch: true,
         chance: 0,
-        keep_expired: false,
+        stale: Stale::Goes,
     }
 }
 

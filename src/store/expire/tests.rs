@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::store::access::{Access, AccessPolicy};
+use crate::store::access::{Access, AccessPolicy, Stale};
 use crate::store::entry::NewValue;
 use crate::store::key::Hasher;
 use crate::types::hash::{HashLimits, HashMut};
@@ -26,7 +26,7 @@ fn set(partition: &mut Partition, db: usize, name: &[u8], expiry: Option<i64>, n
         policy: AccessPolicy::Lru,
         touch: true,
         chance: 0,
-        keep_expired: false,
+        stale: Stale::Goes,
     };
     let db = partition.db_mut(db);
     db.set(&db.key(name), NewValue::Int(1), expiry.map(Millis), &access);
@@ -144,7 +144,7 @@ fn fields_go_in_slices_and_the_hash_with_its_last() {
         policy: AccessPolicy::Lru,
         touch: true,
         chance: 0,
-        keep_expired: false,
+        stale: Stale::Goes,
     };
     for (name, fields) in [(&b"packed"[..], 50), (b"large", 5000)] {
         let db = partition.db_mut(1);
@@ -185,7 +185,7 @@ fn hashes_with_expiring_fields_are_counted_wherever_they_go() {
         policy: AccessPolicy::Lru,
         touch: true,
         chance: 0,
-        keep_expired: false,
+        stale: Stale::Goes,
     };
     let db = partition.db_mut(0);
     let (one, other) = (db.key(b"one"), db.key(b"other"));

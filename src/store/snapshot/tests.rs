@@ -12,7 +12,7 @@ use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::{FileReader, Record, magic, preamble};
 use crate::persist::rdb::{Limits, Loaded, Reader, decode};
 use crate::persist::save::{Flags, Wanted};
-use crate::store::access::{Access, AccessPolicy};
+use crate::store::access::{Access, AccessPolicy, Stale};
 use crate::store::entry::NewValue;
 use crate::store::expire::expire_slice;
 use crate::store::key::Hasher;
@@ -51,7 +51,7 @@ fn access() -> Access {
         policy: AccessPolicy::Lru,
         touch: true,
         chance: 0,
-        keep_expired: false,
+        stale: Stale::Goes,
     }
 }
 

@@ -193,8 +193,18 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("aof_current_rewrite_time_sec", -1);
     report.field("aof_last_bgrewrite_status", "ok");
     report.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    report.field("aof_last_write_status", "ok");
+    let journal = &cx.server.journal;
+    let failed = journal.failed.load(Relaxed);
+    report.field("aof_last_write_status", if failed { "err" } else { "ok" });
     report.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if journal.is_on() {
+        report.field("aof_current_size", journal.bytes());
+        report.field("aof_base_size", journal.base_size.load(Relaxed));
+        report.zeros(&["aof_pending_rewrite"]);
+        report.field("aof_buffer_length", journal.waiting_bytes.load(Relaxed));
+        report.field("aof_pending_bio_fsync", u8::from(journal.is_syncing.load(Relaxed)));
+        report.field("aof_delayed_fsync", journal.delayed_syncs.load(Relaxed));
+    }
     if is_loading {
         loading(cx, report);
     }

@@ -1,0 +1,419 @@
+//! The journal as a core sees it: its turn's block on the way to the writer, replies that wait for
+//! blocks, and on one core the writer.
+//!
+//! Invariant: a turn with changes takes its number before anything of it leaves the core, and posts
+//! its block before all else; a reply leaves when all that it may have seen is in the kernel, or
+//! synced if `appendfsync always` says so. Nothing here waits.
+//! Source: docs/decisions/0013-journal.md.
+
+use std::collections::VecDeque;
+use std::sync::atomic::Ordering::Relaxed;
+use std::time::Duration;
+
+use super::{Core, Message};
+use crate::base::gate::Gate;
+use crate::base::time::{Clock, Nanos};
+use crate::config::choices::AppendFsync;
+use crate::observe::log;
+use crate::persist::aof::block::{Block, JournalFile};
+use crate::persist::aof::writer::{Action, Failure, Wanted, Writer};
+use crate::ring::{Completion, Kind, Op, Ring, Token, Wait};
+
+/// The core that writes the journal.
+pub(super) const WRITER: usize = 0;
+/// With `appendfsync everysec`: at most so long after a write it is synced.
+const SYNC_NANOS: u64 = 1_000_000_000;
+/// A sync of the file and not of a group.
+const WHOLE_FILE: u32 = u32::MAX;
+/// Replies that have waited leave with the turn's own if they are not longer.
+const JOINED_BYTES_MAX: usize = 16 * 1024;
+/// How long the writer waits for another core at the end of the process.
+const END_PAUSE: Duration = Duration::from_millis(1);
+
+/// What a core keeps for the journal.
+pub(super) struct Desk {
+    /// Only on the core that writes.
+    writer: Option<Box<Writer>>,
+    /// The last number of each core whose messages have been taken up to it.
+    seen: Vec<u64>,
+    /// When the file was synced last.
+    last_sync: Nanos,
+    /// When a write was tried last that had failed.
+    last_try: Nanos,
+    /// The number of the turn that ends, if it has changes.
+    number: Option<u64>,
+    /// Clients whose replies wait, in the order of what they wait for.
+    gated: VecDeque<(Gate, u32, u32)>,
+}
+
+impl Desk {
+    pub(super) fn new(core: usize, cores: usize) -> Desk {
+        Desk {
+            writer: (core == WRITER).then(Box::default),
+            seen: vec![0; cores],
+            last_sync: Nanos(0),
+            last_try: Nanos(0),
+            number: None,
+            gated: VecDeque::new(),
+        }
+    }
+
+    /// All numbered messages of a core have been taken up to this one.
+    pub(super) fn saw(&mut self, from: usize, number: u64) {
+        self.seen[from] = number;
+    }
+
+    /// A block of another core has come.
+    pub(super) fn take(&mut self, from: usize, number: u64, block: Block) {
+        self.saw(from, number);
+        let writer = self.writer.as_mut().expect("blocks are sent to the writer");
+        writer.add(number, block);
+    }
+
+    /// A client's replies wait.
+    fn hold(&mut self, gate: Gate, client: u32, generation: u32) {
+        let at = self.gated.partition_point(|(other, ..)| *other <= gate);
+        self.gated.insert(at, (gate, client, generation));
+    }
+}
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// The turn takes its number, if it has changes, and its block is on its way.
+    #[inline]
+    pub(super) fn number_turn(&mut self) {
+        if self.worker.scribe.has_lines() {
+            self.post_block();
+        }
+    }
+
+    #[cold]
+    fn post_block(&mut self) {
+        let number = self.mail.take_number();
+        self.desk.number = Some(number);
+        self.worker.server.journal.took(number);
+        let block = self.worker.scribe.take_block();
+        match &mut self.desk.writer {
+            Some(writer) => writer.add(number, block),
+            None => self.mail.post_first(WRITER, Message::Block(number, Box::new(block))),
+        }
+        self.mail.resolve_gates(number);
+        if let Some(partition) = self.seat.partition_now() {
+            partition.marks_mut().resolve(number);
+        }
+    }
+
+    /// The number of this turn, for messages that have a place in the order of all cores.
+    pub(super) fn turn_number(&mut self) -> u64 {
+        self.desk.number.unwrap_or_else(|| self.mail.take_number())
+    }
+
+    /// What a pending gate stands for now that the turn has its number.
+    fn pending_number(&self) -> u64 {
+        self.desk.number.unwrap_or_else(|| self.worker.server.journal.last().number())
+    }
+
+    /// What pushes of this turn have to wait for.
+    pub(super) fn gate_of_pushes(&self) -> Gate {
+        match self.desk.number {
+            Some(number) => Gate::of(number),
+            None if self.worker.scribe.is_on() => self.worker.gate_of_all(),
+            None => Gate::OPEN,
+        }
+    }
+
+    /// How far the journal is safe, as far as replies wait for it.
+    fn covered(&self) -> u64 {
+        let is_synced = self.worker.config.appendfsync == AppendFsync::Always;
+        self.worker.server.journal.covered(is_synced)
+    }
+
+    /// True if the file lacks changes that have been made.
+    pub(super) fn journal_is_behind(&self) -> bool {
+        self.worker.server.journal.is_on() && !self.worker.gate_of_all().is_covered(self.covered())
+    }
+
+    /// Puts the replies of this turn behind their gate, if it is not covered. False if they can go.
+    #[cold]
+    pub(super) fn hold_replies(&mut self, index: u32, gate: Gate) -> bool {
+        let number = self.pending_number();
+        let gate = gate.resolved(number);
+        let covered = self.covered();
+        let Core { clients, ring, desk, .. } = self;
+        let Some(connection) = clients.get(index) else { return false };
+        connection.output.resolve(number);
+        connection.output.release(covered);
+        if gate.is_covered(covered) {
+            return false;
+        }
+        if let Some((start, len)) = connection.segment.take()
+            && len > 0
+        {
+            let bytes = &ring.last_output()[start..start + len];
+            connection.output.wait_for(gate);
+            connection.output.push(bytes::Bytes::copy_from_slice(bytes));
+        }
+        if connection.output.waits() {
+            desk.hold(gate, index, connection.generation);
+        }
+        true
+    }
+
+    /// Replies leave whose gates are covered by now.
+    #[inline]
+    pub(super) fn release_replies(&mut self) {
+        if !self.desk.gated.is_empty() {
+            self.release_covered();
+        }
+    }
+
+    #[cold]
+    fn release_covered(&mut self) {
+        if self.worker.server.journal.failed.load(Relaxed) {
+            return self.cut_off_gated();
+        }
+        let covered = self.covered();
+        while let Some((gate, client, generation)) = self.desk.gated.front().copied()
+            && gate.is_covered(covered)
+        {
+            self.desk.gated.pop_front();
+            let Some(connection) = self.clients.of(client, generation) else { continue };
+            if connection.is_dead {
+                continue;
+            }
+            connection.output.release(covered);
+            let stays = connection.closing || connection.hung_up || connection.stalled.is_some();
+            if stays || !connection.output.is_ready(JOINED_BYTES_MAX) {
+                self.dirty.push(client);
+                continue;
+            }
+            // They leave as if they had just been written: one send without a completion.
+            self.begin_segment(client);
+            let Core { clients, replies, .. } = self;
+            if let Some(connection) = clients.of(client, generation) {
+                connection.output.take_ready(&mut replies.bytes);
+            }
+            self.end_segment(client);
+        }
+    }
+
+    /// The journal fails: nobody can say of the changes that these clients have asked for, or seen,
+    /// whether they will last.
+    fn cut_off_gated(&mut self) {
+        for (_, client, generation) in std::mem::take(&mut self.desk.gated) {
+            if let Some(connection) = self.clients.of(client, generation)
+                && !connection.is_dead
+            {
+                connection.closing = true;
+                self.doomed.push(client);
+            }
+        }
+    }
+
+    /// A core with replies that wait is woken when the writer gets on. True if it has meanwhile.
+    pub(super) fn wait_for_writer(&mut self) -> bool {
+        let Some((gate, ..)) = self.desk.gated.front() else { return false };
+        let gate = *gate;
+        if self.desk.writer.is_none() {
+            self.worker.server.journal.wait(self.worker.core);
+        }
+        gate.is_covered(self.covered())
+    }
+
+    /// The writer's part of a turn. True if it has to look again at once.
+    #[inline]
+    pub(super) fn write_journal(&mut self) -> bool {
+        self.desk.number = None;
+        if self.worker.core != WRITER || !self.worker.server.journal.is_on() {
+            return false;
+        }
+        self.write_due()
+    }
+
+    fn write_due(&mut self) -> bool {
+        let is_quiet = |one: &Writer| one.is_idle() && !one.is_unsynced();
+        if self.desk.writer.as_deref().is_none_or(is_quiet) {
+            return false;
+        }
+        let bound = self.settled_here();
+        let now = self.cron.turn_began();
+        let config = &self.worker.config;
+        let wanted = Wanted {
+            syncs: config.appendfsync == AppendFsync::Always,
+            time: config.aof_timestamp_enabled.then(|| self.worker.now.seconds()),
+        };
+        let syncs = config.appendfsync;
+        let Some(mut writer) = self.desk.writer.take() else { return false };
+        writer.advance(bound);
+        let has_failed = self.worker.server.journal.failed.load(Relaxed);
+        if has_failed && now.since(self.desk.last_try) >= SYNC_NANOS {
+            self.desk.last_try = now;
+            writer.retry();
+        }
+        while let Some(action) = writer.next(wanted) {
+            self.act(action);
+        }
+        if self.is_sync_due(&writer, syncs, now)
+            && let Some(action) = writer.begin_sync()
+        {
+            self.desk.last_sync = now;
+            self.act(action);
+        }
+        let journal = &self.worker.server.journal;
+        journal.size.store(writer.size(), Relaxed);
+        journal.waiting_bytes.store(writer.waiting_bytes() as u64, Relaxed);
+        journal.is_syncing.store(writer.is_syncing(), Relaxed);
+        let again = writer.waits_for_others();
+        self.desk.writer = Some(writer);
+        again
+    }
+
+    fn is_sync_due(&mut self, writer: &Writer, policy: AppendFsync, now: Nanos) -> bool {
+        if !writer.is_unsynced() {
+            return false;
+        }
+        match policy {
+            AppendFsync::No => false,
+            // Written before the policy was chosen.
+            AppendFsync::Always => !writer.is_syncing(),
+            AppendFsync::EverySec => {
+                let is_due = now.since(self.desk.last_sync) >= SYNC_NANOS;
+                if is_due && writer.is_syncing() {
+                    self.desk.last_sync = now;
+                    self.worker.server.journal.delayed_syncs.fetch_add(1, Relaxed);
+                    return false;
+                }
+                is_due
+            }
+        }
+    }
+
+    /// The number up to which all blocks are with the writer.
+    fn settled_here(&self) -> u64 {
+        // What has settled is in the queues; what is not in a queue any more has been taken.
+        let settled = self.mail.settled();
+        let others = (0..self.mail.cores()).filter(|core| *core != WRITER);
+        let is_taken = |from: &usize| self.mail.is_empty_from(*from) && !self.inbox.holds(*from);
+        others
+            .filter(|from| !is_taken(from))
+            .map(|from| self.desk.seen[from])
+            .fold(settled, u64::min)
+    }
+
+    fn act(&mut self, action: Action) {
+        match action {
+            Action::Write { slot, fd, offset, bytes, syncs } => {
+                let token = Token::new(Kind::Write, 0, slot);
+                self.ring.push(Op::Write { fd, token, offset, bytes, linked: syncs });
+                if syncs {
+                    self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, slot) });
+                }
+            }
+            Action::Sync { fd } => {
+                self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, WHOLE_FILE) });
+            }
+            Action::Close { fd } => self.ring.push(Op::Close { fd }),
+        }
+    }
+
+    /// An operation of the writer has ended.
+    pub(super) fn journal_completed(&mut self, completion: Completion) {
+        let Completion { token, result, .. } = completion;
+        let Some(writer) = &mut self.desk.writer else { return };
+        let failure = if token.kind() == Kind::Write {
+            self.ring.finish_write(token);
+            writer.wrote(token.index(), result)
+        } else {
+            let slot = (token.index() != WHOLE_FILE).then(|| token.index());
+            writer.was_synced(slot, result)
+        };
+        let ((written, synced), is_sound) = (writer.progress(), writer.is_sound());
+        if let Some(failure) = failure {
+            self.journal_failed(&failure);
+        } else if is_sound && self.worker.server.journal.failed.swap(false, Relaxed) {
+            log::notice("AOF write error looks solved, Redis can write again.");
+        }
+        for core in self.worker.server.journal.advance(written, synced).iter() {
+            self.ring.push(Op::Wake { core });
+        }
+    }
+
+    #[cold]
+    fn journal_failed(&mut self, failure: &Failure) {
+        let (line, error) = match failure {
+            Failure::Write(error) => {
+                (format!("Error writing to the AOF file: {}", reason(error)), error.raw_os_error())
+            }
+            Failure::Short(written, len) => (
+                format!(
+                    "Short write while writing to the AOF file: (nwritten={written}, expected={len})"
+                ),
+                Some(libc::ENOSPC),
+            ),
+            Failure::Sync(error) => {
+                (format!("Fail to fsync the AOF file: {}", reason(error)), error.raw_os_error())
+            }
+        };
+        let journal = &self.worker.server.journal;
+        journal.error.store(error.unwrap_or(libc::EIO), Relaxed);
+        journal.failed.store(true, Relaxed);
+        self.desk.last_try = self.cron.turn_began();
+        log::warning(line);
+    }
+
+    /// The first file to append to is open.
+    pub(super) fn open_journal(&mut self) {
+        let Some(file) = self.control.journal() else { return };
+        self.begin_journal(file);
+    }
+
+    fn begin_journal(&mut self, file: JournalFile) {
+        let Some(writer) = &mut self.desk.writer else { return };
+        writer.open(file);
+        let journal = &self.worker.server.journal;
+        journal.size.store(writer.size(), Relaxed);
+        journal.base_size.store(writer.size(), Relaxed);
+        self.desk.last_sync = self.cron.turn_began();
+    }
+
+    /// The process ends: what is in the journal's queues is written and synced.
+    pub(super) fn end_journal(&mut self) {
+        let journal = &self.worker.server.journal;
+        journal.end();
+        if self.worker.core != WRITER || !journal.is_on() {
+            return;
+        }
+        log::notice("Calling fsync() on the AOF file.");
+        let cores = self.mail.cores() as u64;
+        loop {
+            let has_all = self.worker.server.journal.ended() == cores;
+            self.reap();
+            self.take_last_blocks();
+            self.write_due();
+            let Some(writer) = &mut self.desk.writer else { return };
+            let sync = if writer.is_idle() { writer.begin_sync() } else { None };
+            let is_done = has_all && writer.is_idle() && !writer.is_unsynced();
+            if is_done || self.worker.server.journal.failed.load(Relaxed) {
+                return;
+            }
+            sync.into_iter().for_each(|action| self.act(action));
+            self.ring.submit_and_wait(Wait::Upto(END_PAUSE));
+        }
+    }
+
+    /// Takes blocks out of the other cores' mail, which is good for nothing else any more.
+    fn take_last_blocks(&mut self) {
+        for from in (0..self.mail.cores()).filter(|core| *core != WRITER) {
+            while let Some(message) = self.mail.take(from) {
+                if let Message::Block(number, block) = message {
+                    self.desk.take(from, number, *block);
+                }
+            }
+            self.inbox.forget(from);
+        }
+    }
+}
+
+fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
+}
