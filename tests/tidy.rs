@@ -31,7 +31,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     // A session holds what its client has subscribed to.
     ("client", &["acl", "resp", "base", "config", "pubsub"]),
-    ("txn", ABOVE_COMMAND),
+    // A transaction sets aside what it has to tell those who follow prefixes, until it ends.
+    ("txn", &["command", "acl", "client", "store", "resp", "base", "config", "observe", "pubsub"]),
     // Who listens, as data that commands look at and every core's view holds.
     ("pubsub", &["base"]),
     // An interpreter knows commands only as words that its caller runs.
