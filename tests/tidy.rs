@@ -72,9 +72,6 @@ const EDGES: &[(&str, &[&str])] = &[
     ("control", &["acl", "config", "observe", "base", "persist", "replication", "cluster"]),
 ];
 
-const ABOVE_COMMAND: &[&str] =
-    &["command", "acl", "client", "store", "resp", "base", "config", "observe"];
-
 /// Modules that join everything.
 const JOINING: &[&str] = &["server", "main", "lib"];
 
