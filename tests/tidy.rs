@@ -32,7 +32,14 @@ const EDGES: &[(&str, &[&str])] = &[
     ),
     // A session holds what its client has subscribed to.
     ("client", &["acl", "resp", "base", "config", "pubsub"]),
-    ("txn", ABOVE_COMMAND),
+    // A transaction sets aside what it has to tell those who follow prefixes, and its lines for the journal.
+    (
+        "txn",
+        &[
+            "command", "acl", "client", "store", "resp", "base", "config", "observe", "pubsub",
+            "persist",
+        ],
+    ),
     // Who listens, as data that commands look at and every core's view holds.
     ("pubsub", &["base"]),
     // An interpreter knows commands only as words that its caller runs.
@@ -71,9 +78,6 @@ const EDGES: &[(&str, &[&str])] = &[
     // The ACL file is read and judged there.
     ("control", &["acl", "config", "observe", "base", "persist", "replication", "cluster"]),
 ];
-
-const ABOVE_COMMAND: &[&str] =
-    &["command", "acl", "client", "store", "resp", "base", "config", "observe", "persist"];
 
 /// Modules that join everything.
 const JOINING: &[&str] = &["server", "main", "lib"];

@@ -150,7 +150,7 @@ impl Worker {
         match registered.way {
             Way::Here => {}
             Way::OneKey(_) | Way::Keys | Way::Migrating => {
-                self.note_keys_of(keyspace, (registered, args), wrote)
+                self.note_keys_of(keyspace, (registered, args), wrote);
             }
             Way::Home
             | Way::Keyspace

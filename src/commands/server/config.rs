@@ -174,7 +174,7 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
                     None => new,
                 });
                 if view.core == ACCEPTS {
-                    *view.listening = listening.clone();
+                    view.listening.clone_from(&listening);
                 }
                 Part::Done
             }
@@ -224,9 +224,10 @@ fn open_listeners(old: &Config, new: &Config) -> Result<Option<Change>, ConfigEr
         log::warning(format!(
             "Warning: Could not create server TCP listening socket {name}:{port}: bind: {error}"
         ));
-        let (directive, reason) = match old.port == new.port {
-            true => ("bind", "Failed to bind to specified addresses."),
-            false => ("port", "Unable to listen on this port. Check server logs."),
+        let (directive, reason) = if old.port == new.port {
+            ("bind", "Failed to bind to specified addresses.")
+        } else {
+            ("port", "Unable to listen on this port. Check server logs.")
         };
         ConfigError::failed(directive.as_bytes(), reason)
     })
