@@ -159,7 +159,13 @@ fn run(seed: u64, faults: bool) {
         {
             assert!(faults, "seed {seed}: {failure:?}");
             disk.check(&writer, seed);
-            assert!(writer.next(wanted).is_none(), "nothing is written after a failure");
+            let mut next = writer.next(wanted);
+            if matches!(next, Some(Action::Close { .. })) {
+                // The file before the one that is written now, whose last sync has ended.
+                disk.actions.extend(next);
+                next = writer.next(wanted);
+            }
+            assert!(next.is_none(), "seed {seed}: {next:?} after {failure:?}");
             writer.retry();
             if matches!(failure, Failure::Sync(_)) {
                 assert!(writer.next(wanted).is_none(), "nobody knows what the disk holds");
