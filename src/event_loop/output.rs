@@ -69,6 +69,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Replies too long for a client's limit are not sent at all.
     #[cold]
     fn check_segment(&mut self, index: u32, start: usize) {
+        if self.clients.get(index).is_none_or(|connection| connection.closing) {
+            // It leaves by itself, with its last replies.
+            return;
+        }
         self.check_output(index);
         if let Some(connection) = self.clients.get(index)
             && connection.closing
