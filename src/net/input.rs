@@ -143,12 +143,13 @@ impl Input {
         self.query.capacity() + big + finished as usize
     }
 
-    /// Bytes of the large word under way, or of the one that has just come, with its line end.
+    /// Bytes of the large word under way, or of the last one whose command is not complete, with its
+    /// line end.
     pub fn big_word_bytes(&self) -> usize {
         match (&self.big, self.finished.last()) {
             (Some(big), _) => big.received,
-            (None, Some(word)) if self.skip > 0 => word.value.len() as usize + LINE_END_BYTES,
-            (None, _) => 0,
+            (None, Some(word)) => word.value.len() as usize + LINE_END_BYTES,
+            (None, None) => 0,
         }
     }
 
