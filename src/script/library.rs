@@ -28,13 +28,6 @@ pub struct Declared {
     pub flags: ScriptFlags,
 }
 
-impl Declared {
-    /// True if FCALL means it by this name.
-    pub fn is_called(&self, name: &[u8]) -> bool {
-        self.name.eq_ignore_ascii_case(name)
-    }
-}
-
 /// A library. Cores share it.
 #[derive(Debug)]
 pub struct Library {
@@ -301,7 +294,8 @@ impl Functions {
         self.by_library.insert(library.name.clone(), at);
         for (index, declared) in library.functions.iter().enumerate() {
             let id = FunctionId { library: at, index };
-            self.by_function.insert(lower(&declared.name).into(), id);
+            // Of two that differ in case alone, the first is called.
+            self.by_function.entry(lower(&declared.name).into()).or_insert(id);
         }
     }
 

@@ -5,7 +5,6 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod bitmap;
-mod function;
 mod geo;
 mod hash;
 mod list;
@@ -67,7 +66,6 @@ pub(crate) struct Group {
 /// Every group. A program is about one or two of them.
 const GROUPS: &[&Group] = &[
     &bitmap::GROUP,
-    &function::GROUP,
     &geo::GROUP,
     &hash::GROUP,
     &list::GROUP,

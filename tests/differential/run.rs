@@ -106,7 +106,6 @@ impl Pair<'_> {
     fn answers(&self, server: &Server, program: &Program) -> Vec<Answer> {
         let mut control = server.client();
         control.call(&["FLUSHALL"]).expect("a reply to FLUSHALL");
-        control.call(&["FUNCTION", "FLUSH"]).expect("a reply, of old servers an error");
         let mut client = server.client();
         client.call(&["HELLO", &self.protocol.to_string()]).expect("a reply to HELLO");
         let mut listener = self.with_events.then(|| listen(server, &mut control, program));

@@ -162,7 +162,7 @@ unsafe fn register(lua: *mut lua_State) -> Exit {
             if !is_name(&declared.name) {
                 return Err("Library names can only contain letters, numbers, or underscores(_) and must be at least one character long");
             }
-            let same = |(known, _): &(Declared, Function)| known.is_called(&declared.name);
+            let same = |(known, _): &(Declared, Function)| known.name == declared.name;
             if loading.0.iter().any(same) {
                 return Err("Function already exists in the library");
             }

@@ -50,6 +50,18 @@ fn first_lines_are_read() {
 }
 
 #[test]
+fn a_library_may_have_names_that_differ_in_case() {
+    let mut functions = Functions::new(LIMITS);
+    load(&mut functions, &library("one", &["f", "F"]), false).unwrap();
+    let error = load(&mut functions, &library("two", &["g", "g"]), false).unwrap_err();
+    assert!(error.ends_with("Function already exists in the library"), "{error}");
+    let error = load(&mut functions, &library("two", &["F"]), false).unwrap_err();
+    assert_eq!(error, "ERR Function F already exists");
+    functions.apply(&Change::Delete(b"one".to_vec())).unwrap();
+    assert!(functions.is_empty());
+}
+
+#[test]
 fn a_change_is_applied_whole_or_not_at_all() {
     let mut functions = Functions::new(LIMITS);
     load(&mut functions, &library("one", &["a", "b"]), false).unwrap();
