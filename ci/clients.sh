@@ -20,6 +20,16 @@ trap cleanup EXIT
 
 run env IRONRING_BIN="$(readlink -f "$binary")" cargo test --locked --test clients
 
+# answers PORT: true if a server there says PONG, so it does not load any more.
+answers() {
+    local reply=
+    { exec 3<>"/dev/tcp/127.0.0.1/$1"; } 2>/dev/null || return 1
+    printf 'PING\r\n' >&3
+    read -r -t 1 reply <&3 || true
+    exec 3>&-
+    [ "$reply" = $'+PONG\r' ]
+}
+
 # serve CORES: a server with that many cores on a free port, instead of the one before; sets `port`.
 serve() {
     stop
@@ -30,7 +40,7 @@ serve() {
     "$binary" --port "$port" "${cores[@]}" --dir "$work" --save "" >"$work/log" 2>&1 &
     server=$!
     for _ in $(seq 200); do
-        if (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null; then ready=yes; break; fi
+        if answers "$port"; then ready=yes; break; fi
         kill -0 "$server" 2>/dev/null || break
         sleep 0.05
     done
