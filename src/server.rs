@@ -295,7 +295,7 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
                 "Warning: Could not create server TCP listening socket {}:{}: bind: {}",
                 name.text,
                 config.port,
-                host::reason(&error)
+                sys::reason(&error)
             ));
             format!("Failed listening on port {} (tcp), aborting.", config.port)
         })?;
@@ -305,7 +305,7 @@ fn listen(config: &Config) -> Result<Vec<Listener>, String> {
         let path = String::from_utf8_lossy(&config.unixsocket);
         let opened = ListeningSocket::unix(&path, config.unixsocketperm, config.tcp_backlog);
         sockets.push(opened.map_err(|error| {
-            format!("Failed opening Unix socket: bind: {}", host::reason(&error))
+            format!("Failed opening Unix socket: bind: {}", sys::reason(&error))
         })?);
     }
     if sockets.is_empty() {

@@ -189,10 +189,13 @@ pub fn enter_dir(path: &[u8]) -> Result<Vec<u8>, String> {
     use std::os::unix::ffi::{OsStrExt, OsStringExt};
     let entered = std::env::set_current_dir(std::ffi::OsStr::from_bytes(path));
     let dir = entered.and_then(|()| std::env::current_dir());
-    dir.map(|dir| dir.into_os_string().into_vec()).map_err(|error| {
-        let text = error.to_string();
-        text.split(" (os error").next().unwrap_or_default().to_owned()
-    })
+    dir.map(|dir| dir.into_os_string().into_vec()).map_err(|error| reason(&error))
+}
+
+/// An error in the system's words, without Rust's number behind them.
+pub fn reason(error: &std::io::Error) -> String {
+    let text = error.to_string();
+    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Writes 1 to an eventfd.

@@ -96,6 +96,7 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&mut self, nanos: u64) {
+        // Asked for by DEBUG SLEEP alone: that the core stands still is what it is for.
         std::thread::sleep(Duration::from_nanos(nanos));
     }
 }

@@ -57,6 +57,17 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
+const SLOTS: &[Argument] = &[Argument::new("slot", ArgumentKind::Integer).multiple()];
+
+const SLOT_RANGES: &[Argument] = &[Argument::block(
+    "range",
+    &[
+        Argument::new("start-slot", ArgumentKind::Integer),
+        Argument::new("end-slot", ArgumentKind::Integer),
+    ],
+)
+.multiple()];
+
 const SUBCOMMANDS: &[Command] = &[
     Command {
         name: "ADDSLOTS",
@@ -64,7 +75,7 @@ const SUBCOMMANDS: &[Command] = &[
         since: "3.0.0",
         arity: Arity::AtLeast(3),
         flags: CHANGES,
-        arguments: &[Argument::new("slot", ArgumentKind::Integer).multiple()],
+        arguments: SLOTS,
         ..BASE
     },
     Command {
@@ -73,14 +84,7 @@ const SUBCOMMANDS: &[Command] = &[
         since: "7.0.0",
         arity: Arity::AtLeast(4),
         flags: CHANGES,
-        arguments: &[Argument::block(
-            "range",
-            &[
-                Argument::new("start-slot", ArgumentKind::Integer),
-                Argument::new("end-slot", ArgumentKind::Integer),
-            ],
-        )
-        .multiple()],
+        arguments: SLOT_RANGES,
         ..BASE
     },
     Command {
@@ -117,7 +121,7 @@ const SUBCOMMANDS: &[Command] = &[
         since: "3.0.0",
         arity: Arity::AtLeast(3),
         flags: CHANGES,
-        arguments: &[Argument::new("slot", ArgumentKind::Integer).multiple()],
+        arguments: SLOTS,
         ..BASE
     },
     Command {
@@ -126,14 +130,7 @@ const SUBCOMMANDS: &[Command] = &[
         since: "7.0.0",
         arity: Arity::AtLeast(4),
         flags: CHANGES,
-        arguments: &[Argument::block(
-            "range",
-            &[
-                Argument::new("start-slot", ArgumentKind::Integer),
-                Argument::new("end-slot", ArgumentKind::Integer),
-            ],
-        )
-        .multiple()],
+        arguments: SLOT_RANGES,
         ..BASE
     },
     Command {

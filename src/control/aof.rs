@@ -18,7 +18,8 @@ use std::time::Instant;
 
 use tokio_uring::fs::File;
 
-use super::load::{Loader, NotLoaded, READ_BYTES, Rdb, reason};
+use super::load::{Loader, NotLoaded, READ_BYTES, Rdb};
+use crate::base::sys::reason;
 use crate::observe::log;
 use crate::persist::aof::scan::{Found, Scanner, State, Verdict, Verifier};
 use crate::persist::load::{AofPlace, Load, LoadOrder, Piece, Records};

@@ -80,8 +80,7 @@ pub(super) async fn load_users<S: Storage>(
 ) -> Result<FileUsers, String> {
     let name = path.as_os_str().as_encoded_bytes();
     let text = storage.read(path).await.map_err(|error| {
-        let reason = error.source.to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
+        let reason = sys::reason(&error.source);
         format!("ERR Error loading ACLs, opening file '{}': {reason}", path.display())
     })?;
     let parsed = file::parse(&text, name, users.catalogue(), defaults);

@@ -221,14 +221,8 @@ fn now() -> Millis {
 }
 
 fn unreadable(path: &Path, error: &io::Error) -> NotLoaded {
-    let (path, reason) = (path.display(), reason(error));
+    let (path, reason) = (path.display(), sys::reason(error));
     NotLoaded::Broken(format!("Fatal error: can't open the RDB file {path} for reading: {reason}"))
-}
-
-/// What the system says of an error, without its number.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Keys on their way to the cores.

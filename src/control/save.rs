@@ -99,7 +99,7 @@ async fn begin<S: Storage>(storage: &S, save: Arc<Save>, beside: &Path) -> Job<S
                 "Failed opening the temp RDB file {} (in server root dir {}) for saving: {}",
                 beside.display(),
                 directory.display(),
-                reason(&error)
+                sys::reason(&error.source)
             ));
             job.save.cancel();
         }
@@ -140,7 +140,10 @@ impl<F> Job<F> {
     }
 
     fn fail(&mut self, error: &crate::persist::storage::StorageError) {
-        log::warning(format!("Write error while saving DB to the disk: {}", reason(error)));
+        log::warning(format!(
+            "Write error while saving DB to the disk: {}",
+            sys::reason(&error.source)
+        ));
         self.writer = None;
         self.save.cancel();
     }
@@ -153,7 +156,10 @@ async fn end<S: Storage>(storage: &S, job: Job<S::File>, beside: &Path, server: 
     let is_unwanted = job.save.is_cancelled() && job.writer.is_some();
     let outcome = match job.writer {
         Some(writer) if !is_unwanted => writer.finish(storage, &job.save).await.map_err(|error| {
-            log::warning(format!("Write error while saving DB to the disk: {}", reason(&error)));
+            log::warning(format!(
+                "Write error while saving DB to the disk: {}",
+                sys::reason(&error.source)
+            ));
         }),
         _ => Err(()),
     };
@@ -181,9 +187,4 @@ async fn end<S: Storage>(storage: &S, job: Job<S::File>, beside: &Path, server: 
         persistence.last_seconds.store(seconds, Ordering::Relaxed);
     }
     persistence.saving.store(false, Ordering::Release);
-}
-
-fn reason(error: &crate::persist::storage::StorageError) -> String {
-    let text = error.source.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

@@ -9,6 +9,7 @@ use super::table::Registered;
 use super::worker::Worker;
 use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Denied, Reason};
+use crate::base::sys;
 use crate::base::words::c_string;
 use crate::client::SessionFacts;
 use crate::command::permission::{self, Asked};
@@ -122,8 +123,7 @@ impl Worker {
             return CommandError::SavesFail.text().into();
         }
         let error = self.server.journal.error.load(Ordering::Relaxed);
-        let reason = std::io::Error::from_raw_os_error(error).to_string();
-        let reason = reason.split(" (os error").next().unwrap_or_default();
+        let reason = sys::reason(&std::io::Error::from_raw_os_error(error));
         format!("MISCONF Errors writing to the AOF file: {reason}").into_bytes()
     }
 

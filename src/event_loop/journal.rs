@@ -12,6 +12,7 @@ use std::time::Duration;
 
 use super::{Core, Message};
 use crate::base::gate::Gate;
+use crate::base::sys;
 use crate::base::time::{Clock, Nanos};
 use crate::config::choices::AppendFsync;
 use crate::observe::log;
@@ -340,18 +341,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
     #[cold]
     fn journal_failed(&mut self, failure: &Failure) {
         let (line, error) = match failure {
-            Failure::Write(error) => {
-                (format!("Error writing to the AOF file: {}", reason(error)), error.raw_os_error())
-            }
+            Failure::Write(error) => (
+                format!("Error writing to the AOF file: {}", sys::reason(error)),
+                error.raw_os_error(),
+            ),
             Failure::Short(written, len) => (
                 format!(
                     "Short write while writing to the AOF file: (nwritten={written}, expected={len})"
                 ),
                 Some(libc::ENOSPC),
             ),
-            Failure::Sync(error) => {
-                (format!("Fail to fsync the AOF file: {}", reason(error)), error.raw_os_error())
-            }
+            Failure::Sync(error) => (
+                format!("Fail to fsync the AOF file: {}", sys::reason(error)),
+                error.raw_os_error(),
+            ),
         };
         let journal = &self.worker.server.journal;
         journal.error.store(error.unwrap_or(libc::EIO), Relaxed);
@@ -411,9 +414,4 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.inbox.forget(from);
         }
     }
-}
-
-fn reason(error: &std::io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }

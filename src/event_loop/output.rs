@@ -10,6 +10,7 @@ use bytes::Bytes;
 use super::limits::stall_bytes;
 use super::{Core, Message};
 use crate::base::listening::Change;
+use crate::base::sys;
 use crate::base::time::Clock;
 use crate::client::Session;
 use crate::commands::pubsub::subscribe::Leaving;
@@ -259,9 +260,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         } else if listener.is_stopped {
             // That is how its accept learns of it.
         } else if -result != libc::ECANCELED && self.cron.may_log_accept_error() {
-            let error = std::io::Error::from_raw_os_error(-result).to_string();
-            // In the system's words, without Rust's number behind them.
-            let reason = error.split(" (os error").next().unwrap_or_default();
+            let reason = sys::reason(&std::io::Error::from_raw_os_error(-result));
             log::warning(format!("Error accepting a client connection: {reason}"));
         }
         if !more && self.listeners[index].is_stopped {
@@ -294,7 +293,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for name in &change.blocked {
             match name.open(change.backlog) {
                 Ok(socket) => sockets.extend(socket.map(Arc::new)),
-                Err(error) => log::warning(format!("Cannot listen on {}: {error}", name.text)),
+                Err(error) => {
+                    let reason = sys::reason(&error);
+                    log::warning(format!("Cannot listen on {}: {reason}", name.text));
+                }
             }
         }
         for socket in sockets {

@@ -191,11 +191,11 @@ fn verify(file: &mut File, begin: u64, latest: Option<i64>) -> io::Result<Verdic
 }
 
 fn cannot_open(path: &Path, error: &io::Error) -> String {
-    format!("Cannot open file {}: {}, aborting...", path.display(), super::host::reason(error))
+    format!("Cannot open file {}: {}, aborting...", path.display(), crate::base::sys::reason(error))
 }
 
 fn cannot_read(path: &Path, error: &io::Error) -> String {
-    format!("Cannot read file {}: {}", path.display(), super::host::reason(error))
+    format!("Cannot read file {}: {}", path.display(), crate::base::sys::reason(error))
 }
 
 /// The bytes of a file that are read at once.

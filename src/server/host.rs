@@ -11,6 +11,7 @@ use std::process::ExitCode;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::acl::file::Declarations;
+use crate::base::sys;
 use crate::config::Host;
 use crate::dispatch::table::table;
 
@@ -27,12 +28,12 @@ pub(super) struct SystemHost {
 
 impl Host for SystemHost {
     fn read_file(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
-        std::fs::read(self::path(path)).map_err(|error| reason(&error))
+        std::fs::read(self::path(path)).map_err(|error| sys::reason(&error))
     }
 
     fn read_stdin(&mut self) -> Result<Vec<u8>, String> {
         let mut text = Vec::new();
-        io::stdin().read_to_end(&mut text).map_err(|error| reason(&error))?;
+        io::stdin().read_to_end(&mut text).map_err(|error| sys::reason(&error))?;
         Ok(text)
     }
 
@@ -62,24 +63,18 @@ impl Host for SystemHost {
     }
 
     fn enter_dir(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
-        std::env::set_current_dir(self::path(path)).map_err(|error| reason(&error))?;
+        std::env::set_current_dir(self::path(path)).map_err(|error| sys::reason(&error))?;
         Ok(self.current_dir())
     }
 
     fn try_append(&mut self, path: &[u8]) -> Result<(), String> {
         let opened = std::fs::OpenOptions::new().append(true).create(true).open(self::path(path));
-        opened.map(drop).map_err(|error| reason(&error))
+        opened.map(drop).map_err(|error| sys::reason(&error))
     }
 
     fn declare_user(&mut self, words: &[&[u8]]) -> Result<(), String> {
         self.declared.declare(words, table().catalogue())
     }
-}
-
-/// An error in the system's words, without Rust's number behind them.
-pub(super) fn reason(error: &io::Error) -> String {
-    let text = error.to_string();
-    text.split(" (os error").next().unwrap_or_default().to_owned()
 }
 
 /// Bytes as a path.

@@ -221,8 +221,9 @@ fn open_listeners(old: &Config, new: &Config) -> Result<Option<Change>, ConfigEr
     let change = Change::open(&names(old), &names(new), new.tcp_backlog);
     change.map(Some).map_err(|(name, error)| {
         let (name, port) = (name.text, new.port);
+        let reason = sys::reason(&error);
         log::warning(format!(
-            "Warning: Could not create server TCP listening socket {name}:{port}: bind: {error}"
+            "Warning: Could not create server TCP listening socket {name}:{port}: bind: {reason}"
         ));
         let (directive, reason) = if old.port == new.port {
             ("bind", "Failed to bind to specified addresses.")

@@ -10,9 +10,9 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::super::files::Files;
-use super::super::load::reason;
 use super::{Done, broken};
 use crate::base::crc::crc64;
+use crate::base::sys::reason;
 use crate::observe::log;
 use crate::observe::server::REDIS_VERSION;
 use crate::persist::aof::block::JournalFile;
