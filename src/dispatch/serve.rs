@@ -115,13 +115,13 @@ impl Worker {
         keyspace: &mut Keyspace<'_>,
         keys: Vec<(usize, Box<[u8]>)>,
         by: u64,
-        gone: &BTreeSet<Box<[u8]>>,
+        gone: &BTreeSet<usize>,
     ) -> Ready {
-        for (db, key) in &keys {
+        for (at, (db, key)) in keys.iter().enumerate() {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
                 partition.touch_watched(*db, key);
             }
-            self.invalidate(keyspace, key, by, gone.contains(key));
+            self.invalidate(keyspace, key, by, gone.contains(&at));
         }
         keys.into()
     }
