@@ -4,9 +4,11 @@
 //! Invariant: everything that may fail fails before a client can connect, with a line that says what
 //! to do; the lines of the start are those that scripts wait for.
 
+mod backend;
 mod check_aof;
 mod host;
 
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -42,10 +44,13 @@ use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
-use crate::ring::kernel::{self, KernelRing};
+use crate::ring::Backend;
+use crate::ring::epoll::EpollRing;
+use crate::ring::kernel::KernelRing;
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
 use crate::txn::cores::{CORES_MAX, SlotMap};
+use backend::Way;
 
 /// Signals that end the process.
 const ENDING_SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -92,6 +97,10 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let processors = sys::allowed_processors();
     let cores = core_count(&config, processors.len());
     let mut clock = SystemClock::new();
+    let way = match backend::choose(config.io_backend) {
+        Ok(way) => way,
+        Err(reason) => return refuse(&reason),
+    };
     let facts = Arc::new(ServerFacts {
         run_id: random_id(),
         replid: ReplicationId::new(std::array::from_fn(|_| {
@@ -100,6 +109,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
             u32::from_le_bytes(word)
         })),
         pid: std::process::id(),
+        multiplexing: way.name(),
         started: clock.wall().millis(),
         executable: std::env::current_exe()
             .map_or(String::new(), |path| path.display().to_string()),
@@ -121,11 +131,8 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
     });
-    // The control thread cannot start without it, either.
-    if let Err(error) = kernel::probe() {
-        return refuse(&kernel::explain_refusal(&error));
-    }
-    let event_fds: Vec<_> = match (0..cores).map(|_| kernel::event_fd()).collect() {
+    let event_fds = (0..cores).map(|_| sys::event_fd().map(OwnedFd::into_raw_fd));
+    let event_fds: Vec<_> = match event_fds.collect() {
         Ok(fds) => fds,
         Err(error) => return refuse(&format!("Cannot make an eventfd: {error}")),
     };
@@ -134,8 +141,10 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let listens = (config.port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
     let router = replay::router(map);
+    let has_ring = way == Way::IoUring;
+    let places = (log_file, has_ring);
     let control =
-        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, router), listens);
+        ControlThread::start(facts.clone(), event_fds.clone(), places, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
     install_log(&control.handle(), facts.pid);
@@ -144,12 +153,19 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let signals =
         SignalFlags { int: config.shutdown_on_sigint.0, term: config.shutdown_on_sigterm.0 };
     announce(&facts);
+    if let Way::Epoll(line) = &way {
+        log::warning(line.clone());
+    }
     let config = fit_open_files(config, cores);
     let started = config.and_then(|config| {
         announce_place(&config, &facts, &notices, cores);
         let users = first_users(&config, declared)?;
         let people = (Arc::new(config), Arc::new(users));
-        start_cores(&people, &facts, &control.handle(), &event_fds, &processors)
+        let start = match &way {
+            Way::IoUring => start_cores::<KernelRing>,
+            Way::Epoll(_) => start_cores::<EpollRing>,
+        };
+        start(&people, &facts, &control.handle(), &event_fds, &processors)
     });
     let code = match started {
         Ok(threads) => {
@@ -357,7 +373,7 @@ fn mailboxes(cores: usize) -> Vec<Ends> {
 }
 
 /// Starts one pinned thread a core; returns when every ring is set up, or with the first failure.
-fn start_cores(
+fn start_cores<R: Backend>(
     (config, users): &(Arc<Config>, Arc<Users>),
     facts: &Arc<ServerFacts>,
     control: &Arc<Handle>,
@@ -402,8 +418,8 @@ fn start_cores(
                 // A thread that cannot be pinned still works.
                 let _ = sys::pin_thread(processor);
             }
-            let ring = KernelRing::new(event_fd);
-            let result = ring.as_ref().map(KernelRing::fd).map_err(kernel::explain_refusal);
+            let ring = R::open(event_fd);
+            let result = ring.as_ref().map(R::wake_fd).map_err(R::refusal);
             lock(&ring_fds)[core] = result;
             barrier.wait();
             let peers: Vec<i32> = lock(&ring_fds).iter().flatten().copied().collect();

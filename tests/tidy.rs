@@ -100,7 +100,7 @@ const UNSAFE_ALLOWED: &[&str] = &[
 const CONFINED: &[(&str, &str)] = &[
     ("io_uring", "src/ring/"),
     ("tokio", "src/control/"),
-    ("tokio_uring", "src/control/"),
+    ("tokio_uring", "src/control/runtime.rs"),
     ("mlua", "src/script/"),
 ];
 

@@ -1,4 +1,5 @@
-//! The control plane: one thread for whatever may be slow, on tokio-uring.
+//! The control plane: one thread for whatever may be slow, on tokio-uring, or on plain tokio where
+//! io_uring is refused (`runtime`).
 //!
 //! Invariant: the only user of tokio and tokio_uring; it never touches a partition, it only gets and
 //! sends messages. A command that can finish on its core never comes here.
@@ -7,6 +8,7 @@ mod aof;
 mod files;
 mod load;
 mod migrate;
+mod runtime;
 mod save;
 
 use std::cell::RefCell;
@@ -99,11 +101,12 @@ pub struct ControlThread {
 }
 
 impl ControlThread {
-    /// Starts the thread. `event_fds` wake the cores; the log goes to `log_file` or standard output.
+    /// Starts the thread. `event_fds` wake the cores; the log goes to `log_file` or standard output;
+    /// `has_ring` says that there is io_uring.
     pub fn start(
         server: Arc<ServerFacts>,
         event_fds: Vec<RawFd>,
-        log_file: Option<PathBuf>,
+        (log_file, has_ring): (Option<PathBuf>, bool),
         (owner, router): (Box<dyn Fn(Slot) -> usize + Send>, Router),
         listens: (bool, bool),
     ) -> Self {
@@ -140,13 +143,8 @@ impl ControlThread {
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
-                tokio_uring::start(serve(
-                    receiver,
-                    desks,
-                    (config_file, log_file),
-                    facts,
-                    (loader, pieces),
-                ));
+                let files = (config_file, log_file);
+                runtime::run(has_ring, serve(receiver, desks, files, facts, (loader, pieces)));
             })
             .expect("a thread more than the cores");
         let handle = Handle {
@@ -263,13 +261,13 @@ async fn serve(
     ),
 ) {
     let event_fds = loader.event_fds.clone();
-    tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
+    tokio::task::spawn_local(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let mut log_writer = files::LogWriter::new(log_file);
-    tokio_uring::spawn(watch_memory(server));
+    tokio::task::spawn_local(watch_memory(server));
     let links = Rc::new(migrate::Links::default());
     let watched = links.clone();
-    tokio_uring::spawn(async move { watched.watch().await });
+    tokio::task::spawn_local(async move { watched.watch().await });
     while let Some(task) = tasks.recv().await {
         match task {
             Task::Log(line) => log_writer.write(line).await,
@@ -298,13 +296,13 @@ async fn serve(
             }
             Task::Migrate { ask, parcel } => {
                 let (links, desks) = (links.clone(), desks.clone());
-                tokio_uring::spawn(async move {
+                tokio::task::spawn_local(async move {
                     let outcome = links.send(&parcel).await;
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
             Task::Load(order) => {
-                tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
+                tokio::task::spawn_local(load_file(loader.clone(), desks.clone(), order));
             }
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();

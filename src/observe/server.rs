@@ -39,6 +39,8 @@ pub struct ServerFacts {
     pub replid: ReplicationId,
     /// Process id.
     pub pid: u32,
+    /// How the cores reach the kernel: `io_uring` or `epoll`.
+    pub multiplexing: &'static str,
     /// When it started.
     pub started: Millis,
     /// Path of the binary.

@@ -72,6 +72,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
     ServerFacts {
         run_id: "0".repeat(40),
         replid: ReplicationId::new([1; 5]),
+        multiplexing: "simulated",
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
         executable: String::new(),

@@ -29,7 +29,7 @@ pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("os", &facts.os);
     report.field("arch_bits", usize::BITS);
     report.field("monotonic_clock", "POSIX clock_gettime");
-    report.field("multiplexing_api", "io_uring");
+    report.field("multiplexing_api", facts.multiplexing);
     report.field("atomicvar_api", "rust-core");
     report.field("gcc_version", "0.0.0");
     report.field("process_id", facts.pid);
