@@ -6,7 +6,10 @@
 
 mod backend;
 mod check_aof;
+mod check_system;
 mod host;
+mod logging;
+mod standing;
 
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::process::ExitCode;
@@ -17,25 +20,26 @@ use crate::acl::Users;
 use crate::acl::file::{self as acl_file, Declarations};
 use crate::base::alloc;
 use crate::base::listening::{ListeningSocket, Name};
-use crate::base::mailbox::{self, Parked};
+use crate::base::mailbox;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::base::sys;
+use crate::base::sys::{self, crash, process};
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
 use crate::commands::server::acl;
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
-use crate::control::{Ask, ControlThread, Done, Handle};
+use crate::control::{self, Ask, ControlThread, Done, Handle};
 use crate::dispatch::worker::Identity;
 use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
-use crate::observe::log::{self, Level};
+use crate::observe::log;
 use crate::observe::persistence::{ENDING, Persistence};
+use crate::observe::process::ProcessFacts;
 use crate::observe::server::{
     IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
 };
@@ -51,6 +55,7 @@ use crate::store::key::Hasher;
 use crate::store::partition::Partition;
 use crate::txn::cores::{CORES_MAX, SlotMap};
 use backend::Way;
+use standing::Standing;
 
 /// Signals that end the process.
 const ENDING_SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -70,7 +75,7 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             eprintln!("Ironring does not test memory: use memtest86 or memtester");
             ExitCode::FAILURE
         }
-        Startup::CheckSystem => host::check_system(),
+        Startup::CheckSystem => check_system::run(),
         Startup::CheckAof(Some(check)) => check_aof::run(&check),
         Startup::CheckAof(None) => {
             eprint!("{}", args::usage("ironring"));
@@ -91,6 +96,10 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
 
 fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let Loaded { config, file, notices } = loaded;
+    let standing = match Standing::begin(&config) {
+        Ok(standing) => standing,
+        Err(reason) => return refuse(&reason),
+    };
     sys::ignore_signals();
     sys::block_signals(&ENDING_SIGNALS);
     alloc::register_thread();
@@ -109,7 +118,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
             u32::from_le_bytes(word)
         })),
         pid: std::process::id(),
-        multiplexing: way.name(),
+        process: ProcessFacts::new(way.name(), standing.supervised, cores),
         started: clock.wall().millis(),
         executable: std::env::current_exe()
             .map_or(String::new(), |path| path.display().to_string()),
@@ -147,12 +156,14 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         ControlThread::start(facts.clone(), event_fds.clone(), places, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
-    install_log(&control.handle(), facts.pid);
-    log::set_level(event_loop::log_level(config.loglevel));
+    event_loop::follow_log(&config);
+    log::set_utc_offset(process::utc_offset(facts.started.seconds()));
+    logging::install(&config, &control.handle(), facts.pid);
+    logging::report_crashes(&config, &facts, standing.pid_file.as_deref());
     let unix_socket = config.unixsocket.clone();
-    let signals =
-        SignalFlags { int: config.shutdown_on_sigint.0, term: config.shutdown_on_sigterm.0 };
+    control::tell_supervisor(&facts, "STATUS=Ironring is loading...");
     announce(&facts);
+    standing.announce(&config);
     if let Way::Epoll(line) = &way {
         log::warning(line.clone());
     }
@@ -169,9 +180,11 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     });
     let code = match started {
         Ok(threads) => {
-            wait_for_the_end(&control.handle(), &facts, &signals);
+            wait_for_the_end(&control.handle(), &facts);
+            control::tell_supervisor(&facts, "STOPPING=1");
             let orderly = threads.into_iter().all(|thread| thread.join().is_ok());
             remove_socket_file(&unix_socket);
+            standing.end();
             log::warning("Ironring is now ready to exit, bye bye...");
             let orderly = orderly && !facts.persistence.fatal.load(Ordering::Acquire);
             if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -210,13 +223,8 @@ fn hex_digit(value: u8) -> char {
     char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
-fn install_log(handle: &Arc<Handle>, pid: u32) {
-    let handle = handle.clone();
-    log::install(Box::new(move |level: Level, message: String| {
-        let stamp = host::log_time();
-        handle.log(format!("{pid}:M {stamp} {} {message}\n", level.mark()));
-    }));
-}
+/// What a terminal shows above the first lines.
+const LOGO: &str = "   _____\n  / ___ \\   Ironring\n / /   \\ \\  a Redis-compatible server,\n \\ \\___/ /  one ring a core\n  \\_____/";
 
 /// The first lines of the start, worded as scripts expect them.
 fn announce(facts: &ServerFacts) {
@@ -236,6 +244,9 @@ fn announce(facts: &ServerFacts) {
 
 /// The last lines before the sockets: where the server is to be found.
 fn announce_place(config: &Config, facts: &ServerFacts, notices: &[String], cores: usize) {
+    if standing::shows_logo(config) {
+        LOGO.lines().for_each(log::notice);
+    }
     log::notice(format!("Running mode=standalone, port={}, cores={cores}.", config.port));
     // Scripts look for the process id in a line of this form.
     log::notice(format!("Server started on port {}, PID: {}", config.port, facts.pid));
@@ -388,7 +399,7 @@ fn start_cores<R: Backend>(
     let half = |at: usize| u64::from_le_bytes(secret[at..at + 8].try_into().unwrap_or_default());
     let hasher = Hasher::new(HashKey { k0: half(0), k1: half(8) });
     let tick_rate = TickRate::calibrate();
-    let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
+    let parked = &facts.process.parked;
     let turns = Arc::new(Turns::new(cores));
     let letterboxes = letterboxes(cores);
     let ring_fds = Arc::new(Mutex::new(vec![Ok(-1); cores]));
@@ -414,6 +425,7 @@ fn start_cores<R: Backend>(
         let (ring_fds, barrier) = (ring_fds.clone(), barrier.clone());
         let run = move || {
             alloc::register_thread();
+            crash::register_thread(Some(core));
             if let Some(processor) = processor {
                 // A thread that cannot be pinned still works.
                 let _ = sys::pin_thread(processor);
@@ -459,29 +471,32 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Returns when SHUTDOWN or a signal has ended the cores' loops.
-fn wait_for_the_end(control: &Arc<Handle>, facts: &ServerFacts, flags: &SignalFlags) {
+fn wait_for_the_end(control: &Arc<Handle>, facts: &ServerFacts) {
+    let mut was_asked = false;
     loop {
         let signal = sys::wait_for_signal(&ENDING_SIGNALS);
         if control.is_ending() || facts.shutdown.load(Ordering::Acquire) {
             return control.shut_down();
         }
-        let (name, flags) =
-            if signal == libc::SIGINT { ("SIGINT", flags.int) } else { ("SIGTERM", flags.term) };
-        log::warning(format!("Received {name} scheduling shutdown..."));
+        if was_asked && signal == libc::SIGINT && standing::is_ending(facts) {
+            standing::exit_now(facts);
+        }
+        was_asked = true;
+        let (name, flags) = match signal {
+            libc::SIGINT => ("SIGINT", &facts.process.signal_flags[0]),
+            _ => ("SIGTERM", &facts.process.signal_flags[1]),
+        };
         if facts.persistence.is_loading() {
+            log::warning("Received shutdown signal during loading, scheduling shutdown.");
             return control.shut_down();
         }
+        log::warning(format!("Received {name} scheduling shutdown..."));
         log::warning("User requested shutdown...");
         // A core ends the process, when all is saved that has to be.
+        let flags = flags.load(Ordering::Relaxed);
         facts.persistence.ending.store(flags | ENDING, Ordering::Release);
         control.wake_all();
     }
-}
-
-/// What signals ask of SHUTDOWN.
-struct SignalFlags {
-    int: u32,
-    term: u32,
 }
 
 impl Control for Handle {

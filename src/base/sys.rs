@@ -4,6 +4,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod crash;
+pub mod process;
+
 /// Whether the counter runs at one constant rate in every power state, so that it measures time.
 /// False on processors without such a counter.
 pub(super) fn has_invariant_tsc() -> bool {

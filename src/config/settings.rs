@@ -63,6 +63,9 @@ settings! {
     always_show_logo: bool = yes "always-show-logo",
     set_proc_title: bool = yes "set-proc-title",
     proc_title_template: Vec<u8> = text "proc-title-template",
+    crash_log_enabled: bool = yes "crash-log-enabled",
+    /// Milliseconds that a turn may take; 0 = for ever.
+    watchdog_period: u32 = number "watchdog-period",
     disable_thp: bool = yes "disable-thp",
     /// 0 = off, 1 = relative to the score at the start, 2 = absolute.
     oom_score_adj: u32 = word "oom-score-adj",

@@ -214,7 +214,7 @@ impl Loader {
 }
 
 /// The time.
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(now.as_millis() as i64)
 }

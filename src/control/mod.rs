@@ -10,6 +10,7 @@ mod load;
 mod migrate;
 mod runtime;
 mod save;
+mod watchdog;
 
 use std::cell::RefCell;
 use std::os::fd::RawFd;
@@ -26,6 +27,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
+use crate::base::sys::process;
 use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
@@ -38,8 +40,8 @@ use crate::persist::save::{Piece as SavePiece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
-    /// Write a line to the log.
-    Log(String),
+    /// Write a line to the log, and a message with its priority to syslog.
+    Log(String, Option<(i32, String)>),
     /// Write the configuration file.
     RewriteConfig { ask: Ask, config: Arc<Config>, users: Arc<Users> },
     /// Write the ACL file.
@@ -173,9 +175,9 @@ impl ControlThread {
 }
 
 impl Handle {
-    /// Writes one finished line to the log.
-    pub fn log(&self, line: String) {
-        let _ = self.tasks.send(Task::Log(line));
+    /// Writes one finished line to the log, and a message with its priority to syslog.
+    pub fn log(&self, line: String, syslog: Option<(i32, String)>) {
+        let _ = self.tasks.send(Task::Log(line, syslog));
     }
 
     /// Has the configuration file written.
@@ -264,13 +266,18 @@ async fn serve(
     tokio::task::spawn_local(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let mut log_writer = files::LogWriter::new(log_file);
-    tokio::task::spawn_local(watch_memory(server));
+    tokio::task::spawn_local(watch(server));
     let links = Rc::new(migrate::Links::default());
     let watched = links.clone();
     tokio::task::spawn_local(async move { watched.watch().await });
     while let Some(task) = tasks.recv().await {
         match task {
-            Task::Log(line) => log_writer.write(line).await,
+            Task::Log(line, syslog) => {
+                log_writer.write(line).await;
+                if let Some((priority, message)) = syslog {
+                    process::syslog(priority, &message);
+                }
+            }
             Task::RewriteConfig { ask, config, users } => {
                 let rewritten = files::rewrite_config(&files::Files, &config_file, &config, &users);
                 let outcome = rewritten.await;
@@ -329,7 +336,10 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
         return sys::raise_signal(libc::SIGTERM);
     }
     match order.asker {
-        None => loader.tell_ready(),
+        None => {
+            loader.tell_ready();
+            tell_supervisor(&loader.server, "STATUS=Ready to accept connections\nREADY=1");
+        }
         Some((core, ticket)) => {
             let done = outcome.map(|()| Done::Task);
             let (said, refusal) = match order.aof {
@@ -341,6 +351,15 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
             }
             answer(&desks, Ask { core, ticket }, done.map_err(|_| refusal.to_owned()));
         }
+    }
+}
+
+/// Tells systemd something, where that supervises the process.
+pub fn tell_supervisor(server: &ServerFacts, state: &str) {
+    if server.process.supervised == "systemd"
+        && let Err(error) = process::notify_supervisor(state)
+    {
+        log::warning(format!("systemd supervision error: {}", sys::reason(&error)));
     }
 }
 
@@ -359,11 +378,14 @@ fn answer(desks: &[Desk], ask: Ask, outcome: Result<Done, String>) {
 /// What ACL SAVE answers where the file could not be written.
 const NOT_SAVED: &str = "ERR There was an error trying to save the ACLs. Please check the server logs for more information";
 
-/// Publishes what the process holds, round after round.
-async fn watch_memory(server: Arc<ServerFacts>) {
-    let mut rounds = tokio::time::interval(MEMORY_ROUND);
+/// Publishes what the process holds and how local time stands, and watches the cores, round after round.
+async fn watch(server: Arc<ServerFacts>) {
+    let mut rounds = tokio::time::interval(ROUND);
+    let mut watchdog = watchdog::Watchdog::new(server.clone());
     loop {
         rounds.tick().await;
+        watchdog.look();
+        log::set_utc_offset(process::utc_offset(load::now().seconds()));
         if let Some(bytes) = files::resident_memory().await {
             server.resident_memory.store(bytes, Ordering::Relaxed);
         }
@@ -371,5 +393,5 @@ async fn watch_memory(server: Arc<ServerFacts>) {
     }
 }
 
-/// How often memory is looked at; as often as a core's periodic work runs.
-const MEMORY_ROUND: Duration = Duration::from_millis(100);
+/// How often that is looked at; as often as a core's periodic work runs.
+const ROUND: Duration = Duration::from_millis(100);

@@ -66,6 +66,9 @@ pub struct EpollRing {
     files: Files,
     /// Descriptors of files.
     written: BTreeSet<Fd>,
+    /// Sockets that are closed by the next submission: as on an io_uring, the peer sees the end of its
+    /// connection a turn after what the end led to was posted to other cores.
+    closing: Vec<Fd>,
 }
 
 /// What is armed on a descriptor.
@@ -118,6 +121,7 @@ impl Backend for EpollRing {
             memory: Mapping::new(BUFFERS.0 as usize * BUFFERS.1 as usize)?,
             output: Vec::new(),
             written: BTreeSet::new(),
+            closing: Vec::new(),
         })
     }
 
@@ -149,6 +153,11 @@ impl EpollRing {
 
     /// Does everything that was pushed, as far as it can be done now.
     fn submit(&mut self) {
+        for fd in std::mem::take(&mut self.closing) {
+            // The kernel forgets a closed descriptor by itself.
+            self.socket(fd).watched = 0;
+            calls::close(fd);
+        }
         let mut queue = std::mem::take(&mut self.queue);
         let mut write = None;
         for op in queue.drain(..) {
@@ -237,9 +246,7 @@ impl EpollRing {
         }
         self.end_reading(fd, -libc::ECANCELED);
         self.end_sending(fd, -libc::ECANCELED);
-        // The kernel forgets a closed descriptor by itself.
-        self.socket(fd).watched = 0;
-        calls::close(fd);
+        self.closing.push(fd);
     }
 
     /// Watches a socket for what is armed on it, and no more.
@@ -412,7 +419,9 @@ impl Ring for EpollRing {
         self.submit();
         self.take_outcomes();
         match wait {
-            Wait::Upto(timeout) if self.completions.is_empty() => self.look(timeout),
+            Wait::Upto(timeout) if self.completions.is_empty() && self.closing.is_empty() => {
+                self.look(timeout);
+            }
             _ if std::mem::take(&mut self.has_looked) => {}
             _ => self.look(Duration::ZERO),
         }

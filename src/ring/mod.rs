@@ -84,7 +84,7 @@ pub enum Op {
         /// The operation.
         token: Token,
     },
-    /// Closes a descriptor; ends what is under way on it.
+    /// Closes a descriptor; ends what is under way on it. Its peer may see that a turn later.
     Close {
         /// The socket.
         fd: Fd,
