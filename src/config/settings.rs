@@ -3,8 +3,9 @@
 //! together. A directive that starts to work gets its line here.
 
 use super::choices::{
-    AclPubsubDefault, AppendFsync, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy,
-    ProtectedAction, SanitizeDumpPayload, ShutdownFlags, Supervised, SyslogFacility,
+    AclPubsubDefault, AppendFsync, IoBackend, LogFormat, LogLevel, LogTimestampFormat,
+    MaxmemoryPolicy, ProtectedAction, SanitizeDumpPayload, ShutdownFlags, Supervised,
+    SyslogFacility,
 };
 use super::directives;
 use super::value::{BufferLimit, Endpoint, NotifyFlags, SavePoint, Value};
@@ -62,6 +63,9 @@ settings! {
     always_show_logo: bool = yes "always-show-logo",
     set_proc_title: bool = yes "set-proc-title",
     proc_title_template: Vec<u8> = text "proc-title-template",
+    crash_log_enabled: bool = yes "crash-log-enabled",
+    /// Milliseconds that a turn may take; 0 = for ever.
+    watchdog_period: u32 = number "watchdog-period",
     disable_thp: bool = yes "disable-thp",
     /// 0 = off, 1 = relative to the score at the start, 2 = absolute.
     oom_score_adj: u32 = word "oom-score-adj",
@@ -76,6 +80,7 @@ settings! {
     enable_protected_configs: ProtectedAction = protected "enable-protected-configs",
     enable_debug_command: ProtectedAction = protected "enable-debug-command",
     enable_module_command: ProtectedAction = protected "enable-module-command",
+    io_backend: IoBackend = io_backend "io-backend",
     /// Cores to run on; 0 = all that the process may use.
     cores: usize = number "cores",
 
@@ -251,6 +256,7 @@ reader!(percentiles, Vec<f64>, Value::Percentiles(percentiles) => percentiles.cl
 reader!(replicaof, Option<Endpoint>, Value::ReplicaOf(primary) => primary.clone());
 
 reader!(supervised, Supervised, Value::Choice(_, value) => Supervised::from_value(*value));
+reader!(io_backend, IoBackend, Value::Choice(_, value) => IoBackend::from_value(*value));
 reader!(loglevel, LogLevel, Value::Choice(_, value) => LogLevel::from_value(*value));
 reader!(log_format, LogFormat, Value::Choice(_, value) => LogFormat::from_value(*value));
 reader!(log_timestamp_format, LogTimestampFormat,

@@ -16,9 +16,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio_uring::fs::File;
-
 use super::load::{Loader, NotLoaded, READ_BYTES, Rdb};
+use super::runtime::File;
 use crate::base::sys::reason;
 use crate::observe::log;
 use crate::persist::aof::scan::{Found, Scanner, State, Verdict, Verifier};

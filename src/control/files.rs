@@ -5,8 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio_uring::fs::{File, OpenOptions};
-
+use super::runtime::{self, File};
 use crate::acl::file::{self, FileUsers};
 use crate::acl::{Defaults, Users};
 use crate::base::sys;
@@ -30,8 +29,8 @@ impl LogWriter {
             return;
         };
         // Opened for each line, so that the file may be moved away and rotated.
-        if let Ok(file) = OpenOptions::new().append(true).create(true).open(path).await {
-            let (_, _) = file.write_all_at(line.into_bytes(), u64::MAX).await;
+        if let Ok(file) = File::append(path).await {
+            let _ = file.write_all_at(line.into_bytes(), runtime::AT_END).await;
             let _ = file.close().await;
         }
     }
@@ -126,8 +125,8 @@ impl Storage for Files {
     }
 
     async fn write_at(&self, file: &mut OpenFile, offset: u64, bytes: Vec<u8>) -> Stored<()> {
-        let (result, _) = file.file.write_all_at(bytes, offset).await;
-        result.map_err(|error| StorageError::at(&file.path, offset, error))
+        let written = file.file.write_all_at(bytes, offset).await;
+        written.map_err(|error| StorageError::at(&file.path, offset, error))
     }
 
     async fn sync(&self, file: &mut OpenFile) -> Stored<()> {
@@ -143,12 +142,12 @@ impl Storage for Files {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Stored<()> {
-        let renamed = tokio_uring::fs::rename(from, to).await;
+        let renamed = runtime::rename(from, to).await;
         renamed.map_err(|error| StorageError::of(from, error))
     }
 
     async fn remove(&self, path: &Path) -> Stored<()> {
-        let removed = tokio_uring::fs::remove_file(path).await;
+        let removed = runtime::remove(path).await;
         removed.map_err(|error| StorageError::of(path, error))
     }
 

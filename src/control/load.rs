@@ -11,8 +11,7 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio_uring::fs::File;
-
+use super::runtime::File;
 use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::Millis;
@@ -94,7 +93,7 @@ impl Loader {
             }
             Err(error) => return Err(unreadable(&order.path, &error)),
         };
-        let len = tokio_uring::fs::statx(&order.path).await.map_or(0, |stat| stat.stx_size);
+        let len = std::fs::metadata(&order.path).map_or(0, |data| data.len());
         self.server.persistence.loading_bytes.store(len, Ordering::Relaxed);
         let load = Arc::new(Load::new(self.desks.len(), order.merge, Some(now())));
         let rdb = Rdb {
@@ -215,7 +214,7 @@ impl Loader {
 }
 
 /// The time.
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(now.as_millis() as i64)
 }

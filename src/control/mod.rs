@@ -1,4 +1,5 @@
-//! The control plane: one thread for whatever may be slow, on tokio-uring.
+//! The control plane: one thread for whatever may be slow, on tokio-uring, or on plain tokio where
+//! io_uring is refused (`runtime`).
 //!
 //! Invariant: the only user of tokio and tokio_uring; it never touches a partition, it only gets and
 //! sends messages. A command that can finish on its core never comes here.
@@ -7,7 +8,9 @@ mod aof;
 mod files;
 mod load;
 mod migrate;
+mod runtime;
 mod save;
+mod watchdog;
 
 use std::cell::RefCell;
 use std::os::fd::RawFd;
@@ -24,6 +27,7 @@ use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
+use crate::base::sys::process;
 use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
@@ -36,8 +40,8 @@ use crate::persist::save::{Piece as SavePiece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
-    /// Write a line to the log.
-    Log(String),
+    /// Write a line to the log, and a message with its priority to syslog.
+    Log(String, Option<(i32, String)>),
     /// Write the configuration file.
     RewriteConfig { ask: Ask, config: Arc<Config>, users: Arc<Users> },
     /// Write the ACL file.
@@ -99,11 +103,12 @@ pub struct ControlThread {
 }
 
 impl ControlThread {
-    /// Starts the thread. `event_fds` wake the cores; the log goes to `log_file` or standard output.
+    /// Starts the thread. `event_fds` wake the cores; the log goes to `log_file` or standard output;
+    /// `has_ring` says that there is io_uring.
     pub fn start(
         server: Arc<ServerFacts>,
         event_fds: Vec<RawFd>,
-        log_file: Option<PathBuf>,
+        (log_file, has_ring): (Option<PathBuf>, bool),
         (owner, router): (Box<dyn Fn(Slot) -> usize + Send>, Router),
         listens: (bool, bool),
     ) -> Self {
@@ -140,13 +145,8 @@ impl ControlThread {
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
-                tokio_uring::start(serve(
-                    receiver,
-                    desks,
-                    (config_file, log_file),
-                    facts,
-                    (loader, pieces),
-                ));
+                let files = (config_file, log_file);
+                runtime::run(has_ring, serve(receiver, desks, files, facts, (loader, pieces)));
             })
             .expect("a thread more than the cores");
         let handle = Handle {
@@ -175,9 +175,9 @@ impl ControlThread {
 }
 
 impl Handle {
-    /// Writes one finished line to the log.
-    pub fn log(&self, line: String) {
-        let _ = self.tasks.send(Task::Log(line));
+    /// Writes one finished line to the log, and a message with its priority to syslog.
+    pub fn log(&self, line: String, syslog: Option<(i32, String)>) {
+        let _ = self.tasks.send(Task::Log(line, syslog));
     }
 
     /// Has the configuration file written.
@@ -263,16 +263,21 @@ async fn serve(
     ),
 ) {
     let event_fds = loader.event_fds.clone();
-    tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
+    tokio::task::spawn_local(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let mut log_writer = files::LogWriter::new(log_file);
-    tokio_uring::spawn(watch_memory(server));
+    tokio::task::spawn_local(watch(server));
     let links = Rc::new(migrate::Links::default());
     let watched = links.clone();
-    tokio_uring::spawn(async move { watched.watch().await });
+    tokio::task::spawn_local(async move { watched.watch().await });
     while let Some(task) = tasks.recv().await {
         match task {
-            Task::Log(line) => log_writer.write(line).await,
+            Task::Log(line, syslog) => {
+                log_writer.write(line).await;
+                if let Some((priority, message)) = syslog {
+                    process::syslog(priority, &message);
+                }
+            }
             Task::RewriteConfig { ask, config, users } => {
                 let rewritten = files::rewrite_config(&files::Files, &config_file, &config, &users);
                 let outcome = rewritten.await;
@@ -298,13 +303,13 @@ async fn serve(
             }
             Task::Migrate { ask, parcel } => {
                 let (links, desks) = (links.clone(), desks.clone());
-                tokio_uring::spawn(async move {
+                tokio::task::spawn_local(async move {
                     let outcome = links.send(&parcel).await;
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
             Task::Load(order) => {
-                tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
+                tokio::task::spawn_local(load_file(loader.clone(), desks.clone(), order));
             }
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
@@ -331,7 +336,10 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
         return sys::raise_signal(libc::SIGTERM);
     }
     match order.asker {
-        None => loader.tell_ready(),
+        None => {
+            loader.tell_ready();
+            tell_supervisor(&loader.server, "STATUS=Ready to accept connections\nREADY=1");
+        }
         Some((core, ticket)) => {
             let done = outcome.map(|()| Done::Task);
             let (said, refusal) = match order.aof {
@@ -343,6 +351,15 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
             }
             answer(&desks, Ask { core, ticket }, done.map_err(|_| refusal.to_owned()));
         }
+    }
+}
+
+/// Tells systemd something, where that supervises the process.
+pub fn tell_supervisor(server: &ServerFacts, state: &str) {
+    if server.process.supervised == "systemd"
+        && let Err(error) = process::notify_supervisor(state)
+    {
+        log::warning(format!("systemd supervision error: {}", sys::reason(&error)));
     }
 }
 
@@ -361,11 +378,14 @@ fn answer(desks: &[Desk], ask: Ask, outcome: Result<Done, String>) {
 /// What ACL SAVE answers where the file could not be written.
 const NOT_SAVED: &str = "ERR There was an error trying to save the ACLs. Please check the server logs for more information";
 
-/// Publishes what the process holds, round after round.
-async fn watch_memory(server: Arc<ServerFacts>) {
-    let mut rounds = tokio::time::interval(MEMORY_ROUND);
+/// Publishes what the process holds and how local time stands, and watches the cores, round after round.
+async fn watch(server: Arc<ServerFacts>) {
+    let mut rounds = tokio::time::interval(ROUND);
+    let mut watchdog = watchdog::Watchdog::new(server.clone());
     loop {
         rounds.tick().await;
+        watchdog.look();
+        log::set_utc_offset(process::utc_offset(load::now().seconds()));
         if let Some(bytes) = files::resident_memory().await {
             server.resident_memory.store(bytes, Ordering::Relaxed);
         }
@@ -373,5 +393,5 @@ async fn watch_memory(server: Arc<ServerFacts>) {
     }
 }
 
-/// How often memory is looked at; as often as a core's periodic work runs.
-const MEMORY_ROUND: Duration = Duration::from_millis(100);
+/// How often that is looked at; as often as a core's periodic work runs.
+const ROUND: Duration = Duration::from_millis(100);

@@ -5,14 +5,12 @@
 
 use std::time::Duration;
 
-use super::{Core, Message};
+use super::{Core, Message, process};
 use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
 use crate::command::whole::Pause;
-use crate::config::choices::LogLevel;
-use crate::observe::log::Level;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
@@ -389,8 +387,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The configuration was replaced: what depends on it follows.
     pub(super) fn config_changed(&mut self) {
         self.worker.config_changed();
-        crate::observe::log::set_level(log_level(self.worker.config.loglevel));
         self.limits_changed();
+        if self.worker.core == 0 {
+            process::follow(&self.worker.config, &self.worker.server);
+        }
     }
 }
 
@@ -409,15 +409,4 @@ fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
     let (blocking, on_nokey) = partition.waiters().count();
     stats.blocking_keys.set(blocking as u64);
     stats.blocking_keys_on_nokey.set(on_nokey as u64);
-}
-
-/// The level of the log for a `loglevel`.
-pub fn log_level(configured: LogLevel) -> Level {
-    match configured {
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Verbose => Level::Verbose,
-        LogLevel::Notice => Level::Notice,
-        LogLevel::Warning => Level::Warning,
-        LogLevel::Nothing => Level::Nothing,
-    }
 }

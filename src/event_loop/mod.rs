@@ -18,6 +18,7 @@ mod mail;
 mod migrate;
 mod notes;
 mod output;
+mod process;
 mod push;
 mod refusals;
 mod replay;
@@ -36,8 +37,8 @@ use std::time::Duration;
 use slab::Slab;
 
 pub use clients::Clients;
-pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
+pub use process::follow_log;
 pub use replay::load_order;
 #[doc(hidden)]
 pub use sabotage::Sabotage;

@@ -9,6 +9,7 @@ pub mod journal;
 pub mod latency;
 pub mod log;
 pub mod persistence;
+pub mod process;
 pub mod server;
 pub mod sparkline;
 pub mod stats;

@@ -10,6 +10,7 @@ use super::busy::BusyScripts;
 use super::command_log::{KINDS, LogKind};
 use super::journal::Journal;
 use super::persistence::Persistence;
+use super::process::ProcessFacts;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -22,8 +23,8 @@ pub const IRONRING_VERSION: &str = env!("CARGO_PKG_VERSION");
 const RESERVED_DESCRIPTORS_MIN: u64 = 32;
 /// Descriptors of the process that no core has.
 const SHARED_DESCRIPTORS: u64 = 16;
-/// Descriptors of each core: its ring and its eventfd.
-const CORE_DESCRIPTORS: u64 = 2;
+/// Descriptors of each core: its eventfd and its ring, which is two with epoll.
+const CORE_DESCRIPTORS: u64 = 3;
 
 /// Descriptors that `maxclients` leaves to the rest of a server with so many cores.
 pub fn reserved_descriptors(cores: usize) -> u64 {
@@ -39,6 +40,8 @@ pub struct ServerFacts {
     pub replid: ReplicationId,
     /// Process id.
     pub pid: u32,
+    /// How it was started.
+    pub process: ProcessFacts,
     /// When it started.
     pub started: Millis,
     /// Path of the binary.

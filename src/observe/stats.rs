@@ -364,9 +364,23 @@ pub struct CoreStats {
     pub commands: Box<[CommandStats]>,
     /// By error code.
     pub errors: ErrorStats,
+    /// One more than the number of the command that runs, or ran last, and its client.
+    running: (Counter, Counter),
 }
 
 impl CoreStats {
+    /// A command of a client begins.
+    #[inline]
+    pub fn begins(&self, command: usize, client: u64) {
+        self.running.0.set(command as u64 + 1);
+        self.running.1.set(client);
+    }
+
+    /// The number of the command that runs, or ran last, and its client.
+    pub fn running(&self) -> (Option<usize>, u64) {
+        (self.running.0.get().checked_sub(1).map(|number| number as usize), self.running.1.get())
+    }
+
     /// Zeros for so many commands and databases.
     pub fn new(commands: usize, databases: usize) -> Self {
         CoreStats {
@@ -399,6 +413,7 @@ impl CoreStats {
             rates: Rates::default(),
             commands: (0..commands).map(|_| CommandStats::default()).collect(),
             errors: ErrorStats::default(),
+            running: Default::default(),
         }
     }
 

@@ -16,6 +16,7 @@ use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
 use ironring::observe::journal::Journal;
 use ironring::observe::persistence::Persistence;
+use ironring::observe::process::ProcessFacts;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::JournalFile;
@@ -72,6 +73,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
     ServerFacts {
         run_id: "0".repeat(40),
         replid: ReplicationId::new([1; 5]),
+        process: ProcessFacts::new("simulated", "no", cores),
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
         executable: String::new(),

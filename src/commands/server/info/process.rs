@@ -9,7 +9,6 @@ use super::super::memory_figures::MemoryFigures;
 use super::Report;
 use crate::base::sys;
 use crate::command::SessionContext;
-use crate::config::choices::Supervised;
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION};
 
 /// Bits of the access clock that INFO shows.
@@ -29,19 +28,11 @@ pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("os", &facts.os);
     report.field("arch_bits", usize::BITS);
     report.field("monotonic_clock", "POSIX clock_gettime");
-    report.field("multiplexing_api", "io_uring");
+    report.field("multiplexing_api", facts.process.multiplexing);
     report.field("atomicvar_api", "rust-core");
     report.field("gcc_version", "0.0.0");
     report.field("process_id", facts.pid);
-    report.field(
-        "process_supervised",
-        match config.supervised {
-            Supervised::No => "no",
-            Supervised::Upstart => "upstart",
-            Supervised::Systemd => "systemd",
-            Supervised::Auto => "unknown",
-        },
-    );
+    report.field("process_supervised", facts.process.supervised);
     report.field("run_id", &facts.run_id);
     report.field("tcp_port", if config.port == 0 { config.tls_port } else { config.port });
     report.field("server_time_usec", cx.wall.0);
