@@ -322,7 +322,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let timeout = i64::from(self.worker.config.timeout) * 1000;
         let now = self.worker.now;
         let indexes = self.clients.indexes();
-        let (mut input_max, mut output_max, mut bytes) = (0, 0, 0);
+        let (mut input_max, mut output_max) = (0, 0);
         let first = self.cron.next_client;
         self.cron.next_client =
             if first + CLIENTS_PER_ROUND < indexes.len() { first + CLIENTS_PER_ROUND } else { 0 };
@@ -331,7 +331,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let held = connection.facts(self.worker.core);
             input_max = input_max.max(held.query_bytes + held.query_free);
             output_max = output_max.max(held.output_list_bytes);
-            bytes += held.total_bytes;
             let idle: Millis = connection.session.last_interaction;
             let waits = connection.away || connection.session.facts.subscribed;
             if timeout > 0 && !waits && now.0 - idle.0 > timeout {
@@ -342,10 +341,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.input.query = Vec::new();
             }
             self.check_output(index);
+            self.weigh(index);
         }
         self.worker.stats.max_input_bytes.set(input_max as u64);
         self.worker.stats.max_output_bytes.set(output_max as u64);
-        self.worker.stats.clients_bytes.set(bytes as u64);
     }
 
     /// What others may read of this core's data, before anybody can hear of this turn.
@@ -391,6 +390,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.config_changed();
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
         self.limits_changed();
+        self.client_limit_changed();
     }
 }
 

@@ -80,6 +80,8 @@ pub enum Message {
     Letters,
     /// To an owner: memory is above its limit, and you have what can go.
     Evict,
+    /// To the home of the largest client: clients hold more than they may.
+    EvictClients,
     /// To a home core: what a turn pushes to clients there, with the number of the turn, and what
     /// that has to wait for.
     Pushes(u64, Gate, Vec<Push>),

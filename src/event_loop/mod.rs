@@ -6,6 +6,7 @@
 
 mod batches;
 mod block;
+mod client_memory;
 mod clients;
 mod cron;
 mod execute;
@@ -61,6 +62,7 @@ use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
+use client_memory::ClientMemory;
 use cron::Cron;
 use journal::Desk;
 use mail::WholeId;
@@ -177,6 +179,7 @@ pub struct Core<R: Ring, C: Clock> {
     map: SlotMap,
     seat: Seat,
     clients: Clients,
+    client_memory: ClientMemory,
     mail: Mail,
     coordinator: Coordinator,
     listeners: Slab<Listener>,
@@ -252,6 +255,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             map: SlotMap::new(cores),
             seat: Seat::new(parts.partition),
             clients: Clients::new(core),
+            client_memory: ClientMemory::default(),
             mail: parts.mail,
             coordinator: Coordinator::new(core),
             listeners: parts.listeners.into_iter().enumerate().collect(),
@@ -393,6 +397,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.release_replies();
         self.send_replies();
         self.close_doomed();
+        self.evict_clients();
         self.stage.clear(&mut self.ring);
         self.ring.publish();
         self.rearm_receives();

@@ -85,6 +85,8 @@ counters! {
         expired_subkeys,
         /// Keys that were evicted.
         evicted_keys,
+        /// Clients that were evicted.
+        evicted_clients,
         /// Scripts that EVAL brought and others took the place of.
         evicted_scripts,
         /// Expiry slices that ended with work left.
@@ -346,8 +348,10 @@ pub struct CoreStats {
     pub max_input_bytes: Counter,
     /// The largest output of late.
     pub max_output_bytes: Counter,
-    /// Bytes in client buffers.
+    /// Bytes that clients hold.
     pub clients_bytes: Counter,
+    /// The most that a client holds that may be evicted for it; 0 where clients are not limited.
+    pub largest_client_bytes: Counter,
     /// How soon the partition's best candidate for eviction is to go; 0 if none is known.
     pub eviction_score: Counter,
     /// Values that wait to be freed.
@@ -391,6 +395,7 @@ impl CoreStats {
             max_input_bytes: Counter::default(),
             max_output_bytes: Counter::default(),
             clients_bytes: Counter::default(),
+            largest_client_bytes: Counter::default(),
             eviction_score: Counter::default(),
             lazyfree_pending: Counter::default(),
             cpu_user_micros: Counter::default(),

@@ -34,7 +34,7 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("expired_time_cap_reached_count", total(|t| &t.expired_time_cap_reached));
     report.field("expire_cycle_cpu_milliseconds", total(|t| &t.expire_cycle_nanos) / 1_000_000);
     report.field("evicted_keys", total(|t| &t.evicted_keys));
-    report.zeros(&["evicted_clients"]);
+    report.field("evicted_clients", total(|t| &t.evicted_clients));
     report.field("evicted_scripts", total(|t| &t.evicted_scripts));
     report.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     report.field("keyspace_hits", total(|t| &t.keyspace_hits));
