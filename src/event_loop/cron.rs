@@ -12,6 +12,7 @@ use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
 use crate::command::whole::Pause;
 use crate::config::choices::LogLevel;
+use crate::observe::command_log::LogKind;
 use crate::observe::log::Level;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
@@ -31,6 +32,8 @@ const SLICE_PAUSE_NANOS: u64 = 300_000;
 /// The thread's CPU time is asked for no more often than this, since that is a system call: it is
 /// read before the first turn after, so the CPU time of a turn may be shown by this much too long.
 const CPU_READ_NANOS: u64 = 50_000;
+/// A slice should take a tenth of it; what is longer keeps commands waiting.
+const OVERRUN_NANOS: u64 = 1_000_000;
 /// A shorter turn took no more CPU time than time.
 const LONG_TURN_NANOS: u64 = 300_000;
 /// Samples that a rate is the mean of.
@@ -167,6 +170,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let nanos = self.monotonic().since(began);
         self.worker.stats.totals.turn_house_nanos.add(nanos);
+        self.worker.stats.totals.slice_overruns.add(u64::from(nanos > OVERRUN_NANOS));
     }
 
     fn slice(&mut self, now: Nanos) {
@@ -281,6 +285,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 gauges.table_bytes.set(db.overhead_bytes() as u64);
             }
         }
+        self.worker.stats.queued.set((self.mail.waiting() + self.seat.waiting()) as u64);
+        self.worker.stats.slow_commands.set(self.command_log.len(LogKind::Slow) as u64);
+        if !self.worker.switches.cron_paused {
+            self.survey_keys(self.cron.rounds);
+        }
         self.look_at_clients();
         self.give_back_memory();
         if self.worker.core == 0 {
@@ -378,11 +387,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
         stats.totals.turn_nanos_max.raise(nanos);
+        stats.turn_lengths.record(nanos);
         let ran = stats.totals.commands.get();
         let before = std::mem::replace(&mut self.cron.commands_before, ran);
         stats.totals.turn_commands_max.raise(ran.saturating_sub(before));
         stats.totals.turn_cpu_nanos_max.raise(cpu);
         stats.clients.set(self.worker.server.clients[self.worker.core].get().max(0) as u64);
+        self.look_at_followed();
     }
 
     /// The configuration was replaced: what depends on it follows.

@@ -243,6 +243,11 @@ impl Mail {
         self.outbox.iter().any(|messages| !messages.is_empty())
     }
 
+    /// Messages of this core that no other one has taken over.
+    pub fn waiting(&self) -> usize {
+        self.outbox.iter().map(VecDeque::len).sum()
+    }
+
     /// True if another core has left a message.
     pub fn has_come(&self) -> bool {
         self.receivers.iter().flatten().any(|receiver| !receiver.is_empty())

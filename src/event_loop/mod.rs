@@ -19,6 +19,7 @@ mod mail;
 mod migrate;
 mod notes;
 mod output;
+mod probe;
 mod push;
 mod refusals;
 mod replay;
@@ -51,6 +52,7 @@ use crate::commands::pubsub::subscribe::Leaving;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
+use crate::observe::keys::KeySamples;
 use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::Outcome;
@@ -66,6 +68,7 @@ use client_memory::ClientMemory;
 use cron::Cron;
 use journal::Desk;
 use mail::WholeId;
+use probe::Probe;
 use push::Inbox;
 use stage::Stage;
 use transact::Held;
@@ -229,6 +232,8 @@ pub struct Core<R: Ring, C: Clock> {
     /// The remarkable commands of the clients that live here.
     command_log: CommandLog,
     cron: Cron,
+    probe: Probe,
+    key_samples: KeySamples,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
     /// A save that commands of keys wait for.
@@ -286,6 +291,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: Log::default(),
             command_log: CommandLog::default(),
             cron: Cron::new(),
+            probe: Probe::default(),
+            key_samples: KeySamples::default(),
             serial: None,
             holding: None,
             kept_to_the_end: Vec::new(),

@@ -153,6 +153,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn batch_done(&mut self, batch: Box<Batch>) {
         let client = batch.client;
         let broken = batch.broken();
+        self.follow_home(&batch);
         self.keep_spare(batch);
         if let Some(connection) = self.clients.get(client) {
             connection.away = false;

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::errors::ErrorStats;
+use super::phases::Phases;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -121,6 +122,8 @@ counters! {
         turn_command_nanos,
         /// Nanoseconds of all turns spent in housekeeping.
         turn_house_nanos,
+        /// Slices of housekeeping that took longer than they should.
+        slice_overruns,
         /// The longest turn in nanoseconds.
         turn_nanos_max,
         /// The most commands of one turn.
@@ -253,7 +256,8 @@ impl Histogram {
         }
     }
 
-    fn reset(&self) {
+    /// Back to zero; only the owner may.
+    pub fn reset(&self) {
         for count in &self.counts {
             count.set(0);
         }
@@ -364,6 +368,14 @@ pub struct CoreStats {
     pub dbs: Box<[DbGauges]>,
     /// Rates of late.
     pub rates: Rates,
+    /// Messages to other cores that have not left, and work that waits for the partition.
+    pub queued: Counter,
+    /// Remarkable commands in the slow log.
+    pub slow_commands: Counter,
+    /// Nanoseconds of each turn.
+    pub turn_lengths: Histogram,
+    /// What the time of commands goes to.
+    pub phases: Phases,
     /// By command, at its number in the table.
     pub commands: Box<[CommandStats]>,
     /// By error code.
@@ -402,6 +414,10 @@ impl CoreStats {
             cpu_sys_micros: Counter::default(),
             dbs: (0..databases).map(|_| DbGauges::default()).collect(),
             rates: Rates::default(),
+            queued: Counter::default(),
+            slow_commands: Counter::default(),
+            turn_lengths: Histogram::default(),
+            phases: Phases::default(),
             commands: (0..commands).map(|_| CommandStats::default()).collect(),
             errors: ErrorStats::default(),
         }
@@ -417,6 +433,8 @@ impl CoreStats {
     /// CONFIG RESETSTAT; only the owner may.
     pub fn reset(&self) {
         self.totals.reset();
+        self.turn_lengths.reset();
+        self.phases.reset();
         for command in &self.commands {
             command.reset();
         }
