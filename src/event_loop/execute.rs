@@ -52,6 +52,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.start_clock();
         let commands = std::mem::take(&mut self.stage.commands);
         let (mut at, mut fetched) = (0, 0);
+        let sampled = self.pick_sample(commands.len());
         while at < commands.len() {
             let client = commands[at].client;
             let count = commands[at..].iter().take_while(|one| one.client == client).count();
@@ -59,7 +60,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 fetched = commands.len().min(at + count.max(PREFETCHED_AT_ONCE));
                 self.prefetch(&commands[at..fetched]);
             }
-            self.run_client(client, &commands[at..at + count]);
+            let staged = &commands[at..at + count];
+            match sampled.wrapping_sub(at) {
+                sampled if sampled < count => self.run_sampled(client, staged, sampled),
+                _ => self.run_client(client, staged),
+            }
             at += count;
         }
         // All of them have run: a reduced turn of a script may stage others.
@@ -94,7 +99,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         positions().for_each(|position| db.prefetch_entry(&key(position)));
     }
 
-    fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+    pub(super) fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
         self.run_commands(client, commands);
         self.report_notes(client);
     }

@@ -43,10 +43,11 @@ impl Connection {
 }
 
 /// How much a normal client may leave unread before nothing runs for it any more: where it is cut off
-/// for more, that has to come first.
+/// for more, or evicted, that has to come first.
 pub(super) fn stall_bytes(config: &Config) -> usize {
     let limit = &config.client_output_buffer_limit[ClientClass::Normal as usize];
     let bytes = if limit.hard_bytes > 0 { limit.hard_bytes } else { limit.soft_bytes };
+    let bytes = bytes.max(config.client_memory_limit().unwrap_or(0));
     if bytes == 0 {
         return STALL_BYTES;
     }

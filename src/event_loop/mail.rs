@@ -80,6 +80,8 @@ pub enum Message {
     Letters,
     /// To an owner: memory is above its limit, and you have what can go.
     Evict,
+    /// To the home of the largest client: clients hold more than they may.
+    EvictClients,
     /// To a home core: what a turn pushes to clients there, with the number of the turn, and what
     /// that has to wait for.
     Pushes(u64, Gate, Vec<Push>),
@@ -239,6 +241,11 @@ impl Mail {
     /// Messages that did not fit into a queue, or wait for this core itself.
     pub fn has_backlog(&self) -> bool {
         self.outbox.iter().any(|messages| !messages.is_empty())
+    }
+
+    /// Messages of this core that no other one has taken over.
+    pub fn waiting(&self) -> usize {
+        self.outbox.iter().map(VecDeque::len).sum()
     }
 
     /// True if another core has left a message.

@@ -6,6 +6,7 @@
 
 mod batches;
 mod block;
+mod client_memory;
 mod clients;
 mod cron;
 mod execute;
@@ -18,6 +19,7 @@ mod mail;
 mod migrate;
 mod notes;
 mod output;
+mod probe;
 mod process;
 mod push;
 mod refusals;
@@ -51,6 +53,7 @@ use crate::commands::pubsub::subscribe::Leaving;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
+use crate::observe::keys::KeySamples;
 use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::Outcome;
@@ -62,9 +65,11 @@ use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
+use client_memory::ClientMemory;
 use cron::Cron;
 use journal::Desk;
 use mail::WholeId;
+use probe::Probe;
 use push::Inbox;
 use stage::Stage;
 use transact::Held;
@@ -178,6 +183,7 @@ pub struct Core<R: Ring, C: Clock> {
     map: SlotMap,
     seat: Seat,
     clients: Clients,
+    client_memory: ClientMemory,
     mail: Mail,
     coordinator: Coordinator,
     listeners: Slab<Listener>,
@@ -227,6 +233,8 @@ pub struct Core<R: Ring, C: Clock> {
     /// The remarkable commands of the clients that live here.
     command_log: CommandLog,
     cron: Cron,
+    probe: Probe,
+    key_samples: KeySamples,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
     /// A save that commands of keys wait for.
@@ -253,6 +261,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             map: SlotMap::new(cores),
             seat: Seat::new(parts.partition),
             clients: Clients::new(core),
+            client_memory: ClientMemory::default(),
             mail: parts.mail,
             coordinator: Coordinator::new(core),
             listeners: parts.listeners.into_iter().enumerate().collect(),
@@ -283,6 +292,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: Log::default(),
             command_log: CommandLog::default(),
             cron: Cron::new(),
+            probe: Probe::default(),
+            key_samples: KeySamples::default(),
             serial: None,
             holding: None,
             kept_to_the_end: Vec::new(),
@@ -394,6 +405,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.release_replies();
         self.send_replies();
         self.close_doomed();
+        self.evict_clients();
         self.stage.clear(&mut self.ring);
         self.ring.publish();
         self.rearm_receives();

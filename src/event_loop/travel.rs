@@ -59,6 +59,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
+            Message::EvictClients => self.hold_client_limit(),
             Message::Block(..) | Message::Pushes(..) => {
                 unreachable!("pushes wait for their place among all others")
             }
@@ -152,6 +153,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn batch_done(&mut self, batch: Box<Batch>) {
         let client = batch.client;
         let broken = batch.broken();
+        self.follow_home(&batch);
         self.keep_spare(batch);
         if let Some(connection) = self.clients.get(client) {
             connection.away = false;

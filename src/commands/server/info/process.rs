@@ -6,16 +6,15 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::memory_figures::MemoryFigures;
-use super::Report;
+use super::{InfoFacts, Report};
 use crate::base::sys;
-use crate::command::SessionContext;
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION};
 
 /// Bits of the access clock that INFO shows.
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
 const SECONDS_PER_DAY: i64 = 24 * 3600;
 
-pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn server(cx: &InfoFacts<'_>, report: &mut Report) {
     let (facts, config) = (cx.server, cx.config);
     let uptime = cx.now.seconds() - facts.started.seconds();
     report.field("redis_version", REDIS_VERSION);
@@ -47,7 +46,7 @@ pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
     listeners(cx, report);
 }
 
-fn listeners(cx: &SessionContext<'_>, report: &mut Report) {
+fn listeners(cx: &InfoFacts<'_>, report: &mut Report) {
     let config = cx.config;
     let mut number = 0;
     if config.port != 0 {
@@ -65,7 +64,7 @@ fn listeners(cx: &SessionContext<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn clients(cx: &InfoFacts<'_>, report: &mut Report) {
     let server = cx.server;
     let connected: i64 = server.clients.iter().map(crate::observe::stats::Gauge::get).sum();
     let highest = |buffer: fn(&crate::observe::stats::CoreStats) -> u64| {
@@ -87,7 +86,7 @@ pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("total_blocking_keys_on_nokey", on_nokey);
 }
 
-pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn memory(cx: &InfoFacts<'_>, report: &mut Report) {
     let figures = MemoryFigures::take(cx.server);
     report.size("used_memory", figures.used);
     report.size("used_memory_rss", figures.resident);
@@ -131,7 +130,7 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
 }
 
 /// The interpreters of all cores, and the scripts and libraries, which all cores share.
-fn scripts_memory(cx: &SessionContext<'_>, report: &mut Report) {
+fn scripts_memory(cx: &InfoFacts<'_>, report: &mut Report) {
     let engines = cx.server.sum(|stats| stats.script_engine_bytes.get());
     let function_engines = cx.server.sum(|stats| stats.function_engine_bytes.get());
     let scripts = cx.scripts.script_bytes() as u64;
@@ -149,7 +148,7 @@ fn scripts_memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.size("used_memory_scripts", scripts + libraries);
 }
 
-pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn persistence(cx: &InfoFacts<'_>, report: &mut Report) {
     let persistence = &cx.server.persistence;
     let is_loading = persistence.is_loading();
     report.field("loading", u8::from(is_loading));
@@ -202,7 +201,7 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
 }
 
 /// How far a file is loaded.
-fn loading(cx: &SessionContext<'_>, report: &mut Report) {
+fn loading(cx: &InfoFacts<'_>, report: &mut Report) {
     let persistence = &cx.server.persistence;
     let (bytes, done) = (&persistence.loading_bytes, &persistence.loaded_bytes);
     let (bytes, done) = (bytes.load(Relaxed), done.load(Relaxed));
@@ -220,7 +219,7 @@ fn loading(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("loading_eta_seconds", eta);
 }
 
-pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn replication(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("role", "master");
     report.field("connected_slaves", 0);
     report.field("master_failover_state", "no-failover");
@@ -233,7 +232,7 @@ pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {
     report.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
 }
 
-pub(super) fn cpu(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn cpu(cx: &InfoFacts<'_>, report: &mut Report) {
     let (user, system) = sys::process_cpu_micros();
     seconds(report, "used_cpu_sys", system);
     seconds(report, "used_cpu_user", user);
