@@ -18,8 +18,8 @@ use ironring::observe::journal::Journal;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
-use ironring::persist::aof::block::JournalFile;
-use ironring::persist::load::{Load, LoadOrder, Piece};
+use ironring::persist::aof::block::Opened;
+use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
 
 /// 2026-01-01, when every such core begins.
@@ -45,7 +45,9 @@ impl Control for NoControl {
         None
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, _order: RewriteOrder) {}
+
+    fn journal(&self) -> Option<Opened> {
         None
     }
 
