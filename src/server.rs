@@ -7,6 +7,7 @@
 mod check_aof;
 mod host;
 
+use std::os::fd::OwnedFd;
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -517,6 +518,14 @@ impl Control for Handle {
 
     fn rewrite(&self, order: RewriteOrder) {
         Handle::rewrite(self, order);
+    }
+
+    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        Handle::fill(self, fd, number, place);
+    }
+
+    fn trim(&self, fd: OwnedFd, len: u64) {
+        Handle::trim(self, fd, len);
     }
 
     fn journal(&self) -> Option<Opened> {

@@ -9,6 +9,7 @@
 mod directory;
 mod feeder;
 pub(super) mod rewrite;
+pub(super) mod room;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -183,7 +184,7 @@ impl Part<'_> {
     fn judge(&self, verdict: &Verdict, truncates: bool, is_last: bool) -> Done<()> {
         let name = &self.name;
         let in_multi = match verdict.state {
-            State::Whole => return Ok(()),
+            State::Whole | State::Blank => return Ok(()),
             State::Torn { in_multi } => in_multi,
             State::Damaged(fault) => {
                 return Err(broken(format!(
@@ -243,7 +244,7 @@ impl Part<'_> {
         cut().map_err(|error| {
             broken(format!("Error truncating the AOF file {name}: {}", reason(&error)))
         })?;
-        if verdict.state != State::Whole {
+        if matches!(verdict.state, State::Torn { .. }) {
             log::warning(format!("AOF {name} loaded anyway because aof-load-truncated is enabled"));
         }
         Ok(())

@@ -10,7 +10,7 @@ mod migrate;
 mod save;
 
 use std::cell::RefCell;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -21,6 +21,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::aof::room::Order;
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
@@ -86,6 +87,7 @@ struct Desk {
 pub struct Handle {
     tasks: UnboundedSender<Task>,
     saves: UnboundedSender<save::Message>,
+    room: UnboundedSender<Order>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
@@ -111,6 +113,8 @@ impl ControlThread {
     ) -> Self {
         let (tasks, receiver) = unbounded_channel();
         let (saves, pieces) = unbounded_channel();
+        let (room, room_orders) = unbounded_channel();
+        let ends = room.clone();
         let (key_desks, keys) = event_fds
             .iter()
             .map(|_| {
@@ -148,12 +152,14 @@ impl ControlThread {
                     (config_file, log_file),
                     facts,
                     (loader, pieces),
+                    (room_orders, ends),
                 ));
             })
             .expect("a thread more than the cores");
         let handle = Handle {
             tasks,
             saves,
+            room,
             inboxes,
             keys,
             journal: journal_desk,
@@ -228,6 +234,16 @@ impl Handle {
         let _ = self.saves.send(save::Message::Rewrite(order));
     }
 
+    /// Fills a file of the journal, by its number, with zeros between two places.
+    pub fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        let _ = self.room.send(Order::Fill(fd, number, place));
+    }
+
+    /// Cuts a file of the journal behind its last group.
+    pub fn trim(&self, fd: OwnedFd, len: u64) {
+        let _ = self.room.send(Order::Trim(fd, len));
+    }
+
     /// What was opened for the journal. Only its writer asks.
     pub fn journal(&self) -> Option<Opened> {
         self.journal.take()
@@ -265,6 +281,7 @@ async fn serve(
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
     (loader, pieces): (load::Loader, UnboundedReceiver<save::Message>),
+    (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
 ) {
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let saves = save::SaveWriter {
@@ -275,6 +292,8 @@ async fn serve(
         keeper: aof::rewrite::Keeper::new(server.clone()),
     };
     tokio_uring::spawn(saves.run(pieces));
+    let (desk, writer) = (loader.journal.clone(), loader.event_fds[0]);
+    tokio_uring::spawn(aof::room::make_room(room_orders, desk, writer));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio_uring::spawn(watch_memory(server));
     let links = Rc::new(migrate::Links::default());
@@ -319,6 +338,10 @@ async fn serve(
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
                 if loader.saves.send(save::Message::End(done)).is_ok() {
+                    let _ = ended.await;
+                }
+                let (done, ended) = tokio::sync::oneshot::channel();
+                if room.send(Order::End(done)).is_ok() {
                     let _ = ended.await;
                 }
                 return;

@@ -26,6 +26,10 @@ use crate::ring::{Completion, Kind, Op, Ring, Token, Wait};
 pub(super) const WRITER: usize = 0;
 /// With `appendfsync everysec`: at most so long after a write it is synced.
 const SYNC_NANOS: u64 = 1_000_000_000;
+/// A file that could not be filled ahead is tried again after so long.
+const FILL_PAUSE_NANOS: u64 = 10_000_000_000;
+/// Changes wait when so many bytes are not in the kernel, until it is half of them.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// A sync of the file and not of a group.
 const WHOLE_FILE: u32 = u32::MAX;
 /// Replies that have waited leave with the turn's own if they are not longer.
@@ -43,6 +47,8 @@ pub(super) struct Desk {
     last_sync: Nanos,
     /// When a write was tried last that had failed.
     last_try: Nanos,
+    /// When the file may be filled ahead again.
+    next_fill: Nanos,
     /// The number of the turn that ends, if it has changes.
     number: Option<u64>,
     /// Clients whose replies wait, in the order of what they wait for.
@@ -56,6 +62,7 @@ impl Desk {
             seen: vec![0; cores],
             last_sync: Nanos(0),
             last_try: Nanos(0),
+            next_fill: Nanos(0),
             number: None,
             gated: VecDeque::new(),
         }
@@ -226,12 +233,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A core with replies that wait is woken when the writer gets on. True if it has meanwhile.
     pub(super) fn wait_for_writer(&mut self) -> bool {
-        let Some((gate, ..)) = self.desk.gated.front() else { return false };
-        let gate = *gate;
-        if self.desk.writer.is_none() {
-            self.worker.server.journal.wait(self.worker.core);
+        let gate = self.desk.gated.front().map(|(gate, ..)| *gate);
+        let is_kept_back = !self.kept_back.is_empty() && self.worker.is_journal_choked();
+        if gate.is_none() && !is_kept_back {
+            return false;
         }
-        gate.is_covered(self.covered())
+        let journal = &self.worker.server.journal;
+        if self.desk.writer.is_none() {
+            journal.wait(self.worker.core);
+        }
+        let goes_on = is_kept_back && !journal.is_choked.load(Relaxed);
+        goes_on || gate.is_some_and(|gate| gate.is_covered(self.covered()))
     }
 
     /// The writer's part of a turn. True if it has to look again at once.
@@ -270,9 +282,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.desk.last_sync = now;
             self.act(action);
         }
+        if wanted.syncs
+            && self.desk.next_fill <= now
+            && let Some(action) = writer.begin_fill()
+        {
+            self.act(action);
+        }
         let journal = &self.worker.server.journal;
         journal.size.store(writer.size(), Relaxed);
         journal.waiting_bytes.store(writer.waiting_bytes() as u64, Relaxed);
+        let queued = writer.queued_bytes();
+        let is_choked = journal.is_choked.load(Relaxed);
+        if queued > QUEUED_BYTES_MAX || is_choked && queued < QUEUED_BYTES_MAX / 2 {
+            journal.is_choked.store(queued > QUEUED_BYTES_MAX, Relaxed);
+        }
         journal.is_syncing.store(writer.is_syncing(), Relaxed);
         let again = writer.waits_for_others();
         self.desk.writer = Some(writer);
@@ -324,6 +347,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, WHOLE_FILE) });
             }
             Action::Close { fd } => self.ring.push(Op::Close { fd }),
+            Action::Trim { fd, len } => {
+                if let Ok(owned) = sys::borrow_fd(fd).try_clone_to_owned() {
+                    self.control.trim(owned, len);
+                }
+                self.ring.push(Op::Close { fd });
+            }
+            Action::Fill { fd, file, from, to } => match sys::borrow_fd(fd).try_clone_to_owned() {
+                Ok(owned) => self.control.fill(owned, file, (from, to)),
+                Err(_) => self.was_filled(file, None),
+            },
+        }
+    }
+
+    /// A file has been filled with zeros ahead, or could not be: then it is tried again later.
+    pub(super) fn was_filled(&mut self, file: u64, to: Option<u64>) {
+        if to.is_none() {
+            self.desk.next_fill = self.cron.turn_began().after(FILL_PAUSE_NANOS);
+        }
+        if let Some(writer) = &mut self.desk.writer {
+            writer.was_filled(file, to);
         }
     }
 
@@ -427,6 +470,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let sync = if writer.is_idle() { writer.begin_sync() } else { None };
             let is_done = has_all && writer.is_idle() && !writer.is_unsynced();
             if is_done || self.worker.server.journal.failed.load(Relaxed) {
+                let last = writer.end();
+                last.into_iter().for_each(|action| self.act(action));
                 return;
             }
             sync.into_iter().for_each(|action| self.act(action));

@@ -31,6 +31,7 @@ mod transact;
 mod travel;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -146,6 +147,10 @@ pub trait Control {
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
     /// Opens what a rewrite of the AOF needs; who calls has the right to the next snapshot.
     fn rewrite(&self, order: RewriteOrder);
+    /// Fills a file of the journal, by its number, with zeros between two places.
+    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64));
+    /// Cuts a file of the journal behind its last group.
+    fn trim(&self, fd: OwnedFd, len: u64);
     /// What was opened for the journal.
     fn journal(&self) -> Option<Opened>;
     /// The process is to end: wake everybody.

@@ -99,6 +99,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while let Some(opened) = self.control.journal() {
             match opened {
                 Opened::First(file, bytes_before) => self.begin_journal(file, bytes_before),
+                Opened::Filled(file, to) => self.was_filled(file, to),
                 Opened::Next(rewrite, file) => {
                     self.rewriting.opened = Some((rewrite, file));
                     self.order_save(None, SaveOrder::Rewrite);

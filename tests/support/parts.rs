@@ -4,6 +4,7 @@
 //! the same in every run.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -46,6 +47,10 @@ impl Control for NoControl {
     }
 
     fn rewrite(&self, _order: RewriteOrder) {}
+
+    fn fill(&self, _fd: OwnedFd, _number: u64, _place: (u64, u64)) {}
+
+    fn trim(&self, _fd: OwnedFd, _len: u64) {}
 
     fn journal(&self) -> Option<Opened> {
         None

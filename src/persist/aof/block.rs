@@ -167,6 +167,8 @@ pub struct JournalFile {
 pub enum Opened {
     /// All has been loaded: the file that is appended to, and the bytes of all files before it.
     First(JournalFile, u64),
+    /// A file, by its number, has been filled with zeros up to a place, or could not be.
+    Filled(u64, Option<u64>),
     /// A rewrite can begin, with the file that comes behind its cut, if there is one.
     Next(Rewrite, Option<JournalFile>),
 }

@@ -49,6 +49,25 @@ pub enum Action {
         /// The file.
         fd: RawFd,
     },
+    /// Cut the file behind what was written, since it was filled with zeros ahead, and close it.
+    Trim {
+        /// The file.
+        fd: RawFd,
+        /// Its length.
+        len: u64,
+    },
+    /// Fill the file with zeros ahead of what is written, and tell when they are on the disk: then a
+    /// sync of what takes their place changes nothing but data.
+    Fill {
+        /// The file.
+        fd: RawFd,
+        /// Which of all files it is.
+        file: u64,
+        /// Where the zeros begin.
+        from: u64,
+        /// Where they end.
+        to: u64,
+    },
 }
 
 /// How a group is to be written.
@@ -132,7 +151,13 @@ pub struct Writer {
     bytes_before_next: Option<u64>,
     /// The number up to which a sync under way covers.
     sync: Option<u64>,
-    to_close: Vec<RawFd>,
+    /// Which of all files is written.
+    file_number: u64,
+    /// The file holds zeros up to here, or what has taken their place.
+    filled: u64,
+    /// More of them are being written from here on: nothing else may be.
+    filling: Option<u64>,
+    to_close: Vec<Action>,
     written: u64,
     synced: u64,
     trouble: Option<Trouble>,
@@ -201,6 +226,50 @@ impl Writer {
         self.bytes_before + self.file.as_ref().map_or(0, |file| file.offset)
     }
 
+    /// Has the file filled with zeros ahead, if there is little left of them.
+    pub fn begin_fill(&mut self) -> Option<Action> {
+        let file = self.file.as_ref()?;
+        let is_filled = self.filled.saturating_sub(file.offset) > SEGMENT_BYTES / 2;
+        if is_filled || self.filling.is_some() || self.trouble.is_some() || self.cuts > 0 {
+            return None;
+        }
+        let from = self.filled.max(file.offset + SLACK_BYTES);
+        self.filling = Some(from);
+        let to = from + SEGMENT_BYTES;
+        Some(Action::Fill { fd: file.fd, file: self.file_number, from, to })
+    }
+
+    /// A file has been filled up to here, or has not.
+    pub fn was_filled(&mut self, file: u64, to: Option<u64>) {
+        if file == self.file_number {
+            self.filling = None;
+            self.filled = to.unwrap_or(self.filled);
+        }
+    }
+
+    /// Nothing is written any more: what the file needs then, if it was filled ahead.
+    pub fn end(&mut self) -> Option<Action> {
+        let file = self.file.take()?;
+        Some(self.leave(&file))
+    }
+
+    /// What is to be done with a file behind its last group.
+    fn leave(&self, file: &JournalFile) -> Action {
+        if self.filled > file.offset || self.filling.is_some() {
+            Action::Trim { fd: file.fd, len: file.offset }
+        } else {
+            Action::Close { fd: file.fd }
+        }
+    }
+
+    /// True if what is due might reach the place where zeros are being written.
+    fn reaches_filling(&self) -> bool {
+        let selects = self.waiting.len() * SELECT_BYTES_MAX;
+        let due = (LINE_BYTES_MAX + self.waiting_bytes + selects) as u64;
+        let offset = self.file.as_ref().map_or(0, |file| file.offset);
+        self.filling.is_some_and(|from| offset + due > from)
+    }
+
     /// True if a sync of its own, or of a group, is under way.
     pub fn is_syncing(&self) -> bool {
         self.sync.is_some() || self.groups.iter().any(|group| group.syncs && group.is_written())
@@ -226,8 +295,8 @@ impl Writer {
         if self.trouble.is_some() {
             self.give_up();
         }
-        if let Some(fd) = self.to_close.pop() {
-            return Some(Action::Close { fd });
+        if let Some(action) = self.to_close.pop() {
+            return Some(action);
         }
         if self.trouble.is_some() {
             return None;
@@ -343,7 +412,7 @@ impl Writer {
 
     /// Begins a group of what is due.
     fn begin_group(&mut self, wanted: Wanted) -> Option<Action> {
-        if self.file.is_none() && self.cuts == 0 {
+        if self.file.is_none() && self.cuts == 0 || self.reaches_filling() {
             return None;
         }
         let mut bytes = vec![0; LINE_BYTES_MAX];
@@ -415,7 +484,7 @@ impl Writer {
         }
         let (number, cut) = self.cut.take()?;
         self.make_cut(number, *cut);
-        self.to_close.pop().map(|fd| Action::Close { fd })
+        self.to_close.pop()
     }
 
     /// Gives up what could not be written, if a cut has come behind which it does not count.
@@ -448,7 +517,7 @@ impl Writer {
     fn drop_cut(&mut self) {
         if let Some((_, cut)) = self.cut.take() {
             self.cuts -= 1;
-            self.to_close.extend(cut.file.map(|file| file.fd));
+            self.to_close.extend(cut.file.map(|file| Action::Close { fd: file.fd }));
         }
     }
 
@@ -464,7 +533,10 @@ impl Writer {
         let before = if is_fresh { 0 } else { self.size() };
         self.bytes_before = self.bytes_before_next.take().unwrap_or(before);
         let old = std::mem::replace(&mut self.file, file);
-        self.to_close.extend(old.map(|old| old.fd));
+        let left = old.map(|old| self.leave(&old));
+        self.to_close.extend(left);
+        self.file_number += 1;
+        (self.filled, self.filling) = (0, None);
         self.db = None;
         if !lines.is_empty() {
             self.add(number, Block { lines, cut: None });
@@ -509,3 +581,9 @@ const GROUPS_MAX: usize = 2;
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Writes that were interrupted or cut short, in a row, before that counts as a failure.
 const TRIES_MAX: u8 = 16;
+/// The line that selects a database has no more bytes.
+const SELECT_BYTES_MAX: usize = 48;
+/// Zeros that are written ahead at once.
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// A file that was not filled yet may grow so much while it is.
+const SLACK_BYTES: u64 = 1 << 20;
