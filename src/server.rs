@@ -44,8 +44,8 @@ use crate::observe::server::{
     IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
 };
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::Backend;
@@ -504,7 +504,11 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
-            Request::Discard | Request::Unwatch | Request::Leave(_) | Request::Save(_) => {
+            Request::Discard
+            | Request::Unwatch
+            | Request::Leave(_)
+            | Request::Save(_)
+            | Request::Rewrite => {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
@@ -523,6 +527,7 @@ impl Control for Handle {
         let (ticket, outcome) = Handle::answer(self, core)?;
         let outcome = outcome.map(|done| match done {
             Done::Task => Answer::Done,
+            Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
@@ -541,7 +546,19 @@ impl Control for Handle {
         Handle::loaded(self, core)
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, order: RewriteOrder) {
+        Handle::rewrite(self, order);
+    }
+
+    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        Handle::fill(self, fd, number, place);
+    }
+
+    fn trim(&self, fd: OwnedFd, len: u64) {
+        Handle::trim(self, fd, len);
+    }
+
+    fn journal(&self) -> Option<Opened> {
         Handle::journal(self)
     }
 

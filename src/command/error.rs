@@ -67,6 +67,10 @@ pub enum CommandError {
     Loading,
     SavesFail,
     SaveInProgress,
+    /// BGREWRITEAOF while another one is under way.
+    RewriteInProgress,
+    /// BGSAVE while a snapshot for something else is under way.
+    OtherSnapshot,
     NoSaveToCancel,
     ReloadOptions,
     NoAuth,
@@ -266,6 +270,12 @@ impl CommandError {
                  about the RDB error."
             }
             Self::SaveInProgress => "ERR Background save already in progress",
+            Self::RewriteInProgress => {
+                "ERR Background append only file rewriting already in progress"
+            }
+            Self::OtherSnapshot => {
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."
+            }
             Self::NoSaveToCancel => {
                 "ERR Background saving is currently not in progress or scheduled"
             }

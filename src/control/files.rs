@@ -114,6 +114,7 @@ const READ_BYTES_MIN: usize = 256;
 const READ_BYTES_MAX: usize = 64 * 1024;
 
 /// The files of this machine.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Files;
 
 /// A file that is open for writing.

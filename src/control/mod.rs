@@ -13,7 +13,7 @@ mod save;
 mod watchdog;
 
 use std::cell::RefCell;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +24,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::aof::room::Order;
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
@@ -32,9 +33,9 @@ use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::block::Opened;
 use crate::persist::aof::replay::Router;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Piece as SavePiece, Save};
 
@@ -73,6 +74,8 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// A rewrite of the AOF can begin.
+    Rewrite,
 }
 
 /// An answer to a core: the ticket, and what was done or went wrong.
@@ -88,6 +91,7 @@ struct Desk {
 pub struct Handle {
     tasks: UnboundedSender<Task>,
     saves: UnboundedSender<save::Message>,
+    room: UnboundedSender<Order>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
@@ -114,6 +118,8 @@ impl ControlThread {
     ) -> Self {
         let (tasks, receiver) = unbounded_channel();
         let (saves, pieces) = unbounded_channel();
+        let (room, room_orders) = unbounded_channel();
+        let ends = room.clone();
         let (key_desks, keys) = event_fds
             .iter()
             .map(|_| {
@@ -139,19 +145,21 @@ impl ControlThread {
             router: RefCell::new(router),
             listens,
             journal: journal_desk.clone(),
+            saves: saves.clone(),
         };
-        let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
-                let files = (config_file, log_file);
-                runtime::run(has_ring, serve(receiver, desks, files, facts, (loader, pieces)));
+                let (files, orders) = ((config_file, log_file), (room_orders, ends));
+                let work = serve(receiver, desks, files, facts, (loader, pieces), orders);
+                runtime::run(has_ring, work);
             })
             .expect("a thread more than the cores");
         let handle = Handle {
             tasks,
             saves,
+            room,
             inboxes,
             keys,
             journal: journal_desk,
@@ -221,9 +229,24 @@ impl Handle {
         self.keys[core].try_lock().ok()?.try_recv().ok()
     }
 
-    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
-    pub fn journal(&self) -> Option<JournalFile> {
-        self.journal.try_lock().ok()?.take()
+    /// Begins a rewrite of the AOF; who calls has the right to the next snapshot.
+    pub fn rewrite(&self, order: RewriteOrder) {
+        let _ = self.saves.send(save::Message::Rewrite(order));
+    }
+
+    /// Fills a file of the journal, by its number, with zeros between two places.
+    pub fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        let _ = self.room.send(Order::Fill(fd, number, place));
+    }
+
+    /// Cuts a file of the journal behind its last group.
+    pub fn trim(&self, fd: OwnedFd, len: u64) {
+        let _ = self.room.send(Order::Trim(fd, len));
+    }
+
+    /// What was opened for the journal. Only its writer asks.
+    pub fn journal(&self) -> Option<Opened> {
+        self.journal.take()
     }
 
     /// Wakes all cores, to look at what has changed.
@@ -257,14 +280,20 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves)): (
-        load::Loader,
-        (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
-    ),
+    (loader, pieces): (load::Loader, UnboundedReceiver<save::Message>),
+    (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
 ) {
-    let event_fds = loader.event_fds.clone();
-    tokio::task::spawn_local(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let saves = save::SaveWriter {
+        server: server.clone(),
+        event_fds: loader.event_fds.clone(),
+        desks: desks.clone(),
+        journal: loader.journal.clone(),
+        keeper: aof::rewrite::Keeper::new(server.clone()),
+    };
+    tokio::task::spawn_local(saves.run(pieces));
+    let (desk, writer) = (loader.journal.clone(), loader.event_fds[0]);
+    tokio::task::spawn_local(aof::room::make_room(room_orders, desk, writer));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio::task::spawn_local(watch(server));
     let links = Rc::new(migrate::Links::default());
@@ -313,7 +342,11 @@ async fn serve(
             }
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
-                if saves.send(save::Message::End(done)).is_ok() {
+                if loader.saves.send(save::Message::End(done)).is_ok() {
+                    let _ = ended.await;
+                }
+                let (done, ended) = tokio::sync::oneshot::channel();
+                if room.send(Order::End(done)).is_ok() {
                     let _ = ended.await;
                 }
                 return;

@@ -261,7 +261,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Commands that named a reserved key are tried again when no key is reserved any more.
     fn retry_kept_back(&mut self) {
         let is_free = |one: &crate::store::partition::Partition| !one.keeps_back();
-        if self.kept_back.is_empty() || !self.seat.partition().is_some_and(|one| is_free(one)) {
+        let waits = self.kept_back.is_empty() || self.worker.is_journal_choked();
+        if waits || !self.seat.partition().is_some_and(|one| is_free(one)) {
             return;
         }
         for batch in std::mem::take(&mut self.kept_back) {

@@ -24,6 +24,7 @@ mod process;
 mod push;
 mod refusals;
 mod replay;
+mod rewrite;
 mod sabotage;
 mod save;
 mod script;
@@ -33,6 +34,7 @@ mod transact;
 mod travel;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -54,8 +56,8 @@ use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
 use crate::observe::keys::KeySamples;
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::Outcome;
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::resp::reply::ReplyBuffer;
@@ -149,8 +151,14 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
-    /// The file to append the journal to, once, when all has been loaded.
-    fn journal(&self) -> Option<JournalFile>;
+    /// Opens what a rewrite of the AOF needs; who calls has the right to the next snapshot.
+    fn rewrite(&self, order: RewriteOrder);
+    /// Fills a file of the journal, by its number, with zeros between two places.
+    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64));
+    /// Cuts a file of the journal behind its last group.
+    fn trim(&self, fd: OwnedFd, len: u64);
+    /// What was opened for the journal.
+    fn journal(&self) -> Option<Opened>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -237,6 +245,8 @@ pub struct Core<R: Ring, C: Clock> {
     key_samples: KeySamples,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
+    /// Rewrites of the AOF.
+    rewriting: rewrite::Rewriting,
     /// A save that commands of keys wait for.
     holding: Option<save::Holding>,
     /// What has been saved before the end, and must not change any more.
@@ -295,6 +305,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             probe: Probe::default(),
             key_samples: KeySamples::default(),
             serial: None,
+            rewriting: rewrite::Rewriting::default(),
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,

@@ -4,6 +4,7 @@
 //! the same in every run.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -19,8 +20,8 @@ use ironring::observe::persistence::Persistence;
 use ironring::observe::process::ProcessFacts;
 use ironring::observe::server::{ReplicationId, ServerFacts};
 use ironring::observe::stats::{CoreStats, Gauge};
-use ironring::persist::aof::block::JournalFile;
-use ironring::persist::load::{Load, LoadOrder, Piece};
+use ironring::persist::aof::block::Opened;
+use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
 
 /// 2026-01-01, when every such core begins.
@@ -46,7 +47,13 @@ impl Control for NoControl {
         None
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, _order: RewriteOrder) {}
+
+    fn fill(&self, _fd: OwnedFd, _number: u64, _place: (u64, u64)) {}
+
+    fn trim(&self, _fd: OwnedFd, _len: u64) {}
+
+    fn journal(&self) -> Option<Opened> {
         None
     }
 
