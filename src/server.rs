@@ -34,9 +34,8 @@ use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
 use crate::observe::log::{self, Level};
 use crate::observe::persistence::{ENDING, Persistence};
-use crate::observe::server::{
-    IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
-};
+use crate::observe::replication::{Replication, ReplicationId};
+use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
@@ -94,11 +93,6 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let mut clock = SystemClock::new();
     let facts = Arc::new(ServerFacts {
         run_id: random_id(),
-        replid: ReplicationId::new(std::array::from_fn(|_| {
-            let mut word = [0; 4];
-            host::random_bytes(&mut word);
-            u32::from_le_bytes(word)
-        })),
         pid: std::process::id(),
         started: clock.wall().millis(),
         executable: std::env::current_exe()
@@ -120,6 +114,11 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
+        replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
+            let mut word = [0; 4];
+            host::random_bytes(&mut word);
+            u32::from_le_bytes(word)
+        }))),
     });
     // The control thread cannot start without it, either.
     if let Err(error) = kernel::probe() {

@@ -9,6 +9,7 @@ pub mod journal;
 pub mod latency;
 pub mod log;
 pub mod persistence;
+pub mod replication;
 pub mod server;
 pub mod sparkline;
 pub mod stats;

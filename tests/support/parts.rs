@@ -16,7 +16,8 @@ use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
 use ironring::observe::journal::Journal;
 use ironring::observe::persistence::Persistence;
-use ironring::observe::server::{ReplicationId, ServerFacts};
+use ironring::observe::replication::{Replication, ReplicationId};
+use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::JournalFile;
 use ironring::persist::load::{Load, LoadOrder, Piece};
@@ -71,7 +72,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
     let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
     ServerFacts {
         run_id: "0".repeat(40),
-        replid: ReplicationId::new([1; 5]),
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
         executable: String::new(),
@@ -90,5 +90,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
         journal: Journal::default(),
+        replication: Replication::new(ReplicationId::new([1; 5])),
     }
 }

@@ -37,6 +37,11 @@ impl Lines {
         &self.bytes
     }
 
+    /// The same, to be kept.
+    pub fn into_bytes(self) -> bytes::Bytes {
+        self.bytes.into()
+    }
+
     /// The database of the first line; for the lines to be played, it has to be selected.
     pub fn first_db(&self) -> usize {
         self.first_db

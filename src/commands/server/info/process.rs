@@ -230,16 +230,20 @@ fn loading(cx: &SessionContext<'_>, report: &mut Report) {
 }
 
 pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {
+    let replication = &cx.server.replication;
+    let history = replication.history();
     report.field("role", "master");
-    report.field("connected_slaves", 0);
+    report.field("connected_slaves", replication.replicas.load(Relaxed));
     report.field("master_failover_state", "no-failover");
-    report.field("master_replid", &cx.server.replid);
-    report.field("master_replid2", "0".repeat(cx.server.run_id.len()));
-    report.field("master_repl_offset", 0);
-    report.field("second_repl_offset", -1);
-    report.field("repl_backlog_active", 0);
+    report.field("master_replid", history.id);
+    report.field("master_replid2", history.former);
+    report.field("master_repl_offset", replication.offset.load(Relaxed));
+    report.field("second_repl_offset", history.former_until);
+    report.field("repl_backlog_active", i32::from(replication.has_backlog.load(Relaxed)));
     report.field("repl_backlog_size", cx.config.text_of("repl-backlog-size"));
-    report.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+    let first = replication.backlog_first.load(Relaxed);
+    report.field("repl_backlog_first_byte_offset", first);
+    report.field("repl_backlog_histlen", replication.backlog_len.load(Relaxed));
 }
 
 pub(super) fn cpu(cx: &SessionContext<'_>, report: &mut Report) {
