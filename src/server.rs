@@ -39,7 +39,7 @@ use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reser
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
@@ -472,7 +472,12 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
-            Request::Discard | Request::Unwatch | Request::Leave(_) | Request::Save(_) => {
+            Request::Discard
+            | Request::Unwatch
+            | Request::Leave(_)
+            | Request::Sync(_)
+            | Request::AwaitAcks(_)
+            | Request::Save(_) => {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
@@ -511,6 +516,18 @@ impl Control for Handle {
 
     fn journal(&self) -> Option<JournalFile> {
         Handle::journal(self)
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        Handle::outgoing(self)
+    }
+
+    fn took(&self, bytes: u64) {
+        Handle::took(self, bytes);
+    }
+
+    fn give_up(&self) {
+        Handle::give_up(self);
     }
 
     fn shut_down(&self) {

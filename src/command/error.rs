@@ -67,6 +67,8 @@ pub enum CommandError {
     Loading,
     SavesFail,
     SaveInProgress,
+    FilterNeedsEof,
+    NoReplicas,
     /// BGSAVE while a snapshot for something else is under way.
     OtherSnapshot,
     NoSaveToCancel,
@@ -267,6 +269,8 @@ impl CommandError {
                  (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
                  about the RDB error."
             }
+            Self::FilterNeedsEof => "ERR Filtered replica requires EOF capability",
+            Self::NoReplicas => "NOREPLICAS Not enough good replicas to write.",
             Self::SaveInProgress => "ERR Background save already in progress",
             Self::OtherSnapshot => {
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."

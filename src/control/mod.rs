@@ -8,6 +8,7 @@ mod files;
 mod load;
 mod migrate;
 mod save;
+mod send;
 
 use std::cell::RefCell;
 use std::os::fd::RawFd;
@@ -32,7 +33,7 @@ use crate::persist::aof::block::JournalFile;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::{Outcome, Parcel};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -87,6 +88,7 @@ pub struct Handle {
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
+    way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -135,6 +137,8 @@ impl ControlThread {
             listens,
             journal: journal_desk.clone(),
         };
+        let way = send::Way::new(event_fds[0]);
+        let outgoing = way.clone();
         let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
@@ -145,7 +149,7 @@ impl ControlThread {
                     desks,
                     (config_file, log_file),
                     facts,
-                    (loader, pieces),
+                    (loader, pieces, outgoing),
                 ));
             })
             .expect("a thread more than the cores");
@@ -155,6 +159,7 @@ impl ControlThread {
             inboxes,
             keys,
             journal: journal_desk,
+            way,
             event_fds,
             server,
             ending: AtomicBool::new(false),
@@ -211,6 +216,21 @@ impl Handle {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
     }
 
+    /// What comes next of a snapshot for replicas.
+    pub fn outgoing(&self) -> Option<Outgoing> {
+        self.way.next()
+    }
+
+    /// So many bytes of it have been sent to all of them.
+    pub fn took(&self, bytes: u64) {
+        self.way.took(bytes);
+    }
+
+    /// Nobody wants the snapshot for replicas under way any more.
+    pub fn give_up(&self) {
+        self.way.give_up();
+    }
+
     /// Has a file loaded.
     pub fn load(&self, order: LoadOrder) {
         let _ = self.tasks.send(Task::Load(order));
@@ -257,13 +277,15 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves)): (
+    (loader, (pieces, saves), way): (
         load::Loader,
         (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
+        Arc<send::Way>,
     ),
 ) {
     let event_fds = loader.event_fds.clone();
-    tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
+    let facts = server.clone();
+    tokio_uring::spawn(save::write_saves(files::Files, pieces, (facts, way), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio_uring::spawn(watch_memory(server));

@@ -11,6 +11,7 @@ use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use tokio::sync::mpsc::UnboundedReceiver;
 
+use super::send::{Way, Wire};
 use crate::base::sys;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
@@ -25,11 +26,19 @@ pub(super) enum Message {
     End(tokio::sync::oneshot::Sender<()>),
 }
 
+/// Where the pieces of a save go.
+enum Sink<F> {
+    /// To a file.
+    File(Writer<F>),
+    /// To replicas.
+    Wire(Wire),
+}
+
 /// The save that is being written.
 struct Job<F> {
     save: Arc<Save>,
     /// None after a failure.
-    writer: Option<Writer<F>>,
+    writer: Option<Sink<F>>,
     /// Pieces that wait, by partition.
     waiting: Vec<VecDeque<Piece>>,
     /// The partition that is in the middle of a record.
@@ -43,7 +52,7 @@ struct Job<F> {
 pub(super) async fn write_saves<S: Storage>(
     storage: S,
     mut messages: UnboundedReceiver<Message>,
-    server: Arc<ServerFacts>,
+    (server, way): (Arc<ServerFacts>, Arc<Way>),
     event_fds: Vec<i32>,
 ) {
     let beside = PathBuf::from(format!("temp-{}.rdb", server.pid));
@@ -60,7 +69,7 @@ pub(super) async fn write_saves<S: Storage>(
             }
         };
         if job.is_none() {
-            job = Some(begin(&storage, save, &beside).await);
+            job = Some(begin(&storage, save, &beside, &way).await);
         }
         let Some(open) = &mut job else { continue };
         if server.persistence.cancelled.load(Ordering::Acquire) {
@@ -74,14 +83,24 @@ pub(super) async fn write_saves<S: Storage>(
         if open.left == 0
             && let Some(done) = job.take()
         {
-            end(&storage, done, &beside, &server).await;
+            end(&storage, done, &beside, (&server, &way)).await;
             event_fds.iter().for_each(|fd| sys::write_event(*fd));
         }
     }
 }
 
-async fn begin<S: Storage>(storage: &S, save: Arc<Save>, beside: &Path) -> Job<S::File> {
-    let created = Writer::create(storage, &save, beside).await;
+async fn begin<S: Storage>(
+    storage: &S,
+    save: Arc<Save>,
+    beside: &Path,
+    way: &Arc<Way>,
+) -> Job<S::File> {
+    let created = match save.target {
+        Target::Replicas { is_diskless: true } => {
+            Ok(Sink::Wire(Wire::begin(way.clone(), &save).await))
+        }
+        _ => Writer::create(storage, &save, beside).await.map(Sink::File),
+    };
     let partitions = save.progress.len();
     let mut job = Job {
         save,
@@ -123,8 +142,12 @@ impl<F> Job<F> {
             }
             let len = piece.len;
             let written = match &mut self.writer {
-                Some(writer) if !self.save.is_cancelled() => {
+                Some(Sink::File(writer)) if !self.save.is_cancelled() => {
                     writer.write(storage, &self.save, piece).await
+                }
+                Some(Sink::Wire(wire)) if !self.save.is_cancelled() => {
+                    wire.write(piece).await;
+                    Ok(())
                 }
                 _ => Ok(()),
             };
@@ -147,13 +170,28 @@ impl<F> Job<F> {
 }
 
 /// All partitions have sent all: the file is finished and put in its place, or goes.
-async fn end<S: Storage>(storage: &S, job: Job<S::File>, beside: &Path, server: &ServerFacts) {
+async fn end<S: Storage>(
+    storage: &S,
+    job: Job<S::File>,
+    beside: &Path,
+    (server, way): (&ServerFacts, &Arc<Way>),
+) {
     let is_unwanted = job.save.is_cancelled() && job.writer.is_some();
     let outcome = match job.writer {
-        Some(writer) if !is_unwanted => settle(storage, writer, &job.save, beside).await,
+        Some(Sink::File(writer)) if !is_unwanted => {
+            settle(storage, writer, &job.save, (beside, way)).await
+        }
+        Some(Sink::Wire(wire)) if !is_unwanted => {
+            wire.finish(&job.save).await;
+            way.end(true);
+            Ok(())
+        }
         _ => Err(()),
     };
     if outcome.is_err() {
+        if job.save.is_for_replicas() {
+            way.end(false);
+        }
         // It may not even have been made.
         let _ = storage.remove(beside).await;
     }
@@ -161,6 +199,10 @@ async fn end<S: Storage>(storage: &S, job: Job<S::File>, beside: &Path, server: 
     match &job.save.target {
         Target::Dump(_) => tell_dump(server, &job.save, (outcome, is_unwanted), seconds),
         Target::AofBase => {}
+        Target::Replicas { .. } if outcome.is_ok() => {
+            log::notice("Background RDB transfer terminated with success");
+        }
+        Target::Replicas { .. } => log::warning("Background transfer error"),
     }
     server.persistence.end();
 }
@@ -170,16 +212,31 @@ async fn settle<S: Storage>(
     storage: &S,
     writer: Writer<S::File>,
     save: &Save,
-    beside: &Path,
+    (beside, way): (&Path, &Arc<Way>),
 ) -> Result<(), ()> {
     let settled = async {
-        writer.finish(storage, save).await?;
+        let len = writer.finish(storage, save).await?;
         match &save.target {
             Target::Dump(path) => put_in_place(storage, beside, path).await,
             Target::AofBase => Ok(()),
+            Target::Replicas { .. } => send_file(storage, (beside, len), way).await,
         }
     };
     settled.await.map_err(|error| log_failure(&error))
+}
+
+/// Sends a whole file to replicas, which nobody else needs: it has no name any more then.
+async fn send_file<S: Storage>(
+    storage: &S,
+    (path, len): (&Path, u64),
+    way: &Arc<Way>,
+) -> Stored<()> {
+    let opened = tokio_uring::fs::File::open(path).await;
+    let file = opened.map_err(|error| StorageError::of(path, error))?;
+    storage.remove(path).await?;
+    let way = way.clone();
+    tokio_uring::spawn(async move { way.send_file(file, len).await });
+    Ok(())
 }
 
 fn log_failure(error: &StorageError) {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: whoever changes a key adds its lines right behind, in the order of the changes; what
 //! one transaction or script did leaves in one piece. A command's gate is at least the number of
-//! every turn whose changes it may have seen. Without a journal nothing of this runs.
+//! every turn whose changes it may have seen; without a file, of those that it made. Without a journal
+//! and without replicas nothing of this runs.
 //! Source: Redis 8.0.6 (what is a transaction); docs/decisions/0013-journal.md.
 
 use std::sync::Arc;
@@ -19,11 +20,13 @@ use crate::command::{Args, Flags, keyspec};
 use crate::persist::aof::block::{Block, Cut, JournalFile, Lines, Word};
 use crate::types::BigString;
 
-/// What a core gathers for the journal in a turn.
+/// What a core gathers in a turn for the journal, which is the file, the replicas' stream, or both.
 #[derive(Debug, Default)]
 pub struct Scribe {
-    /// Changes are journaled.
+    /// Changes become lines, for the file or for replicas.
     pub(super) is_on: bool,
+    /// Replies wait for the file.
+    pub(super) waits: bool,
     /// What has been done in this turn.
     lines: Lines,
     /// What was done before another file began.
@@ -67,6 +70,18 @@ impl Scribe {
             "one file at a time, between commands"
         );
         self.before = Some((self.lines.take(), file));
+    }
+
+    /// A snapshot for replicas begins: what is done from now on is not in it, and selects its
+    /// database. The caller has all partitions.
+    pub fn begin_snapshot(&mut self) {
+        assert!(self.unit.is_none(), "a snapshot begins between commands");
+        self.lines.forget_db();
+    }
+
+    /// What the turn has done so far.
+    pub fn lines_so_far(&self) -> impl Iterator<Item = &Lines> {
+        self.before.iter().map(|(lines, _)| lines).chain([&self.lines])
     }
 
     /// Begins what belongs together. False if it is part of something larger.
@@ -116,9 +131,10 @@ impl Worker {
         self.is_heeded = self.notifies || self.scribe.is_on;
     }
 
-    /// Looks whether changes are journaled; those of a load are not, since they come from a file.
+    /// Looks whether changes become lines; those of a load do not, since they come from a file.
     pub(super) fn check_journal(&mut self) {
-        let is_on = self.server.journal.is_on() && !self.loading;
+        self.scribe.waits = self.server.journal.is_on();
+        let is_on = (self.scribe.waits || self.server.replication.feeds()) && !self.loading;
         if is_on != self.scribe.is_on {
             self.scribe.is_on = is_on;
             self.listening_changed();
@@ -146,6 +162,9 @@ impl Worker {
         let wrote = self.add_lines(db, (registered, args), suspended);
         if wrote {
             self.scribe.gate = Gate::PENDING;
+        }
+        if !self.scribe.waits {
+            return;
         }
         match registered.way {
             Way::Here => {}
