@@ -37,8 +37,8 @@ use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::replication::{Replication, ReplicationId};
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
@@ -477,7 +477,8 @@ impl Control for Handle {
             | Request::Leave(_)
             | Request::Sync(_)
             | Request::AwaitAcks(_)
-            | Request::Save(_) => {
+            | Request::Save(_)
+            | Request::Rewrite => {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
@@ -496,6 +497,7 @@ impl Control for Handle {
         let (ticket, outcome) = Handle::answer(self, core)?;
         let outcome = outcome.map(|done| match done {
             Done::Task => Answer::Done,
+            Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
@@ -514,7 +516,11 @@ impl Control for Handle {
         Handle::loaded(self, core)
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, order: RewriteOrder) {
+        Handle::rewrite(self, order);
+    }
+
+    fn journal(&self) -> Option<Opened> {
         Handle::journal(self)
     }
 

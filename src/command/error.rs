@@ -69,6 +69,8 @@ pub enum CommandError {
     SaveInProgress,
     FilterNeedsEof,
     NoReplicas,
+    /// BGREWRITEAOF while another one is under way.
+    RewriteInProgress,
     /// BGSAVE while a snapshot for something else is under way.
     OtherSnapshot,
     NoSaveToCancel,
@@ -272,6 +274,9 @@ impl CommandError {
             Self::FilterNeedsEof => "ERR Filtered replica requires EOF capability",
             Self::NoReplicas => "NOREPLICAS Not enough good replicas to write.",
             Self::SaveInProgress => "ERR Background save already in progress",
+            Self::RewriteInProgress => {
+                "ERR Background append only file rewriting already in progress"
+            }
             Self::OtherSnapshot => {
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."
             }

@@ -100,6 +100,10 @@ pub enum SaveOrder {
     },
     /// All data is read from the AOF, when it holds all changes: DEBUG LOADAOF.
     LoadAof,
+    /// The base of the AOF, for which all has been opened: BGREWRITEAOF.
+    Rewrite,
+    /// None: what changes from here on is not journaled. Source: CONFIG SET appendonly no.
+    StopJournal,
 }
 
 /// What a client wants that asks for the stream.
@@ -134,6 +138,8 @@ pub enum Request {
     Leave(Job),
     /// Write all data to the file, with or without others; the reply waits for it.
     Save(SaveOrder),
+    /// Rewrite the AOF; who asks has the right to the next snapshot, and is answered when it begins.
+    Rewrite,
     /// Send keys to another server; the command runs again with what became of them.
     Migrate(Box<Parcel>),
     /// Write the configuration file; the reply waits for the result.

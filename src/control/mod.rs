@@ -29,9 +29,9 @@ use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::block::Opened;
 use crate::persist::aof::replay::Router;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 
@@ -70,6 +70,8 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// A rewrite of the AOF can begin.
+    Rewrite,
 }
 
 /// An answer to a core: the ticket, and what was done or went wrong.
@@ -136,10 +138,10 @@ impl ControlThread {
             router: RefCell::new(router),
             listens,
             journal: journal_desk.clone(),
+            saves: saves.clone(),
         };
         let way = send::Way::new(event_fds[0]);
         let outgoing = way.clone();
-        let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
@@ -241,9 +243,14 @@ impl Handle {
         self.keys[core].try_lock().ok()?.try_recv().ok()
     }
 
-    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
-    pub fn journal(&self) -> Option<JournalFile> {
-        self.journal.try_lock().ok()?.take()
+    /// Begins a rewrite of the AOF; who calls has the right to the next snapshot.
+    pub fn rewrite(&self, order: RewriteOrder) {
+        let _ = self.saves.send(save::Message::Rewrite(order));
+    }
+
+    /// What was opened for the journal. Only its writer asks.
+    pub fn journal(&self) -> Option<Opened> {
+        self.journal.take()
     }
 
     /// Wakes all cores, to look at what has changed.
@@ -277,16 +284,18 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves), way): (
-        load::Loader,
-        (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
-        Arc<send::Way>,
-    ),
+    (loader, pieces, way): (load::Loader, UnboundedReceiver<save::Message>, Arc<send::Way>),
 ) {
-    let event_fds = loader.event_fds.clone();
-    let facts = server.clone();
-    tokio_uring::spawn(save::write_saves(files::Files, pieces, (facts, way), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let saves = save::SaveWriter {
+        server: server.clone(),
+        event_fds: loader.event_fds.clone(),
+        desks: desks.clone(),
+        journal: loader.journal.clone(),
+        way,
+        keeper: aof::rewrite::Keeper::new(server.clone()),
+    };
+    tokio_uring::spawn(saves.run(pieces));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio_uring::spawn(watch_memory(server));
     let links = Rc::new(migrate::Links::default());
@@ -330,7 +339,7 @@ async fn serve(
             }
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
-                if saves.send(save::Message::End(done)).is_ok() {
+                if loader.saves.send(save::Message::End(done)).is_ok() {
                     let _ = ended.await;
                 }
                 return;

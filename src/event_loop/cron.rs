@@ -286,6 +286,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.worker.core == 0 {
             self.look_at_saves();
             self.look_at_replicas();
+            self.look_at_rewrites();
         }
     }
 

@@ -345,9 +345,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control_answered(ticket, outcome);
         }
         if self.worker.core == 0 {
-            self.open_journal();
+            self.take_opened();
             self.take_outgoing();
             self.look_at_saves();
+            self.look_at_rewrites();
         }
     }
 }

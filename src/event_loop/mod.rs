@@ -23,6 +23,7 @@ mod push;
 mod refusals;
 mod replay;
 mod replicas;
+mod rewrite;
 mod sabotage;
 mod save;
 mod script;
@@ -53,8 +54,8 @@ use crate::commands::pubsub::subscribe::Leaving;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::Outcome;
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::resp::reply::ReplyBuffer;
@@ -147,8 +148,10 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
-    /// The file to append the journal to, once, when all has been loaded.
-    fn journal(&self) -> Option<JournalFile>;
+    /// Opens what a rewrite of the AOF needs; who calls has the right to the next snapshot.
+    fn rewrite(&self, order: RewriteOrder);
+    /// What was opened for the journal.
+    fn journal(&self) -> Option<Opened>;
     /// What comes next of a snapshot for replicas. Only the core that sends it asks.
     fn outgoing(&self) -> Option<Outgoing> {
         None
@@ -245,6 +248,8 @@ pub struct Core<R: Ring, C: Clock> {
     cron: Cron,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
+    /// Rewrites of the AOF.
+    rewriting: rewrite::Rewriting,
     /// A save that commands of keys wait for.
     holding: Option<save::Holding>,
     /// What has been saved before the end, and must not change any more.
@@ -303,6 +308,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             command_log: CommandLog::default(),
             cron: Cron::new(),
             serial: None,
+            rewriting: rewrite::Rewriting::default(),
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,

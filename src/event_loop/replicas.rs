@@ -343,7 +343,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.feeder.is_fed() {
             self.feeder.add(number, &block);
         }
-        if self.worker.server.journal.is_on() {
+        if self.worker.server.journal.takes_lines() || block.cut.is_some() {
             self.desk.write(number, block);
         }
     }

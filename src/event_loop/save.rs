@@ -102,6 +102,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.begin_sync(&mut partitions);
                 return Some(partitions);
             }
+            SaveOrder::Rewrite => {
+                self.begin_rewrite(&mut partitions);
+                return Some(partitions);
+            }
+            SaveOrder::StopJournal => {
+                self.stop_journal();
+                return Some(partitions);
+            }
             SaveOrder::Foreground if self.worker.server.persistence.is_saving() => {
                 self.answer_save(ticket, Err(CommandError::SaveInProgress.text().into()));
                 return Some(partitions);
@@ -115,11 +123,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         if is_busy {
-            if self.worker.server.persistence.is_busy_with(Purpose::Replicas) {
-                self.control.give_up();
-            }
-            self.worker.server.persistence.cancelled.store(true, Ordering::Release);
-            partitions.iter().for_each(|one| one.cancel_snapshot());
+            self.clear_for(order, &partitions);
         }
         self.holding = Some(Holding { partitions, wanted, stage: Stage::Clearing });
         self.go_on_holding();
@@ -142,6 +146,25 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let pid = self.worker.server.pid;
         log::notice(format!("Background saving started by pid {pid}"));
         Ok(Answer::Said("Background saving started"))
+    }
+
+    /// Another snapshot is in the way of what is to be done with all partitions: it is not wanted any
+    /// more, unless it is a rewrite of the AOF, which comes to its end in their hands.
+    fn clear_for(&self, order: SaveOrder, partitions: &[Box<Partition>]) {
+        let server = &self.worker.server;
+        let is_rewrite = server.persistence.is_busy_with(Purpose::AofBase);
+        if is_rewrite && !matches!(order, SaveOrder::Ending { .. }) {
+            if partitions.iter().any(|one| one.has_snapshot()) {
+                return;
+            }
+            // It has not begun, and cannot before these partitions are back.
+            server.journal.rewrites.scheduled.store(true, Ordering::Relaxed);
+        }
+        if server.persistence.is_busy_with(Purpose::Replicas) {
+            self.control.give_up();
+        }
+        server.persistence.cancelled.store(true, Ordering::Release);
+        partitions.iter().for_each(|one| one.cancel_snapshot());
     }
 
     /// Takes the right to a snapshot of partitions that are all here. False if another one is under
@@ -176,7 +199,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let preamble = self.preamble_of(&target, history, (&libraries, &databases));
         let syncs_often = match target {
             Target::Dump(_) => config.rdb_save_incremental_fsync,
-            Target::AofBase => config.aof_rewrite_incremental_fsync,
+            Target::AofBase(_) => config.aof_rewrite_incremental_fsync,
             Target::Replicas { .. } => false,
         };
         let save = Arc::new(Save::new(Wanted {
@@ -227,7 +250,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             ("used-mem", number(crate::base::alloc::used_memory() as i64)),
         ];
         facts.extend(history);
-        facts.push(("aof-base", number(i64::from(*target == Target::AofBase))));
+        facts.push(("aof-base", number(i64::from(matches!(target, Target::AofBase(_))))));
         let facts: Vec<(&str, &[u8])> =
             facts.iter().map(|(name, value)| (*name, value.as_slice())).collect();
         preamble(&facts, libraries, databases)
@@ -312,6 +335,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 log::warning("Error trying to save the DB, can't exit.");
                 self.answer_save(ticket, Err(CANNOT_END.into()));
             }
+            SaveOrder::Rewrite | SaveOrder::StopJournal => {}
             SaveOrder::Background
             | SaveOrder::Replicas
             | SaveOrder::Foreground
@@ -384,6 +408,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.tickets.insert(ticket, open);
         match request {
             Request::Save(order) => self.order_save(Some(ticket), order),
+            Request::Rewrite => self.order_rewrite(Some(ticket)),
             request => self.control.ask(self.worker.core, ticket, request),
         }
     }

@@ -222,7 +222,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The caller has all partitions.
     pub(super) fn history_facts(&mut self, target: &Target) -> Vec<(&'static str, Vec<u8>)> {
         let is_known = self.worker.core == WRITER && self.feeder.is_fed();
-        if !is_known || *target == Target::AofBase {
+        if !is_known || matches!(target, Target::AofBase(_)) {
             return Vec::new();
         }
         let offset = self.instant();
