@@ -10,6 +10,7 @@ mod load;
 mod migrate;
 mod runtime;
 mod save;
+mod send;
 mod watchdog;
 
 use std::cell::RefCell;
@@ -37,7 +38,7 @@ use crate::persist::aof::block::Opened;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -95,6 +96,7 @@ pub struct Handle {
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
+    way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -147,11 +149,14 @@ impl ControlThread {
             journal: journal_desk.clone(),
             saves: saves.clone(),
         };
+        let way = send::Way::new(event_fds[0]);
+        let outgoing = way.clone();
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
                 let (files, orders) = ((config_file, log_file), (room_orders, ends));
+                let pieces = (pieces, outgoing);
                 let work = serve(receiver, desks, files, facts, (loader, pieces), orders);
                 runtime::run(has_ring, work);
             })
@@ -163,6 +168,7 @@ impl ControlThread {
             inboxes,
             keys,
             journal: journal_desk,
+            way,
             event_fds,
             server,
             ending: AtomicBool::new(false),
@@ -217,6 +223,21 @@ impl Handle {
     /// Writes a piece of a save.
     pub fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
+    }
+
+    /// What comes next of a snapshot for replicas.
+    pub fn outgoing(&self) -> Option<Outgoing> {
+        self.way.next()
+    }
+
+    /// So many bytes of it have been sent to all of them.
+    pub fn took(&self, bytes: u64) {
+        self.way.took(bytes);
+    }
+
+    /// Nobody wants the snapshot for replicas under way any more.
+    pub fn give_up(&self) {
+        self.way.give_up();
     }
 
     /// Has a file loaded.
@@ -280,7 +301,7 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, pieces): (load::Loader, UnboundedReceiver<save::Message>),
+    (loader, (pieces, way)): (load::Loader, (UnboundedReceiver<save::Message>, Arc<send::Way>)),
     (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
 ) {
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
@@ -289,6 +310,7 @@ async fn serve(
         event_fds: loader.event_fds.clone(),
         desks: desks.clone(),
         journal: loader.journal.clone(),
+        way,
         keeper: aof::rewrite::Keeper::new(server.clone()),
     };
     tokio::task::spawn_local(saves.run(pieces));

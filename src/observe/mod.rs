@@ -12,6 +12,7 @@ pub mod log;
 pub mod persistence;
 pub mod phases;
 pub mod process;
+pub mod replication;
 pub mod server;
 pub mod sparkline;
 pub mod stats;

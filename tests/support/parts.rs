@@ -18,7 +18,8 @@ use ironring::net::listener::Listener;
 use ironring::observe::journal::Journal;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::process::ProcessFacts;
-use ironring::observe::server::{ReplicationId, ServerFacts};
+use ironring::observe::replication::{Replication, ReplicationId};
+use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::Opened;
 use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
@@ -79,7 +80,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
     let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
     ServerFacts {
         run_id: "0".repeat(40),
-        replid: ReplicationId::new([1; 5]),
         process: ProcessFacts::new("simulated", "no", cores),
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
@@ -99,5 +99,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
         journal: Journal::default(),
+        replication: Replication::new(ReplicationId::new([1; 5])),
     }
 }

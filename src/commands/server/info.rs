@@ -11,13 +11,15 @@ mod process;
 pub(super) use figures::counted;
 use std::fmt::Display;
 
-use super::{ALWAYS, BASE, publish};
+use super::{ALWAYS, BASE};
 use crate::base::time::{Micros, Millis};
+use crate::client::replica::Listed;
 use crate::command::whole::Part;
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandTable, Handler, Outcome,
     SessionContext, Whole,
 };
+use crate::commands::replication::role::{list_replicas, listed};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
@@ -35,14 +37,14 @@ pub const COMMANDS: &[Command] = &[Command {
     acl: Acl::DANGEROUS,
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     arguments: &[Argument::new("section", ArgumentKind::String).optional().multiple()],
-    handler: Handler::Whole(Whole { begin: publish, gather: info }),
+    handler: Handler::Whole(Whole { begin: list_replicas, gather: info }),
     ..BASE
 }];
 
 fn info(
     cx: &mut SessionContext<'_>,
     args: Args<'_>,
-    _parts: Vec<Part>,
+    parts: Vec<Part>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
     let facts = InfoFacts {
@@ -56,7 +58,7 @@ fn info(
         directory: cx.directory,
         table: cx.table,
     };
-    reply.verbatim("txt", &facts.text(|section| section.is_asked_for(args)));
+    reply.verbatim("txt", &facts.text(listed(parts), |section| section.is_asked_for(args)));
     Ok(())
 }
 
@@ -85,11 +87,11 @@ pub struct InfoFacts<'a> {
 impl InfoFacts<'_> {
     /// All that INFO EVERYTHING says.
     pub fn everything(&self) -> Vec<u8> {
-        self.text(|section| !section.hidden)
+        self.text(Vec::new(), |section| !section.hidden)
     }
 
-    fn text(&self, is_wanted: impl Fn(&Section) -> bool) -> Vec<u8> {
-        let mut report = Report::default();
+    fn text(&self, replicas: Vec<Listed>, is_wanted: impl Fn(&Section) -> bool) -> Vec<u8> {
+        let mut report = Report { replicas, ..Report::default() };
         for section in SECTIONS.iter().filter(|section| is_wanted(section)) {
             report.begin(section.title);
             (section.write)(self, &mut report);
@@ -160,6 +162,8 @@ const SECTIONS: &[Section] = &[
 #[derive(Default)]
 struct Report {
     text: Vec<u8>,
+    /// Who follows this server.
+    replicas: Vec<Listed>,
 }
 
 impl Report {
