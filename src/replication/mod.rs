@@ -4,4 +4,5 @@
 
 pub mod backlog;
 pub mod identity;
+pub mod link;
 pub mod stream;
