@@ -67,6 +67,8 @@ pub enum CommandError {
     Loading,
     SavesFail,
     SaveInProgress,
+    /// BGSAVE while a snapshot for something else is under way.
+    OtherSnapshot,
     NoSaveToCancel,
     ReloadOptions,
     NoAuth,
@@ -266,6 +268,9 @@ impl CommandError {
                  about the RDB error."
             }
             Self::SaveInProgress => "ERR Background save already in progress",
+            Self::OtherSnapshot => {
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."
+            }
             Self::NoSaveToCancel => {
                 "ERR Background saving is currently not in progress or scheduled"
             }

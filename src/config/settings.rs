@@ -156,6 +156,7 @@ settings! {
     appendfsync: AppendFsync = appendfsync "appendfsync",
     appendfilename: Vec<u8> = text "appendfilename",
     appenddirname: Vec<u8> = text "appenddirname",
+    aof_rewrite_incremental_fsync: bool = yes "aof-rewrite-incremental-fsync",
     aof_load_truncated: bool = yes "aof-load-truncated",
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
     /// The primary that the server follows; None for a primary.

@@ -14,8 +14,8 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use crate::base::sys;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::save::{Piece, Save, Writer};
-use crate::persist::storage::{Storage, Stored};
+use crate::persist::save::{Piece, Save, Target, Writer, put_in_place};
+use crate::persist::storage::{Storage, StorageError, Stored};
 
 /// A piece of a save, or the end of all.
 pub(super) enum Message {
@@ -139,52 +139,79 @@ impl<F> Job<F> {
         }
     }
 
-    fn fail(&mut self, error: &crate::persist::storage::StorageError) {
-        log::warning(format!(
-            "Write error while saving DB to the disk: {}",
-            sys::reason(&error.source)
-        ));
+    fn fail(&mut self, error: &StorageError) {
+        log_failure(error);
         self.writer = None;
         self.save.cancel();
     }
 }
 
-/// All partitions have sent all: the file is finished, or goes.
+/// All partitions have sent all: the file is finished and put in its place, or goes.
 async fn end<S: Storage>(storage: &S, job: Job<S::File>, beside: &Path, server: &ServerFacts) {
-    let persistence = &server.persistence;
-    let seconds = job.began.elapsed().as_secs() as i64;
     let is_unwanted = job.save.is_cancelled() && job.writer.is_some();
     let outcome = match job.writer {
-        Some(writer) if !is_unwanted => writer.finish(storage, &job.save).await.map_err(|error| {
-            log::warning(format!(
-                "Write error while saving DB to the disk: {}",
-                sys::reason(&error.source)
-            ));
-        }),
+        Some(writer) if !is_unwanted => settle(storage, writer, &job.save, beside).await,
         _ => Err(()),
     };
+    if outcome.is_err() {
+        // It may not even have been made.
+        let _ = storage.remove(beside).await;
+    }
+    let seconds = job.began.elapsed().as_secs() as i64;
+    match &job.save.target {
+        Target::Dump(_) => tell_dump(server, &job.save, (outcome, is_unwanted), seconds),
+        Target::AofBase => {}
+    }
+    server.persistence.end();
+}
+
+/// Finishes a file whose pieces have all been written, and has its target get it.
+async fn settle<S: Storage>(
+    storage: &S,
+    writer: Writer<S::File>,
+    save: &Save,
+    beside: &Path,
+) -> Result<(), ()> {
+    let settled = async {
+        writer.finish(storage, save).await?;
+        match &save.target {
+            Target::Dump(path) => put_in_place(storage, beside, path).await,
+            Target::AofBase => Ok(()),
+        }
+    };
+    settled.await.map_err(|error| log_failure(&error))
+}
+
+fn log_failure(error: &StorageError) {
+    let reason = sys::reason(&error.source);
+    log::warning(format!("Write error while saving DB to the disk: {reason}"));
+}
+
+/// Says how a save of the RDB file has ended.
+fn tell_dump(
+    server: &ServerFacts,
+    save: &Save,
+    (outcome, is_unwanted): (Result<(), ()>, bool),
+    seconds: i64,
+) {
+    let persistence = &server.persistence;
     if outcome.is_ok() {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default().as_secs();
         persistence.last_save.store(now as i64, Ordering::Relaxed);
-        persistence.changes_saved.store(job.save.changes, Ordering::Relaxed);
+        persistence.changes_saved.store(save.changes, Ordering::Relaxed);
         persistence.failed.store(false, Ordering::Release);
         log::notice("DB saved on disk");
-        if !job.save.is_urgent {
+        if !save.is_urgent {
             log::notice("Background saving terminated with success");
         }
-    } else {
-        // It may not even have been made.
-        let _ = storage.remove(beside).await;
-        if is_unwanted {
-            log::warning("Background saving was cancelled");
-        } else if !job.save.is_urgent {
-            persistence.failed.store(true, Ordering::Release);
-            log::warning("Background saving error");
-        }
+    } else if is_unwanted {
+        log::warning("Background saving was cancelled");
+    } else if !save.is_urgent {
+        persistence.failed.store(true, Ordering::Release);
+        log::warning("Background saving error");
     }
     persistence.was_saved.store(outcome.is_ok(), Ordering::Release);
-    if !job.save.is_urgent {
+    if !save.is_urgent {
         persistence.last_seconds.store(seconds, Ordering::Relaxed);
     }
-    persistence.saving.store(false, Ordering::Release);
 }

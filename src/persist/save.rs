@@ -29,18 +29,28 @@ pub enum Usage {
     },
 }
 
+/// What a save is for: where it goes, and what becomes of it at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The RDB file of this name.
+    Dump(PathBuf),
+    /// The base of the AOF, which gets its name from the manifest.
+    AofBase,
+}
+
 /// One save, from its instant to its end.
 #[derive(Debug)]
 pub struct Save {
     /// The tag of entries that it has written, or need not.
     pub epoch: u8,
-    /// The file.
-    pub path: PathBuf,
+    /// What it is for.
+    pub target: Target,
     /// rdbcompression.
     pub compresses: bool,
     /// rdbchecksum.
     pub checksums: bool,
-    /// rdb-save-incremental-fsync.
+    /// The file is synced while it grows. Source: rdb-save-incremental-fsync,
+    /// aof-rewrite-incremental-fsync.
     pub syncs_often: bool,
     /// What is told of the use of keys.
     pub usage: Usage,
@@ -74,7 +84,7 @@ pub struct Wanted {
     /// See `Save`.
     pub epoch: u8,
     /// See `Save`.
-    pub path: PathBuf,
+    pub target: Target,
     /// See `Save`.
     pub flags: Flags,
     /// See `Save`.
@@ -107,11 +117,11 @@ pub struct Flags {
 impl Save {
     /// A save that begins.
     pub fn new(wanted: Wanted) -> Save {
-        let Wanted { epoch, path, flags, usage, preamble, keys, changes, .. } = wanted;
+        let Wanted { epoch, target, flags, usage, preamble, keys, changes, .. } = wanted;
         let version = if wanted.has_functions { FUNCTIONS_SINCE } else { VERSION_MIN };
         Save {
             epoch,
-            path,
+            target,
             compresses: flags.compresses,
             checksums: flags.checksums,
             syncs_often: flags.syncs_often,
@@ -183,7 +193,6 @@ impl Piece {
 /// The file of a save, while it is written beside the old one.
 pub struct Writer<F> {
     file: F,
-    beside: PathBuf,
     offset: u64,
     checksum: Checksum,
     unsynced: u64,
@@ -197,13 +206,8 @@ impl<F> Writer<F> {
         beside: &Path,
     ) -> Stored<Writer<F>> {
         let file = storage.create(beside).await?;
-        let mut writer = Writer {
-            file,
-            beside: beside.to_owned(),
-            offset: MAGIC_LEN as u64,
-            checksum: Checksum::default(),
-            unsynced: 0,
-        };
+        let mut writer =
+            Writer { file, offset: MAGIC_LEN as u64, checksum: Checksum::default(), unsynced: 0 };
         let preamble = Bytes::copy_from_slice(&save.preamble);
         writer.write(storage, save, Piece::new(save, 0, vec![preamble], false)).await?;
         Ok(writer)
@@ -231,7 +235,7 @@ impl<F> Writer<F> {
         Ok(())
     }
 
-    /// Ends the file and puts it in its place. Its length.
+    /// Ends the file, which is whole and safe then, but for its name. Its length.
     pub async fn finish<S: Storage<File = F>>(mut self, storage: &S, save: &Save) -> Stored<u64> {
         let magic = magic(save.version.load(Ordering::Relaxed));
         let body = self.offset - MAGIC_LEN as u64;
@@ -240,10 +244,14 @@ impl<F> Writer<F> {
         storage.write_at(&mut self.file, 0, magic.to_vec()).await?;
         storage.sync(&mut self.file).await?;
         storage.close(self.file).await?;
-        storage.rename(&self.beside, &save.path).await?;
-        storage.sync_directory(&save.path).await?;
         Ok(self.offset + end.len() as u64)
     }
+}
+
+/// Puts a whole file in its place.
+pub async fn put_in_place<S: Storage>(storage: &S, beside: &Path, path: &Path) -> Stored<()> {
+    storage.rename(beside, path).await?;
+    storage.sync_directory(path).await
 }
 
 /// The first version that knows functions.
@@ -279,7 +287,7 @@ mod tests {
     fn save() -> Save {
         Save::new(Wanted {
             epoch: 1,
-            path: PathBuf::from(PATH),
+            target: Target::Dump(PathBuf::from(PATH)),
             flags: Flags { compresses: true, checksums: true, syncs_often: true, is_urgent: false },
             usage: Usage::Untold,
             preamble: crate::persist::rdb::file::preamble(&[("redis-bits", b"64")], &[], &[]),
@@ -307,7 +315,9 @@ mod tests {
             writer.write(disk, &save, piece(&save, partition)).await?;
         }
         save.needs(11);
-        writer.finish(disk, &save).await
+        let len = writer.finish(disk, &save).await?;
+        put_in_place(disk, Path::new(BESIDE), Path::new(PATH)).await?;
+        Ok(len)
     }
 
     fn keys(file: &[u8]) -> usize {

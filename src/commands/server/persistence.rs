@@ -74,8 +74,17 @@ fn bgsave(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) ->
     if args.len() > 1 && !is_schedule {
         return Err(CommandError::Syntax);
     }
-    if cx.server.persistence.is_saving() {
+    let persistence = &cx.server.persistence;
+    if persistence.is_saving() {
         return Err(CommandError::SaveInProgress);
+    }
+    if persistence.is_busy() {
+        if !is_schedule && !cx.inside_exec {
+            return Err(CommandError::OtherSnapshot);
+        }
+        persistence.scheduled.store(true, Ordering::Relaxed);
+        reply.simple("Background saving scheduled");
+        return Ok(());
     }
     *cx.request = Some(Request::Save(SaveOrder::Background));
     Ok(())

@@ -25,7 +25,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     yes_no("aof-load-truncated", "yes"),
     yes_no("aof-use-rdb-preamble", "yes").pending(),
     yes_no("aof-timestamp-enabled", "no"),
-    yes_no("aof-rewrite-incremental-fsync", "yes").pending(),
+    yes_no("aof-rewrite-incremental-fsync", "yes"),
     yes_no("aof-disable-auto-gc", "no").hidden().pending(),
 ];
 

@@ -2,7 +2,6 @@
 //! instant, each key once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::*;
 use crate::base::rng::Rng;
@@ -11,7 +10,7 @@ use crate::base::slot::Slot;
 use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::{FileReader, Record, magic, preamble};
 use crate::persist::rdb::{Limits, Loaded, Reader, decode};
-use crate::persist::save::{Flags, Wanted};
+use crate::persist::save::{Flags, Target, Wanted};
 use crate::store::access::{Access, AccessPolicy, Stale};
 use crate::store::entry::NewValue;
 use crate::store::expire::expire_slice;
@@ -144,7 +143,7 @@ fn read(pieces: &[Piece], version: u16) -> Model {
 fn save(epoch: u8) -> Arc<Save> {
     Arc::new(Save::new(Wanted {
         epoch,
-        path: PathBuf::from("dump.rdb"),
+        target: Target::AofBase,
         flags: Flags { compresses: true, checksums: false, syncs_often: false, is_urgent: false },
         usage: Usage::Untold,
         preamble: Vec::new(),

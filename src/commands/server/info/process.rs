@@ -169,7 +169,8 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
         "current_cow_size_age",
     ]);
     let is_saving = persistence.is_saving();
-    let of_save = |count: &AtomicU64| if is_saving { count.load(Relaxed) } else { 0 };
+    let is_busy = persistence.is_busy();
+    let of_save = |count: &AtomicU64| if is_busy { count.load(Relaxed) } else { 0 };
     let (done, keys) = (of_save(&persistence.saved_keys), of_save(&persistence.save_keys));
     let percent = if keys == 0 { 0.0 } else { done as f64 / keys as f64 * 100.0 };
     report.field("current_fork_perc", format_args!("{percent:.2}"));
@@ -181,7 +182,7 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
     let failed = persistence.failed.load(Relaxed);
     report.field("rdb_last_bgsave_status", if failed { "err" } else { "ok" });
     report.field("rdb_last_bgsave_time_sec", persistence.last_seconds.load(Relaxed));
-    let since = cx.now.seconds() - persistence.saving_since.load(Relaxed);
+    let since = cx.now.seconds() - persistence.since.load(Relaxed);
     report.field("rdb_current_bgsave_time_sec", if is_saving { since } else { -1 });
     report.field("rdb_saves", persistence.saves.load(Relaxed));
     report.zeros(&["rdb_last_cow_size"]);
