@@ -23,7 +23,7 @@ use crate::base::sys;
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
-use crate::commands::server::acl;
+use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{Ask, ControlThread, Done, Handle};
@@ -32,6 +32,7 @@ use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
+use crate::observe::link::PrimaryLink;
 use crate::observe::log::{self, Level};
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::replication::{Replication, ReplicationId};
@@ -41,6 +42,7 @@ use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
+use crate::replication::chunk::FromPrimary;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
@@ -114,6 +116,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
         replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
             let mut word = [0; 4];
             host::random_bytes(&mut word);
@@ -476,6 +479,7 @@ impl Control for Handle {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
+            Request::Follow(primary) => self.follow(ask, primary),
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
                 self.save_users(ask, host::path(&config.aclfile), users);
@@ -492,6 +496,7 @@ impl Control for Handle {
         let outcome = outcome.map(|done| match done {
             Done::Task => Answer::Done,
             Done::Migrated(outcome) => Answer::Migrated(outcome),
+            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -511,6 +516,18 @@ impl Control for Handle {
 
     fn journal(&self) -> Option<JournalFile> {
         Handle::journal(self)
+    }
+
+    fn followed(&self) -> Option<FromPrimary> {
+        Handle::followed(self)
+    }
+
+    fn acknowledge(&self) {
+        Handle::acknowledge(self);
+    }
+
+    fn configured(&self, config: &Arc<Config>) {
+        Handle::configured(self, config);
     }
 
     fn shut_down(&self) {

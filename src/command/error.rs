@@ -26,6 +26,7 @@ pub enum CommandError {
     NotInsideTransaction,
     ExecAborted,
     Unblocked,
+    UnblockedByRole,
     SsubscribeDenied,
     ValueOutOfRange,
     Overflow,
@@ -65,6 +66,8 @@ pub enum CommandError {
     InvalidSecondDb,
     OutOfMemory,
     Loading,
+    ReadOnly,
+    PrimaryDown,
     SavesFail,
     SaveInProgress,
     /// BGSAVE while a snapshot for something else is under way.
@@ -213,6 +216,9 @@ impl CommandError {
             Self::ExecAborted => "EXECABORT Transaction discarded because of previous errors.",
             Self::TimeoutNotAFloat => "ERR timeout is not a float or out of range",
             Self::SsubscribeDenied => "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client",
+            Self::UnblockedByRole => {
+                "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+            }
             Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NotPositive => "ERR value is out of range, must be positive",
             Self::ValueOutOfRange => "ERR value is out of range",
@@ -259,6 +265,10 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::ReadOnly => "READONLY You can't write against a read only replica.",
+            Self::PrimaryDown => {
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+            }
             Self::Loading => "LOADING Redis is loading the dataset in memory",
             Self::SavesFail => {
                 "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \

@@ -7,6 +7,7 @@ mod aof;
 mod files;
 mod load;
 mod migrate;
+mod replica;
 mod save;
 
 use std::cell::RefCell;
@@ -19,6 +20,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::acl::file::FileUsers;
@@ -26,6 +28,7 @@ use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
 use crate::base::{alloc, sys};
 use crate::config::Config;
+use crate::config::value::Endpoint;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
 use crate::persist::aof::block::JournalFile;
@@ -33,6 +36,7 @@ use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 
 /// What the control thread is asked to do.
 enum Task {
@@ -48,6 +52,10 @@ enum Task {
     Migrate { ask: Ask, parcel: Box<Parcel> },
     /// Read a file into the keyspace.
     Load(LoadOrder),
+    /// End the link to the primary, for a server that is to follow another one, or none.
+    Follow { ask: Ask, primary: Option<Endpoint> },
+    /// The configuration is this one from now on.
+    Configured(Arc<Config>),
     /// Finish what was asked before, then end.
     End,
 }
@@ -69,6 +77,8 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// Nothing more comes of the former primary: every core is to take up its role.
+    Unfollowed(Option<Endpoint>),
 }
 
 /// An answer to a core: the ticket, and what was done or went wrong.
@@ -88,6 +98,8 @@ pub struct Handle {
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
     event_fds: Vec<RawFd>,
+    followed: std::sync::Mutex<Receiver<FromPrimary>>,
+    acknowledged: Arc<Notify>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
 }
@@ -135,6 +147,9 @@ impl ControlThread {
             listens,
             journal: journal_desk.clone(),
         };
+        let (orders, followed) = channel();
+        let acknowledged = Arc::new(Notify::new());
+        let to_cores = (orders, acknowledged.clone());
         let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
@@ -145,7 +160,7 @@ impl ControlThread {
                     desks,
                     (config_file, log_file),
                     facts,
-                    (loader, pieces),
+                    (loader, pieces, to_cores),
                 ));
             })
             .expect("a thread more than the cores");
@@ -156,6 +171,8 @@ impl ControlThread {
             keys,
             journal: journal_desk,
             event_fds,
+            followed: std::sync::Mutex::new(followed),
+            acknowledged,
             server,
             ending: AtomicBool::new(false),
         };
@@ -226,6 +243,26 @@ impl Handle {
         self.journal.try_lock().ok()?.take()
     }
 
+    /// Ends the link to the primary, for a server that is to follow another one, or none.
+    pub fn follow(&self, ask: Ask, primary: Option<Endpoint>) {
+        let _ = self.tasks.send(Task::Follow { ask, primary });
+    }
+
+    /// What has come of the primary. Only one core asks, so the lock is never waited for.
+    pub fn followed(&self) -> Option<FromPrimary> {
+        self.followed.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The primary is to hear how far the replica is.
+    pub fn acknowledge(&self) {
+        self.acknowledged.notify_one();
+    }
+
+    /// The configuration is this one from now on.
+    pub fn configured(&self, config: &Arc<Config>) {
+        let _ = self.tasks.send(Task::Configured(config.clone()));
+    }
+
     /// Wakes all cores, to look at what has changed.
     pub fn wake_all(&self) {
         self.event_fds.iter().for_each(|event_fd| sys::write_event(*event_fd));
@@ -257,14 +294,16 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves)): (
+    (loader, (pieces, saves), (orders, acknowledged)): (
         load::Loader,
         (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
+        (Sender<FromPrimary>, Arc<Notify>),
     ),
 ) {
     let event_fds = loader.event_fds.clone();
     tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let replica = Rc::new(replica::Replica::new(loader.clone(), orders, acknowledged));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio_uring::spawn(watch_memory(server));
     let links = Rc::new(migrate::Links::default());
@@ -303,6 +342,14 @@ async fn serve(
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
+            Task::Follow { ask, primary } => {
+                let (replica, desks) = (replica.clone(), desks.clone());
+                tokio_uring::spawn(async move {
+                    replica.stop().await;
+                    answer(&desks, ask, Ok(Done::Unfollowed(primary)));
+                });
+            }
+            Task::Configured(config) => replica.configure(config),
             Task::Load(order) => {
                 tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
             }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::follow::FOLLOWER;
 use super::{Core, Message};
 use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
@@ -174,6 +175,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let switches = &self.worker.switches;
         let expire =
             switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
+        let expire = expire && !self.worker.follows();
         let wall = self.worker.now;
         let mut budget = Budget::new(self.save_units(now));
         let saves = self.save_slice(&mut budget);
@@ -391,6 +393,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.config_changed();
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
         self.limits_changed();
+        if self.worker.core == FOLLOWER {
+            self.control.configured(&self.worker.config);
+        }
     }
 }
 

@@ -9,6 +9,7 @@ mod block;
 mod clients;
 mod cron;
 mod execute;
+mod follow;
 mod input;
 mod journal;
 mod leftovers;
@@ -47,6 +48,7 @@ use crate::base::time::{Clock, Nanos};
 use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
 use crate::commands::pubsub::subscribe::Leaving;
+use crate::config::Config;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
@@ -54,6 +56,7 @@ use crate::persist::aof::block::JournalFile;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::Outcome;
 use crate::persist::save::{Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -145,6 +148,14 @@ pub trait Control {
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
     /// The file to append the journal to, once, when all has been loaded.
     fn journal(&self) -> Option<JournalFile>;
+    /// What has come of the primary.
+    fn followed(&self) -> Option<FromPrimary> {
+        None
+    }
+    /// What the primary wants to hear of has taken effect.
+    fn acknowledge(&self) {}
+    /// The configuration is this one from now on.
+    fn configured(&self, _config: &Arc<Config>) {}
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -228,6 +239,8 @@ pub struct Core<R: Ring, C: Clock> {
     cron: Cron,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
+    /// What comes of the primary.
+    follower: follow::Follower,
     /// A save that commands of keys wait for.
     holding: Option<save::Holding>,
     /// What has been saved before the end, and must not change any more.
@@ -283,6 +296,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             command_log: CommandLog::default(),
             cron: Cron::new(),
             serial: None,
+            follower: follow::Follower::default(),
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,
@@ -348,6 +362,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.serve_seat();
         self.has_more = self.load_some();
         self.has_more |= self.go_on_holding();
+        self.follow_some();
         self.keep_house();
         self.leave_some();
         self.settle_waits();

@@ -5,7 +5,7 @@
 //! first, so that nothing more of a link takes effect when `cut` has returned and `is_running` says no.
 
 use std::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU8, AtomicU64,
+    AtomicBool, AtomicI64, AtomicU8, AtomicU64, AtomicUsize,
     Ordering::{Relaxed, SeqCst},
 };
 
@@ -62,6 +62,10 @@ pub struct PrimaryLink {
     pub read: AtomicU64,
     /// Bytes of the history that have taken effect.
     pub applied: AtomicU64,
+    /// Bytes of the stream that wait for the cores.
+    pub queued: AtomicU64,
+    /// The database that is selected there.
+    pub db: AtomicUsize,
     /// Bytes that were received over links, snapshots included. Source: total_net_repl_input_bytes.
     pub input_bytes: AtomicU64,
     /// Which link counts.

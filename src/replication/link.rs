@@ -216,7 +216,8 @@ impl Link {
         let (mut requests, mut asked) = (Vec::new(), Vec::new());
         if !password.is_empty() {
             let words: [&[u8]; 3] = [b"AUTH", user, password];
-            let login = if user.is_empty() { request(&[words[0], words[2]]) } else { request(&words) };
+            let login =
+                if user.is_empty() { request(&[words[0], words[2]]) } else { request(&words) };
             requests.extend(login);
             asked.push(Asked::Auth);
         }
@@ -302,11 +303,7 @@ impl Link {
 }
 
 /// Reads on in a snapshot that ends with a mark; `held` are the last bytes, if they may belong to it.
-fn marked(
-    mark: &[u8; MARK_BYTES],
-    held: &mut Vec<u8>,
-    bytes: &[u8],
-) -> (usize, Option<Event>) {
+fn marked(mark: &[u8; MARK_BYTES], held: &mut Vec<u8>, bytes: &[u8]) -> (usize, Option<Event>) {
     if !held.is_empty() {
         let missing = MARK_BYTES - held.len();
         let part = &bytes[..bytes.len().min(missing)];

@@ -3,7 +3,7 @@
 //! Invariant: nothing here is replicated yet, and the replies say so in the form that a server
 //! without replicas has. Source: these commands of Redis 8.0.6.
 
-use super::{ALWAYS, BASE, OPERATOR};
+use super::{ALWAYS, BASE, OPERATOR, replicaof};
 use crate::command::session_context::{Request, SaveOrder};
 use crate::command::{
     Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
@@ -55,7 +55,11 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-fn role(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn role(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if let Some(primary) = &cx.config.replicaof {
+        replicaof::role(cx, primary, reply);
+        return Ok(());
+    }
     reply.array(3);
     reply.bulk(b"master");
     reply.integer(0);

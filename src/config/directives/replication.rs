@@ -3,9 +3,7 @@
 use super::*;
 
 pub(super) const DIRECTIVES: &[Directive] = &[
-    Directive::new("replicaof", Kind::ReplicaOf, "no one")
-        .alias("slaveof")
-        .immutable(),
+    Directive::new("replicaof", Kind::ReplicaOf, "no one").alias("slaveof").immutable(),
     optional_text("masterauth").alias("primaryauth").sensitive(),
     optional_text("masteruser").alias("primaryuser").sensitive(),
     int("min-replicas-to-write", 0, INT_MAX, "0").alias("min-slaves-to-write").refused(REPLICATION),
@@ -25,8 +23,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     yes_no("repl-diskless-sync", "yes").pending(),
     int("repl-diskless-sync-delay", 0, INT_MAX, "5").pending(),
     int("repl-diskless-sync-max-replicas", 0, INT_MAX, "0").pending(),
-    choice("repl-diskless-load", REPL_DISKLESS_LOAD, "disabled")
-        .denied_when_loading(),
+    choice("repl-diskless-load", REPL_DISKLESS_LOAD, "disabled").denied_when_loading(),
     yes_no("repl-rdb-channel", "yes").hidden().pending(),
     yes_no("dual-channel-replication-enabled", "no").pending(),
     yes_no("repl-mptcp", "no").immutable().pending(),

@@ -61,11 +61,9 @@ fn a_replica_introduces_itself_and_gets_a_snapshot_wherever_it_is_cut() {
     let snapshot = [b"REDIS0011".as_slice(), &tricky.concat(), &[7; 300]].concat();
     let head = format!("\n\n+FULLRESYNC {ID} 99\r\n\n");
     let counted = [format!("${}\r\n", snapshot.len()).as_bytes(), &snapshot].concat();
-    let marked =
-        [format!("$EOF:{MARK}\r\n").as_bytes(), &snapshot, MARK.as_bytes()].concat();
+    let marked = [format!("$EOF:{MARK}\r\n").as_bytes(), &snapshot, MARK.as_bytes()].concat();
     for (payload, announced) in [(counted, Some(snapshot.len() as u64)), (marked, None)] {
-        let bytes =
-            [&greeting(3), head.as_bytes(), &payload, b"*1\r\n$4\r\nPING\r\n"].concat();
+        let bytes = [&greeting(3), head.as_bytes(), &payload, b"*1\r\n$4\r\nPING\r\n"].concat();
         for seed in 0..200 {
             let mut rng = Rng::new(seed);
             let most = 1 + rng.below(if seed % 2 == 0 { 8 } else { 700 });
@@ -106,7 +104,9 @@ fn it_goes_on_where_it_stands() {
     }
     // Nobody has asked for that.
     let bytes = [&greeting(3), b"+CONTINUE\r\n".as_slice()].concat();
-    assert!(text(play(introduction(), None, &bytes, || 9)).starts_with("Unexpected reply to PSYNC"));
+    assert!(
+        text(play(introduction(), None, &bytes, || 9)).starts_with("Unexpected reply to PSYNC")
+    );
 }
 
 #[test]
