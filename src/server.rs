@@ -38,8 +38,8 @@ use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::replication::{Replication, ReplicationId};
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::replication::chunk::FromPrimary;
@@ -140,7 +140,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
-    install_log(&control.handle(), facts.pid);
+    install_log(&control.handle(), &facts);
     log::set_level(event_loop::log_level(config.loglevel));
     let unix_socket = config.unixsocket.clone();
     let signals =
@@ -196,11 +196,13 @@ fn hex_digit(value: u8) -> char {
     char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
-fn install_log(handle: &Arc<Handle>, pid: u32) {
-    let handle = handle.clone();
+fn install_log(handle: &Arc<Handle>, facts: &Arc<ServerFacts>) {
+    let (handle, facts) = (handle.clone(), facts.clone());
     log::install(Box::new(move |level: Level, message: String| {
         let stamp = host::log_time();
-        handle.log(format!("{pid}:M {stamp} {} {message}\n", level.mark()));
+        let role = if facts.stats[0].follows.get() == 1 { 'S' } else { 'M' };
+        let pid = facts.pid;
+        handle.log(format!("{pid}:{role} {stamp} {} {message}\n", level.mark()));
     }));
 }
 
@@ -475,7 +477,11 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
-            Request::Discard | Request::Unwatch | Request::Leave(_) | Request::Save(_) => {
+            Request::Discard
+            | Request::Unwatch
+            | Request::Leave(_)
+            | Request::Save(_)
+            | Request::Rewrite => {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
@@ -495,6 +501,7 @@ impl Control for Handle {
         let (ticket, outcome) = Handle::answer(self, core)?;
         let outcome = outcome.map(|done| match done {
             Done::Task => Answer::Done,
+            Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
             Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
@@ -514,7 +521,11 @@ impl Control for Handle {
         Handle::loaded(self, core)
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, order: RewriteOrder) {
+        Handle::rewrite(self, order);
+    }
+
+    fn journal(&self) -> Option<Opened> {
         Handle::journal(self)
     }
 

@@ -70,6 +70,8 @@ pub enum CommandError {
     PrimaryDown,
     SavesFail,
     SaveInProgress,
+    /// BGREWRITEAOF while another one is under way.
+    RewriteInProgress,
     /// BGSAVE while a snapshot for something else is under way.
     OtherSnapshot,
     NoSaveToCancel,
@@ -278,6 +280,9 @@ impl CommandError {
                  about the RDB error."
             }
             Self::SaveInProgress => "ERR Background save already in progress",
+            Self::RewriteInProgress => {
+                "ERR Background append only file rewriting already in progress"
+            }
             Self::OtherSnapshot => {
                 "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."
             }

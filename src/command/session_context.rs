@@ -106,6 +106,10 @@ pub enum SaveOrder {
     },
     /// All data is read from the AOF, when it holds all changes: DEBUG LOADAOF.
     LoadAof,
+    /// The base of the AOF, for which all has been opened: BGREWRITEAOF.
+    Rewrite,
+    /// None: what changes from here on is not journaled. Source: CONFIG SET appendonly no.
+    StopJournal,
 }
 
 /// What a session command asks of the event loop.
@@ -122,6 +126,8 @@ pub enum Request {
     Save(SaveOrder),
     /// Follow this primary, or none; the reply waits until every core has the role.
     Follow(Option<Endpoint>),
+    /// Rewrite the AOF; who asks has the right to the next snapshot, and is answered when it begins.
+    Rewrite,
     /// Send keys to another server; the command runs again with what became of them.
     Migrate(Box<Parcel>),
     /// Write the configuration file; the reply waits for the result.

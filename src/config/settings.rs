@@ -156,6 +156,12 @@ settings! {
     appendfsync: AppendFsync = appendfsync "appendfsync",
     appendfilename: Vec<u8> = text "appendfilename",
     appenddirname: Vec<u8> = text "appenddirname",
+    no_appendfsync_on_rewrite: bool = yes "no-appendfsync-on-rewrite",
+    /// 0 = never by itself.
+    auto_aof_rewrite_percentage: u64 = number "auto-aof-rewrite-percentage",
+    /// Bytes.
+    auto_aof_rewrite_min_size: u64 = bytes "auto-aof-rewrite-min-size",
+    aof_disable_auto_gc: bool = yes "aof-disable-auto-gc",
     aof_rewrite_incremental_fsync: bool = yes "aof-rewrite-incremental-fsync",
     aof_load_truncated: bool = yes "aof-load-truncated",
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",

@@ -8,6 +8,7 @@
 
 mod directory;
 mod feeder;
+pub(super) mod rewrite;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -34,11 +35,11 @@ impl Loader {
     pub(super) async fn load_aof(&self, order: &LoadOrder, place: &AofPlace) -> Done<()> {
         let began = Instant::now();
         let mut directory = Directory::open(place)?;
-        if directory.manifest.is_empty() {
+        if directory.manifest().is_empty() {
             directory.refuse_orphans()?;
         }
         directory.adopt_old_file().await?;
-        if !directory.manifest.is_empty() {
+        if !directory.manifest().is_empty() {
             self.load_files(order, &mut directory).await?;
             let seconds = began.elapsed().as_secs_f64();
             log::notice(format!("DB loaded from append only file: {seconds:.3} seconds"));
@@ -53,14 +54,15 @@ impl Loader {
             directory.begin(data)?;
         }
         if place.opens {
-            let journal = directory.open_last().await?;
-            self.open_journal(journal);
+            let first = directory.open_last().await?;
+            self.open_journal(first, directory.files);
         }
         Ok(())
     }
 
     async fn load_files(&self, order: &LoadOrder, directory: &mut Directory<'_>) -> Done<()> {
-        let names: Vec<Vec<u8>> = directory.manifest.files().map(|one| one.name.clone()).collect();
+        let names: Vec<Vec<u8>> =
+            directory.manifest().files().map(|one| one.name.clone()).collect();
         let mut sizes = Vec::new();
         for name in &names {
             sizes.push(directory.size_of(name)?);
@@ -75,7 +77,7 @@ impl Loader {
             self.settle(&load).await;
         }
         for (at, name) in names.iter().enumerate() {
-            let kind = if at == 0 && directory.manifest.base.is_some() { "base" } else { "incr" };
+            let kind = if at == 0 && directory.manifest().base.is_some() { "base" } else { "incr" };
             let began = Instant::now();
             let is_last = sizes[at + 1..].iter().all(|size| *size == 0);
             if sizes[at] == 0 {

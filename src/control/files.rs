@@ -109,6 +109,7 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
 }
 
 /// The files of this machine.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Files;
 
 /// A file that is open for writing.

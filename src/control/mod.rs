@@ -31,9 +31,9 @@ use crate::config::Config;
 use crate::config::value::Endpoint;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::block::Opened;
 use crate::persist::aof::replay::Router;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::replication::chunk::FromPrimary;
@@ -79,6 +79,8 @@ pub enum Done {
     Migrated(Outcome),
     /// Nothing more comes of the former primary: every core is to take up its role.
     Unfollowed(Option<Endpoint>),
+    /// A rewrite of the AOF can begin.
+    Rewrite,
 }
 
 /// An answer to a core: the ticket, and what was done or went wrong.
@@ -146,11 +148,11 @@ impl ControlThread {
             router: RefCell::new(router),
             listens,
             journal: journal_desk.clone(),
+            saves: saves.clone(),
         };
         let (orders, followed) = channel();
         let acknowledged = Arc::new(Notify::new());
         let to_cores = (orders, acknowledged.clone());
-        let pieces = (pieces, saves.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
@@ -238,9 +240,14 @@ impl Handle {
         self.keys[core].try_lock().ok()?.try_recv().ok()
     }
 
-    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
-    pub fn journal(&self) -> Option<JournalFile> {
-        self.journal.try_lock().ok()?.take()
+    /// Begins a rewrite of the AOF; who calls has the right to the next snapshot.
+    pub fn rewrite(&self, order: RewriteOrder) {
+        let _ = self.saves.send(save::Message::Rewrite(order));
+    }
+
+    /// What was opened for the journal. Only its writer asks.
+    pub fn journal(&self) -> Option<Opened> {
+        self.journal.take()
     }
 
     /// Ends the link to the primary, for a server that is to follow another one, or none.
@@ -294,16 +301,22 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves), (orders, acknowledged)): (
+    (loader, pieces, (orders, acknowledged)): (
         load::Loader,
-        (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
+        UnboundedReceiver<save::Message>,
         (Sender<FromPrimary>, Arc<Notify>),
     ),
 ) {
-    let event_fds = loader.event_fds.clone();
-    tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let replica = Rc::new(replica::Replica::new(loader.clone(), orders, acknowledged));
+    let saves = save::SaveWriter {
+        server: server.clone(),
+        event_fds: loader.event_fds.clone(),
+        desks: desks.clone(),
+        journal: loader.journal.clone(),
+        keeper: aof::rewrite::Keeper::new(server.clone()),
+    };
+    tokio_uring::spawn(saves.run(pieces));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio_uring::spawn(watch_memory(server));
     let links = Rc::new(migrate::Links::default());
@@ -355,7 +368,7 @@ async fn serve(
             }
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
-                if saves.send(save::Message::End(done)).is_ok() {
+                if loader.saves.send(save::Message::End(done)).is_ok() {
                     let _ = ended.await;
                 }
                 return;

@@ -98,6 +98,8 @@ pub struct Worker {
     pub(super) is_stranded: bool,
     /// One of these, or a load, refuses some commands.
     pub(super) is_restricted: bool,
+    /// The journal fails: who reads waits for nothing, since nobody knows for how long.
+    pub(super) journal_fails: bool,
     pub(super) hint: Option<Position>,
     pub(super) long_nanos: u64,
     pub(super) access: AccessPolicy,
@@ -201,6 +203,7 @@ impl Worker {
             read_only: false,
             is_stranded: false,
             is_restricted: false,
+            journal_fails: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -301,7 +304,8 @@ impl Worker {
     /// saves fail, how the link to a primary is, and what all that means for what has expired.
     pub fn check_persistence(&mut self) {
         self.loading = self.server.persistence.is_loading();
-        self.saves_fail = self.server.journal.failed.load(Relaxed) || self.snapshots_fail();
+        self.journal_fails = self.server.journal.refuses();
+        self.saves_fail = self.journal_fails || self.snapshots_fail();
         let is_shown = !self.follows || self.config.replica_serve_stale_data;
         self.is_stranded = !is_shown && !self.server.primary_link.is_up();
         self.is_restricted = self.saves_fail | self.loading | self.read_only | self.is_stranded;

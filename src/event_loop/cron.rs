@@ -287,6 +287,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.give_back_memory();
         if self.worker.core == 0 {
             self.look_at_saves();
+            self.look_at_rewrites();
         }
     }
 
@@ -390,7 +391,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The configuration was replaced: what depends on it follows.
     pub(super) fn config_changed(&mut self) {
+        let followed = self.worker.follows();
         self.worker.config_changed();
+        if self.worker.core == FOLLOWER && followed && !self.worker.follows() {
+            self.step_up();
+        }
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
         self.limits_changed();
         if self.worker.core == FOLLOWER {

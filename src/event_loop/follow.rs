@@ -10,6 +10,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::Core;
 use crate::base::time::Clock;
 use crate::command::session_context::SaveOrder;
+use crate::observe::log;
 use crate::replication::chunk::{Chunk, FromPrimary};
 use crate::replication::identity::{History, ReplicationId};
 use crate::replication::link::Position;
@@ -105,7 +106,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// All data goes: that of the primary is about to be loaded. The caller has all partitions.
-    pub(super) fn make_room(&mut self, partitions: &mut [Box<Partition>], number: u64) {
+    pub(super) fn make_room(
+        &mut self,
+        partitions: &mut [Box<Partition>],
+        (number, has_failed): (u64, bool),
+    ) {
+        if !self.break_journal() {
+            return self.order_save(None, SaveOrder::Replace { number, has_failed });
+        }
         partitions.iter_mut().for_each(|one| one.flush_all());
         let worker = &mut self.worker;
         // What is here now is of no history that anybody knows.
@@ -124,6 +132,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
         server.replication.publish(History::new(id));
         // The stream behind a snapshot begins with a SELECT, if any other is meant.
         server.primary_link.db.store(0, SeqCst);
+    }
+
+    /// The server follows nobody any more: from here on the history is its own, and who has followed
+    /// the same primary can go on with it.
+    pub(super) fn step_up(&mut self) {
+        let worker = &mut self.worker;
+        let id = ReplicationId::new(std::array::from_fn(|_| worker.rng.next_u64() as u32));
+        let replication = &worker.server.replication;
+        let mut history = replication.history();
+        let offset = replication.offset.load(SeqCst);
+        history.shift(id, offset);
+        replication.publish(history);
+        log::notice(format!(
+            "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {id}",
+            history.former, history.former_until
+        ));
     }
 
     /// The primary goes on with our history, whatever it calls it now.

@@ -344,8 +344,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control_answered(ticket, outcome);
         }
         if self.worker.core == 0 {
-            self.open_journal();
+            self.take_opened();
             self.look_at_saves();
+            self.look_at_rewrites();
         }
     }
 }

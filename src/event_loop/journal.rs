@@ -7,7 +7,7 @@
 //! Source: docs/decisions/0013-journal.md.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::time::Duration;
 
 use super::{Core, Message};
@@ -15,7 +15,9 @@ use crate::base::gate::Gate;
 use crate::base::sys;
 use crate::base::time::{Clock, Nanos};
 use crate::config::choices::AppendFsync;
+use crate::observe::journal::State;
 use crate::observe::log;
+use crate::observe::persistence::Purpose;
 use crate::persist::aof::block::{Block, JournalFile};
 use crate::persist::aof::writer::{Action, Failure, Wanted, Writer};
 use crate::ring::{Completion, Kind, Op, Ring, Token, Wait};
@@ -116,6 +118,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What pushes of this turn have to wait for.
     pub(super) fn gate_of_pushes(&self) -> Gate {
         match self.desk.number {
+            _ if self.worker.journal_fails() => Gate::OPEN,
             Some(number) => Gate::of(number),
             None if self.worker.scribe.is_on() => self.worker.gate_of_all(),
             None => Gate::OPEN,
@@ -124,13 +127,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// How far the journal is safe, as far as replies wait for it.
     fn covered(&self) -> u64 {
-        let is_synced = self.worker.config.appendfsync == AppendFsync::Always;
+        let is_synced = self.sync_policy() == AppendFsync::Always;
         self.worker.server.journal.covered(is_synced)
+    }
+
+    /// When the journal is synced. Source: appendfsync, no-appendfsync-on-rewrite.
+    fn sync_policy(&self) -> AppendFsync {
+        let config = &self.worker.config;
+        if config.no_appendfsync_on_rewrite && self.worker.server.persistence.is_busy() {
+            return AppendFsync::No;
+        }
+        config.appendfsync
     }
 
     /// True if the file lacks changes that have been made.
     pub(super) fn journal_is_behind(&self) -> bool {
-        self.worker.server.journal.is_on() && !self.worker.gate_of_all().is_covered(self.covered())
+        let journal = &self.worker.server.journal;
+        journal.is_on()
+            && (self.worker.scribe.has_lines() || !journal.last().is_covered(self.covered()))
     }
 
     /// Puts the replies of this turn behind their gate, if it is not covered. False if they can go.
@@ -224,10 +238,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     #[inline]
     pub(super) fn write_journal(&mut self) -> bool {
         self.desk.number = None;
-        if self.worker.core != WRITER || !self.worker.server.journal.is_on() {
-            return false;
-        }
-        self.write_due()
+        self.worker.core == WRITER && self.write_due()
     }
 
     fn write_due(&mut self) -> bool {
@@ -237,12 +248,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let bound = self.settled_here();
         let now = self.cron.turn_began();
-        let config = &self.worker.config;
+        let syncs = self.sync_policy();
+        let is_timed = self.worker.config.aof_timestamp_enabled;
         let wanted = Wanted {
-            syncs: config.appendfsync == AppendFsync::Always,
-            time: config.aof_timestamp_enabled.then(|| self.worker.now.seconds()),
+            syncs: syncs == AppendFsync::Always,
+            time: is_timed.then(|| self.worker.now.seconds()),
         };
-        let syncs = config.appendfsync;
         let Some(mut writer) = self.desk.writer.take() else { return false };
         writer.advance(bound);
         let has_failed = self.worker.server.journal.failed.load(Relaxed);
@@ -330,7 +341,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let ((written, synced), is_sound) = (writer.progress(), writer.is_sound());
         if let Some(failure) = failure {
             self.journal_failed(&failure);
-        } else if is_sound && self.worker.server.journal.failed.swap(false, Relaxed) {
+        } else if is_sound && self.worker.server.journal.has_recovered() {
             log::notice("AOF write error looks solved, Redis can write again.");
         }
         for core in self.worker.server.journal.advance(written, synced).iter() {
@@ -359,23 +370,43 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let journal = &self.worker.server.journal;
         journal.error.store(error.unwrap_or(libc::EIO), Relaxed);
         journal.failed.store(true, Relaxed);
+        if matches!(failure, Failure::Sync(_)) && journal.is_on() {
+            journal.enter(State::Lost);
+            // A base whose file is lost already is good for nothing.
+            let persistence = &self.worker.server.persistence;
+            if persistence.is_busy_with(Purpose::AofBase) {
+                persistence.cancelled.store(true, Release);
+            }
+        }
         self.desk.last_try = self.cron.turn_began();
         log::warning(line);
     }
 
     /// The first file to append to is open.
-    pub(super) fn open_journal(&mut self) {
-        let Some(file) = self.control.journal() else { return };
-        self.begin_journal(file);
+    pub(super) fn begin_journal(&mut self, file: JournalFile, bytes_before: u64) {
+        let Some(writer) = &mut self.desk.writer else { return };
+        writer.open(file, bytes_before);
+        self.publish_base_size();
+        self.desk.last_sync = self.cron.turn_began();
     }
 
-    fn begin_journal(&mut self, file: JournalFile) {
-        let Some(writer) = &mut self.desk.writer else { return };
-        writer.open(file);
+    /// Takes note of a base that has just taken the place of older files.
+    pub(super) fn note_new_base(&mut self) {
+        let bytes = self.worker.server.journal.rewrites.base_bytes.swap(0, AcqRel);
+        if bytes > 0
+            && let Some(writer) = &mut self.desk.writer
+        {
+            writer.rebase(bytes);
+            self.publish_base_size();
+        }
+    }
+
+    /// The files are as large now as after a rewrite.
+    fn publish_base_size(&self) {
+        let Some(writer) = &self.desk.writer else { return };
         let journal = &self.worker.server.journal;
         journal.size.store(writer.size(), Relaxed);
         journal.base_size.store(writer.size(), Relaxed);
-        self.desk.last_sync = self.cron.turn_began();
     }
 
     /// The process ends: what is in the journal's queues is written and synced.

@@ -22,6 +22,7 @@ mod output;
 mod push;
 mod refusals;
 mod replay;
+mod rewrite;
 mod sabotage;
 mod save;
 mod script;
@@ -52,8 +53,8 @@ use crate::config::Config;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::Outcome;
 use crate::persist::save::{Piece as SavePiece, Save};
 use crate::replication::chunk::FromPrimary;
@@ -146,8 +147,6 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
-    /// The file to append the journal to, once, when all has been loaded.
-    fn journal(&self) -> Option<JournalFile>;
     /// What has come of the primary.
     fn followed(&self) -> Option<FromPrimary> {
         None
@@ -156,6 +155,10 @@ pub trait Control {
     fn acknowledge(&self) {}
     /// The configuration is this one from now on.
     fn configured(&self, _config: &Arc<Config>) {}
+    /// Opens what a rewrite of the AOF needs; who calls has the right to the next snapshot.
+    fn rewrite(&self, order: RewriteOrder);
+    /// What was opened for the journal.
+    fn journal(&self) -> Option<Opened>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -241,6 +244,8 @@ pub struct Core<R: Ring, C: Clock> {
     serial: Option<replay::Serial>,
     /// What comes of the primary.
     follower: follow::Follower,
+    /// Rewrites of the AOF.
+    rewriting: rewrite::Rewriting,
     /// A save that commands of keys wait for.
     holding: Option<save::Holding>,
     /// What has been saved before the end, and must not change any more.
@@ -297,6 +302,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             cron: Cron::new(),
             serial: None,
             follower: follow::Follower::default(),
+            rewriting: rewrite::Rewriting::default(),
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,

@@ -107,6 +107,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.answer_save(ticket, answer);
                 return Some(partitions);
             }
+            SaveOrder::Rewrite => {
+                self.begin_rewrite(&mut partitions);
+                return Some(partitions);
+            }
+            SaveOrder::StopJournal => {
+                self.stop_journal();
+                return Some(partitions);
+            }
             SaveOrder::Foreground if self.worker.server.persistence.is_saving() => {
                 self.answer_save(ticket, Err(CommandError::SaveInProgress.text().into()));
                 return Some(partitions);
@@ -123,8 +131,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         if is_busy {
-            self.worker.server.persistence.cancelled.store(true, Ordering::Release);
-            partitions.iter().for_each(|one| one.cancel_snapshot());
+            self.clear_for(order, &partitions);
         }
         self.holding = Some(Holding { partitions, wanted, stage: Stage::Clearing });
         self.go_on_holding();
@@ -149,6 +156,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
         Ok(Answer::Said("Background saving started"))
     }
 
+    /// Another snapshot is in the way of what is to be done with all partitions: it is not wanted any
+    /// more, unless it is a rewrite of the AOF, which comes to its end in their hands.
+    fn clear_for(&self, order: SaveOrder, partitions: &[Box<Partition>]) {
+        let server = &self.worker.server;
+        let is_rewrite = server.persistence.is_busy_with(Purpose::AofBase);
+        if is_rewrite && !matches!(order, SaveOrder::Ending { .. }) {
+            if partitions.iter().any(|one| one.has_snapshot()) {
+                return;
+            }
+            // It has not begun, and cannot before these partitions are back.
+            server.journal.rewrites.scheduled.store(true, Ordering::Relaxed);
+        }
+        server.persistence.cancelled.store(true, Ordering::Release);
+        partitions.iter().for_each(|one| one.cancel_snapshot());
+    }
+
     /// Takes the right to a snapshot of partitions that are all here. False if another one is under
     /// way.
     fn take_right(&self, purpose: Purpose, partitions: &[Box<Partition>]) -> bool {
@@ -157,7 +180,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// The instant of a snapshot of partitions that are all here; who calls has the right to it.
-    fn begin_save(&mut self, partitions: &mut [Box<Partition>], target: Target, is_urgent: bool) {
+    pub(super) fn begin_save(
+        &mut self,
+        partitions: &mut [Box<Partition>],
+        target: Target,
+        is_urgent: bool,
+    ) {
         let server = &self.worker.server;
         let now = self.worker.now;
         let config = &self.worker.config;
@@ -179,11 +207,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             ("redis-bits", b"64"),
             ("ctime", &number(now.seconds())),
             ("used-mem", &number(crate::base::alloc::used_memory() as i64)),
-            ("aof-base", if target == Target::AofBase { b"1" } else { b"0" }),
+            ("aof-base", if matches!(target, Target::AofBase(_)) { b"1" } else { b"0" }),
         ];
         let syncs_often = match target {
             Target::Dump(_) => config.rdb_save_incremental_fsync,
-            Target::AofBase => config.aof_rewrite_incremental_fsync,
+            Target::AofBase(_) => config.aof_rewrite_incremental_fsync,
         };
         let save = Arc::new(Save::new(Wanted {
             epoch: server.persistence.next_epoch(),
@@ -283,7 +311,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let order = self.order_again(ticket);
                 self.control.load(LoadOrder { merge, flushes, ..order });
             }
-            SaveOrder::Replace { number, .. } => self.make_room(&mut partitions, number),
+            SaveOrder::Replace { number, has_failed } => {
+                self.make_room(&mut partitions, (number, has_failed));
+            }
             SaveOrder::LoadAof => {
                 partitions.iter_mut().for_each(|one| one.flush_all());
                 let order = self.order_again(ticket);
@@ -294,6 +324,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 log::warning("Error trying to save the DB, can't exit.");
                 self.answer_save(ticket, Err(CANNOT_END.into()));
             }
+            SaveOrder::Rewrite | SaveOrder::StopJournal => {}
             SaveOrder::Background | SaveOrder::Foreground | SaveOrder::Reload { .. } => {
                 let answer = if is_saved { Ok(Answer::Done) } else { Err(FAILED.into()) };
                 self.answer_save(ticket, answer);
@@ -363,6 +394,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.tickets.insert(ticket, open);
         match request {
             Request::Save(order) => self.order_save(Some(ticket), order),
+            Request::Rewrite => self.order_rewrite(Some(ticket)),
             request => self.control.ask(self.worker.core, ticket, request),
         }
     }

@@ -328,6 +328,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         if !Arc::ptr_eq(&before.0, &worker.config) {
             self.config_changed();
+            if self.worker.core == WRITER {
+                self.look_at_rewrites();
+            }
         }
         if let Some(change) = listening {
             self.change_listeners(&change);

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::aof::files::Rewrite;
 use super::rdb::VERSION_MIN;
 use super::rdb::file::{Checksum, MAGIC_LEN, magic};
 use super::storage::{Storage, Stored};
@@ -35,7 +36,7 @@ pub enum Target {
     /// The RDB file of this name.
     Dump(PathBuf),
     /// The base of the AOF, which gets its name from the manifest.
-    AofBase,
+    AofBase(Rewrite),
 }
 
 /// One save, from its instant to its end.

@@ -168,6 +168,10 @@ impl Reader {
             self.end_unit();
             return Ok(());
         }
+        if is(0, b"PING") {
+            self.end_unit();
+            return Ok(());
+        }
         let (begins, ends) = (is(0, b"MULTI"), is(0, b"EXEC"));
         let (words, lens) = self.line.words();
         match router(words, lens) {

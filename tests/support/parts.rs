@@ -20,8 +20,8 @@ use ironring::observe::persistence::Persistence;
 use ironring::observe::replication::{Replication, ReplicationId};
 use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::{CoreStats, Gauge};
-use ironring::persist::aof::block::JournalFile;
-use ironring::persist::load::{Load, LoadOrder, Piece};
+use ironring::persist::aof::block::Opened;
+use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
 
 /// 2026-01-01, when every such core begins.
@@ -47,7 +47,9 @@ impl Control for NoControl {
         None
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, _order: RewriteOrder) {}
+
+    fn journal(&self) -> Option<Opened> {
         None
     }
 

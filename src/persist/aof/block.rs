@@ -6,6 +6,7 @@
 
 use std::mem;
 
+use super::files::Rewrite;
 use crate::base::number::write_u64;
 
 /// Lines, and the databases that the first and the last of them are for.
@@ -146,11 +147,13 @@ pub struct Block {
     pub cut: Option<Box<Cut>>,
 }
 
-/// Where another file begins.
+/// Where another file begins, or the journal ends.
 #[derive(Debug)]
 pub struct Cut {
-    /// The file.
-    pub file: JournalFile,
+    /// The file. None if nothing is journaled any more.
+    pub file: Option<JournalFile>,
+    /// Nothing of before counts any more: what could not be written of it is given up.
+    pub is_fresh: bool,
     /// What the rest of the turn did.
     pub lines: Lines,
 }
@@ -162,8 +165,15 @@ pub struct JournalFile {
     pub fd: std::os::fd::RawFd,
     /// Where the next group begins.
     pub offset: u64,
-    /// The bytes of all files before it: base and earlier incr files.
-    pub bytes_before: u64,
+}
+
+/// What was opened for the journal.
+#[derive(Debug)]
+pub enum Opened {
+    /// All has been loaded: the file that is appended to, and the bytes of all files before it.
+    First(JournalFile, u64),
+    /// A rewrite can begin, with the file that comes behind its cut, if there is one.
+    Next(Rewrite, Option<JournalFile>),
 }
 
 #[cfg(test)]

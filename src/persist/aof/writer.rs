@@ -3,9 +3,11 @@
 //!
 //! Invariant: a group is written when all before it have been, so that a process that is killed
 //! leaves no hole; what `written` and `synced` tell grows in the order of the numbers. Two groups may
-//! be under way: the second is written while the first is synced. A write that failed is tried again
-//! when somebody says so, at the same place; after a sync that failed nothing is written any more,
-//! since nobody knows what the disk holds.
+//! be under way: the second is written while the first is synced. Nothing is written to a file before
+//! the one before it is synced, so that a power cut leaves no hole either. A write that failed is
+//! tried again when somebody says so, at the same place; after a sync that failed nothing is written
+//! any more, since nobody knows what the disk holds, until a file begins for which that does not
+//! matter.
 //!
 //! It does no I/O: it says which operation comes next, and is told what became of it.
 
@@ -119,25 +121,47 @@ pub struct Writer {
     /// All blocks up to this number are here.
     bound: u64,
     groups: VecDeque<Group>,
-    /// The file that comes next, as soon as the groups of this one are done.
+    /// The file that comes next, as soon as this one is done with.
     cut: Option<(u64, Box<Cut>)>,
-    /// The number up to which a sync under way covers, and the file if it is closed behind it.
-    sync: Option<(u64, Option<RawFd>)>,
-    to_close: Option<RawFd>,
+    /// The first cut that waits behind which nothing of before counts.
+    fresh_cut: Option<u64>,
+    /// Cuts that have come and have not been made.
+    cuts: usize,
+    /// Bytes of all files before this one, and before the one that comes next.
+    bytes_before: u64,
+    bytes_before_next: Option<u64>,
+    /// The number up to which a sync under way covers.
+    sync: Option<u64>,
+    to_close: Vec<RawFd>,
     written: u64,
     synced: u64,
     trouble: Option<Trouble>,
 }
 
 impl Writer {
-    /// The first file to append to.
-    pub fn open(&mut self, file: JournalFile) {
-        (self.file, self.db) = (Some(file), None);
+    /// The first file to append to, and the bytes of all files before it.
+    pub fn open(&mut self, file: JournalFile, bytes_before: u64) {
+        (self.file, self.db, self.bytes_before) = (Some(file), None, bytes_before);
+    }
+
+    /// A base of so many bytes has taken the place of all files before the last cut.
+    pub fn rebase(&mut self, bytes: u64) {
+        if self.cuts > 0 {
+            self.bytes_before_next = Some(bytes);
+        } else {
+            self.bytes_before = bytes;
+        }
     }
 
     /// A block has come.
     pub fn add(&mut self, number: u64, block: Block) {
         self.waiting_bytes += block.len();
+        if let Some(cut) = &block.cut {
+            self.cuts += 1;
+            if cut.is_fresh {
+                self.fresh_cut = Some(self.fresh_cut.map_or(number, |first| first.min(number)));
+            }
+        }
         self.waiting.insert(number, block);
     }
 
@@ -154,7 +178,7 @@ impl Writer {
     /// True if nothing waits and nothing is under way.
     pub fn is_idle(&self) -> bool {
         let is_quiet = self.groups.is_empty() && self.cut.is_none() && self.sync.is_none();
-        is_quiet && self.waiting.is_empty() && self.to_close.is_none()
+        is_quiet && self.waiting.is_empty() && self.to_close.is_empty()
     }
 
     /// The number up to which everything is in the kernel, and that up to which it is synced.
@@ -167,9 +191,14 @@ impl Writer {
         self.waiting_bytes
     }
 
+    /// Bytes that are not in the kernel.
+    pub fn queued_bytes(&self) -> usize {
+        self.waiting_bytes + self.groups.iter().map(|group| group.bytes.len()).sum::<usize>()
+    }
+
     /// Bytes of all files, as far as they were handed to the kernel.
     pub fn size(&self) -> u64 {
-        self.file.as_ref().map_or(0, |file| file.bytes_before + file.offset)
+        self.bytes_before + self.file.as_ref().map_or(0, |file| file.offset)
     }
 
     /// True if a sync of its own, or of a group, is under way.
@@ -188,13 +217,16 @@ impl Writer {
         if self.trouble.is_some() || self.sync.is_some() || !self.is_unsynced() {
             return None;
         }
-        self.sync = Some((self.written, None));
+        self.sync = Some(self.written);
         Some(Action::Sync { fd })
     }
 
     /// What to do next, if anything can be done now.
     pub fn next(&mut self, wanted: Wanted) -> Option<Action> {
-        if let Some(fd) = self.to_close.take() {
+        if self.trouble.is_some() {
+            self.give_up();
+        }
+        if let Some(fd) = self.to_close.pop() {
             return Some(Action::Close { fd });
         }
         if self.trouble.is_some() {
@@ -203,11 +235,22 @@ impl Writer {
         if let Some(group) = self.groups.iter_mut().find(|one| one.ops == 0 && !one.is_written()) {
             return Some(group.write());
         }
-        if self.cut.is_some() {
-            return self.change_file();
+        loop {
+            if self.cut.is_some() {
+                let action = self.change_file();
+                if action.is_some() || self.cut.is_some() {
+                    return action;
+                }
+            }
+            let is_free = self.groups.iter().all(Group::is_written);
+            if !is_free || self.groups.len() >= GROUPS_MAX {
+                return None;
+            }
+            let action = self.begin_group(wanted);
+            if action.is_some() || self.cut.is_none() {
+                return action;
+            }
         }
-        let may_begin = self.groups.len() < GROUPS_MAX && self.groups.iter().all(Group::is_written);
-        if may_begin { self.begin_group(wanted) } else { None }
     }
 
     /// A write of a group has ended: bytes, or a negative error number.
@@ -239,8 +282,7 @@ impl Writer {
         let failed = || Some(Failure::Sync(io::Error::from_raw_os_error(-result)));
         let failure = match slot {
             None => {
-                let (last, closes) = self.sync.take()?;
-                self.to_close = closes;
+                let last = self.sync.take()?;
                 if result < 0 {
                     failed()
                 } else {
@@ -278,9 +320,7 @@ impl Writer {
         while let Some(group) = self.groups.front()
             && group.is_done()
         {
-            // An older file may still be on its way to the disk.
-            let is_synced = group.syncs && self.sync.is_none_or(|(_, closes)| closes.is_none());
-            if is_synced {
+            if group.syncs {
                 self.synced = group.last;
             }
             self.groups.pop_front();
@@ -303,7 +343,9 @@ impl Writer {
 
     /// Begins a group of what is due.
     fn begin_group(&mut self, wanted: Wanted) -> Option<Action> {
-        self.file.as_ref()?;
+        if self.file.is_none() && self.cuts == 0 {
+            return None;
+        }
         let mut bytes = vec![0; LINE_BYTES_MAX];
         let mut last = None;
         while bytes.len() < GROUP_BYTES_MAX
@@ -322,7 +364,7 @@ impl Writer {
         }
         let last = last?;
         if bytes.len() == LINE_BYTES_MAX {
-            return self.change_file();
+            return None;
         }
         let time = wanted.time.filter(|now| self.time.is_none_or(|noted| noted < *now));
         self.time = time.or(self.time);
@@ -363,27 +405,70 @@ impl Writer {
         self.db = Some(lines.last_db());
     }
 
-    /// Goes over to the next file when all of this one is in the kernel; its last sync goes on
-    /// meanwhile.
+    /// Goes over to the next file when all of this one is on the disk.
     fn change_file(&mut self) -> Option<Action> {
         if !self.groups.is_empty() || self.sync.is_some() {
             return None;
         }
+        if self.file.is_some() && self.is_unsynced() {
+            return self.begin_sync();
+        }
         let (number, cut) = self.cut.take()?;
-        let is_unsynced = self.is_unsynced();
-        self.written = self.written.max(cut.last_before(number));
-        let Cut { file, lines } = *cut;
-        let fd = self.file.replace(file)?.fd;
+        self.make_cut(number, *cut);
+        self.to_close.pop().map(|fd| Action::Close { fd })
+    }
+
+    /// Gives up what could not be written, if a cut has come behind which it does not count.
+    fn give_up(&mut self) {
+        let is_quiet = self.groups.iter().all(|group| group.ops == 0) && self.sync.is_none();
+        let is_open = |(_, cut): &(u64, Box<Cut>)| cut.is_fresh;
+        if !is_quiet {
+            return;
+        }
+        if !self.cut.as_ref().is_some_and(is_open) {
+            let Some(number) = self.fresh_cut.filter(|number| *number <= self.bound) else {
+                return;
+            };
+            let behind = self.waiting.split_off(&(number + 1));
+            for (at, block) in std::mem::replace(&mut self.waiting, behind) {
+                self.waiting_bytes -= block.len();
+                if let Some(cut) = block.cut {
+                    self.drop_cut();
+                    self.cut = Some((at, cut));
+                }
+            }
+        }
+        let Some((number, cut)) = self.cut.take() else { return };
+        self.groups.clear();
+        self.trouble = None;
+        self.make_cut(number, *cut);
+    }
+
+    /// A cut is given up: its file is closed, and never written to.
+    fn drop_cut(&mut self) {
+        if let Some((_, cut)) = self.cut.take() {
+            self.cuts -= 1;
+            self.to_close.extend(cut.file.map(|file| file.fd));
+        }
+    }
+
+    /// All before the cut is done with, one way or another: its file is written from here on.
+    fn make_cut(&mut self, number: u64, cut: Cut) {
+        let last = cut.last_before(number);
+        let Cut { file, is_fresh, lines } = cut;
+        (self.written, self.synced) = (self.written.max(last), self.synced.max(last));
+        self.cuts -= 1;
+        if self.fresh_cut.is_some_and(|fresh| fresh <= number) {
+            self.fresh_cut = None;
+        }
+        let before = if is_fresh { 0 } else { self.size() };
+        self.bytes_before = self.bytes_before_next.take().unwrap_or(before);
+        let old = std::mem::replace(&mut self.file, file);
+        self.to_close.extend(old.map(|old| old.fd));
         self.db = None;
         if !lines.is_empty() {
             self.add(number, Block { lines, cut: None });
         }
-        if is_unsynced {
-            self.sync = Some((self.written, Some(fd)));
-            return Some(Action::Sync { fd });
-        }
-        self.synced = self.written;
-        Some(Action::Close { fd })
     }
 }
 

@@ -7,6 +7,7 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
+use crate::persist::aof::files::Rewrite;
 use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::{FileReader, Record, magic, preamble};
 use crate::persist::rdb::{Limits, Loaded, Reader, decode};
@@ -143,7 +144,7 @@ fn read(pieces: &[Piece], version: u16) -> Model {
 fn save(epoch: u8) -> Arc<Save> {
     Arc::new(Save::new(Wanted {
         epoch,
-        target: Target::AofBase,
+        target: Target::AofBase(Rewrite::Within),
         flags: Flags { compresses: true, checksums: false, syncs_often: false, is_urgent: false },
         usage: Usage::Untold,
         preamble: Vec::new(),

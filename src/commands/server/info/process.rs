@@ -12,6 +12,7 @@ use crate::command::SessionContext;
 use crate::config::choices::Supervised;
 use crate::config::value::Endpoint;
 use crate::observe::link::LinkState;
+use crate::observe::persistence::Purpose;
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION};
 
 /// Bits of the access clock that INFO shows.
@@ -191,25 +192,36 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("rdb_last_load_keys_expired", persistence.keys_expired.load(Relaxed));
     report.field("rdb_last_load_keys_loaded", persistence.keys_loaded.load(Relaxed));
     report.field("aof_enabled", u8::from(cx.config.appendonly));
-    report.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    report.field("aof_last_rewrite_time_sec", -1);
-    report.field("aof_current_rewrite_time_sec", -1);
-    report.field("aof_last_bgrewrite_status", "ok");
-    report.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    let journal = &cx.server.journal;
-    let failed = journal.failed.load(Relaxed);
-    report.field("aof_last_write_status", if failed { "err" } else { "ok" });
+    append_only(cx, report);
+    if is_loading {
+        loading(cx, report);
+    }
+}
+
+/// How the append-only file is.
+fn append_only(cx: &SessionContext<'_>, report: &mut Report) {
+    let (journal, persistence) = (&cx.server.journal, &cx.server.persistence);
+    let rewrites = &journal.rewrites;
+    let is_rewriting = persistence.is_busy_with(Purpose::AofBase);
+    let is_scheduled = rewrites.scheduled.load(Relaxed);
+    report.field("aof_rewrite_in_progress", u8::from(is_rewriting));
+    report.field("aof_rewrite_scheduled", u8::from(is_scheduled));
+    report.field("aof_last_rewrite_time_sec", rewrites.last_seconds.load(Relaxed));
+    let since = cx.now.seconds() - persistence.since.load(Relaxed);
+    report.field("aof_current_rewrite_time_sec", if is_rewriting { since } else { -1 });
+    let status = |failed: bool| if failed { "err" } else { "ok" };
+    report.field("aof_last_bgrewrite_status", status(rewrites.failed.load(Relaxed)));
+    report.field("aof_rewrites", rewrites.count.load(Relaxed));
+    report.field("aof_rewrites_consecutive_failures", rewrites.failures.load(Relaxed));
+    report.field("aof_last_write_status", status(journal.failed.load(Relaxed)));
     report.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
     if journal.is_on() {
         report.field("aof_current_size", journal.bytes());
         report.field("aof_base_size", journal.base_size.load(Relaxed));
-        report.zeros(&["aof_pending_rewrite"]);
+        report.field("aof_pending_rewrite", u8::from(is_scheduled));
         report.field("aof_buffer_length", journal.waiting_bytes.load(Relaxed));
         report.field("aof_pending_bio_fsync", u8::from(journal.is_syncing.load(Relaxed)));
         report.field("aof_delayed_fsync", journal.delayed_syncs.load(Relaxed));
-    }
-    if is_loading {
-        loading(cx, report);
     }
 }
 
