@@ -23,7 +23,7 @@ use crate::base::sys;
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
-use crate::commands::server::acl;
+use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{Ask, ControlThread, Done, Handle};
@@ -32,6 +32,7 @@ use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
+use crate::observe::link::PrimaryLink;
 use crate::observe::log::{self, Level};
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::replication::{Replication, ReplicationId};
@@ -41,6 +42,7 @@ use crate::persist::aof::block::Opened;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
+use crate::replication::chunk::FromPrimary;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
@@ -114,6 +116,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
         replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
             let mut word = [0; 4];
             host::random_bytes(&mut word);
@@ -137,7 +140,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
-    install_log(&control.handle(), facts.pid);
+    install_log(&control.handle(), &facts);
     log::set_level(event_loop::log_level(config.loglevel));
     let unix_socket = config.unixsocket.clone();
     let signals =
@@ -193,11 +196,13 @@ fn hex_digit(value: u8) -> char {
     char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
-fn install_log(handle: &Arc<Handle>, pid: u32) {
-    let handle = handle.clone();
+fn install_log(handle: &Arc<Handle>, facts: &Arc<ServerFacts>) {
+    let (handle, facts) = (handle.clone(), facts.clone());
     log::install(Box::new(move |level: Level, message: String| {
         let stamp = host::log_time();
-        handle.log(format!("{pid}:M {stamp} {} {message}\n", level.mark()));
+        let role = if facts.stats[0].follows.get() == 1 { 'S' } else { 'M' };
+        let pid = facts.pid;
+        handle.log(format!("{pid}:{role} {stamp} {} {message}\n", level.mark()));
     }));
 }
 
@@ -482,6 +487,7 @@ impl Control for Handle {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
+            Request::Follow(primary) => self.follow(ask, primary),
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
                 self.save_users(ask, host::path(&config.aclfile), users);
@@ -499,6 +505,7 @@ impl Control for Handle {
             Done::Task => Answer::Done,
             Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
+            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -534,6 +541,18 @@ impl Control for Handle {
 
     fn give_up(&self) {
         Handle::give_up(self);
+    }
+
+    fn followed(&self) -> Option<FromPrimary> {
+        Handle::followed(self)
+    }
+
+    fn acknowledge(&self) {
+        Handle::acknowledge(self);
+    }
+
+    fn configured(&self, config: &Arc<Config>) {
+        Handle::configured(self, config);
     }
 
     fn shut_down(&self) {

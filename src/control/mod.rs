@@ -7,6 +7,7 @@ mod aof;
 mod files;
 mod load;
 mod migrate;
+mod replica;
 mod save;
 mod send;
 
@@ -20,6 +21,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use crate::acl::file::FileUsers;
@@ -27,6 +29,7 @@ use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
 use crate::base::{alloc, sys};
 use crate::config::Config;
+use crate::config::value::Endpoint;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
 use crate::persist::aof::block::Opened;
@@ -34,6 +37,7 @@ use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 
 /// What the control thread is asked to do.
 enum Task {
@@ -49,6 +53,10 @@ enum Task {
     Migrate { ask: Ask, parcel: Box<Parcel> },
     /// Read a file into the keyspace.
     Load(LoadOrder),
+    /// End the link to the primary, for a server that is to follow another one, or none.
+    Follow { ask: Ask, primary: Option<Endpoint> },
+    /// The configuration is this one from now on.
+    Configured(Arc<Config>),
     /// Finish what was asked before, then end.
     End,
 }
@@ -70,6 +78,8 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// Nothing more comes of the former primary: every core is to take up its role.
+    Unfollowed(Option<Endpoint>),
     /// A rewrite of the AOF can begin.
     Rewrite,
 }
@@ -92,6 +102,8 @@ pub struct Handle {
     journal: load::JournalDesk,
     way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
+    followed: std::sync::Mutex<Receiver<FromPrimary>>,
+    acknowledged: Arc<Notify>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
 }
@@ -141,7 +153,9 @@ impl ControlThread {
             saves: saves.clone(),
         };
         let way = send::Way::new(event_fds[0]);
-        let outgoing = way.clone();
+        let (orders, followed) = channel();
+        let acknowledged = Arc::new(Notify::new());
+        let to_cores = (orders, acknowledged.clone(), way.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
@@ -151,7 +165,7 @@ impl ControlThread {
                     desks,
                     (config_file, log_file),
                     facts,
-                    (loader, pieces, outgoing),
+                    (loader, pieces, to_cores),
                 ));
             })
             .expect("a thread more than the cores");
@@ -163,6 +177,8 @@ impl ControlThread {
             journal: journal_desk,
             way,
             event_fds,
+            followed: std::sync::Mutex::new(followed),
+            acknowledged,
             server,
             ending: AtomicBool::new(false),
         };
@@ -253,6 +269,26 @@ impl Handle {
         self.journal.take()
     }
 
+    /// Ends the link to the primary, for a server that is to follow another one, or none.
+    pub fn follow(&self, ask: Ask, primary: Option<Endpoint>) {
+        let _ = self.tasks.send(Task::Follow { ask, primary });
+    }
+
+    /// What has come of the primary. Only one core asks, so the lock is never waited for.
+    pub fn followed(&self) -> Option<FromPrimary> {
+        self.followed.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The primary is to hear how far the replica is.
+    pub fn acknowledge(&self) {
+        self.acknowledged.notify_one();
+    }
+
+    /// The configuration is this one from now on.
+    pub fn configured(&self, config: &Arc<Config>) {
+        let _ = self.tasks.send(Task::Configured(config.clone()));
+    }
+
     /// Wakes all cores, to look at what has changed.
     pub fn wake_all(&self) {
         self.event_fds.iter().for_each(|event_fd| sys::write_event(*event_fd));
@@ -284,9 +320,14 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, pieces, way): (load::Loader, UnboundedReceiver<save::Message>, Arc<send::Way>),
+    (loader, pieces, (orders, acknowledged, way)): (
+        load::Loader,
+        UnboundedReceiver<save::Message>,
+        (Sender<FromPrimary>, Arc<Notify>, Arc<send::Way>),
+    ),
 ) {
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let replica = Rc::new(replica::Replica::new(loader.clone(), orders, acknowledged));
     let saves = save::SaveWriter {
         server: server.clone(),
         event_fds: loader.event_fds.clone(),
@@ -334,6 +375,14 @@ async fn serve(
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
+            Task::Follow { ask, primary } => {
+                let (replica, desks) = (replica.clone(), desks.clone());
+                tokio_uring::spawn(async move {
+                    replica.stop().await;
+                    answer(&desks, ask, Ok(Done::Unfollowed(primary)));
+                });
+            }
+            Task::Configured(config) => replica.configure(config),
             Task::Load(order) => {
                 tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
             }

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::follow::FOLLOWER;
 use super::{Core, Message};
 use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
@@ -174,6 +175,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let switches = &self.worker.switches;
         let expire =
             switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
+        let expire = expire && !self.worker.follows();
         let wall = self.worker.now;
         let mut budget = Budget::new(self.save_units(now));
         let saves = self.save_slice(&mut budget);
@@ -390,9 +392,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The configuration was replaced: what depends on it follows.
     pub(super) fn config_changed(&mut self) {
+        let followed = self.worker.follows();
         self.worker.config_changed();
+        if self.worker.core == FOLLOWER && followed && !self.worker.follows() {
+            self.step_up();
+        }
         crate::observe::log::set_level(log_level(self.worker.config.loglevel));
         self.limits_changed();
+        if self.worker.core == FOLLOWER {
+            self.control.configured(&self.worker.config);
+        }
     }
 }
 

@@ -7,6 +7,7 @@ pub mod command_log;
 pub mod errors;
 pub mod journal;
 pub mod latency;
+pub mod link;
 pub mod log;
 pub mod persistence;
 pub mod replication;

@@ -350,6 +350,8 @@ pub struct CoreStats {
     pub max_output_bytes: Counter,
     /// Bytes in client buffers.
     pub clients_bytes: Counter,
+    /// 1 on a core that knows that this server is a replica.
+    pub follows: Counter,
     /// How soon the partition's best candidate for eviction is to go; 0 if none is known.
     pub eviction_score: Counter,
     /// Values that wait to be freed.
@@ -393,6 +395,7 @@ impl CoreStats {
             max_input_bytes: Counter::default(),
             max_output_bytes: Counter::default(),
             clients_bytes: Counter::default(),
+            follows: Counter::default(),
             eviction_score: Counter::default(),
             lazyfree_pending: Counter::default(),
             cpu_user_micros: Counter::default(),
