@@ -28,7 +28,7 @@ use crate::base::sys::{self, crash, process};
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
-use crate::commands::server::acl;
+use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{self, Ask, ControlThread, Done, Handle};
@@ -37,6 +37,7 @@ use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
+use crate::observe::link::PrimaryLink;
 use crate::observe::log;
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::process::ProcessFacts;
@@ -47,6 +48,7 @@ use crate::persist::aof::block::Opened;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
+use crate::replication::chunk::FromPrimary;
 use crate::ring::Backend;
 use crate::ring::epoll::EpollRing;
 use crate::ring::kernel::KernelRing;
@@ -133,6 +135,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
         replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
             let mut word = [0; 4];
             host::random_bytes(&mut word);
@@ -157,7 +160,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     facts.persistence.begin_load(facts.started.seconds());
     event_loop::follow_log(&config);
     log::set_utc_offset(process::utc_offset(facts.started.seconds()));
-    logging::install(&config, &control.handle(), facts.pid);
+    logging::install(&config, &control.handle(), &facts);
     logging::report_crashes(&config, &facts, standing.pid_file.as_deref());
     let unix_socket = config.unixsocket.clone();
     control::tell_supervisor(&facts, "STATUS=Ironring is loading...");
@@ -513,6 +516,7 @@ impl Control for Handle {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
+            Request::Follow(primary) => self.follow(ask, primary),
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
                 self.save_users(ask, host::path(&config.aclfile), users);
@@ -530,6 +534,7 @@ impl Control for Handle {
             Done::Task => Answer::Done,
             Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
+            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -573,6 +578,18 @@ impl Control for Handle {
 
     fn give_up(&self) {
         Handle::give_up(self);
+    }
+
+    fn followed(&self) -> Option<FromPrimary> {
+        Handle::followed(self)
+    }
+
+    fn acknowledge(&self) {
+        Handle::acknowledge(self);
+    }
+
+    fn configured(&self, config: &Arc<Config>) {
+        Handle::configured(self, config);
     }
 
     fn shut_down(&self) {

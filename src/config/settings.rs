@@ -173,6 +173,7 @@ settings! {
     aof_rewrite_incremental_fsync: bool = yes "aof-rewrite-incremental-fsync",
     aof_load_truncated: bool = yes "aof-load-truncated",
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
+    /// The primary that the server follows; None for a primary.
     replicaof: Option<Endpoint> = replicaof "replicaof",
     min_replicas_to_write: u32 = number "min-replicas-to-write",
     /// Seconds.
@@ -185,12 +186,25 @@ settings! {
     repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
     /// Seconds.
     repl_ping_replica_period: u32 = number "repl-ping-replica-period",
-    /// Seconds.
-    repl_timeout: u32 = number "repl-timeout",
     /// Bytes.
     repl_backlog_size: u64 = bytes "repl-backlog-size",
     /// Seconds that the backlog is kept without replicas; 0 = for ever.
     repl_backlog_ttl: u64 = number "repl-backlog-ttl",
+    /// Password for the primary; empty = none.
+    masterauth: Vec<u8> = text "masterauth",
+    /// User to be there; empty = the default one.
+    masteruser: Vec<u8> = text "masteruser",
+    replica_serve_stale_data: bool = yes "replica-serve-stale-data",
+    replica_read_only: bool = yes "replica-read-only",
+    replica_ignore_maxmemory: bool = yes "replica-ignore-maxmemory",
+    replica_priority: u32 = number "replica-priority",
+    replica_announced: bool = yes "replica-announced",
+    /// Empty = the address of the socket.
+    replica_announce_ip: Vec<u8> = text "replica-announce-ip",
+    /// 0 = `port`.
+    replica_announce_port: u16 = number "replica-announce-port",
+    /// Seconds without a word after which a link is given up.
+    repl_timeout: u32 = number "repl-timeout",
     cluster_enabled: bool = yes "cluster-enabled",
 
     /// Microseconds; 0 = everything, negative = nothing.
@@ -244,6 +258,15 @@ impl Config {
         let mut values = self.values.clone();
         let found = directives::find(b"dir").expect("dir is a directive");
         values[found.index] = Value::Text(dir.into());
+        Config::from_values(values)
+    }
+
+    /// The same configuration of a server that follows this primary, or none.
+    #[must_use]
+    pub fn with_replicaof(&self, primary: Option<Endpoint>) -> Config {
+        let mut values = self.values.clone();
+        let found = directives::find(b"replicaof").expect("replicaof is a directive");
+        values[found.index] = Value::ReplicaOf(primary);
         Config::from_values(values)
     }
 

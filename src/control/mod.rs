@@ -8,6 +8,7 @@ mod aof;
 mod files;
 mod load;
 mod migrate;
+mod replica;
 mod runtime;
 mod save;
 mod send;
@@ -23,6 +24,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::aof::room::Order;
@@ -32,6 +34,7 @@ use crate::base::slot::Slot;
 use crate::base::sys::process;
 use crate::base::{alloc, sys};
 use crate::config::Config;
+use crate::config::value::Endpoint;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
 use crate::persist::aof::block::Opened;
@@ -39,6 +42,7 @@ use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 
 /// What the control thread is asked to do.
 enum Task {
@@ -54,6 +58,10 @@ enum Task {
     Migrate { ask: Ask, parcel: Box<Parcel> },
     /// Read a file into the keyspace.
     Load(LoadOrder),
+    /// End the link to the primary, for a server that is to follow another one, or none.
+    Follow { ask: Ask, primary: Option<Endpoint> },
+    /// The configuration is this one from now on.
+    Configured(Arc<Config>),
     /// Finish what was asked before, then end.
     End,
 }
@@ -75,6 +83,8 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// Nothing more comes of the former primary: every core is to take up its role.
+    Unfollowed(Option<Endpoint>),
     /// A rewrite of the AOF can begin.
     Rewrite,
 }
@@ -98,6 +108,8 @@ pub struct Handle {
     journal: load::JournalDesk,
     way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
+    followed: std::sync::Mutex<Receiver<FromPrimary>>,
+    acknowledged: Arc<Notify>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
 }
@@ -150,13 +162,15 @@ impl ControlThread {
             saves: saves.clone(),
         };
         let way = send::Way::new(event_fds[0]);
-        let outgoing = way.clone();
+        let (orders, followed) = channel();
+        let acknowledged = Arc::new(Notify::new());
+        let to_cores = (orders, acknowledged.clone(), way.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
                 let (files, orders) = ((config_file, log_file), (room_orders, ends));
-                let pieces = (pieces, outgoing);
+                let pieces = (pieces, to_cores);
                 let work = serve(receiver, desks, files, facts, (loader, pieces), orders);
                 runtime::run(has_ring, work);
             })
@@ -170,6 +184,8 @@ impl ControlThread {
             journal: journal_desk,
             way,
             event_fds,
+            followed: std::sync::Mutex::new(followed),
+            acknowledged,
             server,
             ending: AtomicBool::new(false),
         };
@@ -270,6 +286,26 @@ impl Handle {
         self.journal.take()
     }
 
+    /// Ends the link to the primary, for a server that is to follow another one, or none.
+    pub fn follow(&self, ask: Ask, primary: Option<Endpoint>) {
+        let _ = self.tasks.send(Task::Follow { ask, primary });
+    }
+
+    /// What has come of the primary. Only one core asks, so the lock is never waited for.
+    pub fn followed(&self) -> Option<FromPrimary> {
+        self.followed.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The primary is to hear how far the replica is.
+    pub fn acknowledge(&self) {
+        self.acknowledged.notify_one();
+    }
+
+    /// The configuration is this one from now on.
+    pub fn configured(&self, config: &Arc<Config>) {
+        let _ = self.tasks.send(Task::Configured(config.clone()));
+    }
+
     /// Wakes all cores, to look at what has changed.
     pub fn wake_all(&self) {
         self.event_fds.iter().for_each(|event_fd| sys::write_event(*event_fd));
@@ -301,10 +337,14 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, way)): (load::Loader, (UnboundedReceiver<save::Message>, Arc<send::Way>)),
+    (loader, (pieces, (orders, acknowledged, way))): (
+        load::Loader,
+        (UnboundedReceiver<save::Message>, (Sender<FromPrimary>, Arc<Notify>, Arc<send::Way>)),
+    ),
     (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
 ) {
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let replica = Rc::new(replica::Replica::new(loader.clone(), orders, acknowledged));
     let saves = save::SaveWriter {
         server: server.clone(),
         event_fds: loader.event_fds.clone(),
@@ -359,6 +399,14 @@ async fn serve(
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
+            Task::Follow { ask, primary } => {
+                let (replica, desks) = (replica.clone(), desks.clone());
+                tokio::task::spawn_local(async move {
+                    replica.stop().await;
+                    answer(&desks, ask, Ok(Done::Unfollowed(primary)));
+                });
+            }
+            Task::Configured(config) => replica.configure(config),
             Task::Load(order) => {
                 tokio::task::spawn_local(load_file(loader.clone(), desks.clone(), order));
             }

@@ -11,6 +11,7 @@ mod client_memory;
 mod clients;
 mod cron;
 mod execute;
+mod follow;
 mod input;
 mod journal;
 mod leftovers;
@@ -55,6 +56,7 @@ use crate::base::time::{Clock, Nanos};
 use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
 use crate::commands::pubsub::subscribe::Leaving;
+use crate::config::Config;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
@@ -63,6 +65,7 @@ use crate::persist::aof::block::Opened;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::Outcome;
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -155,6 +158,14 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
+    /// What has come of the primary.
+    fn followed(&self) -> Option<FromPrimary> {
+        None
+    }
+    /// What the primary wants to hear of has taken effect.
+    fn acknowledge(&self) {}
+    /// The configuration is this one from now on.
+    fn configured(&self, _config: &Arc<Config>) {}
     /// Opens what a rewrite of the AOF needs; who calls has the right to the next snapshot.
     fn rewrite(&self, order: RewriteOrder);
     /// Fills a file of the journal, by its number, with zeros between two places.
@@ -262,6 +273,8 @@ pub struct Core<R: Ring, C: Clock> {
     key_samples: KeySamples,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
+    /// What comes of the primary.
+    follower: follow::Follower,
     /// Rewrites of the AOF.
     rewriting: rewrite::Rewriting,
     /// A save that commands of keys wait for.
@@ -325,6 +338,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             probe: Probe::default(),
             key_samples: KeySamples::default(),
             serial: None,
+            follower: follow::Follower::default(),
             rewriting: rewrite::Rewriting::default(),
             holding: None,
             kept_to_the_end: Vec::new(),
@@ -392,6 +406,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.serve_seat();
         self.has_more = self.load_some();
         self.has_more |= self.go_on_holding();
+        self.follow_some();
         self.keep_house();
         self.leave_some();
         self.settle_acks();

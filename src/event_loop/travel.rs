@@ -87,7 +87,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
         self.worker.now = self.worker.now.max(batch.time);
         if batch.facts.replays && batch.is_done() {
-            return self.serial_done(batch);
+            return self.nobody_done(batch);
         }
         loop {
             if !self.deliver(&mut batch) {

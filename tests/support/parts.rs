@@ -16,6 +16,7 @@ use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
 use ironring::observe::journal::Journal;
+use ironring::observe::link::PrimaryLink;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::process::ProcessFacts;
 use ironring::observe::replication::{Replication, ReplicationId};
@@ -99,6 +100,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
         replication: Replication::new(ReplicationId::new([1; 5])),
     }
 }
