@@ -145,6 +145,7 @@ impl ControlThread {
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
+                sys::crash::register_thread(None);
                 let files = (config_file, log_file);
                 runtime::run(has_ring, serve(receiver, desks, files, facts, (loader, pieces)));
             })
