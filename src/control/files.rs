@@ -30,7 +30,7 @@ impl LogWriter {
         };
         // Opened for each line, so that the file may be moved away and rotated.
         if let Ok(file) = File::append(path).await {
-            let _ = file.write_all_at(line.into_bytes(), runtime::AT_END).await;
+            let _ = file.write_all_at(line.into_bytes(), 0).await;
             let _ = file.close().await;
         }
     }

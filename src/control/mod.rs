@@ -169,6 +169,7 @@ impl ControlThread {
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
+                sys::crash::register_thread(None);
                 let (files, orders) = ((config_file, log_file), (room_orders, ends));
                 let pieces = (pieces, to_cores);
                 let work = serve(receiver, desks, files, facts, (loader, pieces), orders);

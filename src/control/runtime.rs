@@ -6,13 +6,10 @@
 
 use std::cell::Cell;
 use std::future::Future;
-use std::io::{self, Write};
+use std::io;
 use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
-
-/// Where a file that was opened to be appended to is written: wherever it ends.
-pub(super) const AT_END: u64 = u64::MAX;
 
 thread_local! {
     /// True on a thread that runs tokio-uring.
@@ -68,7 +65,7 @@ impl File {
         File::open_for(path.as_ref(), Purpose::CreateNew).await
     }
 
-    /// Opens or makes a file to be written `AT_END`.
+    /// Opens or makes a file that is written at its end, whatever the place of a write.
     pub(super) async fn append(path: impl AsRef<Path>) -> io::Result<File> {
         File::open_for(path.as_ref(), Purpose::Append).await
     }
@@ -131,11 +128,7 @@ impl File {
             File::Ring(file) => file.write_all_at(bytes, at).await.0,
             File::Plain(file) => {
                 let file = file.clone();
-                blocking(move || match at {
-                    AT_END => (&*file).write_all(&bytes),
-                    _ => file.write_all_at(&bytes, at),
-                })
-                .await
+                blocking(move || file.write_all_at(&bytes, at)).await
             }
         }
     }

@@ -11,6 +11,7 @@ use super::serve::is_kept_back;
 use super::table::{Registered, Way};
 use super::worker::Worker;
 use crate::base::alloc;
+use crate::base::time::Ticks;
 use crate::client::SessionFacts;
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
@@ -216,6 +217,7 @@ impl Worker {
             return Room::Made;
         }
         let Some(policy) = self.memory.policy else { return Room::None };
+        let began = Ticks::now();
         let mut effects =
             Effects::new(Interest { keys: self.is_heard(keyspace), ..self.interest() });
         let mut room = Room::Made;
@@ -237,6 +239,7 @@ impl Worker {
             }
         }
         self.check_memory();
+        self.note_latency_since("eviction-cycle", began);
         self.journal_gone(keyspace, &effects);
         self.publish_events(effects.take_events());
         self.went_by_itself(keyspace.reborrow(), effects.take_keys());

@@ -63,7 +63,7 @@ pub fn install(reporter: Reporter) {
     if REPORTER.set(reporter).is_err() {
         return;
     }
-    std::panic::set_hook(Box::new(|panic| report_panic(panic)));
+    std::panic::set_hook(Box::new(report_panic));
     handle(libc::SIGALRM, alarmed, libc::SA_RESTART);
     register_thread(None);
 }

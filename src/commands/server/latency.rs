@@ -295,6 +295,9 @@ fn report(events: &Latency, cx: &SessionContext<'_>) -> String {
     if has(b"expire-cycle") {
         advice.push("Many keys expire at the same time; spread their times.".to_owned());
     }
+    if has(b"eviction-cycle") {
+        advice.push("Keys are evicted for every write; give the server more memory.".to_owned());
+    }
     if !advice.is_empty() {
         text.push_str("\nWhat may help:\n\n");
     }
