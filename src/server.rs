@@ -45,6 +45,7 @@ use crate::pubsub::tracking::letterboxes;
 use crate::ring::kernel::{self, KernelRing};
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
+use crate::tls::{self, Newcomer, Secured};
 use crate::txn::cores::{CORES_MAX, SlotMap};
 
 /// Signals that end the process.
@@ -131,7 +132,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     };
     let log_file = (!config.logfile.is_empty()).then(|| host::path(&config.logfile));
     let map = SlotMap::new(cores);
-    let listens = (config.port != 0, !config.unixsocket.is_empty());
+    let listens = (config.port != 0 || config.tls_port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
     let router = replay::router(map);
     let control =
@@ -220,9 +221,10 @@ fn announce(facts: &ServerFacts) {
 
 /// The last lines before the sockets: where the server is to be found.
 fn announce_place(config: &Config, facts: &ServerFacts, notices: &[String], cores: usize) {
-    log::notice(format!("Running mode=standalone, port={}, cores={cores}.", config.port));
+    let port = if config.port == 0 { config.tls_port } else { config.port };
+    log::notice(format!("Running mode=standalone, port={port}, cores={cores}."));
     // Scripts look for the process id in a line of this form.
-    log::notice(format!("Server started on port {}, PID: {}", config.port, facts.pid));
+    log::notice(format!("Server started on port {port}, PID: {}", facts.pid));
     for notice in notices {
         log::notice(notice.clone());
     }
@@ -288,16 +290,20 @@ fn first_users(config: &Config, declared: &Declarations) -> Result<Users, String
 
 /// Opens all listening sockets; an address with `-` before it may be missing.
 fn listen(config: &Config) -> Result<Vec<Listener>, String> {
+    if config.port != 0 && config.port == config.tls_port {
+        return Err(format!("Failed listening on port {} (tls), aborting.", config.port));
+    }
     let mut sockets = Vec::new();
     for name in config.listening_names(host::resolve) {
         let socket = open(&name, config.tcp_backlog).map_err(|error| {
+            let port = name.address.map_or(config.port, |address| address.port());
             log::warning(format!(
-                "Warning: Could not create server TCP listening socket {}:{}: bind: {}",
+                "Warning: Could not create server TCP listening socket {}:{port}: bind: {}",
                 name.text,
-                config.port,
                 sys::reason(&error)
             ));
-            format!("Failed listening on port {} (tcp), aborting.", config.port)
+            let way = if port == config.tls_port { "tls" } else { "tcp" };
+            format!("Failed listening on port {port} ({way}), aborting.")
         })?;
         sockets.extend(socket);
     }
@@ -364,6 +370,13 @@ fn start_cores(
     event_fds: &[i32],
     processors: &[usize],
 ) -> Result<Threads, String> {
+    let mut tls = None;
+    if tls::Context::is_needed(config) {
+        let context = tls::Context::load(config);
+        let context =
+            context.map_err(|_| "Failed to configure TLS. Check logs for more info.".to_owned())?;
+        tls = Some(Arc::new(context));
+    }
     let mut listeners = listen(config)?;
     let cores = event_fds.len();
     let map = SlotMap::new(cores);
@@ -385,6 +398,7 @@ fn start_cores(
         let identity = Identity {
             core,
             config: config.clone(),
+            tls: tls.clone(),
             users: users.clone(),
             server: facts.clone(),
             hasher,
@@ -508,6 +522,18 @@ impl Control for Handle {
 
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         Handle::loaded(self, core)
+    }
+
+    fn use_tls(&self, context: Arc<tls::Context>) {
+        Handle::use_tls(self, context);
+    }
+
+    fn secure(&self, newcomer: Newcomer) {
+        Handle::secure(self, newcomer);
+    }
+
+    fn secured(&self, core: usize) -> Option<Box<Secured>> {
+        Handle::secured(self, core)
     }
 
     fn journal(&self) -> Option<JournalFile> {

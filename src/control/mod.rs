@@ -5,6 +5,7 @@
 
 mod aof;
 mod files;
+mod handshake;
 mod load;
 mod migrate;
 mod save;
@@ -33,6 +34,7 @@ use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Piece as SavePiece, Save};
+use crate::tls::{self, Newcomer, Secured};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -46,6 +48,10 @@ enum Task {
     LoadUsers { ask: Ask, path: PathBuf, users: Arc<Users>, defaults: Defaults, client: u64 },
     /// Send keys to another server.
     Migrate { ask: Ask, parcel: Box<Parcel> },
+    /// New certificates, for those who connect from now on.
+    UseTls(Arc<tls::Context>),
+    /// Do the handshake of a connection.
+    Secure(Newcomer),
     /// Read a file into the keyspace.
     Load(LoadOrder),
     /// Finish what was asked before, then end.
@@ -85,6 +91,7 @@ pub struct Handle {
     tasks: UnboundedSender<Task>,
     saves: UnboundedSender<save::Message>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
+    secured: Vec<std::sync::Mutex<Receiver<Box<Secured>>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
     event_fds: Vec<RawFd>,
@@ -118,7 +125,11 @@ impl ControlThread {
             .unzip();
         let mut desks = Vec::new();
         let mut inboxes = Vec::new();
+        let (mut doors, mut secured) = (Vec::new(), Vec::new());
         for event_fd in &event_fds {
+            let (sender, receiver) = channel();
+            doors.push(handshake::Door { secured: sender, event_fd: *event_fd });
+            secured.push(std::sync::Mutex::new(receiver));
             let (sender, receiver) = channel();
             desks.push(Desk { answers: sender, event_fd: *event_fd });
             inboxes.push(std::sync::Mutex::new(receiver));
@@ -142,7 +153,7 @@ impl ControlThread {
                 alloc::register_thread();
                 tokio_uring::start(serve(
                     receiver,
-                    desks,
+                    (desks, doors),
                     (config_file, log_file),
                     facts,
                     (loader, pieces),
@@ -153,6 +164,7 @@ impl ControlThread {
             tasks,
             saves,
             inboxes,
+            secured,
             keys,
             journal: journal_desk,
             event_fds,
@@ -206,6 +218,22 @@ impl Handle {
         let _ = self.tasks.send(Task::Migrate { ask, parcel });
     }
 
+    /// Has those who connect from now on use these certificates.
+    pub fn use_tls(&self, context: Arc<tls::Context>) {
+        let _ = self.tasks.send(Task::UseTls(context));
+    }
+
+    /// Has the handshake of a connection done.
+    pub fn secure(&self, newcomer: Newcomer) {
+        let _ = self.tasks.send(Task::Secure(newcomer));
+    }
+
+    /// The next connection for a core that is through its handshake. Only that core asks, so the lock
+    /// is never waited for.
+    pub fn secured(&self, core: usize) -> Option<Box<Secured>> {
+        self.secured[core].try_lock().ok()?.try_recv().ok()
+    }
+
     /// Writes a piece of a save.
     pub fn save(&self, save: &Arc<Save>, piece: SavePiece) {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
@@ -254,7 +282,7 @@ impl Handle {
 
 async fn serve(
     mut tasks: UnboundedReceiver<Task>,
-    desks: Vec<Desk>,
+    (desks, doors): (Vec<Desk>, Vec<handshake::Door>),
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
     (loader, (pieces, saves)): (
@@ -266,6 +294,7 @@ async fn serve(
     tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let mut log_writer = files::LogWriter::new(log_file);
+    let mut security = Security { context: None, handshakes: None, doors, server: server.clone() };
     tokio_uring::spawn(watch_memory(server));
     let links = Rc::new(migrate::Links::default());
     let watched = links.clone();
@@ -303,6 +332,8 @@ async fn serve(
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
+            Task::UseTls(context) => security.context = Some(context),
+            Task::Secure(newcomer) => security.begin(newcomer),
             Task::Load(order) => {
                 tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
             }
@@ -313,6 +344,28 @@ async fn serve(
                 }
                 return;
             }
+        }
+    }
+}
+
+/// What encrypted connections need; the thread that does their handshakes starts with the first.
+struct Security {
+    context: Option<Arc<tls::Context>>,
+    handshakes: Option<handshake::Handshakes>,
+    doors: Vec<handshake::Door>,
+    server: Arc<ServerFacts>,
+}
+
+impl Security {
+    fn begin(&mut self, newcomer: Newcomer) {
+        if self.handshakes.is_none() {
+            let doors = std::mem::take(&mut self.doors);
+            let started = handshake::Handshakes::start(doors, self.server.clone());
+            self.handshakes =
+                Some(started.expect("a thread more than the cores, and a descriptor for it"));
+        }
+        if let (Some(handshakes), Some(context)) = (&self.handshakes, &self.context) {
+            handshakes.begin(context.clone(), newcomer);
         }
     }
 }

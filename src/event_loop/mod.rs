@@ -24,6 +24,7 @@ mod replay;
 mod sabotage;
 mod save;
 mod script;
+mod secure;
 mod stage;
 mod tracking;
 mod transact;
@@ -57,6 +58,7 @@ use crate::persist::save::{Piece as SavePiece, Save};
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
+use crate::tls::{self, Newcomer, Secured};
 use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
@@ -143,6 +145,12 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
+    /// Those who connect from now on find these certificates.
+    fn use_tls(&self, context: Arc<tls::Context>);
+    /// Does the handshake of a connection.
+    fn secure(&self, newcomer: Newcomer);
+    /// The next connection for `core` that is through its handshake.
+    fn secured(&self, core: usize) -> Option<Box<Secured>>;
     /// The file to append the journal to, once, when all has been loaded.
     fn journal(&self) -> Option<JournalFile>;
     /// The process is to end: wake everybody.
@@ -236,6 +244,10 @@ pub struct Core<R: Ring, C: Clock> {
     has_more: bool,
     may_spin: bool,
     sabotage: Sabotage,
+    /// Clients whose connection is encrypted.
+    secured_clients: usize,
+    /// Room for records on their way in and out.
+    records: Vec<u8>,
     /// Clients and batches served in this turn.
     served: usize,
 }
@@ -288,6 +300,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             has_more: false,
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
+            secured_clients: 0,
+            records: Vec::new(),
             served: 0,
         }
     }
@@ -299,6 +313,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.arm_accept(index as u32);
         }
         self.read_clock();
+        self.tls_changed(None);
         self.config_changed();
         let core = self.worker.core;
         crate::observe::log::write(crate::observe::log::Level::Debug, || {

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::input::Input;
 use super::output::{Output, STALL_BYTES};
+use super::sealing::Sealing;
 use crate::base::gate::Gate;
 use crate::client::{ConnectionFacts, Session};
 use crate::dispatch::serve::Served;
@@ -46,6 +47,8 @@ pub struct Connection {
     pub input: Input,
     /// What could not be sent at once.
     pub output: Output,
+    /// Its keys, if it is encrypted.
+    pub sealing: Option<Box<Sealing>>,
     /// Pushes that have not been written to its output.
     pub held: ReplyBuffer,
     /// What these have to wait for.
@@ -100,6 +103,7 @@ impl Connection {
             generation,
             input: Input::default(),
             output: Output::default(),
+            sealing: None,
             held: ReplyBuffer::default(),
             held_gate: Gate::OPEN,
             gate: Gate::OPEN,
@@ -130,6 +134,12 @@ impl Connection {
         Token::new(kind, self.generation, index)
     }
 
+    /// The token of its receive, unless that is one into a large word.
+    pub fn receive_token(&self, index: u32) -> Token {
+        let kind = if self.sealing.is_some() { Kind::RecvSealed } else { Kind::Recv };
+        self.token(kind, index)
+    }
+
     /// Shared with the client's batches: false as soon as it is gone.
     pub fn alive(&self) -> Arc<AtomicBool> {
         self.alive.clone()
@@ -143,6 +153,14 @@ impl Connection {
     /// Bytes of replies that have not left.
     pub fn unsent_bytes(&self) -> usize {
         self.output.bytes() + self.segment.map_or(0, |(_, len)| len) + self.held.len()
+    }
+
+    /// Its replies of a turn leave with those of all clients. Such a send has no completion when it goes
+    /// well: who waits for one sends otherwise.
+    #[inline]
+    pub fn leaves_with_turn(&self) -> bool {
+        let waits = self.closing || self.hung_up || self.stalled.is_some();
+        self.output.is_idle() && !waits
     }
 
     /// Holds a push, in RESP2, until it may be written to the output; `shared` stands behind the
@@ -197,6 +215,7 @@ impl Connection {
         let input = self.input.held_bytes();
         let names = self.session.subscriptions.as_ref();
         let pushed = self.held.len() + names.map_or(0, |names| names.held_bytes());
+        let keys = self.sealing.as_ref().map_or(0, |sealing| sealing.session.held_bytes());
         ConnectionFacts {
             query_bytes: self.input.waiting_bytes(),
             query_free: self.input.query.capacity() - self.input.query.len(),
@@ -205,7 +224,7 @@ impl Connection {
             reply_buffer_used: 0,
             output_list_len: self.output.len(),
             output_list_bytes: self.output.bytes() + self.held.len(),
-            total_bytes: size_of::<Connection>() + input + self.output.bytes() + pushed,
+            total_bytes: size_of::<Connection>() + input + self.output.bytes() + pushed + keys,
             core,
             closing: self.closing,
             multi: (self.session.facts.in_multi)

@@ -147,6 +147,8 @@ counters! {
         channels,
         /// Databases.
         databases,
+        /// Users that a certificate names.
+        certificate,
     }
 }
 

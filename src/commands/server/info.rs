@@ -91,6 +91,7 @@ impl Section {
 /// Every section, in the order in which they are written.
 const SECTIONS: &[Section] = &[
     Section::new("Server", process::server),
+    Section::new("TLS", process::tls),
     Section::new("Clients", process::clients),
     Section::new("Memory", process::memory),
     Section::new("Persistence", process::persistence),
