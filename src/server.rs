@@ -54,6 +54,7 @@ use crate::ring::epoll::EpollRing;
 use crate::ring::kernel::KernelRing;
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
+use crate::tls::{self, Newcomer, Secured};
 use crate::txn::cores::{CORES_MAX, SlotMap};
 use backend::Way;
 use standing::Standing;
@@ -149,7 +150,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     };
     let log_file = (!config.logfile.is_empty()).then(|| host::path(&config.logfile));
     let map = SlotMap::new(cores);
-    let listens = (config.port != 0, !config.unixsocket.is_empty());
+    let listens = (config.port != 0 || config.tls_port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
     let router = replay::router(map);
     let has_ring = way == Way::IoUring;
@@ -249,9 +250,10 @@ fn announce_place(config: &Config, facts: &ServerFacts, notices: &[String], core
     if standing::shows_logo(config) {
         LOGO.lines().for_each(log::notice);
     }
-    log::notice(format!("Running mode=standalone, port={}, cores={cores}.", config.port));
+    let port = if config.port == 0 { config.tls_port } else { config.port };
+    log::notice(format!("Running mode=standalone, port={port}, cores={cores}."));
     // Scripts look for the process id in a line of this form.
-    log::notice(format!("Server started on port {}, PID: {}", config.port, facts.pid));
+    log::notice(format!("Server started on port {port}, PID: {}", facts.pid));
     for notice in notices {
         log::notice(notice.clone());
     }
@@ -317,16 +319,20 @@ fn first_users(config: &Config, declared: &Declarations) -> Result<Users, String
 
 /// Opens all listening sockets; an address with `-` before it may be missing.
 fn listen(config: &Config) -> Result<Vec<Listener>, String> {
+    if config.port != 0 && config.port == config.tls_port {
+        return Err(format!("Failed listening on port {} (tls), aborting.", config.port));
+    }
     let mut sockets = Vec::new();
     for name in config.listening_names(host::resolve) {
         let socket = open(&name, config.tcp_backlog).map_err(|error| {
+            let port = name.address.map_or(config.port, |address| address.port());
             log::warning(format!(
-                "Warning: Could not create server TCP listening socket {}:{}: bind: {}",
+                "Warning: Could not create server TCP listening socket {}:{port}: bind: {}",
                 name.text,
-                config.port,
                 sys::reason(&error)
             ));
-            format!("Failed listening on port {} (tcp), aborting.", config.port)
+            let way = if port == config.tls_port { "tls" } else { "tcp" };
+            format!("Failed listening on port {port} ({way}), aborting.")
         })?;
         sockets.extend(socket);
     }
@@ -393,6 +399,13 @@ fn start_cores<R: Backend>(
     event_fds: &[i32],
     processors: &[usize],
 ) -> Result<Threads, String> {
+    let mut tls = None;
+    if tls::Context::is_needed(config) {
+        let context = tls::Context::load(config);
+        let context =
+            context.map_err(|_| "Failed to configure TLS. Check logs for more info.".to_owned())?;
+        tls = Some(Arc::new(context));
+    }
     let mut listeners = listen(config)?;
     let cores = event_fds.len();
     let map = SlotMap::new(cores);
@@ -414,6 +427,7 @@ fn start_cores<R: Backend>(
         let identity = Identity {
             core,
             config: config.clone(),
+            tls: tls.clone(),
             users: users.clone(),
             server: facts.clone(),
             hasher,
@@ -550,6 +564,18 @@ impl Control for Handle {
 
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         Handle::loaded(self, core)
+    }
+
+    fn use_tls(&self, context: Arc<tls::Context>) {
+        Handle::use_tls(self, context);
+    }
+
+    fn secure(&self, newcomer: Newcomer) {
+        Handle::secure(self, newcomer);
+    }
+
+    fn secured(&self, core: usize) -> Option<Box<Secured>> {
+        Handle::secured(self, core)
     }
 
     fn rewrite(&self, order: RewriteOrder) {

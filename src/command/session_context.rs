@@ -19,6 +19,7 @@ use crate::observe::stats::CoreStats;
 use crate::persist::migration::Parcel;
 use crate::pubsub::{Directory, Trackers};
 use crate::script::{Functions, Scripts};
+use crate::tls::Context;
 
 /// What a handler sees that runs on the client's home core and touches no key.
 pub struct SessionContext<'a> {
@@ -32,6 +33,8 @@ pub struct SessionContext<'a> {
     pub wall: Micros,
     /// The configuration.
     pub config: &'a Arc<Config>,
+    /// The certificates in use.
+    pub tls: Option<&'a Context>,
     /// This core's number.
     pub core: usize,
     /// This core's counters.

@@ -6,6 +6,7 @@
 
 mod aof;
 mod files;
+mod handshake;
 mod load;
 mod migrate;
 mod replica;
@@ -43,6 +44,7 @@ use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::replication::chunk::FromPrimary;
+use crate::tls::{self, Newcomer, Secured};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -56,6 +58,10 @@ enum Task {
     LoadUsers { ask: Ask, path: PathBuf, users: Arc<Users>, defaults: Defaults, client: u64 },
     /// Send keys to another server.
     Migrate { ask: Ask, parcel: Box<Parcel> },
+    /// New certificates, for those who connect from now on.
+    UseTls(Arc<tls::Context>),
+    /// Do the handshake of a connection.
+    Secure(Newcomer),
     /// Read a file into the keyspace.
     Load(LoadOrder),
     /// End the link to the primary, for a server that is to follow another one, or none.
@@ -104,6 +110,7 @@ pub struct Handle {
     saves: UnboundedSender<save::Message>,
     room: UnboundedSender<Order>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
+    secured: Vec<std::sync::Mutex<Receiver<Box<Secured>>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
     way: Arc<send::Way>,
@@ -143,7 +150,11 @@ impl ControlThread {
             .unzip();
         let mut desks = Vec::new();
         let mut inboxes = Vec::new();
+        let (mut doors, mut secured) = (Vec::new(), Vec::new());
         for event_fd in &event_fds {
+            let (sender, receiver) = channel();
+            doors.push(handshake::Door { secured: sender, event_fd: *event_fd });
+            secured.push(std::sync::Mutex::new(receiver));
             let (sender, receiver) = channel();
             desks.push(Desk { answers: sender, event_fd: *event_fd });
             inboxes.push(std::sync::Mutex::new(receiver));
@@ -172,7 +183,7 @@ impl ControlThread {
                 sys::crash::register_thread(None);
                 let (files, orders) = ((config_file, log_file), (room_orders, ends));
                 let pieces = (pieces, to_cores);
-                let work = serve(receiver, desks, files, facts, (loader, pieces), orders);
+                let work = serve(receiver, (desks, doors), files, facts, (loader, pieces), orders);
                 runtime::run(has_ring, work);
             })
             .expect("a thread more than the cores");
@@ -181,6 +192,7 @@ impl ControlThread {
             saves,
             room,
             inboxes,
+            secured,
             keys,
             journal: journal_desk,
             way,
@@ -235,6 +247,22 @@ impl Handle {
     /// Sends keys to another server.
     pub fn migrate(&self, ask: Ask, parcel: Box<Parcel>) {
         let _ = self.tasks.send(Task::Migrate { ask, parcel });
+    }
+
+    /// Has those who connect from now on use these certificates.
+    pub fn use_tls(&self, context: Arc<tls::Context>) {
+        let _ = self.tasks.send(Task::UseTls(context));
+    }
+
+    /// Has the handshake of a connection done.
+    pub fn secure(&self, newcomer: Newcomer) {
+        let _ = self.tasks.send(Task::Secure(newcomer));
+    }
+
+    /// The next connection for a core that is through its handshake. Only that core asks, so the lock
+    /// is never waited for.
+    pub fn secured(&self, core: usize) -> Option<Box<Secured>> {
+        self.secured[core].try_lock().ok()?.try_recv().ok()
     }
 
     /// Writes a piece of a save.
@@ -335,7 +363,7 @@ impl Handle {
 
 async fn serve(
     mut tasks: UnboundedReceiver<Task>,
-    desks: Vec<Desk>,
+    (desks, doors): (Vec<Desk>, Vec<handshake::Door>),
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
     (loader, (pieces, (orders, acknowledged, way))): (
@@ -358,6 +386,7 @@ async fn serve(
     let (desk, writer) = (loader.journal.clone(), loader.event_fds[0]);
     tokio::task::spawn_local(aof::room::make_room(room_orders, desk, writer));
     let mut log_writer = files::LogWriter::new(log_file);
+    let mut security = Security { context: None, handshakes: None, doors, server: server.clone() };
     tokio::task::spawn_local(watch(server));
     let links = Rc::new(migrate::Links::default());
     let watched = links.clone();
@@ -408,6 +437,8 @@ async fn serve(
                 });
             }
             Task::Configured(config) => replica.configure(config),
+            Task::UseTls(context) => security.context = Some(context),
+            Task::Secure(newcomer) => security.begin(newcomer),
             Task::Load(order) => {
                 tokio::task::spawn_local(load_file(loader.clone(), desks.clone(), order));
             }
@@ -422,6 +453,28 @@ async fn serve(
                 }
                 return;
             }
+        }
+    }
+}
+
+/// What encrypted connections need; the thread that does their handshakes starts with the first.
+struct Security {
+    context: Option<Arc<tls::Context>>,
+    handshakes: Option<handshake::Handshakes>,
+    doors: Vec<handshake::Door>,
+    server: Arc<ServerFacts>,
+}
+
+impl Security {
+    fn begin(&mut self, newcomer: Newcomer) {
+        if self.handshakes.is_none() {
+            let doors = std::mem::take(&mut self.doors);
+            let started = handshake::Handshakes::start(doors, self.server.clone());
+            self.handshakes =
+                Some(started.expect("a thread more than the cores, and a descriptor for it"));
+        }
+        if let (Some(handshakes), Some(context)) = (&self.handshakes, &self.context) {
+            handshakes.begin(context.clone(), newcomer);
         }
     }
 }

@@ -248,6 +248,7 @@ impl Worker {
         let of = &self.stats.denials;
         let counter = match denied.reason {
             Reason::Auth => &of.auth,
+            Reason::Certificate => &of.certificate,
             Reason::Command => &of.commands,
             Reason::Key => &of.keys,
             Reason::Channel => &of.channels,

@@ -32,6 +32,7 @@ use crate::store::entry::Entry;
 use crate::store::key::{Hasher, Position};
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
+use crate::tls::Context;
 use crate::types::Value;
 
 /// What long commands may take of one turn, so that it stays well below a millisecond.
@@ -45,6 +46,8 @@ pub struct Worker {
     pub table: &'static Table,
     /// The configuration in force.
     pub config: Arc<Config>,
+    /// The certificates of encrypted connections, if there are any.
+    pub tls: Option<Arc<Context>>,
     /// Every user.
     pub users: Arc<Users>,
     /// What was refused of late for want of permissions, until somebody tells the log.
@@ -156,6 +159,8 @@ pub struct Identity {
     pub core: usize,
     /// The configuration.
     pub config: Arc<Config>,
+    /// The certificates of encrypted connections, if there are any.
+    pub tls: Option<Arc<Context>>,
     /// Every user.
     pub users: Arc<Users>,
     /// Process facts.
@@ -171,9 +176,10 @@ pub struct Identity {
 impl Worker {
     /// A worker of a core.
     pub fn new(identity: Identity) -> Worker {
-        let Identity { core, config, users, server, hasher, rng, tick_rate } = identity;
+        let Identity { core, config, tls, users, server, hasher, rng, tick_rate } = identity;
         Worker {
             core,
+            tls,
             table: super::table::table(),
             limits: Limits::of(&config),
             config,

@@ -31,6 +31,7 @@ mod rewrite;
 mod sabotage;
 mod save;
 mod script;
+mod secure;
 mod stage;
 mod sync;
 mod tracking;
@@ -69,6 +70,7 @@ use crate::replication::chunk::FromPrimary;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
+use crate::tls::{self, Newcomer, Secured};
 use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
@@ -182,6 +184,12 @@ pub trait Control {
     fn took(&self, _bytes: u64) {}
     /// Nobody wants it any more.
     fn give_up(&self) {}
+    /// Those who connect from now on find these certificates.
+    fn use_tls(&self, context: Arc<tls::Context>);
+    /// Does the handshake of a connection.
+    fn secure(&self, newcomer: Newcomer);
+    /// The next connection for `core` that is through its handshake.
+    fn secured(&self, core: usize) -> Option<Box<Secured>>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -285,6 +293,10 @@ pub struct Core<R: Ring, C: Clock> {
     has_more: bool,
     may_spin: bool,
     sabotage: Sabotage,
+    /// Clients whose connection is encrypted.
+    secured_clients: usize,
+    /// Room for records on their way in and out.
+    records: Vec<u8>,
     /// Clients and batches served in this turn.
     served: usize,
 }
@@ -345,6 +357,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             has_more: false,
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
+            secured_clients: 0,
+            records: Vec::new(),
             served: 0,
         }
     }
@@ -356,6 +370,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.arm_accept(index as u32);
         }
         self.read_clock();
+        self.tls_changed(None);
         self.config_changed();
         let core = self.worker.core;
         crate::observe::log::write(crate::observe::log::Level::Debug, || {

@@ -154,6 +154,8 @@ counters! {
         channels,
         /// Databases.
         databases,
+        /// Users that a certificate names.
+        certificate,
     }
 }
 

@@ -25,6 +25,7 @@ use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::Opened;
 use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
+use ironring::tls::{Context, Newcomer, Secured};
 
 /// 2026-01-01, when every such core begins.
 pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
@@ -46,6 +47,14 @@ impl Control for NoControl {
     fn load(&self, _order: LoadOrder) {}
 
     fn loaded(&self, _core: usize) -> Option<(Arc<Load>, Piece)> {
+        None
+    }
+
+    fn use_tls(&self, _context: Arc<Context>) {}
+
+    fn secure(&self, _newcomer: Newcomer) {}
+
+    fn secured(&self, _core: usize) -> Option<Box<Secured>> {
         None
     }
 

@@ -12,6 +12,7 @@ use crate::config::value::Endpoint;
 use crate::observe::link::LinkState;
 use crate::observe::persistence::Purpose;
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION};
+use crate::tls::Context;
 
 /// Bits of the access clock that INFO shows.
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
@@ -52,18 +53,39 @@ pub(super) fn server(cx: &InfoFacts<'_>, report: &mut Report) {
 fn listeners(cx: &InfoFacts<'_>, report: &mut Report) {
     let config = cx.config;
     let mut number = 0;
+    let mut bind = String::new();
+    for address in &config.bind {
+        bind.push_str(",bind=");
+        bind.push_str(&String::from_utf8_lossy(address));
+    }
     if config.port != 0 {
-        let mut bind = String::new();
-        for address in &config.bind {
-            bind.push_str(",bind=");
-            bind.push_str(&String::from_utf8_lossy(address));
-        }
         report.field("listener0", format_args!("name=tcp{bind},port={}", config.port));
         number += 1;
     }
     if !config.unixsocket.is_empty() {
         let path = String::from_utf8_lossy(&config.unixsocket);
         report.field(format_args!("listener{number}"), format_args!("name=unix,bind={path}"));
+        number += 1;
+    }
+    if config.tls_port != 0 {
+        let place = format_args!("name=tls{bind},port={}", config.tls_port);
+        report.field(format_args!("listener{number}"), place);
+    }
+}
+
+/// The certificates in use; the section is Valkey's.
+pub(super) fn tls(cx: &InfoFacts<'_>, report: &mut Report) {
+    let context = cx.tls.filter(|_| Context::is_needed(cx.config));
+    let certificates = [
+        ("server_cert", context.and_then(|context| context.server_certificate.as_ref())),
+        ("client_cert", context.and_then(|context| context.client_certificate.as_ref())),
+        ("ca_cert", context.and_then(|context| context.authority.as_ref())),
+    ];
+    for (name, facts) in certificates {
+        let serial = facts.map_or("none", |facts| &facts.serial);
+        let left = facts.map_or(0, |facts| (facts.expires - cx.now.seconds()).max(0));
+        report.field(format_args!("tls_{name}_serial"), serial);
+        report.field(format_args!("tls_{name}_expires_in_seconds"), left);
     }
 }
 
