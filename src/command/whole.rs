@@ -13,6 +13,7 @@ use crate::base::listening::Change;
 use crate::client::ConnectionTable;
 use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
+use crate::observe::keys::KeySamples;
 use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
 use crate::persist::aof::block::Lines;
@@ -109,6 +110,8 @@ pub struct CoreView<'a> {
     pub switches: &'a mut Switches,
     /// What the core that accepts is to listen on from now on.
     pub listening: &'a mut Option<Arc<Change>>,
+    /// Keys of this core that stand out.
+    pub keys: &'a mut KeySamples,
     /// The time of this turn.
     pub now: crate::base::time::Millis,
 }

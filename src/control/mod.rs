@@ -6,10 +6,12 @@
 mod aof;
 mod files;
 mod load;
+mod metrics;
 mod migrate;
 mod save;
 
 use std::cell::RefCell;
+use std::net::TcpListener;
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -20,6 +22,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
+
+pub use metrics::Inquiry;
 
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
@@ -48,6 +52,8 @@ enum Task {
     Migrate { ask: Ask, parcel: Box<Parcel> },
     /// Read a file into the keyspace.
     Load(LoadOrder),
+    /// Answer those who want metrics here.
+    Metrics(Vec<TcpListener>),
     /// Finish what was asked before, then end.
     End,
 }
@@ -86,6 +92,7 @@ pub struct Handle {
     saves: UnboundedSender<save::Message>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
+    inquiries: Vec<std::sync::Mutex<Receiver<Inquiry>>>,
     journal: load::JournalDesk,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
@@ -116,6 +123,13 @@ impl ControlThread {
                 (sender, std::sync::Mutex::new(receiver))
             })
             .unzip();
+        let (inquirers, inquiries) = event_fds
+            .iter()
+            .map(|_| {
+                let (sender, receiver) = channel();
+                (sender, std::sync::Mutex::new(receiver))
+            })
+            .unzip();
         let mut desks = Vec::new();
         let mut inboxes = Vec::new();
         for event_fd in &event_fds {
@@ -136,6 +150,7 @@ impl ControlThread {
             journal: journal_desk.clone(),
         };
         let pieces = (pieces, saves.clone());
+        let observer = metrics::Observer::new(inquirers, event_fds.clone(), server.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
@@ -145,7 +160,7 @@ impl ControlThread {
                     desks,
                     (config_file, log_file),
                     facts,
-                    (loader, pieces),
+                    (loader, pieces, observer),
                 ));
             })
             .expect("a thread more than the cores");
@@ -154,6 +169,7 @@ impl ControlThread {
             saves,
             inboxes,
             keys,
+            inquiries,
             journal: journal_desk,
             event_fds,
             server,
@@ -216,6 +232,21 @@ impl Handle {
         let _ = self.tasks.send(Task::Load(order));
     }
 
+    /// Has those answered who want metrics.
+    pub fn serve_metrics(&self, listeners: Vec<TcpListener>) {
+        let _ = self.tasks.send(Task::Metrics(listeners));
+    }
+
+    /// Where a core is to send a report to. Only that core asks, so the lock is never waited for.
+    pub fn inquiry(&self, core: usize) -> Option<Inquiry> {
+        self.inquiries[core].try_lock().ok()?.try_recv().ok()
+    }
+
+    /// What the process is.
+    pub fn server(&self) -> Arc<ServerFacts> {
+        self.server.clone()
+    }
+
     /// What comes next of a file for a core. Only that core asks, so the lock is never waited for.
     pub fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         self.keys[core].try_lock().ok()?.try_recv().ok()
@@ -257,9 +288,10 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves)): (
+    (loader, (pieces, saves), observer): (
         load::Loader,
         (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
+        metrics::Observer,
     ),
 ) {
     let event_fds = loader.event_fds.clone();
@@ -306,6 +338,7 @@ async fn serve(
             Task::Load(order) => {
                 tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
             }
+            Task::Metrics(listeners) => metrics::serve(listeners, &observer),
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
                 if saves.send(save::Message::End(done)).is_ok() {

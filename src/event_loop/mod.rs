@@ -148,6 +148,8 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
+    /// What the control plane wants to know of `core`: a part that sends it there.
+    fn inquiry(&self, core: usize) -> Option<Job>;
     /// The file to append the journal to, once, when all has been loaded.
     fn journal(&self) -> Option<JournalFile>;
     /// The process is to end: wake everybody.

@@ -319,6 +319,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             scripts: &mut worker.scripts,
             functions: &mut worker.functions,
             listening: &mut listening,
+            keys: &mut self.key_samples,
             now: worker.now,
         });
         worker.check_persistence();

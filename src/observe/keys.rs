@@ -47,7 +47,8 @@ impl HotKeys {
     /// A sampled command names this key, whose hash this is.
     pub fn add(&mut self, db: usize, key: &[u8], hash: u64) {
         self.samples += 1;
-        if let Some(known) = self.counted.iter_mut().find(|one| one.hash == hash && one.key.db == db)
+        if let Some(known) =
+            self.counted.iter_mut().find(|one| one.hash == hash && one.key.db == db)
         {
             known.count += 1;
         } else if self.counted.len() < COUNTED_MAX {

@@ -11,6 +11,7 @@ pub mod latency;
 pub mod log;
 pub mod persistence;
 pub mod phases;
+pub mod report;
 pub mod server;
 pub mod sparkline;
 pub mod stats;

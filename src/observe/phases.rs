@@ -30,14 +30,8 @@ pub enum Phase {
 
 impl Phase {
     /// All of them.
-    pub const ALL: [Phase; 6] = [
-        Phase::Total,
-        Phase::Queue,
-        Phase::Hop,
-        Phase::Execution,
-        Phase::Durability,
-        Phase::Send,
-    ];
+    pub const ALL: [Phase; 6] =
+        [Phase::Total, Phase::Queue, Phase::Hop, Phase::Execution, Phase::Durability, Phase::Send];
 
     /// As INFO and the metrics name it.
     pub fn name(self) -> &'static str {

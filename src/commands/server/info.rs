@@ -12,8 +12,8 @@ pub(super) use figures::counted;
 use std::fmt::Display;
 
 use super::{ALWAYS, BASE, publish};
-use crate::command::whole::Part;
 use crate::base::time::{Micros, Millis};
+use crate::command::whole::Part;
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, CommandTable, Handler, Outcome,
     SessionContext, Whole,

@@ -8,10 +8,8 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     choice("io-backend", &[("io_uring", 0), ("epoll", 1)], "io_uring")
         .immutable()
         .refused("another I/O backend"),
-    int("metrics-port", 0, 65535, "0").immutable().refused("the metrics endpoint"),
-    Directive::new("metrics-bind", Kind::Addresses, "127.0.0.1 -::1")
-        .immutable()
-        .refused("the metrics endpoint"),
+    int("metrics-port", 0, 65535, "0").immutable(),
+    Directive::new("metrics-bind", Kind::Addresses, "127.0.0.1 -::1").immutable(),
     memory("script-memory-limit", 0, LONG_MAX_BYTES, "256mb"),
 ];
 
