@@ -17,6 +17,8 @@ pub(super) const PAGE: &str = include_str!("status.html");
 
 /// Rows of each list.
 const ROWS_MAX: usize = 20;
+/// Rows of a list beside another one.
+const SHORT_ROWS_MAX: usize = 10;
 
 /// Everything that the page shows.
 pub(super) fn figures(server: &ServerFacts, reports: &[CoreReport], history: &History) -> Value {
@@ -128,14 +130,14 @@ fn hot_keys(reports: &[CoreReport]) -> Value {
         let share = count as f64 / samples.max(1) as f64;
         json!({"db": key.db, "key": shown(&key.key), "share": share})
     };
-    keys.into_iter().take(ROWS_MAX).map(row).collect()
+    keys.into_iter().take(SHORT_ROWS_MAX).map(row).collect()
 }
 
 fn large_keys(reports: &[CoreReport]) -> Value {
     let mut keys: Vec<_> = reports.iter().flat_map(|one| one.keys.survey().large()).collect();
     keys.sort_by_key(|(_, bytes, _)| std::cmp::Reverse(*bytes));
     let row = |(key, bytes, kind): (&crate::observe::keys::ShownKey, u64, &str)| json!({"db": key.db, "key": shown(&key.key), "bytes": bytes, "type": kind});
-    keys.into_iter().take(ROWS_MAX).map(row).collect()
+    keys.into_iter().take(SHORT_ROWS_MAX).map(row).collect()
 }
 
 fn slow_log(reports: &[CoreReport]) -> Value {
