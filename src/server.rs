@@ -11,6 +11,8 @@ mod host;
 mod logging;
 mod standing;
 
+use std::io::ErrorKind;
+use std::net::TcpListener;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -28,6 +30,8 @@ use crate::base::sys::{self, crash, process};
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
+use crate::command::whole::{Job, Part};
+use crate::commands::server::report::report;
 use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
@@ -367,6 +371,30 @@ fn open(name: &Name, backlog: i32) -> std::io::Result<Option<ListeningSocket>> {
 const BIND_TRIES: u32 = 50;
 const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
 
+/// Listens for those who want metrics.
+fn listen_for_metrics(config: &Config) -> Result<Vec<TcpListener>, String> {
+    let mut sockets = Vec::new();
+    for name in config.metrics_names(host::resolve) {
+        let opened = match name.address {
+            Some(address) => TcpListener::bind(address),
+            None => Err(std::io::Error::new(ErrorKind::NotFound, "Name or service not known")),
+        };
+        match opened {
+            Ok(socket) => sockets.push(socket),
+            Err(_) if name.is_optional => {}
+            Err(error) => {
+                return Err(format!(
+                    "Could not listen for metrics on {}:{}: {}",
+                    name.text,
+                    config.metrics_port,
+                    sys::reason(&error)
+                ));
+            }
+        }
+    }
+    Ok(sockets)
+}
+
 type Threads = Vec<std::thread::JoinHandle<()>>;
 
 /// One core's ends of its queues to and from every core.
@@ -407,6 +435,7 @@ fn start_cores<R: Backend>(
         tls = Some(Arc::new(context));
     }
     let mut listeners = listen(config)?;
+    let metrics = listen_for_metrics(config)?;
     let cores = event_fds.len();
     let map = SlotMap::new(cores);
     let mut secret = [0; 16];
@@ -470,6 +499,7 @@ fn start_cores<R: Backend>(
     }
     facts.startup_memory.store(alloc::used_memory() as u64, Ordering::Relaxed);
     log::notice("Server initialized");
+    control.serve_metrics(metrics);
     control.load(event_loop::load_order(config, None));
     Ok(threads)
 }
@@ -564,6 +594,16 @@ impl Control for Handle {
 
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         Handle::loaded(self, core)
+    }
+
+    fn inquiry(&self, core: usize) -> Option<Job> {
+        let answer = Handle::inquiry(self, core)?;
+        let server = self.server();
+        Some(Arc::new(move |view| {
+            // Who has asked may have gone.
+            let _ = answer.send(report(view, &server, table::table()));
+            Part::Done
+        }))
     }
 
     fn use_tls(&self, context: Arc<tls::Context>) {

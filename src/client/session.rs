@@ -274,6 +274,21 @@ pub struct ConnectionFacts {
     pub watched: usize,
 }
 
+impl ConnectionFacts {
+    /// The same while the client runs a command of so many bytes, so many of them in its words: stock
+    /// servers have them in the query buffer then.
+    #[must_use]
+    pub fn while_running(self, request_bytes: u64, word_bytes: u64) -> ConnectionFacts {
+        let (request, words) = (request_bytes as usize, word_bytes as usize);
+        ConnectionFacts {
+            query_bytes: self.query_bytes + request,
+            argv_bytes: self.argv_bytes + words,
+            total_bytes: self.total_bytes + request + words,
+            ..self
+        }
+    }
+}
+
 /// What is to become of a connection that was looked at.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {

@@ -189,6 +189,20 @@ impl<'q> Args<'q> {
         deadline(millis, now)
     }
 
+    /// Bytes of the words.
+    pub fn word_bytes(self) -> u64 {
+        (0..self.len()).map(|at| self.value(at).len()).sum()
+    }
+
+    /// Bytes of the request as clients send it.
+    pub fn request_bytes(self) -> u64 {
+        let digits = |number: u64| u64::from(number.checked_ilog10().unwrap_or(0)) + 1;
+        // A mark, a number, a line end; and a line end behind each word.
+        let head = |number: u64| 1 + digits(number) + 2;
+        let words = (0..self.len()).map(|at| self.value(at).len());
+        head(self.len() as u64) + words.map(|len| head(len) + len + 2).sum::<u64>()
+    }
+
     /// Bytes from the first word to the last one, with what stands between them in their buffer:
     /// never fewer than the words have that are not large.
     #[inline]

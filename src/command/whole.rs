@@ -14,6 +14,7 @@ use crate::client::ConnectionTable;
 use crate::client::replica::Listed;
 use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
+use crate::observe::keys::KeySamples;
 use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
 use crate::persist::aof::block::Lines;
@@ -115,6 +116,8 @@ pub struct CoreView<'a> {
     pub listening: &'a mut Option<Arc<Change>>,
     /// The certificates that those who connect from now on find; replaced whole.
     pub tls: &'a mut Option<Arc<tls::Context>>,
+    /// Keys of this core that stand out.
+    pub keys: &'a mut KeySamples,
     /// The time of this turn.
     pub now: crate::base::time::Millis,
 }

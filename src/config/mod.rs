@@ -47,6 +47,14 @@ impl Config {
         Name::all(self.bind.iter().map(|name| &name[..]), port, resolve)
     }
 
+    /// The same for the metrics.
+    pub fn metrics_names(&self, resolve: impl Fn(&str) -> Option<IpAddr>) -> Vec<Name> {
+        match self.metrics_port {
+            0 => Vec::new(),
+            port => Name::all(self.metrics_bind.iter().map(|name| &name[..]), port, resolve),
+        }
+    }
+
     /// What CONFIG GET answers: each name once, with its value, in no order that means anything.
     ///
     /// A pattern without `*`, `?` and `[` is a name, and is answered as the client spelled it. The

@@ -72,6 +72,10 @@ settings! {
     /// Seconds; 0 = off.
     tcp_keepalive: i32 = number "tcp-keepalive",
     protected_mode: bool = yes "protected-mode",
+    /// TCP port of the metrics and the status page; 0 = none.
+    metrics_port: u16 = number "metrics-port",
+    /// Addresses to listen on there, as in `bind`.
+    metrics_bind: Vec<Vec<u8>> = list "metrics-bind",
 
     daemonize: bool = yes "daemonize",
     supervised: Supervised = supervised "supervised",

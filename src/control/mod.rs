@@ -8,6 +8,7 @@ mod aof;
 mod files;
 mod handshake;
 mod load;
+mod metrics;
 mod migrate;
 mod replica;
 mod runtime;
@@ -16,6 +17,7 @@ mod send;
 mod watchdog;
 
 use std::cell::RefCell;
+use std::net::TcpListener;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -29,6 +31,7 @@ use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::aof::room::Order;
+pub use self::metrics::Inquiry;
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
@@ -68,6 +71,8 @@ enum Task {
     Follow { ask: Ask, primary: Option<Endpoint> },
     /// The configuration is this one from now on.
     Configured(Arc<Config>),
+    /// Answer those who want metrics here.
+    Metrics(Vec<TcpListener>),
     /// Finish what was asked before, then end.
     End,
 }
@@ -112,6 +117,7 @@ pub struct Handle {
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     secured: Vec<std::sync::Mutex<Receiver<Box<Secured>>>>,
     keys: Vec<load::Desk>,
+    inquiries: Vec<std::sync::Mutex<Receiver<Inquiry>>>,
     journal: load::JournalDesk,
     way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
@@ -148,6 +154,13 @@ impl ControlThread {
                 (sender, std::sync::Mutex::new(receiver))
             })
             .unzip();
+        let (inquirers, inquiries) = event_fds
+            .iter()
+            .map(|_| {
+                let (sender, receiver) = channel();
+                (sender, std::sync::Mutex::new(receiver))
+            })
+            .unzip();
         let mut desks = Vec::new();
         let mut inboxes = Vec::new();
         let (mut doors, mut secured) = (Vec::new(), Vec::new());
@@ -176,12 +189,13 @@ impl ControlThread {
         let (orders, followed) = channel();
         let acknowledged = Arc::new(Notify::new());
         let to_cores = (orders, acknowledged.clone(), way.clone());
+        let observer = metrics::Observer::new(inquirers, event_fds.clone(), server.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
                 sys::crash::register_thread(None);
-                let (files, orders) = ((config_file, log_file), (room_orders, ends));
+                let (files, orders) = ((config_file, log_file), (room_orders, ends, observer));
                 let pieces = (pieces, to_cores);
                 let work = serve(receiver, (desks, doors), files, facts, (loader, pieces), orders);
                 runtime::run(has_ring, work);
@@ -194,6 +208,7 @@ impl ControlThread {
             inboxes,
             secured,
             keys,
+            inquiries,
             journal: journal_desk,
             way,
             event_fds,
@@ -290,6 +305,21 @@ impl Handle {
         let _ = self.tasks.send(Task::Load(order));
     }
 
+    /// Has those answered who want metrics.
+    pub fn serve_metrics(&self, listeners: Vec<TcpListener>) {
+        let _ = self.tasks.send(Task::Metrics(listeners));
+    }
+
+    /// Where a core is to send a report to. Only that core asks, so the lock is never waited for.
+    pub fn inquiry(&self, core: usize) -> Option<Inquiry> {
+        self.inquiries[core].try_lock().ok()?.try_recv().ok()
+    }
+
+    /// What the process is.
+    pub fn server(&self) -> Arc<ServerFacts> {
+        self.server.clone()
+    }
+
     /// What comes next of a file for a core. Only that core asks, so the lock is never waited for.
     pub fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         self.keys[core].try_lock().ok()?.try_recv().ok()
@@ -370,7 +400,11 @@ async fn serve(
         load::Loader,
         (UnboundedReceiver<save::Message>, (Sender<FromPrimary>, Arc<Notify>, Arc<send::Way>)),
     ),
-    (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
+    (room_orders, room, observer): (
+        UnboundedReceiver<Order>,
+        UnboundedSender<Order>,
+        metrics::Observer,
+    ),
 ) {
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
     let replica = Rc::new(replica::Replica::new(loader.clone(), orders, acknowledged));
@@ -442,6 +476,7 @@ async fn serve(
             Task::Load(order) => {
                 tokio::task::spawn_local(load_file(loader.clone(), desks.clone(), order));
             }
+            Task::Metrics(listeners) => metrics::serve(listeners, &observer),
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
                 if loader.saves.send(save::Message::End(done)).is_ok() {

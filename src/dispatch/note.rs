@@ -106,7 +106,7 @@ impl Worker {
         if flags.has(Flags::SKIP_SLOWLOG) {
             return;
         }
-        let request_bytes = request_bytes(args);
+        let request_bytes = args.request_bytes();
         for (kind, reached, value) in [
             (LogKind::Slow, nanos >= self.limits.slow, nanos / NANOS_PER_MICRO),
             (LogKind::LargeRequest, request_bytes >= self.limits.request, request_bytes),
@@ -172,15 +172,6 @@ impl Worker {
 #[inline]
 fn may_reach(args: Args<'_>, limit: u64) -> bool {
     limit != u64::MAX && (args.spanned() >= limit || !args.big().is_empty())
-}
-
-/// Bytes of a request as clients send it.
-fn request_bytes(args: Args<'_>) -> u64 {
-    let digits = |number: u64| u64::from(number.checked_ilog10().unwrap_or(0)) + 1;
-    // A mark, a number, a line end; and a line end behind each word.
-    let head = |number: u64| 1 + digits(number) + 2;
-    let words = (0..args.len()).map(|at| args.value(at).len());
-    head(args.len() as u64) + words.map(|len| head(len) + len + 2).sum::<u64>()
 }
 
 /// The words of a request that are not to be shown.

@@ -357,6 +357,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while let Some((ticket, outcome)) = self.control.answer(self.worker.core) {
             self.control_answered(ticket, outcome);
         }
+        while let Some(job) = self.control.inquiry(self.worker.core) {
+            self.run_part(&job);
+        }
         if self.worker.core == 0 {
             self.take_opened();
             self.take_outgoing();

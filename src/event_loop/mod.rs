@@ -190,6 +190,8 @@ pub trait Control {
     fn secure(&self, newcomer: Newcomer);
     /// The next connection for `core` that is through its handshake.
     fn secured(&self, core: usize) -> Option<Box<Secured>>;
+    /// What the control plane wants to know of `core`: a part that sends it there.
+    fn inquiry(&self, core: usize) -> Option<Job>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }

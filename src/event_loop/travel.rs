@@ -341,6 +341,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             functions: &mut worker.functions,
             listening: &mut listening,
             tls: &mut worker.tls,
+            keys: &mut self.key_samples,
             now: worker.now,
         });
         worker.check_persistence();

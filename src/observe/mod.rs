@@ -14,6 +14,7 @@ pub mod persistence;
 pub mod phases;
 pub mod process;
 pub mod replication;
+pub mod report;
 pub mod server;
 pub mod sparkline;
 pub mod stats;

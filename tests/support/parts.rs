@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use ironring::base::listening::ListeningSocket;
 use ironring::base::time::{Micros, Millis};
 use ironring::command::session_context::Request;
+use ironring::command::whole::Job;
 use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
@@ -47,6 +48,10 @@ impl Control for NoControl {
     fn load(&self, _order: LoadOrder) {}
 
     fn loaded(&self, _core: usize) -> Option<(Arc<Load>, Piece)> {
+        None
+    }
+
+    fn inquiry(&self, _core: usize) -> Option<Job> {
         None
     }
 

@@ -358,10 +358,11 @@ fn import_source(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<
     Ok(())
 }
 
-fn info(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn info(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     cx.session.last_command = "client|info";
     let mut line = Vec::new();
-    info::write_line(&mut line, cx.session, &cx.connection, cx.now);
+    let held = cx.connection.while_running(args.request_bytes(), args.word_bytes());
+    info::write_line(&mut line, cx.session, &held, cx.now);
     reply.verbatim("txt", &line);
     Ok(())
 }

@@ -29,6 +29,7 @@ pub(super) fn list_begin(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<
     // Our own line shows this very command.
     cx.session.last_command = "client|list";
     let me = cx.session.facts.id;
+    let (request, words) = (args.request_bytes(), args.word_bytes());
     Ok(Arc::new(move |view| {
         let (mut text, now) = (Vec::new(), view.now);
         view.clients.for_each(&mut |session, held| {
@@ -38,7 +39,10 @@ pub(super) fn list_begin(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<
                 }
                 Selection::Matching(filter) => filter.matches(session, held, (me, now)),
             };
-            if listed {
+            if listed && session.facts.id == me {
+                let held = held.while_running(request, words);
+                info::write_line(&mut text, session, &held, now);
+            } else if listed {
                 info::write_line(&mut text, session, held, now);
             }
             Verdict::Keep

@@ -11,12 +11,14 @@ use super::{BASE, OPERATOR};
 use crate::command::catalog::{Listed, find_full_name};
 use crate::command::whole::{Job, Part};
 use crate::command::{
-    Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
-    SessionContext, Whole,
+    Args, Argument, ArgumentKind, Arity, Command, CommandError, CommandTable, Flags, Handler,
+    Outcome, SessionContext, Whole,
 };
 use crate::commands::container::help;
 use crate::observe::latency::{Latency, Series};
 use crate::observe::phases::Phase;
+use crate::observe::report::CommandLatency;
+use crate::observe::server::ServerFacts;
 use crate::observe::sparkline;
 use crate::observe::stats::Histogram;
 use crate::resp::reply::Reply;
@@ -344,7 +346,7 @@ fn histogram(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
         }
     }
     let of_command = |(listed, numbers): (Listed, Vec<usize>)| {
-        Some((listed.full_name.to_owned(), distribution(&command_counts(cx, &numbers))?))
+        Some((listed.full_name.to_owned(), distribution(&command_counts(cx.server, &numbers))?))
     };
     let mut cdfs: Vec<_> = wanted.into_iter().filter_map(of_command).collect();
     let phases = args.iter_from(2).filter_map(|name| Phase::of(name.strip_prefix(PHASE)?));
@@ -368,13 +370,22 @@ fn histogram(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
     Ok(())
 }
 
+/// How long every command takes that has run.
+pub(super) fn of_commands(server: &ServerFacts, table: &dyn CommandTable) -> Vec<CommandLatency> {
+    let latency = |(listed, numbers): (Listed, Vec<usize>)| {
+        let (calls, buckets) = distribution(&command_counts(server, &numbers))?;
+        Some(CommandLatency { name: listed.full_name, calls, buckets })
+    };
+    counted(table).into_iter().filter_map(latency).collect()
+}
+
 /// Before the name of a phase, where the name of a command may stand.
 const PHASE: &[u8] = b"phase|";
 
 /// Calls of the commands of these numbers, by bucket.
-fn command_counts(cx: &SessionContext<'_>, numbers: &[usize]) -> Vec<u64> {
+fn command_counts(server: &ServerFacts, numbers: &[usize]) -> Vec<u64> {
     let mut sums = Vec::new();
-    for stats in &cx.server.stats {
+    for stats in &server.stats {
         let histograms = numbers.iter().filter_map(|at| stats.commands[*at].histogram());
         histograms.for_each(|histogram| histogram.add_to(&mut sums));
     }

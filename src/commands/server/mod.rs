@@ -18,6 +18,7 @@ pub mod monitor;
 pub mod persistence;
 pub mod process;
 pub mod replicaof;
+pub mod report;
 
 use std::sync::Arc;
 

@@ -7,10 +7,8 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     Directive::new("cores", Kind::IntOrEmpty { max: CORES_MAX }, "0").immutable(),
     int("core-ports", 0, 65535, "0").immutable().refused("one port for each core"),
     choice("io-backend", IoBackend::CHOICES, "auto").immutable(),
-    int("metrics-port", 0, 65535, "0").immutable().refused("the metrics endpoint"),
-    Directive::new("metrics-bind", Kind::Addresses, "127.0.0.1 -::1")
-        .immutable()
-        .refused("the metrics endpoint"),
+    int("metrics-port", 0, 65535, "0").immutable(),
+    Directive::new("metrics-bind", Kind::Addresses, "127.0.0.1 -::1").immutable(),
     memory("script-memory-limit", 0, LONG_MAX_BYTES, "256mb"),
 ];
 
