@@ -115,7 +115,9 @@ impl SaveWriter {
                 Ok(Done::Rewrite)
             }
             None => {
-                self.server.journal.rewrites.failed.store(true, Ordering::Relaxed);
+                let rewrites = &self.server.journal.rewrites;
+                rewrites.failed.store(true, Ordering::Relaxed);
+                rewrites.failures.fetch_add(1, Ordering::Relaxed);
                 self.server.persistence.end();
                 Err(NOT_REWRITTEN.to_owned())
             }

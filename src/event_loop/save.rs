@@ -254,6 +254,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             !matches!(order, SaveOrder::Reload { save: false, .. } | SaveOrder::LoadAof);
         match holding.stage {
             // What is to be read again has to be there first.
+            Stage::Clearing
+                if order == SaveOrder::LoadAof && self.worker.server.journal.refuses() =>
+            {
+                return self.end_holding(holding, false);
+            }
             Stage::Clearing if order == SaveOrder::LoadAof && self.journal_is_behind() => {
                 is_busy = true;
             }
@@ -297,7 +302,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let order = self.order_again(ticket);
                 self.control.load(LoadOrder { merge, flushes, ..order });
             }
-            SaveOrder::LoadAof => {
+            SaveOrder::LoadAof if is_saved => {
                 partitions.iter_mut().for_each(|one| one.flush_all());
                 let order = self.order_again(ticket);
                 let aof = Some(aof_place(&self.worker.config, false));
@@ -308,7 +313,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.answer_save(ticket, Err(CANNOT_END.into()));
             }
             SaveOrder::Rewrite | SaveOrder::StopJournal => {}
-            SaveOrder::Background | SaveOrder::Foreground | SaveOrder::Reload { .. } => {
+            SaveOrder::Background
+            | SaveOrder::Foreground
+            | SaveOrder::Reload { .. }
+            | SaveOrder::LoadAof => {
                 let answer = if is_saved { Ok(Answer::Done) } else { Err(FAILED.into()) };
                 self.answer_save(ticket, answer);
             }

@@ -250,7 +250,8 @@ impl Writer {
     /// Nothing is written any more: what the file needs then, if it was filled ahead.
     pub fn end(&mut self) -> Option<Action> {
         let file = self.file.take()?;
-        Some(self.leave(&file))
+        let is_known = self.trouble.is_none();
+        Some(if is_known { self.leave(&file) } else { Action::Close { fd: file.fd } })
     }
 
     /// What is to be done with a file behind its last group.
@@ -397,6 +398,11 @@ impl Writer {
         failure
     }
 
+    /// True if a write or a sync has failed that has not been made good.
+    pub fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// Tries a write again that failed.
     pub fn retry(&mut self) {
         if self.trouble == Some(Trouble::Write) {
@@ -509,7 +515,8 @@ impl Writer {
         }
         let Some((number, cut)) = self.cut.take() else { return };
         self.groups.clear();
-        self.trouble = None;
+        // Nobody knows where its last whole group ends.
+        (self.trouble, self.filled, self.filling) = (None, 0, None);
         self.make_cut(number, *cut);
     }
 
@@ -584,6 +591,6 @@ const TRIES_MAX: u8 = 16;
 /// The line that selects a database has no more bytes.
 const SELECT_BYTES_MAX: usize = 48;
 /// Zeros that are written ahead at once.
-const SEGMENT_BYTES: u64 = 8 << 20;
+const SEGMENT_BYTES: u64 = 4 << 20;
 /// A file that was not filled yet may grow so much while it is.
-const SLACK_BYTES: u64 = 1 << 20;
+const SLACK_BYTES: u64 = 512 << 10;

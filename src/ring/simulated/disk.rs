@@ -64,6 +64,11 @@ impl Disk {
         self.files.insert(fd, file);
     }
 
+    /// True if this descriptor is that of a file.
+    pub(super) fn has(&self, fd: Fd) -> bool {
+        self.files.contains_key(&fd)
+    }
+
     /// What the file holds for whoever reads it on the same machine.
     pub(super) fn contents(&self, fd: Fd) -> Option<Vec<u8>> {
         Some(self.files.get(&fd)?.contents.clone())
