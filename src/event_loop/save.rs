@@ -275,8 +275,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     return self.end_holding(holding, true);
                 }
             }
+            Stage::Clearing if !is_busy => self.clear_for(order, &holding.partitions),
             Stage::Writing if !is_busy => holding.stage = Stage::Finishing,
-            Stage::Finishing if !is_under_way => {
+            // A rewrite may be about to begin, which needs these partitions.
+            Stage::Finishing if !self.worker.server.persistence.is_saving() => {
                 let is_saved = self.worker.server.persistence.was_saved.load(Ordering::Acquire);
                 return self.end_holding(holding, is_saved);
             }

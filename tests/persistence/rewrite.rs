@@ -130,7 +130,7 @@ fn replies_are_those_of_stock_servers() {
         let mut server = journaling(&Program::Ours { cores }, dir.path(), &[]);
         let mut client = server.client();
         // Long enough for the next commands.
-        call(&mut client, "DEBUG POPULATE 300000");
+        call(&mut client, "DEBUG POPULATE 40000");
         let started = "+Background append only file rewriting started";
         assert_eq!(call(&mut client, "BGREWRITEAOF"), started);
         let again = "-ERR Background append only file rewriting already in progress";

@@ -41,7 +41,11 @@ const FIRST_FD: Fd = 1_000_000;
 /// Writers of a run.
 const WRITERS: usize = 4;
 /// Steps of a run, at most.
-const STEPS_MAX: u64 = 30_000;
+const STEPS_MAX: u64 = 12_000;
+/// A little more than a second.
+const SECOND_NANOS: u64 = 1_100_000_000;
+/// A value of which some dozens are more than may wait for the disk.
+const LARGE_BYTES: usize = 1 << 20;
 
 /// Operations of a simulated disk never wait.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -396,10 +400,101 @@ pub(crate) fn run(seed: u64, cores: usize) {
         if !moved {
             pass_time(&server);
         }
+        if rng.below(1500) == 0 {
+            // What waits for a second is tried again.
+            server.clock.advance(SECOND_NANOS);
+        }
     }
     let power_cut = rng.below(2) == 0;
     let keys = plane.recovered(&net, power_cut);
     for writer in &writers {
         writer.check(&keys, always || !power_cut);
     }
+}
+
+/// A sync fails, and the journal with it: it is written anew by itself, and writes are taken again.
+pub(crate) fn lose_and_renew(seed: u64, cores: usize) {
+    let mut rng = Rng::new(seed);
+    let settings: [(&[u8], &[u8]); 2] = [(b"appendonly", b"yes"), (b"appendfsync", b"always")];
+    let desk = Arc::new(Desk::default());
+    let faults = Faults::none();
+    let mut server = Server::start_with(&mut rng, (cores, 1024), faults, &settings, desk.clone());
+    server.facts.journal.enter(State::On);
+    let failing = DiskFaults { failed_sync: 300, ..DiskFaults::default() };
+    let mut plane = Plane::new(&mut rng, desk, &server, failing);
+    let net = server.net.clone();
+    let mut writers: Vec<Pairs> = (0..WRITERS).map(|one| Pairs::new(&net, one)).collect();
+    let mut schedule = Schedule::new(&mut rng, cores);
+    let facts = server.facts.clone();
+    let mut acknowledged = None;
+    for step in 0..STEPS_MAX * 25 {
+        let count = writers.iter().map(|one| one.acknowledged.len()).sum::<usize>();
+        match (facts.journal.state(), acknowledged) {
+            (State::Lost, _) => {
+                plane.faults = DiskFaults::default();
+                acknowledged = Some(count);
+            }
+            (State::On, Some(before)) if count > before => {
+                let keys = plane.recovered(&net, true);
+                writers.iter().for_each(|one| one.check(&keys, true));
+                assert!(!facts.journal.refuses());
+                return;
+            }
+            _ => {}
+        }
+        let moved = schedule.step(&mut rng, &mut server, |rng, net, _| {
+            any_of(rng, &mut writers, |one, _| one.act(net)) || plane.act(net)
+        });
+        if !moved {
+            pass_time(&server);
+        }
+        if step % 1000 == 0 {
+            server.clock.advance(SECOND_NANOS);
+        }
+    }
+    panic!("writes are not taken again: {:?}", facts.journal);
+}
+
+/// The disk hangs: changes wait when enough of them do, whoever reads does not, and all are done when
+/// it goes on.
+pub(crate) fn hang(seed: u64, cores: usize) {
+    let mut rng = Rng::new(seed);
+    let settings: [(&[u8], &[u8]); 1] = [(b"appendonly", b"yes")];
+    let desk = Arc::new(Desk::default());
+    let faults = Faults::none();
+    let mut server = Server::start_with(&mut rng, (cores, 1024), faults, &settings, desk.clone());
+    server.facts.journal.enter(State::On);
+    let stalled = DiskFaults { stalls: true, ..DiskFaults::default() };
+    let mut plane = Plane::new(&mut rng, desk, &server, stalled);
+    let (net, facts) = (server.net.clone(), server.facts.clone());
+    let writer = net.connect();
+    let value = "x".repeat(LARGE_BYTES);
+    for number in 0..100 {
+        let key = format!("key{number:02}");
+        let request = format!("*3\r\n$3\r\nSET\r\n$5\r\n{key}\r\n${LARGE_BYTES}\r\n{value}\r\n");
+        net.send(writer, request.as_bytes());
+    }
+    let mut schedule = Schedule::new(&mut rng, cores);
+    let mut settle = |server: &mut Server, rng: &mut Rng, until: &dyn Fn() -> bool| {
+        for _ in 0..STEPS_MAX * 25 {
+            if until() {
+                return;
+            }
+            if !schedule.step(rng, server, |_, net, _| plane.act(net)) {
+                pass_time(server);
+            }
+        }
+        panic!("nothing comes of it");
+    };
+    settle(&mut server, &mut rng, &|| facts.journal.is_choked.load(Ordering::Relaxed));
+    let reader = net.connect();
+    net.send(reader, b"PING\r\nGET nothing\r\n");
+    settle(&mut server, &mut rng, &|| net.readable(reader) == 12);
+    let waiting = facts.journal.waiting_bytes.load(Ordering::Relaxed);
+    assert!(waiting < 80 << 20, "{waiting} bytes wait");
+    assert_eq!(net.readable(writer), 0, "nothing is acknowledged");
+    // Another file, and the disk goes on.
+    net.open_file(FIRST_FD - 1, b"", DiskFaults::default());
+    settle(&mut server, &mut rng, &|| net.readable(writer) == 100 * "+OK\r\n".len());
+    assert!(!facts.journal.is_choked.load(Ordering::Relaxed));
 }

@@ -97,6 +97,22 @@ fn four_cores_lose_nothing_that_they_acknowledged() {
     for_each_seed("four_cores_lose_nothing_that_they_acknowledged", |seed| journal::run(seed, 4));
 }
 
+#[test]
+fn a_journal_that_was_lost_is_written_anew() {
+    for cores in [1, 4] {
+        for_each_seed("a_journal_that_was_lost_is_written_anew", |seed| {
+            journal::lose_and_renew(seed, cores);
+        });
+    }
+}
+
+#[test]
+fn changes_wait_for_a_disk_that_hangs() {
+    for cores in [1, 4] {
+        journal::hang(1, cores);
+    }
+}
+
 /// Seeds among which a broken server must show an anomaly.
 const SABOTAGE_SEEDS: u64 = 1000;
 

@@ -24,6 +24,8 @@ pub struct DiskFaults {
     /// Of what was written behind the end of a file a power cut keeps a first part, as a file system
     /// does that journals the lengths of files; else any part of each write.
     pub keeps_order: bool,
+    /// Nothing comes to its end.
+    pub stalls: bool,
 }
 
 /// One file.
@@ -97,7 +99,7 @@ impl Disk {
 
     /// True if an operation may complete.
     pub(super) fn is_busy(&self) -> bool {
-        !self.under_way.is_empty()
+        !self.under_way.is_empty() && !self.faults.stalls
     }
 
     pub(super) fn write(

@@ -91,10 +91,11 @@ impl Disk {
                 synced.clone_from(contents);
                 writer.was_synced(None, 0)
             }
-            Action::Close { fd } => {
+            Action::Close { fd } | Action::Trim { fd, .. } => {
                 self.closed.push(fd);
                 None
             }
+            Action::Fill { .. } => unreachable!("nobody has asked for it"),
         }
     }
 
