@@ -46,6 +46,7 @@ const STEPS_MAX: u64 = 12_000;
 const SECOND_NANOS: u64 = 1_100_000_000;
 /// A value of which some dozens are more than may wait for the disk.
 const LARGE_BYTES: usize = 1 << 20;
+const LARGE_VALUES: usize = 80;
 
 /// Operations of a simulated disk never wait.
 fn now<T>(future: impl Future<Output = T>) -> T {
@@ -469,7 +470,7 @@ pub(crate) fn hang(seed: u64, cores: usize) {
     let (net, facts) = (server.net.clone(), server.facts.clone());
     let writer = net.connect();
     let value = "x".repeat(LARGE_BYTES);
-    for number in 0..100 {
+    for number in 0..LARGE_VALUES {
         let key = format!("key{number:02}");
         let request = format!("*3\r\n$3\r\nSET\r\n$5\r\n{key}\r\n${LARGE_BYTES}\r\n{value}\r\n");
         net.send(writer, request.as_bytes());
@@ -495,6 +496,6 @@ pub(crate) fn hang(seed: u64, cores: usize) {
     assert_eq!(net.readable(writer), 0, "nothing is acknowledged");
     // Another file, and the disk goes on.
     net.open_file(FIRST_FD - 1, b"", DiskFaults::default());
-    settle(&mut server, &mut rng, &|| net.readable(writer) == 100 * "+OK\r\n".len());
+    settle(&mut server, &mut rng, &|| net.readable(writer) == LARGE_VALUES * "+OK\r\n".len());
     assert!(!facts.journal.is_choked.load(Ordering::Relaxed));
 }
