@@ -221,6 +221,21 @@ pub fn enter_dir(path: &[u8]) -> Result<Vec<u8>, String> {
     dir.map(|dir| dir.into_os_string().into_vec()).map_err(|error| reason(&error))
 }
 
+/// Makes a directory, if it is not there, and looks whether files can be made in it; the system's reason
+/// if not.
+pub fn make_directory(path: &[u8]) -> Result<(), String> {
+    let Ok(path) = std::ffi::CString::new(path) else { return Err("Invalid argument".into()) };
+    let error = || std::io::Error::last_os_error();
+    // SAFETY: a path that ends in NUL.
+    let made = unsafe { libc::mkdir(path.as_ptr(), 0o755) } == 0;
+    if !made && error().kind() != std::io::ErrorKind::AlreadyExists {
+        return Err(reason(&error()));
+    }
+    // SAFETY: a path that ends in NUL.
+    let is_open = unsafe { libc::access(path.as_ptr(), libc::W_OK | libc::X_OK) } == 0;
+    if is_open { Ok(()) } else { Err(reason(&error())) }
+}
+
 /// An error in the system's words, without Rust's number behind them.
 pub fn reason(error: &std::io::Error) -> String {
     let text = error.to_string();

@@ -118,18 +118,16 @@ impl SaveWriter {
 
     /// Opens what a rewrite needs, and has the writer of the journal begin it.
     async fn begin_rewrite(&mut self, order: &RewriteOrder) {
-        let opened = self.keeper.open(order).await;
-        let outcome = match opened {
-            Some(opened) => {
-                self.server.journal.rewrites.count.fetch_add(1, Ordering::Relaxed);
-                self.journal.put(opened);
-                Ok(Done::Rewrite)
-            }
-            None => {
-                self.server.journal.rewrites.failed.store(true, Ordering::Relaxed);
-                self.server.persistence.end();
-                Err(NOT_REWRITTEN.to_owned())
-            }
+        let rewrites = &self.server.journal.rewrites;
+        let outcome = if let Some(opened) = self.keeper.open(order).await {
+            rewrites.count.fetch_add(1, Ordering::Relaxed);
+            self.journal.put(opened);
+            Ok(Done::Rewrite)
+        } else {
+            rewrites.failed.store(true, Ordering::Relaxed);
+            rewrites.failures.fetch_add(1, Ordering::Relaxed);
+            self.server.persistence.end();
+            Err(NOT_REWRITTEN.to_owned())
         };
         if let Some((core, ticket)) = order.asker {
             answer(&self.desks, Ask { core, ticket }, outcome);

@@ -308,6 +308,21 @@ impl Worker {
         request
     }
 
+    /// Runs a command of the session inside a transaction.
+    pub fn session_inside(
+        &mut self,
+        session: &mut Session,
+        connection: ConnectionFacts,
+        registered: &'static Registered,
+        args: Args<'_>,
+        buffer: &mut ReplyBuffer,
+    ) -> Option<Request> {
+        self.inside_exec = true;
+        let request = self.session(session, connection, registered, args, buffer);
+        self.inside_exec = false;
+        request
+    }
+
     /// Begins a command that has a part on every core. None if it ended with an error.
     pub fn begin_whole(
         &mut self,
@@ -325,7 +340,7 @@ impl Worker {
         let begun = (whole.begin)(&mut context, args);
         let refusal = context.refusal.take();
         match begun {
-            Ok(job) => Some(self.journaled(registered, (session.facts.db, args), job)),
+            Ok(job) => Some(Self::journaled(registered, (session.facts.db, args), job)),
             Err(error) => {
                 let mut reply = Reply::new(buffer, session.facts.proto);
                 if let Some(text) = refusal {

@@ -284,7 +284,6 @@ impl Worker {
     /// The same job, which is also journaled if it changes what is kept. All cores do it in one
     /// order, and one core's lines of it are enough.
     pub(super) fn journaled(
-        &self,
         registered: &Registered,
         (db, args): (usize, Args<'_>),
         job: Job,

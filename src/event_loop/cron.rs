@@ -293,6 +293,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.look_at_clients();
         self.give_back_memory();
         if self.worker.core == 0 {
+            self.take_opened();
             self.look_at_saves();
             self.look_at_replicas();
             self.look_at_rewrites();

@@ -277,8 +277,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         let Some(mut writer) = self.desk.writer.take() else { return false };
         writer.advance(bound);
-        let has_failed = self.worker.server.journal.failed.load(Relaxed);
-        if has_failed && now.since(self.desk.last_try) >= SYNC_NANOS {
+        if writer.is_in_trouble() && now.since(self.desk.last_try) >= SYNC_NANOS {
             self.desk.last_try = now;
             writer.retry();
         }
@@ -465,7 +464,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn end_journal(&mut self) {
         let journal = &self.worker.server.journal;
         journal.end();
-        if self.worker.core != WRITER || !journal.is_on() {
+        let Some(writer) = &self.desk.writer else { return };
+        if writer.is_idle() && !journal.is_on() {
             return;
         }
         log::notice("Calling fsync() on the AOF file.");

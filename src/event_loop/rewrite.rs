@@ -164,6 +164,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         journal.enter(State::Off);
         journal.failed.store(false, Release);
         self.worker.check_persistence();
+        self.look_at_rewrites();
     }
 
     /// All data is about to be replaced by what is not journaled: the journal ends here, and begins
@@ -193,7 +194,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.drop_opened(false);
         }
         self.note_new_base();
-        if self.worker.is_loading() || self.rewriting.is_stopping {
+        if self.worker.is_loading() {
+            return;
+        }
+        let others = persistence.is_busy() && !persistence.is_busy_with(Purpose::AofBase);
+        let has_to_wait = others && journal.state() == State::Off || self.rewriting.is_stopping;
+        if self.worker.config.appendonly
+            && has_to_wait
+            && !journal.rewrites.scheduled.swap(true, Relaxed)
+        {
+            log::notice(
+                "AOF was enabled but there is already another background operation. An AOF background was scheduled to start when possible.",
+            );
+        }
+        if self.rewriting.is_stopping {
             return;
         }
         if journal.is_on() && !self.worker.config.appendonly {
@@ -222,8 +236,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return true;
         }
         let begins = self.worker.config.appendonly && matches!(state, State::Off | State::Starting);
-        let is_due = begins && now - self.rewriting.last_try >= RETRY_SECONDS
-            || rewrites.scheduled.load(Relaxed);
+        let has_failed = rewrites.failed.load(Relaxed);
+        let is_time = !has_failed || now - self.rewriting.last_try >= RETRY_SECONDS;
+        let is_due = begins && is_time || rewrites.scheduled.load(Relaxed);
         let growth = if state == State::On { self.growth_that_counts() } else { None };
         if !is_due && growth.is_none() {
             return false;

@@ -296,6 +296,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         );
         match holding.stage {
             // What is to be read again has to be there first.
+            Stage::Clearing
+                if order == SaveOrder::LoadAof && self.worker.server.journal.refuses() =>
+            {
+                return self.end_holding(holding, false);
+            }
             Stage::Clearing if order == SaveOrder::LoadAof && self.journal_is_behind() => {
                 is_busy = true;
             }
@@ -312,8 +317,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     return self.end_holding(holding, true);
                 }
             }
+            Stage::Clearing if !is_busy => self.clear_for(order, &holding.partitions),
             Stage::Writing if !is_busy => holding.stage = Stage::Finishing,
-            Stage::Finishing if !is_under_way => {
+            // A rewrite may be about to begin, which needs these partitions.
+            Stage::Finishing if !self.worker.server.persistence.is_saving() => {
                 let is_saved = self.worker.server.persistence.was_saved.load(Ordering::Acquire);
                 return self.end_holding(holding, is_saved);
             }
@@ -342,7 +349,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             SaveOrder::Replace { number, has_failed } => {
                 self.make_room(&mut partitions, (number, has_failed));
             }
-            SaveOrder::LoadAof => {
+            SaveOrder::LoadAof if is_saved => {
                 partitions.iter_mut().for_each(|one| one.flush_all());
                 let order = self.order_again(ticket);
                 let aof = Some(aof_place(&self.worker.config, false));
@@ -356,7 +363,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             SaveOrder::Background
             | SaveOrder::Replicas
             | SaveOrder::Foreground
-            | SaveOrder::Reload { .. } => {
+            | SaveOrder::Reload { .. }
+            | SaveOrder::LoadAof => {
                 let answer = if is_saved { Ok(Answer::Done) } else { Err(FAILED.into()) };
                 self.answer_save(ticket, answer);
             }

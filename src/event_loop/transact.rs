@@ -256,7 +256,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             transaction.advance();
             return Step::Again;
         }
-        let request = worker.session(session, facts, registered, args, replies);
+        let request = worker.session_inside(session, facts, registered, args, replies);
         batch.facts = session.facts;
         if batch.facts.reply_mode == ReplyMode::Skip {
             batch.facts.reply_mode = ReplyMode::On;

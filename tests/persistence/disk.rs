@@ -6,11 +6,15 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::*;
 
 /// A small file system of its own, for as long as this lives.
-struct SmallDisk(tempfile::TempDir);
+pub(crate) struct SmallDisk(tempfile::TempDir);
 
 impl SmallDisk {
+    pub(crate) fn path(&self) -> &Path {
+        self.0.path()
+    }
+
     /// None where that is not allowed.
-    fn mount() -> Option<SmallDisk> {
+    pub(crate) fn mount() -> Option<SmallDisk> {
         let dir = tempfile::tempdir().expect("a directory");
         let mounted = Command::new("mount")
             .args(["-t", "tmpfs", "-o", "size=1m", "none"])

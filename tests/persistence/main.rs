@@ -7,6 +7,7 @@ mod disk;
 mod journal;
 mod migrate;
 mod replay;
+mod rewrite;
 #[path = "../support/mod.rs"]
 mod support;
 

@@ -285,7 +285,7 @@ fn what_is_there_is_loaded_or_the_start_is_refused() {
 }
 
 /// Runs `--check-aof`, and confirms what it asks.
-fn check(dir: &Path, options: &[&str], file: &str) -> Output {
+pub(crate) fn check(dir: &Path, options: &[&str], file: &str) -> Output {
     let mut child = Command::new(env!("CARGO_BIN_EXE_ironring"))
         .arg("--check-aof")
         .args(options)

@@ -9,6 +9,7 @@ mod checker;
 mod crowd;
 mod disturber;
 mod histories;
+mod journal;
 #[path = "../history/model.rs"]
 mod model;
 mod program;
@@ -84,6 +85,32 @@ fn four_cores_are_strictly_serialisable() {
     for_each_seed("four_cores_are_strictly_serialisable", |seed| {
         histories::history(seed, 4, Sabotage::None).unwrap_or_else(|anomaly| panic!("{anomaly}"));
     });
+}
+
+#[test]
+fn one_core_loses_nothing_that_it_acknowledged() {
+    for_each_seed("one_core_loses_nothing_that_it_acknowledged", |seed| journal::run(seed, 1));
+}
+
+#[test]
+fn four_cores_lose_nothing_that_they_acknowledged() {
+    for_each_seed("four_cores_lose_nothing_that_they_acknowledged", |seed| journal::run(seed, 4));
+}
+
+#[test]
+fn a_journal_that_was_lost_is_written_anew() {
+    for cores in [1, 4] {
+        for_each_seed("a_journal_that_was_lost_is_written_anew", |seed| {
+            journal::lose_and_renew(seed, cores);
+        });
+    }
+}
+
+#[test]
+fn changes_wait_for_a_disk_that_hangs() {
+    for cores in [1, 4] {
+        journal::hang(1, cores);
+    }
 }
 
 /// Seeds among which a broken server must show an anomaly.

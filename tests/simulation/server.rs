@@ -14,7 +14,7 @@ use ironring::base::turns::Turns;
 use ironring::config::{Config, SetContext};
 use ironring::dispatch::table::table;
 use ironring::dispatch::worker::Identity;
-use ironring::event_loop::{Core, Mail, Parts};
+use ironring::event_loop::{Control, Core, Mail, Parts};
 use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::Gauge;
 use ironring::pubsub::tracking::letterboxes;
@@ -43,13 +43,24 @@ impl Server {
         faults: Faults,
         password: &str,
     ) -> Server {
+        let settings: [(&[u8], &[u8]); 1] = [(b"requirepass", password.as_bytes())];
+        Server::start_with(rng, (cores, mailbox), faults, &settings, Arc::new(parts::NoControl))
+    }
+
+    /// The same with these directives, and somebody who does what may be slow.
+    pub(crate) fn start_with(
+        rng: &mut Rng,
+        (cores, mailbox): (usize, usize),
+        faults: Faults,
+        settings: &[(&[u8], &[u8])],
+        control: Arc<dyn Control + Send + Sync>,
+    ) -> Server {
         let clock = SimClock::new(parts::WALL_AT_START);
         let net = SimNet::new(rng.next_u64(), cores, faults, clock.clone());
         // Simulated peers have no address that could be told from a stranger's.
-        let settings: [(&[u8], &[u8]); 2] =
-            [(b"protected-mode", b"no"), (b"requirepass", password.as_bytes())];
-        let config = Config::default().set(&settings, SetContext::default());
-        let config = config.expect("both may be set");
+        let open: &[(&[u8], &[u8])] = &[(b"protected-mode", b"no")];
+        let config = Config::default().set(&[open, settings].concat(), SetContext::default());
+        let config = config.expect("all may be set");
         let config = Arc::new(config);
         let facts = Arc::new(parts::facts(cores, config.databases));
         // Long commands end a turn early.
@@ -78,7 +89,7 @@ impl Server {
                 partition: Box::new(partition),
                 mail,
                 listeners: if core == 0 { vec![parts::listener()] } else { Vec::new() },
-                control: Arc::new(parts::NoControl),
+                control: control.clone(),
                 may_spin: rng.below(2) == 0,
             });
             one.start();

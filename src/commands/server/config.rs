@@ -216,6 +216,14 @@ fn put_into_effect(
             return Err(ConfigError::failed(b"maxclients", reason));
         }
     }
+    if new.appendonly && !old.appendonly {
+        let name = &new.appenddirname;
+        sys::make_directory(name).map_err(|reason| {
+            let name = String::from_utf8_lossy(name);
+            log::warning(format!("Can't open or create append-only dir {name}: {reason}"));
+            ConfigError::failed(b"appendonly", "Unable to turn on AOF. Check server logs.")
+        })?;
+    }
     if new.dir != old.dir {
         // Last, since it cannot be taken back; one path is looked up, as an operator orders it.
         let entered = sys::enter_dir(&new.dir);

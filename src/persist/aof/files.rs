@@ -92,8 +92,10 @@ impl<S: Storage> AofFiles<S> {
             Rewrite::Anew | Rewrite::BaseAlone => temporary_incr_name(&self.filename),
         };
         let path = self.path_of(&name);
-        // One that is left of an attempt before may still be written to.
-        let _ = self.storage.remove(&path).await;
+        if rewrite != Rewrite::Within {
+            // One that is left of an attempt before may still be written to.
+            let _ = self.storage.remove(&path).await;
+        }
         let mut file = self.storage.create(&path).await?;
         self.storage.sync(&mut file).await?;
         self.storage.close(file).await?;
@@ -146,5 +148,123 @@ impl<S: Storage> AofFiles<S> {
         }
         self.write_manifest().await?;
         Ok(names)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::pin::pin;
+    use std::task::{Context, Poll, Waker};
+
+    use super::*;
+    use crate::persist::simulated::SimulatedDisk;
+
+    const OLD_BASE: &str = "aof/a.1.base.rdb";
+    const OLD_INCR: &str = "aof/a.1.incr.aof";
+    const MANIFEST: &str = "aof/a.manifest";
+    const BESIDE: &str = "temp";
+    const NEW: &[u8] = b"all data at the cut";
+
+    /// Operations of a simulated disk never wait.
+    fn now<T>(future: impl Future<Output = T>) -> T {
+        match pin!(future).poll(&mut Context::from_waker(Waker::noop())) {
+            Poll::Ready(value) => value,
+            Poll::Pending => panic!("a simulated operation waited"),
+        }
+    }
+
+    /// A disk with an AOF of a base and an incr file.
+    fn disk(seed: u64) -> SimulatedDisk {
+        let disk = SimulatedDisk::new(seed);
+        let mut manifest = Manifest::default();
+        manifest.next_base(b"a", true);
+        manifest.next_incr(b"a", Some(0));
+        disk.put(Path::new(MANIFEST), &manifest.to_bytes());
+        disk.put(Path::new(OLD_BASE), b"base");
+        disk.put(Path::new(OLD_INCR), b"incr");
+        disk
+    }
+
+    fn files(disk: &SimulatedDisk) -> AofFiles<SimulatedDisk> {
+        let text = disk.contents(Path::new(MANIFEST)).expect("a manifest");
+        let manifest = Manifest::parse(&text).expect("a whole manifest");
+        AofFiles::new(disk.clone(), (PathBuf::from("aof"), b"a".to_vec()), manifest, text)
+    }
+
+    /// Up to where a rewrite got.
+    async fn rewritten(
+        files: &mut AofFiles<SimulatedDisk>,
+        disk: &SimulatedDisk,
+        rewrite: Rewrite,
+    ) -> Stored<()> {
+        if rewrite != Rewrite::BaseAlone {
+            files.add_incr(rewrite).await?;
+        }
+        let beside = Path::new(BESIDE);
+        let mut base = disk.create(beside).await?;
+        disk.write_at(&mut base, 0, NEW.to_vec()).await?;
+        disk.sync(&mut base).await?;
+        disk.close(base).await?;
+        files.install(beside, rewrite).await?;
+        files.remove_history().await.map(drop)
+    }
+
+    /// What the manifest names is there and belongs together. True if it is the new base.
+    fn check(disk: &SimulatedDisk, rewrite: Rewrite) -> bool {
+        let text = disk.contents(Path::new(MANIFEST)).expect("a manifest");
+        let manifest = Manifest::parse(&text).expect("a whole manifest");
+        let contents = |info: &super::super::manifest::FileInfo| {
+            let path = Path::new("aof").join(String::from_utf8_lossy(&info.name).into_owned());
+            disk.contents(&path).expect("what is named is there")
+        };
+        let base = contents(manifest.base.as_ref().expect("a base"));
+        let incr: Vec<Vec<u8>> = manifest.incr.iter().map(contents).collect();
+        if base == NEW {
+            let expected = usize::from(rewrite != Rewrite::BaseAlone);
+            assert!(incr.len() == expected && incr.iter().all(Vec::is_empty), "{manifest:?}");
+            return true;
+        }
+        assert_eq!((&base[..], &incr[0][..]), (&b"base"[..], &b"incr"[..]));
+        assert!(incr[1..].iter().all(Vec::is_empty), "{manifest:?}");
+        false
+    }
+
+    #[test]
+    fn a_crash_at_any_step_leaves_the_old_files_or_the_new_ones() {
+        for rewrite in [Rewrite::Within, Rewrite::Anew, Rewrite::BaseAlone] {
+            let (mut olds, mut news) = (0, 0);
+            for (seed, step) in (0..30).flat_map(|seed| (0..40).map(move |step| (seed, step))) {
+                let disk = disk(seed);
+                disk.crash_at(step);
+                let outcome = now(rewritten(&mut files(&disk), &disk, rewrite));
+                let is_new = check(&disk.after_crash(), rewrite);
+                assert!(outcome.is_err() || is_new, "seed {seed}, step {step}");
+                *if is_new { &mut news } else { &mut olds } += 1;
+            }
+            assert!(olds > 0 && news > 0, "both happen: {olds} {news}");
+        }
+    }
+
+    #[test]
+    fn a_failure_at_any_step_leaves_files_that_can_be_rewritten() {
+        for rewrite in [Rewrite::Within, Rewrite::Anew, Rewrite::BaseAlone] {
+            for step in 0..40 {
+                for seed in 0..5 {
+                    let disk = disk(seed);
+                    disk.fail_at(step);
+                    let mut files = files(&disk);
+                    let first = now(rewritten(&mut files, &disk, rewrite));
+                    check(&disk, rewrite);
+                    check(&disk.after_crash(), rewrite);
+                    if first.is_err() {
+                        now(rewritten(&mut files, &disk, rewrite)).expect("it fails once");
+                    }
+                    assert!(check(&disk, rewrite) && check(&disk.after_crash(), rewrite));
+                    let kept = 2 + usize::from(rewrite != Rewrite::BaseAlone);
+                    let names = disk.names();
+                    assert!(first.is_ok() || names.len() == kept, "step {step}: {names:?}");
+                }
+            }
+        }
     }
 }

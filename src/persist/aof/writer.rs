@@ -11,6 +11,7 @@
 //!
 //! It does no I/O: it says which operation comes next, and is told what became of it.
 
+mod action;
 #[cfg(test)]
 mod tests;
 
@@ -20,75 +21,10 @@ use std::os::fd::RawFd;
 
 use bytes::Bytes;
 
+pub use action::{Action, Failure, Wanted};
+
 use super::annotation::{Heading, LINE_BYTES_MAX};
 use super::block::{Block, Cut, JournalFile, Lines, write_select};
-
-/// What to do next.
-#[derive(Debug, PartialEq, Eq)]
-pub enum Action {
-    /// Write all of `bytes` at `offset`; `syncs`: and then sync the file.
-    Write {
-        /// Names the group.
-        slot: u32,
-        /// The file.
-        fd: RawFd,
-        /// Where.
-        offset: u64,
-        /// What.
-        bytes: Bytes,
-        /// With a sync behind it, which fails if not all was written.
-        syncs: bool,
-    },
-    /// Sync the file.
-    Sync {
-        /// The file.
-        fd: RawFd,
-    },
-    /// Close the file.
-    Close {
-        /// The file.
-        fd: RawFd,
-    },
-    /// Cut the file behind what was written, since it was filled with zeros ahead, and close it.
-    Trim {
-        /// The file.
-        fd: RawFd,
-        /// Its length.
-        len: u64,
-    },
-    /// Fill the file with zeros ahead of what is written, and tell when they are on the disk: then a
-    /// sync of what takes their place changes nothing but data.
-    Fill {
-        /// The file.
-        fd: RawFd,
-        /// Which of all files it is.
-        file: u64,
-        /// Where the zeros begin.
-        from: u64,
-        /// Where they end.
-        to: u64,
-    },
-}
-
-/// How a group is to be written.
-#[derive(Clone, Copy, Debug)]
-pub struct Wanted {
-    /// Each group is synced.
-    pub syncs: bool,
-    /// The time to note, in seconds, if it is noted at all.
-    pub time: Option<i64>,
-}
-
-/// What failed.
-#[derive(Debug)]
-pub enum Failure {
-    /// A write.
-    Write(io::Error),
-    /// A write, after so many bytes of so many: there is no room.
-    Short(usize, usize),
-    /// A sync.
-    Sync(io::Error),
-}
 
 /// What keeps the writer from going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -250,7 +186,8 @@ impl Writer {
     /// Nothing is written any more: what the file needs then, if it was filled ahead.
     pub fn end(&mut self) -> Option<Action> {
         let file = self.file.take()?;
-        Some(self.leave(&file))
+        let is_known = self.trouble.is_none();
+        Some(if is_known { self.leave(&file) } else { Action::Close { fd: file.fd } })
     }
 
     /// What is to be done with a file behind its last group.
@@ -397,6 +334,11 @@ impl Writer {
         failure
     }
 
+    /// True if a write or a sync has failed that has not been made good.
+    pub fn is_in_trouble(&self) -> bool {
+        self.trouble.is_some()
+    }
+
     /// Tries a write again that failed.
     pub fn retry(&mut self) {
         if self.trouble == Some(Trouble::Write) {
@@ -509,7 +451,8 @@ impl Writer {
         }
         let Some((number, cut)) = self.cut.take() else { return };
         self.groups.clear();
-        self.trouble = None;
+        // Nobody knows where its last whole group ends.
+        (self.trouble, self.filled, self.filling) = (None, 0, None);
         self.make_cut(number, *cut);
     }
 
@@ -584,6 +527,6 @@ const TRIES_MAX: u8 = 16;
 /// The line that selects a database has no more bytes.
 const SELECT_BYTES_MAX: usize = 48;
 /// Zeros that are written ahead at once.
-const SEGMENT_BYTES: u64 = 8 << 20;
+const SEGMENT_BYTES: u64 = 4 << 20;
 /// A file that was not filled yet may grow so much while it is.
-const SLACK_BYTES: u64 = 1 << 20;
+const SLACK_BYTES: u64 = 512 << 10;

@@ -10,7 +10,7 @@ use bytes::Bytes;
 use crate::base::rng::Rng;
 use crate::ring::{Fd, Token};
 
-/// How likely each fault is, in thousandths.
+/// How likely each fault is, in thousandths, and what a power cut leaves.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskFaults {
     /// A write takes fewer bytes than it was given.
@@ -21,6 +21,11 @@ pub struct DiskFaults {
     pub no_room: u64,
     /// A sync fails.
     pub failed_sync: u64,
+    /// Of what was written behind the end of a file a power cut keeps a first part, as a file system
+    /// does that journals the lengths of files; else any part of each write.
+    pub keeps_order: bool,
+    /// Nothing comes to its end.
+    pub stalls: bool,
 }
 
 /// One file.
@@ -64,6 +69,11 @@ impl Disk {
         self.files.insert(fd, file);
     }
 
+    /// True if this descriptor is that of a file.
+    pub(super) fn has(&self, fd: Fd) -> bool {
+        self.files.contains_key(&fd)
+    }
+
     /// What the file holds for whoever reads it on the same machine.
     pub(super) fn contents(&self, fd: Fd) -> Option<Vec<u8>> {
         Some(self.files.get(&fd)?.contents.clone())
@@ -74,6 +84,9 @@ impl Disk {
         let file = self.files.get(&fd)?;
         let mut contents = file.synced.clone();
         for (offset, bytes) in &file.unsynced {
+            if self.faults.keeps_order && *offset > contents.len() {
+                break;
+            }
             let kept = match rng.below(3) {
                 0 => 0,
                 1 => bytes.len(),
@@ -86,7 +99,7 @@ impl Disk {
 
     /// True if an operation may complete.
     pub(super) fn is_busy(&self) -> bool {
-        !self.under_way.is_empty()
+        !self.under_way.is_empty() && !self.faults.stalls
     }
 
     pub(super) fn write(

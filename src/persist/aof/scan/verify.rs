@@ -122,6 +122,10 @@ impl Verifier {
 impl Wrong {
     /// Looks at bytes of the file, which begin at `offset`.
     fn look_behind(&mut self, offset: u64, chunk: &[u8]) {
+        let is_reading = |(_, head): &(u64, Vec<u8>)| head.len() < HEADING_BYTES_MAX;
+        if !self.next.as_ref().is_some_and(is_reading) && chunk.iter().all(|byte| *byte == 0) {
+            return;
+        }
         for (at, &byte) in (offset..).zip(chunk) {
             if self.is_damage {
                 return;

@@ -91,10 +91,11 @@ impl Disk {
                 synced.clone_from(contents);
                 writer.was_synced(None, 0)
             }
-            Action::Close { fd } => {
+            Action::Close { fd } | Action::Trim { fd, .. } => {
                 self.closed.push(fd);
                 None
             }
+            Action::Fill { .. } => unreachable!("nobody has asked for it"),
         }
     }
 
@@ -224,4 +225,112 @@ fn a_file_begins_by_selecting_its_database() {
     assert!(text.starts_with("#TS:1700000000|#CRC:"), "{text}");
     let expected = "|*2|$6|SELECT|$1|3|*1|$4|PING|*2|$6|SELECT|$1|0|*1|$1|5|";
     assert!(text.ends_with(expected), "{text}");
+}
+
+fn cut(number: u64, file: Option<JournalFile>, is_fresh: bool) -> (u64, Block) {
+    let cut = Cut { file, is_fresh, lines: lines(&[number]) };
+    (number, Block { lines: lines(&[]), cut: Some(Box::new(cut)) })
+}
+
+const SYNCED: Wanted = Wanted { syncs: true, time: None };
+
+/// The write that is due.
+fn write_of(writer: &mut Writer) -> (u32, RawFd, usize) {
+    match writer.next(SYNCED) {
+        Some(Action::Write { slot, fd, bytes, .. }) => (slot, fd, bytes.len()),
+        other => panic!("a write is due, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_sync_that_failed_is_given_up_behind_a_fresh_cut_only() {
+    let mut writer = Writer::default();
+    writer.open(file(FD), 100);
+    writer.add(1, block(1));
+    writer.advance(1);
+    let (slot, _, len) = write_of(&mut writer);
+    writer.wrote(slot, len as i32);
+    assert!(matches!(writer.was_synced(Some(slot), -libc::EIO), Some(Failure::Sync(_))));
+    writer.add(2, block(2));
+    let (number, within) = cut(3, Some(file(9)), false);
+    writer.add(number, within);
+    writer.advance(3);
+    assert_eq!(writer.next(SYNCED), None, "nobody knows what the disk holds");
+    let (number, fresh) = cut(5, Some(file(NEXT_FD)), true);
+    writer.add(6, block(6));
+    writer.add(number, fresh);
+    writer.advance(4);
+    assert_eq!(writer.next(SYNCED), None, "others come before it");
+    writer.advance(6);
+    let mut closed = Vec::new();
+    let (slot, fd, len) = loop {
+        match writer.next(SYNCED) {
+            Some(Action::Close { fd }) => closed.push(fd),
+            Some(Action::Write { slot, fd, bytes, .. }) => {
+                assert_eq!(numbers_in(&bytes), [5, 6]);
+                break (slot, fd, bytes.len());
+            }
+            other => panic!("{other:?}"),
+        }
+    };
+    closed.sort_unstable();
+    assert_eq!((closed, fd, writer.progress()), (vec![FD, 9], NEXT_FD, (4, 4)));
+    writer.wrote(slot, len as i32);
+    writer.was_synced(Some(slot), 0);
+    assert_eq!((writer.progress(), writer.size()), ((6, 6), len as u64));
+}
+
+#[test]
+fn the_journal_ends_and_begins_again() {
+    let mut writer = Writer::default();
+    let (number, first) = cut(1, Some(file(FD)), true);
+    writer.add(number, first);
+    writer.advance(1);
+    let (slot, fd, len) = write_of(&mut writer);
+    assert_eq!(fd, FD);
+    writer.wrote(slot, len as i32);
+    writer.was_synced(Some(slot), 0);
+    let end = Cut { file: None, is_fresh: true, lines: lines(&[]) };
+    writer.add(2, Block { lines: lines(&[2]), cut: Some(Box::new(end)) });
+    writer.advance(2);
+    let (slot, _, len) = write_of(&mut writer);
+    writer.wrote(slot, len as i32);
+    assert_eq!(writer.next(SYNCED), None, "it is not on the disk");
+    writer.was_synced(Some(slot), 0);
+    assert_eq!(writer.next(SYNCED), Some(Action::Close { fd: FD }));
+    assert!(writer.is_idle() && writer.progress() == (2, 2));
+    // A disk that is full does not keep it from ending.
+    let (number, again) = cut(3, Some(file(NEXT_FD)), true);
+    writer.add(number, again);
+    let end = Cut { file: None, is_fresh: true, lines: lines(&[]) };
+    writer.add(4, Block { lines: lines(&[4]), cut: Some(Box::new(end)) });
+    writer.advance(4);
+    let (slot, ..) = write_of(&mut writer);
+    assert!(writer.wrote(slot, -libc::ENOSPC).is_some());
+    writer.was_synced(Some(slot), -libc::ECANCELED);
+    assert_eq!(writer.next(SYNCED), Some(Action::Close { fd: NEXT_FD }));
+    assert!(writer.is_idle() && writer.progress() == (4, 4));
+}
+
+#[test]
+fn zeros_are_written_where_nothing_else_is() {
+    let mut writer = Writer::default();
+    writer.open(file(FD), 0);
+    let Some(Action::Fill { file, from, to, .. }) = writer.begin_fill() else {
+        panic!("nothing is filled");
+    };
+    assert_eq!((from, to), (SLACK_BYTES, SLACK_BYTES + SEGMENT_BYTES));
+    assert_eq!(writer.begin_fill(), None, "it is under way");
+    let mut large = Lines::default();
+    large.add(0, [vec![b'x'; SLACK_BYTES as usize].as_slice()].into_iter());
+    writer.add(1, Block { lines: large, cut: None });
+    writer.advance(1);
+    assert_eq!(writer.next(SYNCED), None, "zeros are on their way to where it would be");
+    writer.was_filled(file + 1, Some(to));
+    assert_eq!(writer.next(SYNCED), None, "that was another file");
+    writer.was_filled(file, Some(to));
+    let (slot, _, len) = write_of(&mut writer);
+    writer.wrote(slot, len as i32);
+    writer.was_synced(Some(slot), 0);
+    assert_eq!(writer.end(), Some(Action::Trim { fd: FD, len: len as u64 }));
 }
