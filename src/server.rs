@@ -40,13 +40,12 @@ use crate::observe::journal::Journal;
 use crate::observe::log;
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::process::ProcessFacts;
-use crate::observe::server::{
-    IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
-};
+use crate::observe::replication::{Replication, ReplicationId};
+use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::ring::Backend;
 use crate::ring::epoll::EpollRing;
@@ -112,11 +111,6 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     };
     let facts = Arc::new(ServerFacts {
         run_id: random_id(),
-        replid: ReplicationId::new(std::array::from_fn(|_| {
-            let mut word = [0; 4];
-            host::random_bytes(&mut word);
-            u32::from_le_bytes(word)
-        })),
         pid: std::process::id(),
         process: ProcessFacts::new(way.name(), standing.supervised, cores),
         started: clock.wall().millis(),
@@ -139,6 +133,11 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
+        replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
+            let mut word = [0; 4];
+            host::random_bytes(&mut word);
+            u32::from_le_bytes(word)
+        }))),
     });
     let event_fds = (0..cores).map(|_| sys::event_fd().map(OwnedFd::into_raw_fd));
     let event_fds: Vec<_> = match event_fds.collect() {
@@ -504,7 +503,13 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
-            Request::Discard | Request::Unwatch | Request::Leave(_) | Request::Save(_) => {
+            Request::Discard
+            | Request::Unwatch
+            | Request::Leave(_)
+            | Request::Sync(_)
+            | Request::AwaitAcks(_)
+            | Request::Save(_)
+            | Request::Rewrite => {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
@@ -523,6 +528,7 @@ impl Control for Handle {
         let (ticket, outcome) = Handle::answer(self, core)?;
         let outcome = outcome.map(|done| match done {
             Done::Task => Answer::Done,
+            Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
@@ -541,8 +547,32 @@ impl Control for Handle {
         Handle::loaded(self, core)
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, order: RewriteOrder) {
+        Handle::rewrite(self, order);
+    }
+
+    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        Handle::fill(self, fd, number, place);
+    }
+
+    fn trim(&self, fd: OwnedFd, len: u64) {
+        Handle::trim(self, fd, len);
+    }
+
+    fn journal(&self) -> Option<Opened> {
         Handle::journal(self)
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        Handle::outgoing(self)
+    }
+
+    fn took(&self, bytes: u64) {
+        Handle::took(self, bytes);
+    }
+
+    fn give_up(&self) {
+        Handle::give_up(self);
     }
 
     fn shut_down(&self) {

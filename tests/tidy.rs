@@ -45,7 +45,7 @@ const EDGES: &[(&str, &[&str])] = &[
     // An interpreter knows commands only as words that its caller runs.
     ("script", &["resp", "observe", "base"]),
     ("persist", &["types", "encoding", "base"]),
-    ("replication", &["base", "types", "persist"]),
+    ("replication", &["base", "observe", "types", "persist"]),
     ("cluster", &["base", "types", "persist"]),
     (
         "commands",

@@ -234,6 +234,17 @@ pub fn event_fd() -> std::io::Result<std::os::fd::OwnedFd> {
     }
 }
 
+/// Bytes that are free on the file system of a file; 0 if that cannot be told.
+pub fn free_bytes(file: std::os::fd::BorrowedFd<'_>) -> u64 {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the kernel fills one statvfs of the open file.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::fstatvfs(file.as_raw_fd(), &raw mut stat) == 0).then_some(stat)
+    };
+    stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
+}
+
 /// System name, release and machine, as `uname -srm` prints them.
 pub fn uname() -> String {
     // SAFETY: the kernel fills one utsname with strings that end in NUL.

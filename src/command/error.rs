@@ -67,6 +67,12 @@ pub enum CommandError {
     Loading,
     SavesFail,
     SaveInProgress,
+    FilterNeedsEof,
+    NoReplicas,
+    /// BGREWRITEAOF while another one is under way.
+    RewriteInProgress,
+    /// BGSAVE while a snapshot for something else is under way.
+    OtherSnapshot,
     NoSaveToCancel,
     ReloadOptions,
     NoAuth,
@@ -265,7 +271,15 @@ impl CommandError {
                  (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
                  about the RDB error."
             }
+            Self::FilterNeedsEof => "ERR Filtered replica requires EOF capability",
+            Self::NoReplicas => "NOREPLICAS Not enough good replicas to write.",
             Self::SaveInProgress => "ERR Background save already in progress",
+            Self::RewriteInProgress => {
+                "ERR Background append only file rewriting already in progress"
+            }
+            Self::OtherSnapshot => {
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."
+            }
             Self::NoSaveToCancel => {
                 "ERR Background saving is currently not in progress or scheduled"
             }

@@ -8,7 +8,7 @@ use super::choices::{
     SyslogFacility,
 };
 use super::directives;
-use super::value::{BufferLimit, Endpoint, NotifyFlags, SavePoint, Value};
+use super::value::{BufferLimit, ClientMemory, Endpoint, NotifyFlags, SavePoint, Value};
 
 /// Declares [`Config`]: `field: type = reader "directive"`. A reader is a function below.
 macro_rules! settings {
@@ -110,6 +110,9 @@ settings! {
     /// Bytes that an interpreter of scripts may hold; 0 = any number.
     script_memory_limit: u64 = bytes "script-memory-limit",
 
+    /// All clients together.
+    maxmemory_clients: ClientMemory = client_memory "maxmemory-clients",
+
     /// Bytes; 0 = no limit.
     maxmemory: u64 = bytes "maxmemory",
     maxmemory_policy: MaxmemoryPolicy = maxmemory_policy "maxmemory-policy",
@@ -161,9 +164,33 @@ settings! {
     appendfsync: AppendFsync = appendfsync "appendfsync",
     appendfilename: Vec<u8> = text "appendfilename",
     appenddirname: Vec<u8> = text "appenddirname",
+    no_appendfsync_on_rewrite: bool = yes "no-appendfsync-on-rewrite",
+    /// 0 = never by itself.
+    auto_aof_rewrite_percentage: u64 = number "auto-aof-rewrite-percentage",
+    /// Bytes.
+    auto_aof_rewrite_min_size: u64 = bytes "auto-aof-rewrite-min-size",
+    aof_disable_auto_gc: bool = yes "aof-disable-auto-gc",
+    aof_rewrite_incremental_fsync: bool = yes "aof-rewrite-incremental-fsync",
     aof_load_truncated: bool = yes "aof-load-truncated",
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
     replicaof: Option<Endpoint> = replicaof "replicaof",
+    min_replicas_to_write: u32 = number "min-replicas-to-write",
+    /// Seconds.
+    min_replicas_max_lag: u32 = number "min-replicas-max-lag",
+    repl_disable_tcp_nodelay: bool = yes "repl-disable-tcp-nodelay",
+    repl_diskless_sync: bool = yes "repl-diskless-sync",
+    /// Seconds that a snapshot for replicas waits for more of them.
+    repl_diskless_sync_delay: u32 = number "repl-diskless-sync-delay",
+    /// So many replicas do not wait for more; 0 = any number does.
+    repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
+    /// Seconds.
+    repl_ping_replica_period: u32 = number "repl-ping-replica-period",
+    /// Seconds.
+    repl_timeout: u32 = number "repl-timeout",
+    /// Bytes.
+    repl_backlog_size: u64 = bytes "repl-backlog-size",
+    /// Seconds that the backlog is kept without replicas; 0 = for ever.
+    repl_backlog_ttl: u64 = number "repl-backlog-ttl",
     cluster_enabled: bool = yes "cluster-enabled",
 
     /// Microseconds; 0 = everything, negative = nothing.
@@ -198,6 +225,19 @@ impl Config {
         String::from_utf8_lossy(&value_of(&self.values, name).render()).into_owned()
     }
 
+    /// Bytes that all clients may hold together. None without a limit.
+    pub fn client_memory_limit(&self) -> Option<u64> {
+        let limit = match self.maxmemory_clients {
+            ClientMemory::Bytes(0) | ClientMemory::Percent(0) => return None,
+            ClientMemory::Bytes(bytes) => bytes,
+            ClientMemory::Percent(_) if self.maxmemory == 0 => return None,
+            ClientMemory::Percent(percent) => {
+                (u128::from(self.maxmemory) * u128::from(percent) / 100) as u64
+            }
+        };
+        Some(limit.max(CLIENT_MEMORY_MIN))
+    }
+
     /// The same configuration after `dir` was entered: `dir` is what the system calls it.
     #[must_use]
     pub fn with_dir(&self, dir: &[u8]) -> Config {
@@ -216,6 +256,9 @@ impl Config {
         Config::from_values(values)
     }
 }
+
+/// With less nobody could talk to the server.
+const CLIENT_MEMORY_MIN: u64 = 128 * 1024;
 
 impl Default for Config {
     fn default() -> Self {
@@ -271,6 +314,14 @@ reader!(sanitize, SanitizeDumpPayload,
 reader!(maxmemory_policy, MaxmemoryPolicy,
     Value::Choice(_, value) => MaxmemoryPolicy::from_value(*value));
 reader!(appendfsync, AppendFsync, Value::Choice(_, value) => AppendFsync::from_value(*value));
+
+fn client_memory(value: &Value) -> ClientMemory {
+    match value {
+        Value::Memory(bytes) => ClientMemory::Bytes(*bytes),
+        Value::Percent(percent) => ClientMemory::Percent(*percent),
+        other => unreachable!("a field of another kind than {other:?}"),
+    }
+}
 
 /// A number; the directive's bounds lie within those of the field.
 fn number<T: TryFrom<i64>>(value: &Value) -> T {

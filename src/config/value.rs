@@ -71,6 +71,15 @@ pub struct BufferLimit {
     pub soft_seconds: i64,
 }
 
+/// What all clients may hold together; 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientMemory {
+    /// So many bytes.
+    Bytes(u64),
+    /// So much of `maxmemory`, in percent.
+    Percent(u64),
+}
+
 /// A host and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {

@@ -98,7 +98,9 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
     loop {
         let at = contents.len() as u64;
-        let (result, buffer) = file.read_at(Vec::with_capacity(64 * 1024), at).await;
+        // Memory for a read counts against `maxmemory`: a short file takes little of it.
+        let room = contents.len().clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let (result, buffer) = file.read_at(Vec::with_capacity(room), at).await;
         if result? == 0 {
             file.close().await?;
             return Ok(contents);
@@ -107,7 +109,12 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// What one read of a file asks for.
+const READ_BYTES_MIN: usize = 256;
+const READ_BYTES_MAX: usize = 64 * 1024;
+
 /// The files of this machine.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Files;
 
 /// A file that is open for writing.

@@ -4,6 +4,7 @@
 //! all cores have made their keys. Log lines are those that scripts wait for.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -11,13 +12,19 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
+use tokio::sync::mpsc::UnboundedSender;
+
+use super::files::Files;
 use super::runtime::File;
+use super::save;
 use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::Millis;
+use crate::observe::journal::State;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::block::Opened;
+use crate::persist::aof::files::AofFiles;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, Records};
 use crate::persist::rdb::file::{FileReader, Record};
@@ -35,6 +42,8 @@ pub(super) struct Loader {
     pub(super) listens: (bool, bool),
     /// Where the writer of the journal finds its file.
     pub(super) journal: JournalDesk,
+    /// Who writes saves, and keeps the files of the AOF.
+    pub(super) saves: UnboundedSender<save::Message>,
 }
 
 /// Why a file was not loaded.
@@ -112,11 +121,10 @@ impl Loader {
     }
 
     /// From here on what clients change is journaled.
-    pub(super) fn open_journal(&self, file: JournalFile) {
-        if let Ok(mut desk) = self.journal.lock() {
-            *desk = Some(file);
-        }
-        self.server.journal.turn_on(true);
+    pub(super) fn open_journal(&self, first: Opened, files: AofFiles<Files>) {
+        let _ = self.saves.send(save::Message::Files(files));
+        self.journal.put(first);
+        self.server.journal.enter(State::On);
     }
 
     /// Clients are served from here on.
@@ -332,8 +340,22 @@ fn module_name(id: u64) -> String {
     (0..9).map(|at| LETTERS[(id >> (58 - at * 6) & 63) as usize] as char).collect()
 }
 
-/// The file that the writer of the journal is to append to, until it takes it.
-pub(super) type JournalDesk = Arc<Mutex<Option<JournalFile>>>;
+/// What was opened for the journal, until its writer takes it.
+#[derive(Clone, Default)]
+pub(super) struct JournalDesk(Arc<Mutex<VecDeque<Opened>>>);
+
+impl JournalDesk {
+    pub(super) fn put(&self, opened: Opened) {
+        if let Ok(mut desk) = self.0.lock() {
+            desk.push_back(opened);
+        }
+    }
+
+    /// Only the writer asks, and what is put is short: a lock that is taken comes again at once.
+    pub(super) fn take(&self) -> Option<Opened> {
+        self.0.try_lock().ok()?.pop_front()
+    }
+}
 
 /// The receiving end of a core, which alone uses it.
 pub(super) type Desk = Mutex<std::sync::mpsc::Receiver<(Arc<Load>, Piece)>>;

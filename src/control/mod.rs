@@ -10,10 +10,11 @@ mod load;
 mod migrate;
 mod runtime;
 mod save;
+mod send;
 mod watchdog;
 
 use std::cell::RefCell;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -24,6 +25,7 @@ use std::time::Duration;
 
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::aof::room::Order;
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
@@ -32,11 +34,11 @@ use crate::base::{alloc, sys};
 use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::block::Opened;
 use crate::persist::aof::replay::Router;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -73,6 +75,8 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// A rewrite of the AOF can begin.
+    Rewrite,
 }
 
 /// An answer to a core: the ticket, and what was done or went wrong.
@@ -88,9 +92,11 @@ struct Desk {
 pub struct Handle {
     tasks: UnboundedSender<Task>,
     saves: UnboundedSender<save::Message>,
+    room: UnboundedSender<Order>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
+    way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
@@ -114,6 +120,8 @@ impl ControlThread {
     ) -> Self {
         let (tasks, receiver) = unbounded_channel();
         let (saves, pieces) = unbounded_channel();
+        let (room, room_orders) = unbounded_channel();
+        let ends = room.clone();
         let (key_desks, keys) = event_fds
             .iter()
             .map(|_| {
@@ -139,23 +147,29 @@ impl ControlThread {
             router: RefCell::new(router),
             listens,
             journal: journal_desk.clone(),
+            saves: saves.clone(),
         };
-        let pieces = (pieces, saves.clone());
+        let way = send::Way::new(event_fds[0]);
+        let outgoing = way.clone();
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
                 sys::crash::register_thread(None);
-                let files = (config_file, log_file);
-                runtime::run(has_ring, serve(receiver, desks, files, facts, (loader, pieces)));
+                let (files, orders) = ((config_file, log_file), (room_orders, ends));
+                let pieces = (pieces, outgoing);
+                let work = serve(receiver, desks, files, facts, (loader, pieces), orders);
+                runtime::run(has_ring, work);
             })
             .expect("a thread more than the cores");
         let handle = Handle {
             tasks,
             saves,
+            room,
             inboxes,
             keys,
             journal: journal_desk,
+            way,
             event_fds,
             server,
             ending: AtomicBool::new(false),
@@ -212,6 +226,21 @@ impl Handle {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
     }
 
+    /// What comes next of a snapshot for replicas.
+    pub fn outgoing(&self) -> Option<Outgoing> {
+        self.way.next()
+    }
+
+    /// So many bytes of it have been sent to all of them.
+    pub fn took(&self, bytes: u64) {
+        self.way.took(bytes);
+    }
+
+    /// Nobody wants the snapshot for replicas under way any more.
+    pub fn give_up(&self) {
+        self.way.give_up();
+    }
+
     /// Has a file loaded.
     pub fn load(&self, order: LoadOrder) {
         let _ = self.tasks.send(Task::Load(order));
@@ -222,9 +251,24 @@ impl Handle {
         self.keys[core].try_lock().ok()?.try_recv().ok()
     }
 
-    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
-    pub fn journal(&self) -> Option<JournalFile> {
-        self.journal.try_lock().ok()?.take()
+    /// Begins a rewrite of the AOF; who calls has the right to the next snapshot.
+    pub fn rewrite(&self, order: RewriteOrder) {
+        let _ = self.saves.send(save::Message::Rewrite(order));
+    }
+
+    /// Fills a file of the journal, by its number, with zeros between two places.
+    pub fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        let _ = self.room.send(Order::Fill(fd, number, place));
+    }
+
+    /// Cuts a file of the journal behind its last group.
+    pub fn trim(&self, fd: OwnedFd, len: u64) {
+        let _ = self.room.send(Order::Trim(fd, len));
+    }
+
+    /// What was opened for the journal. Only its writer asks.
+    pub fn journal(&self) -> Option<Opened> {
+        self.journal.take()
     }
 
     /// Wakes all cores, to look at what has changed.
@@ -258,14 +302,21 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves)): (
-        load::Loader,
-        (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
-    ),
+    (loader, (pieces, way)): (load::Loader, (UnboundedReceiver<save::Message>, Arc<send::Way>)),
+    (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
 ) {
-    let event_fds = loader.event_fds.clone();
-    tokio::task::spawn_local(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let saves = save::SaveWriter {
+        server: server.clone(),
+        event_fds: loader.event_fds.clone(),
+        desks: desks.clone(),
+        journal: loader.journal.clone(),
+        way,
+        keeper: aof::rewrite::Keeper::new(server.clone()),
+    };
+    tokio::task::spawn_local(saves.run(pieces));
+    let (desk, writer) = (loader.journal.clone(), loader.event_fds[0]);
+    tokio::task::spawn_local(aof::room::make_room(room_orders, desk, writer));
     let mut log_writer = files::LogWriter::new(log_file);
     tokio::task::spawn_local(watch(server));
     let links = Rc::new(migrate::Links::default());
@@ -314,7 +365,11 @@ async fn serve(
             }
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
-                if saves.send(save::Message::End(done)).is_ok() {
+                if loader.saves.send(save::Message::End(done)).is_ok() {
+                    let _ = ended.await;
+                }
+                let (done, ended) = tokio::sync::oneshot::channel();
+                if room.send(Order::End(done)).is_ok() {
                     let _ = ended.await;
                 }
                 return;

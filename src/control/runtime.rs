@@ -64,6 +64,15 @@ impl File {
         File::open_for(path.as_ref(), Purpose::Append).await
     }
 
+    /// A file that was opened by other means.
+    pub(super) fn from_std(file: std::fs::File) -> File {
+        if HAS_RING.get() {
+            File::Ring(tokio_uring::fs::File::from_std(file))
+        } else {
+            File::Plain(Arc::new(file))
+        }
+    }
+
     async fn open_for(path: &Path, purpose: Purpose) -> io::Result<File> {
         if HAS_RING.get() {
             let mut options = tokio_uring::fs::OpenOptions::new();
@@ -123,6 +132,17 @@ impl File {
             File::Plain(file) => {
                 let file = file.clone();
                 blocking(move || file.sync_all()).await
+            }
+        }
+    }
+
+    /// The same for what the file holds, without what only its owner or its times are.
+    pub(super) async fn sync_data(&self) -> io::Result<()> {
+        match self {
+            File::Ring(file) => file.sync_data().await,
+            File::Plain(file) => {
+                let file = file.clone();
+                blocking(move || file.sync_data()).await
             }
         }
     }

@@ -90,6 +90,8 @@ pub struct Worker {
     pub(super) stale: Stale,
     /// Writes are refused, since saves or the journal fail.
     pub(super) saves_fail: bool,
+    /// The journal fails: who reads waits for nothing, since nobody knows for how long.
+    pub(super) journal_fails: bool,
     pub(super) hint: Option<Position>,
     pub(super) long_nanos: u64,
     pub(super) access: AccessPolicy,
@@ -189,6 +191,7 @@ impl Worker {
             loading: false,
             stale: Stale::Goes,
             saves_fail: false,
+            journal_fails: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -280,7 +283,8 @@ impl Worker {
     /// saves fail, and what that and a pause mean for what has expired.
     pub fn check_persistence(&mut self) {
         self.loading = self.server.persistence.is_loading();
-        self.saves_fail = self.server.journal.failed.load(Relaxed) || self.snapshots_fail();
+        self.journal_fails = self.server.journal.refuses();
+        self.saves_fail = self.journal_fails || self.snapshots_fail();
         self.stale = match self.switches.pause {
             _ if self.loading => Stale::Lives,
             Some(_) => Stale::Stays,

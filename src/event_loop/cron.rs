@@ -11,6 +11,7 @@ use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
 use crate::command::whole::Pause;
+use crate::observe::command_log::LogKind;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
@@ -29,6 +30,8 @@ const SLICE_PAUSE_NANOS: u64 = 300_000;
 /// The thread's CPU time is asked for no more often than this, since that is a system call: it is
 /// read before the first turn after, so the CPU time of a turn may be shown by this much too long.
 const CPU_READ_NANOS: u64 = 50_000;
+/// A slice should take a tenth of it; what is longer keeps commands waiting.
+const OVERRUN_NANOS: u64 = 1_000_000;
 /// A shorter turn took no more CPU time than time.
 const LONG_TURN_NANOS: u64 = 300_000;
 /// Samples that a rate is the mean of.
@@ -165,6 +168,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let nanos = self.monotonic().since(began);
         self.worker.stats.totals.turn_house_nanos.add(nanos);
+        self.worker.stats.totals.slice_overruns.add(u64::from(nanos > OVERRUN_NANOS));
     }
 
     fn slice(&mut self, now: Nanos) {
@@ -279,10 +283,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 gauges.table_bytes.set(db.overhead_bytes() as u64);
             }
         }
+        self.worker.stats.queued.set((self.mail.waiting() + self.seat.waiting()) as u64);
+        self.worker.stats.slow_commands.set(self.command_log.len(LogKind::Slow) as u64);
+        if !self.worker.switches.cron_paused {
+            self.survey_keys(self.cron.rounds);
+        }
         self.look_at_clients();
         self.give_back_memory();
         if self.worker.core == 0 {
             self.look_at_saves();
+            self.look_at_replicas();
+            self.look_at_rewrites();
         }
     }
 
@@ -320,7 +331,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let timeout = i64::from(self.worker.config.timeout) * 1000;
         let now = self.worker.now;
         let indexes = self.clients.indexes();
-        let (mut input_max, mut output_max, mut bytes) = (0, 0, 0);
+        let (mut input_max, mut output_max) = (0, 0);
         let first = self.cron.next_client;
         self.cron.next_client =
             if first + CLIENTS_PER_ROUND < indexes.len() { first + CLIENTS_PER_ROUND } else { 0 };
@@ -329,7 +340,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let held = connection.facts(self.worker.core);
             input_max = input_max.max(held.query_bytes + held.query_free);
             output_max = output_max.max(held.output_list_bytes);
-            bytes += held.total_bytes;
             let idle: Millis = connection.session.last_interaction;
             let waits = connection.away || connection.session.facts.subscribed;
             if timeout > 0 && !waits && now.0 - idle.0 > timeout {
@@ -340,10 +350,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.input.query = Vec::new();
             }
             self.check_output(index);
+            self.weigh(index);
         }
         self.worker.stats.max_input_bytes.set(input_max as u64);
         self.worker.stats.max_output_bytes.set(output_max as u64);
-        self.worker.stats.clients_bytes.set(bytes as u64);
     }
 
     /// What others may read of this core's data, before anybody can hear of this turn.
@@ -377,11 +387,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
         stats.totals.turn_nanos_max.raise(nanos);
+        stats.turn_lengths.record(nanos);
         let ran = stats.totals.commands.get();
         let before = std::mem::replace(&mut self.cron.commands_before, ran);
         stats.totals.turn_commands_max.raise(ran.saturating_sub(before));
         stats.totals.turn_cpu_nanos_max.raise(cpu);
         stats.clients.set(self.worker.server.clients[self.worker.core].get().max(0) as u64);
+        self.look_at_followed();
     }
 
     /// The configuration was replaced: what depends on it follows.
@@ -391,6 +403,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.worker.core == 0 {
             process::follow(&self.worker.config, &self.worker.server);
         }
+        self.client_limit_changed();
     }
 }
 

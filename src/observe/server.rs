@@ -2,15 +2,15 @@
 //!
 //! Invariant: fixed at the start, but for atomics.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::busy::BusyScripts;
 use super::command_log::{KINDS, LogKind};
 use super::journal::Journal;
 use super::persistence::Persistence;
 use super::process::ProcessFacts;
+use super::replication::Replication;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -36,8 +36,6 @@ pub fn reserved_descriptors(cores: usize) -> u64 {
 pub struct ServerFacts {
     /// Forty random hexadecimal digits.
     pub run_id: String,
-    /// The replication id, of the same form.
-    pub replid: ReplicationId,
     /// Process id.
     pub pid: u32,
     /// How it was started.
@@ -77,6 +75,8 @@ pub struct ServerFacts {
     pub persistence: Persistence,
     /// The append-only file.
     pub journal: Journal,
+    /// The history that replicas follow.
+    pub replication: Replication,
 }
 
 impl ServerFacts {
@@ -99,32 +99,5 @@ impl ServerFacts {
     /// A sum over all cores.
     pub fn sum(&self, count: impl Fn(&CoreStats) -> u64) -> u64 {
         self.stats.iter().map(|stats| count(stats)).sum()
-    }
-}
-
-/// Forty hexadecimal digits that name a history of changes.
-#[derive(Debug)]
-pub struct ReplicationId([AtomicU32; ID_WORDS]);
-
-/// Eight digits each.
-const ID_WORDS: usize = 5;
-
-impl ReplicationId {
-    /// An id of these random numbers.
-    pub fn new(words: [u32; ID_WORDS]) -> ReplicationId {
-        ReplicationId(words.map(AtomicU32::new))
-    }
-
-    /// Exchanges the id for one of these random numbers. Source: DEBUG CHANGE-REPL-ID.
-    pub fn change(&self, words: [u32; ID_WORDS]) {
-        for (place, word) in self.0.iter().zip(words) {
-            place.store(word, Ordering::Relaxed);
-        }
-    }
-}
-
-impl fmt::Display for ReplicationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|word| write!(f, "{:08x}", word.load(Ordering::Relaxed)))
     }
 }

@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::aof::files::Rewrite;
 use super::aof::replay::Lines;
 use super::rdb::file::{Fault, FileError, KeyRecord};
 use crate::base::time::Millis;
@@ -93,6 +94,19 @@ pub struct AofPlace {
     pub truncates: bool,
     /// It is the data from the start on, and is appended to afterwards.
     pub opens: bool,
+}
+
+/// A rewrite of an AOF that is to begin.
+#[derive(Debug)]
+pub struct RewriteOrder {
+    /// What becomes of the journal.
+    pub rewrite: Rewrite,
+    /// Where the files are.
+    pub place: AofPlace,
+    /// Files that are not needed any more stay. Source: aof-disable-auto-gc.
+    pub keeps_history: bool,
+    /// Who waits for it: a core and its ticket.
+    pub asker: Option<(usize, u64)>,
 }
 
 /// What goes to a core.

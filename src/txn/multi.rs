@@ -92,7 +92,8 @@ impl Transaction {
     /// Bytes that it holds. Source: CLIENT LIST, multi-mem.
     pub fn held_bytes(&self) -> usize {
         let commands = self.commands.capacity() * size_of::<Queued>();
-        self.buffer.capacity() + self.ranges.capacity() * size_of::<ArgRange>() + commands
+        let words = self.ranges.capacity() * size_of::<ArgRange>();
+        self.buffer.capacity() + self.big_bytes as usize + words + commands
     }
 
     /// The cores whose partitions it needs.

@@ -4,6 +4,7 @@
 //! the same in every run.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -17,10 +18,11 @@ use ironring::net::listener::Listener;
 use ironring::observe::journal::Journal;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::process::ProcessFacts;
-use ironring::observe::server::{ReplicationId, ServerFacts};
+use ironring::observe::replication::{Replication, ReplicationId};
+use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::{CoreStats, Gauge};
-use ironring::persist::aof::block::JournalFile;
-use ironring::persist::load::{Load, LoadOrder, Piece};
+use ironring::persist::aof::block::Opened;
+use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
 
 /// 2026-01-01, when every such core begins.
@@ -46,7 +48,13 @@ impl Control for NoControl {
         None
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, _order: RewriteOrder) {}
+
+    fn fill(&self, _fd: OwnedFd, _number: u64, _place: (u64, u64)) {}
+
+    fn trim(&self, _fd: OwnedFd, _len: u64) {}
+
+    fn journal(&self) -> Option<Opened> {
         None
     }
 
@@ -72,7 +80,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
     let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
     ServerFacts {
         run_id: "0".repeat(40),
-        replid: ReplicationId::new([1; 5]),
         process: ProcessFacts::new("simulated", "no", cores),
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
@@ -92,5 +99,6 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
         journal: Journal::default(),
+        replication: Replication::new(ReplicationId::new([1; 5])),
     }
 }

@@ -24,6 +24,7 @@ use crate::command::{
 use crate::commands::container::{help, wrong_form};
 use crate::encoding::dict::Dict;
 use crate::observe::log;
+use crate::observe::replication::{History, ReplicationId};
 use crate::resp::reply::Reply;
 use crate::store::access::idle_seconds;
 use crate::store::entry::{EntryRef, NewValue, ValueRef};
@@ -104,7 +105,9 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
         (b"HELP", 2) => help(reply, "DEBUG", HELP),
         (b"PROTOCOL", 3) => protocol::protocol(args.get(2), reply),
         (b"CHANGE-REPL-ID", 2) => {
-            cx.server.replid.change(std::array::from_fn(|_| cx.rng.next_u64() as u32));
+            let id = ReplicationId::new(std::array::from_fn(|_| cx.rng.next_u64() as u32));
+            let history = cx.server.replication.history();
+            cx.server.replication.publish(History { id, ..history });
             log::notice("Changing replication IDs after receiving DEBUG change-repl-id");
             reply.ok();
         }
