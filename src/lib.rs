@@ -24,5 +24,6 @@ pub mod ring;
 pub mod script;
 pub mod server;
 pub mod store;
+pub mod tls;
 pub mod txn;
 pub mod types;

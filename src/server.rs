@@ -28,7 +28,7 @@ use crate::base::sys::{self, crash, process};
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
-use crate::commands::server::acl;
+use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{self, Ask, ControlThread, Done, Handle};
@@ -37,6 +37,7 @@ use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
+use crate::observe::link::PrimaryLink;
 use crate::observe::log;
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::process::ProcessFacts;
@@ -47,11 +48,13 @@ use crate::persist::aof::block::Opened;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
+use crate::replication::chunk::FromPrimary;
 use crate::ring::Backend;
 use crate::ring::epoll::EpollRing;
 use crate::ring::kernel::KernelRing;
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
+use crate::tls::{self, Newcomer, Secured};
 use crate::txn::cores::{CORES_MAX, SlotMap};
 use backend::Way;
 use standing::Standing;
@@ -133,6 +136,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
         replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
             let mut word = [0; 4];
             host::random_bytes(&mut word);
@@ -146,7 +150,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     };
     let log_file = (!config.logfile.is_empty()).then(|| host::path(&config.logfile));
     let map = SlotMap::new(cores);
-    let listens = (config.port != 0, !config.unixsocket.is_empty());
+    let listens = (config.port != 0 || config.tls_port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
     let router = replay::router(map);
     let has_ring = way == Way::IoUring;
@@ -157,7 +161,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     facts.persistence.begin_load(facts.started.seconds());
     event_loop::follow_log(&config);
     log::set_utc_offset(process::utc_offset(facts.started.seconds()));
-    logging::install(&config, &control.handle(), facts.pid);
+    logging::install(&config, &control.handle(), &facts);
     logging::report_crashes(&config, &facts, standing.pid_file.as_deref());
     let unix_socket = config.unixsocket.clone();
     control::tell_supervisor(&facts, "STATUS=Ironring is loading...");
@@ -246,9 +250,10 @@ fn announce_place(config: &Config, facts: &ServerFacts, notices: &[String], core
     if standing::shows_logo(config) {
         LOGO.lines().for_each(log::notice);
     }
-    log::notice(format!("Running mode=standalone, port={}, cores={cores}.", config.port));
+    let port = if config.port == 0 { config.tls_port } else { config.port };
+    log::notice(format!("Running mode=standalone, port={port}, cores={cores}."));
     // Scripts look for the process id in a line of this form.
-    log::notice(format!("Server started on port {}, PID: {}", config.port, facts.pid));
+    log::notice(format!("Server started on port {port}, PID: {}", facts.pid));
     for notice in notices {
         log::notice(notice.clone());
     }
@@ -314,16 +319,20 @@ fn first_users(config: &Config, declared: &Declarations) -> Result<Users, String
 
 /// Opens all listening sockets; an address with `-` before it may be missing.
 fn listen(config: &Config) -> Result<Vec<Listener>, String> {
+    if config.port != 0 && config.port == config.tls_port {
+        return Err(format!("Failed listening on port {} (tls), aborting.", config.port));
+    }
     let mut sockets = Vec::new();
     for name in config.listening_names(host::resolve) {
         let socket = open(&name, config.tcp_backlog).map_err(|error| {
+            let port = name.address.map_or(config.port, |address| address.port());
             log::warning(format!(
-                "Warning: Could not create server TCP listening socket {}:{}: bind: {}",
+                "Warning: Could not create server TCP listening socket {}:{port}: bind: {}",
                 name.text,
-                config.port,
                 sys::reason(&error)
             ));
-            format!("Failed listening on port {} (tcp), aborting.", config.port)
+            let way = if port == config.tls_port { "tls" } else { "tcp" };
+            format!("Failed listening on port {port} ({way}), aborting.")
         })?;
         sockets.extend(socket);
     }
@@ -390,6 +399,13 @@ fn start_cores<R: Backend>(
     event_fds: &[i32],
     processors: &[usize],
 ) -> Result<Threads, String> {
+    let mut tls = None;
+    if tls::Context::is_needed(config) {
+        let context = tls::Context::load(config);
+        let context =
+            context.map_err(|_| "Failed to configure TLS. Check logs for more info.".to_owned())?;
+        tls = Some(Arc::new(context));
+    }
     let mut listeners = listen(config)?;
     let cores = event_fds.len();
     let map = SlotMap::new(cores);
@@ -411,6 +427,7 @@ fn start_cores<R: Backend>(
         let identity = Identity {
             core,
             config: config.clone(),
+            tls: tls.clone(),
             users: users.clone(),
             server: facts.clone(),
             hasher,
@@ -513,6 +530,7 @@ impl Control for Handle {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
+            Request::Follow(primary) => self.follow(ask, primary),
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
                 self.save_users(ask, host::path(&config.aclfile), users);
@@ -530,6 +548,7 @@ impl Control for Handle {
             Done::Task => Answer::Done,
             Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
+            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -545,6 +564,18 @@ impl Control for Handle {
 
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
         Handle::loaded(self, core)
+    }
+
+    fn use_tls(&self, context: Arc<tls::Context>) {
+        Handle::use_tls(self, context);
+    }
+
+    fn secure(&self, newcomer: Newcomer) {
+        Handle::secure(self, newcomer);
+    }
+
+    fn secured(&self, core: usize) -> Option<Box<Secured>> {
+        Handle::secured(self, core)
     }
 
     fn rewrite(&self, order: RewriteOrder) {
@@ -573,6 +604,18 @@ impl Control for Handle {
 
     fn give_up(&self) {
         Handle::give_up(self);
+    }
+
+    fn followed(&self) -> Option<FromPrimary> {
+        Handle::followed(self)
+    }
+
+    fn acknowledge(&self) {
+        Handle::acknowledge(self);
+    }
+
+    fn configured(&self, config: &Arc<Config>) {
+        Handle::configured(self, config);
     }
 
     fn shut_down(&self) {

@@ -16,6 +16,8 @@ const EDGES: &[(&str, &[&str])] = &[
     ("encoding", &["base"]),
     ("types", &["encoding", "base"]),
     ("config", &["base"]),
+    // Certificates are what the configuration names; why they do not fit is logged.
+    ("tls", &["config", "observe", "base"]),
     ("observe", &["base"]),
     ("resp", &["base"]),
     ("ring", &["base"]),
@@ -27,7 +29,7 @@ const EDGES: &[(&str, &[&str])] = &[
         "command",
         &[
             "acl", "client", "resp", "store", "config", "observe", "base", "types", "pubsub",
-            "script", "persist",
+            "script", "persist", "tls",
         ],
     ),
     // A session holds what its client has subscribed to.
@@ -51,32 +53,49 @@ const EDGES: &[(&str, &[&str])] = &[
         "commands",
         &[
             "client", "command", "txn", "pubsub", "acl", "script", "store", "types", "encoding",
-            "resp", "config", "observe", "base", "persist",
+            "resp", "config", "observe", "base", "persist", "tls",
         ],
     ),
     (
         "dispatch",
         &[
             "commands", "command", "txn", "pubsub", "acl", "script", "client", "store", "types",
-            "resp", "config", "observe", "base", "persist",
+            "resp", "config", "observe", "base", "persist", "tls",
         ],
     ),
     (
         "net",
         &[
             "dispatch", "ring", "resp", "client", "command", "config", "observe", "base", "store",
-            "types", "txn", "pubsub",
+            "types", "txn", "pubsub", "tls",
         ],
     ),
     (
         "event_loop",
         &[
-            "net", "dispatch", "ring", "txn", "pubsub", "acl", "script", "store", "client",
-            "command", "commands", "resp", "config", "observe", "base", "control", "persist",
+            "net",
+            "dispatch",
+            "ring",
+            "txn",
+            "pubsub",
+            "acl",
+            "script",
+            "store",
+            "client",
+            "command",
+            "commands",
+            "resp",
+            "config",
+            "observe",
+            "base",
+            "control",
+            "persist",
+            "replication",
+            "tls",
         ],
     ),
     // The ACL file is read and judged there.
-    ("control", &["acl", "config", "observe", "base", "persist", "replication", "cluster"]),
+    ("control", &["acl", "config", "observe", "base", "persist", "replication", "cluster", "tls"]),
 ];
 
 /// Modules that join everything.
@@ -103,6 +122,7 @@ const CONFINED: &[(&str, &str)] = &[
     ("tokio", "src/control/"),
     ("tokio_uring", "src/control/runtime.rs"),
     ("mlua", "src/script/"),
+    ("rustls", "src/tls/"),
 ];
 
 /// Files past the usual length, with the reason.

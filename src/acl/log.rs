@@ -25,6 +25,8 @@ pub enum Reason {
     Channel,
     /// No such user and password.
     Auth,
+    /// The user that a certificate names is not there (Valkey).
+    Certificate,
 }
 
 impl Reason {
@@ -36,6 +38,7 @@ impl Reason {
             Reason::Key => "key",
             Reason::Channel => "channel",
             Reason::Auth => "auth",
+            Reason::Certificate => "tls-cert",
         }
     }
 }

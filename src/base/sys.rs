@@ -91,6 +91,19 @@ pub fn borrow_fd(fd: std::os::fd::RawFd) -> std::os::fd::BorrowedFd<'static> {
     unsafe { std::os::fd::BorrowedFd::borrow_raw(fd) }
 }
 
+/// The descriptor becomes the caller's alone, who got it from the kernel just now.
+pub fn own_fd(fd: std::os::fd::RawFd) -> std::os::fd::OwnedFd {
+    assert!(fd >= 0, "a descriptor that the kernel gave out");
+    // SAFETY: not -1; the kernel has just given it out and nobody else knows it.
+    unsafe { std::os::fd::FromRawFd::from_raw_fd(fd) }
+}
+
+/// Lets others go before this thread. Source: setpriority(2), which on Linux is about a thread.
+pub fn lower_priority(niceness: i32) {
+    // SAFETY: a plain system call without pointers. One that fails changes nothing.
+    unsafe { libc::setpriority(libc::PRIO_PROCESS, 0, niceness) };
+}
+
 /// Fills `bytes` with what nobody can guess. Source: getrandom(2).
 pub fn random_bytes(bytes: &mut [u8]) {
     let mut rest = bytes;

@@ -286,6 +286,9 @@ pub enum Verdict {
         /// With an error.
         with_error: bool,
     },
+    /// Its wait, whose claim was taken, ends with an error, and so does the connection: the server
+    /// is a replica now.
+    Disown,
 }
 
 /// The clients of one core, as commands see them.

@@ -68,7 +68,7 @@ pub fn refusal(denied: Denied, username: &[u8], full_name: &str) -> Vec<u8> {
         Reason::Key => b"No permissions to access a key",
         Reason::Channel => b"No permissions to access a channel",
         Reason::Database => b"No permissions to access database",
-        Reason::Command | Reason::Auth => {
+        Reason::Command | Reason::Auth | Reason::Certificate => {
             let head: &[u8] = b"NOPERM User ";
             let middle: &[u8] = b" has no permissions to run the '";
             return [head, username, middle, full_name.as_bytes(), b"' command"].concat();
@@ -80,7 +80,9 @@ pub fn refusal(denied: Denied, username: &[u8], full_name: &str) -> Vec<u8> {
 /// The error reply to a command that was queued before its user's permissions changed.
 pub fn changed_since(denied: Denied) -> Vec<u8> {
     let reason = match denied.reason {
-        Reason::Command | Reason::Auth => "no permission to execute the command or subcommand",
+        Reason::Command | Reason::Auth | Reason::Certificate => {
+            "no permission to execute the command or subcommand"
+        }
         Reason::Key => "no permission to touch the specified keys",
         Reason::Channel => {
             "no permission to access one of the channels used as argument to the command"
@@ -98,7 +100,9 @@ pub fn explanation(denied: Denied, username: &[u8], full_name: &str, args: Args<
         Reason::Key => (b"access the '", word, b"' key"),
         Reason::Channel => (b"access the '", word, b"' channel"),
         Reason::Database => (b"access database ", word, b""),
-        Reason::Command | Reason::Auth => (b"run the '", full_name.as_bytes(), b"' command"),
+        Reason::Command | Reason::Auth | Reason::Certificate => {
+            (b"run the '", full_name.as_bytes(), b"' command")
+        }
     };
     [b"User ", username, b" has no permissions to ", middle, object, tail].concat()
 }

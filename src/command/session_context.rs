@@ -13,11 +13,13 @@ use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
 use crate::client::{ConnectionFacts, Session};
 use crate::config::Config;
+use crate::config::value::Endpoint;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::persist::migration::Parcel;
 use crate::pubsub::{Directory, Trackers};
 use crate::script::{Functions, Scripts};
+use crate::tls::Context;
 
 /// What a handler sees that runs on the client's home core and touches no key.
 pub struct SessionContext<'a> {
@@ -31,6 +33,8 @@ pub struct SessionContext<'a> {
     pub wall: Micros,
     /// The configuration.
     pub config: &'a Arc<Config>,
+    /// The certificates in use.
+    pub tls: Option<&'a Context>,
     /// This core's number.
     pub core: usize,
     /// This core's counters.
@@ -98,6 +102,13 @@ pub enum SaveOrder {
         /// MERGE.
         merge: bool,
     },
+    /// All data goes, since that of a primary is about to be loaded.
+    Replace {
+        /// How many such orders there were.
+        number: u64,
+        /// That load has failed: what it has made goes, too.
+        has_failed: bool,
+    },
     /// All data is read from the AOF, when it holds all changes: DEBUG LOADAOF.
     LoadAof,
     /// The base of the AOF, for which all has been opened: BGREWRITEAOF.
@@ -138,6 +149,8 @@ pub enum Request {
     Leave(Job),
     /// Write all data to the file, with or without others; the reply waits for it.
     Save(SaveOrder),
+    /// Follow this primary, or none; the reply waits until every core has the role.
+    Follow(Option<Endpoint>),
     /// Rewrite the AOF; who asks has the right to the next snapshot, and is answered when it begins.
     Rewrite,
     /// Send keys to another server; the command runs again with what became of them.

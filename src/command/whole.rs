@@ -20,6 +20,7 @@ use crate::persist::aof::block::Lines;
 use crate::pubsub::{Directory, Hearers, Monitors, Prefixes};
 use crate::resp::reply::Reply;
 use crate::script::{Functions, RunningFunction, Scripts};
+use crate::tls;
 
 /// The two halves of a command that runs on every core.
 #[derive(Clone, Copy, Debug)]
@@ -112,6 +113,8 @@ pub struct CoreView<'a> {
     pub switches: &'a mut Switches,
     /// What the core that accepts is to listen on from now on.
     pub listening: &'a mut Option<Arc<Change>>,
+    /// The certificates that those who connect from now on find; replaced whole.
+    pub tls: &'a mut Option<Arc<tls::Context>>,
     /// The time of this turn.
     pub now: crate::base::time::Millis,
 }

@@ -99,5 +99,6 @@ pub const ALL: &[&[Command]] = &[
     server::persistence::COMMANDS,
     server::monitor::COMMANDS,
     server::process::COMMANDS,
+    server::replicaof::COMMANDS,
     transactions::COMMANDS,
 ];

@@ -120,6 +120,24 @@ choices! {
 }
 
 choices! {
+    /// Whether clients have to show a certificate.
+    TlsAuthClients {
+        No = "no",
+        Yes = "yes",
+        Optional = "optional",
+    }
+}
+
+choices! {
+    /// Which part of a client's certificate names its user. Source: Valkey 9.1.
+    TlsAuthClientsUser {
+        Cn = "CN",
+        Uri = "URI",
+        Off = "off",
+    }
+}
+
+choices! {
     /// Who may use a protected command or directive.
     ProtectedAction {
         No = "no",

@@ -39,10 +39,12 @@ pub const REDIS_VERSION: &str = "8.0.6";
 impl Config {
     /// The names to listen on; `resolve` looks up those of hosts.
     pub fn listening_names(&self, resolve: impl Fn(&str) -> Option<IpAddr>) -> Vec<Name> {
-        match self.port {
-            0 => Vec::new(),
-            port => Name::all(self.bind.iter().map(|name| &name[..]), port, resolve),
-        }
+        let ports = [self.port, self.tls_port].into_iter().filter(|port| *port != 0);
+        ports.flat_map(|port| self.names_at(port, &resolve)).collect()
+    }
+
+    fn names_at(&self, port: u16, resolve: impl Fn(&str) -> Option<IpAddr>) -> Vec<Name> {
+        Name::all(self.bind.iter().map(|name| &name[..]), port, resolve)
     }
 
     /// What CONFIG GET answers: each name once, with its value, in no order that means anything.

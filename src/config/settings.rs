@@ -5,7 +5,7 @@
 use super::choices::{
     AclPubsubDefault, AppendFsync, IoBackend, LogFormat, LogLevel, LogTimestampFormat,
     MaxmemoryPolicy, ProtectedAction, SanitizeDumpPayload, ShutdownFlags, Supervised,
-    SyslogFacility,
+    SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
 };
 use super::directives;
 use super::value::{BufferLimit, ClientMemory, Endpoint, NotifyFlags, SavePoint, Value};
@@ -38,6 +38,32 @@ settings! {
     port: u16 = number "port",
     /// TCP port for TLS; 0 = none.
     tls_port: u16 = number "tls-port",
+    /// Paths of PEM files; empty = none.
+    tls_cert_file: Vec<u8> = text "tls-cert-file",
+    tls_key_file: Vec<u8> = text "tls-key-file",
+    tls_key_file_pass: Vec<u8> = text "tls-key-file-pass",
+    tls_client_cert_file: Vec<u8> = text "tls-client-cert-file",
+    tls_client_key_file: Vec<u8> = text "tls-client-key-file",
+    tls_client_key_file_pass: Vec<u8> = text "tls-client-key-file-pass",
+    tls_dh_params_file: Vec<u8> = text "tls-dh-params-file",
+    tls_ca_cert_file: Vec<u8> = text "tls-ca-cert-file",
+    /// Each file in it is looked at.
+    tls_ca_cert_dir: Vec<u8> = text "tls-ca-cert-dir",
+    tls_auth_clients: TlsAuthClients = tls_auth_clients "tls-auth-clients",
+    tls_auth_clients_user: TlsAuthClientsUser = tls_auth_clients_user "tls-auth-clients-user",
+    tls_replication: bool = yes "tls-replication",
+    tls_cluster: bool = yes "tls-cluster",
+    tls_protocols: Vec<u8> = text "tls-protocols",
+    /// OpenSSL's names, for TLS 1.2.
+    tls_ciphers: Vec<u8> = text "tls-ciphers",
+    /// The same for TLS 1.3.
+    tls_ciphersuites: Vec<u8> = text "tls-ciphersuites",
+    tls_prefer_server_ciphers: bool = yes "tls-prefer-server-ciphers",
+    tls_session_caching: bool = yes "tls-session-caching",
+    /// Sessions; 0 = as many as memory has room for.
+    tls_session_cache_size: usize = number "tls-session-cache-size",
+    /// Seconds; 0 = for ever.
+    tls_session_cache_timeout: u64 = number "tls-session-cache-timeout",
     /// Path of the Unix socket; empty = none.
     unixsocket: Vec<u8> = text "unixsocket",
     /// Its file mode; 0 = as umask says.
@@ -173,6 +199,7 @@ settings! {
     aof_rewrite_incremental_fsync: bool = yes "aof-rewrite-incremental-fsync",
     aof_load_truncated: bool = yes "aof-load-truncated",
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
+    /// The primary that the server follows; None for a primary.
     replicaof: Option<Endpoint> = replicaof "replicaof",
     min_replicas_to_write: u32 = number "min-replicas-to-write",
     /// Seconds.
@@ -185,12 +212,25 @@ settings! {
     repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
     /// Seconds.
     repl_ping_replica_period: u32 = number "repl-ping-replica-period",
-    /// Seconds.
-    repl_timeout: u32 = number "repl-timeout",
     /// Bytes.
     repl_backlog_size: u64 = bytes "repl-backlog-size",
     /// Seconds that the backlog is kept without replicas; 0 = for ever.
     repl_backlog_ttl: u64 = number "repl-backlog-ttl",
+    /// Password for the primary; empty = none.
+    masterauth: Vec<u8> = text "masterauth",
+    /// User to be there; empty = the default one.
+    masteruser: Vec<u8> = text "masteruser",
+    replica_serve_stale_data: bool = yes "replica-serve-stale-data",
+    replica_read_only: bool = yes "replica-read-only",
+    replica_ignore_maxmemory: bool = yes "replica-ignore-maxmemory",
+    replica_priority: u32 = number "replica-priority",
+    replica_announced: bool = yes "replica-announced",
+    /// Empty = the address of the socket.
+    replica_announce_ip: Vec<u8> = text "replica-announce-ip",
+    /// 0 = `port`.
+    replica_announce_port: u16 = number "replica-announce-port",
+    /// Seconds without a word after which a link is given up.
+    repl_timeout: u32 = number "repl-timeout",
     cluster_enabled: bool = yes "cluster-enabled",
 
     /// Microseconds; 0 = everything, negative = nothing.
@@ -244,6 +284,15 @@ impl Config {
         let mut values = self.values.clone();
         let found = directives::find(b"dir").expect("dir is a directive");
         values[found.index] = Value::Text(dir.into());
+        Config::from_values(values)
+    }
+
+    /// The same configuration of a server that follows this primary, or none.
+    #[must_use]
+    pub fn with_replicaof(&self, primary: Option<Endpoint>) -> Config {
+        let mut values = self.values.clone();
+        let found = directives::find(b"replicaof").expect("replicaof is a directive");
+        values[found.index] = Value::ReplicaOf(primary);
         Config::from_values(values)
     }
 
@@ -306,6 +355,10 @@ reader!(log_timestamp_format, LogTimestampFormat,
     Value::Choice(_, value) => LogTimestampFormat::from_value(*value));
 reader!(syslog_facility, SyslogFacility,
     Value::Choice(_, value) => SyslogFacility::from_value(*value));
+reader!(tls_auth_clients, TlsAuthClients,
+    Value::Choice(_, value) => TlsAuthClients::from_value(*value));
+reader!(tls_auth_clients_user, TlsAuthClientsUser,
+    Value::Choice(_, value) => TlsAuthClientsUser::from_value(*value));
 reader!(protected, ProtectedAction, Value::Choice(_, value) => ProtectedAction::from_value(*value));
 reader!(acl_pubsub_default, AclPubsubDefault,
     Value::Choice(_, value) => AclPubsubDefault::from_value(*value));

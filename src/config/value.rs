@@ -89,6 +89,13 @@ pub struct Endpoint {
     pub port: u16,
 }
 
+impl Endpoint {
+    /// True if it is written like the other one, in any case.
+    pub fn is(&self, other: &Endpoint) -> bool {
+        self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
+    }
+}
+
 /// Which keyspace events are published. Each constant is one letter of the directive.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct NotifyFlags(u16);

@@ -83,13 +83,18 @@ impl Loader {
             None => self.load_rdb(order).await,
         };
         if order.asker.is_some() || !matches!(outcome, Err(NotLoaded::Broken(_))) {
-            let changes = self.server.sum(|stats| stats.dirty.get());
-            let persistence = &self.server.persistence;
-            persistence.changes_saved.store(changes, Ordering::Relaxed);
-            persistence.loading.store(false, Ordering::Release);
-            self.wake();
+            self.end_load();
         }
         outcome
+    }
+
+    /// What was loaded is what the cores serve from here on.
+    pub(super) fn end_load(&self) {
+        let changes = self.server.sum(|stats| stats.dirty.get());
+        let persistence = &self.server.persistence;
+        persistence.changes_saved.store(changes, Ordering::Relaxed);
+        persistence.loading.store(false, Ordering::Release);
+        self.wake();
     }
 
     /// Loads an RDB file.
@@ -149,6 +154,9 @@ impl Loader {
         let end = outcome?;
         if let Some(error) = load.failure() {
             return Err(NotLoaded::Broken(error.to_string()));
+        }
+        if load.is_trial {
+            return Ok(end);
         }
         let keys = load.keys.load(Ordering::Acquire);
         let expired = load.expired.load(Ordering::Acquire);
@@ -248,6 +256,7 @@ impl Batch<'_> {
     /// Takes a record. True at the end of the file.
     fn take(&mut self, record: Record<'_>) -> Result<bool, NotLoaded> {
         match record {
+            Record::Aux(..) if self.load.is_trial => {}
             Record::Aux(name, value) => self.tell(&name, &value),
             Record::SelectDb(index) => {
                 let known = usize::try_from(index).ok().filter(|index| *index < self.databases);
@@ -276,7 +285,7 @@ impl Batch<'_> {
                 self.records[core].push(self.db, &key);
             }
             Record::End(is_checked) => {
-                if !is_checked {
+                if !is_checked && !self.load.is_trial {
                     log::notice("RDB file was saved with checksum disabled: no check performed.");
                 }
                 return Ok(true);

@@ -212,7 +212,8 @@ fn refusal_of(line: &[u8]) -> Option<String> {
     Some(format!("ERR Target instance replied with error: {text}"))
 }
 
-async fn connect(target: &Target) -> io::Result<TcpStream> {
+/// Opens a socket to another server.
+pub(super) async fn connect(target: &Target) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses(target).await? {
         match TcpStream::connect(address).await {

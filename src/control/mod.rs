@@ -6,8 +6,10 @@
 
 mod aof;
 mod files;
+mod handshake;
 mod load;
 mod migrate;
+mod replica;
 mod runtime;
 mod save;
 mod send;
@@ -23,6 +25,7 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
 use self::aof::room::Order;
@@ -32,6 +35,7 @@ use crate::base::slot::Slot;
 use crate::base::sys::process;
 use crate::base::{alloc, sys};
 use crate::config::Config;
+use crate::config::value::Endpoint;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
 use crate::persist::aof::block::Opened;
@@ -39,6 +43,8 @@ use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
+use crate::tls::{self, Newcomer, Secured};
 
 /// What the control thread is asked to do.
 enum Task {
@@ -52,8 +58,16 @@ enum Task {
     LoadUsers { ask: Ask, path: PathBuf, users: Arc<Users>, defaults: Defaults, client: u64 },
     /// Send keys to another server.
     Migrate { ask: Ask, parcel: Box<Parcel> },
+    /// New certificates, for those who connect from now on.
+    UseTls(Arc<tls::Context>),
+    /// Do the handshake of a connection.
+    Secure(Newcomer),
     /// Read a file into the keyspace.
     Load(LoadOrder),
+    /// End the link to the primary, for a server that is to follow another one, or none.
+    Follow { ask: Ask, primary: Option<Endpoint> },
+    /// The configuration is this one from now on.
+    Configured(Arc<Config>),
     /// Finish what was asked before, then end.
     End,
 }
@@ -75,6 +89,8 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// Nothing more comes of the former primary: every core is to take up its role.
+    Unfollowed(Option<Endpoint>),
     /// A rewrite of the AOF can begin.
     Rewrite,
 }
@@ -94,10 +110,13 @@ pub struct Handle {
     saves: UnboundedSender<save::Message>,
     room: UnboundedSender<Order>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
+    secured: Vec<std::sync::Mutex<Receiver<Box<Secured>>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
     way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
+    followed: std::sync::Mutex<Receiver<FromPrimary>>,
+    acknowledged: Arc<Notify>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
 }
@@ -131,7 +150,11 @@ impl ControlThread {
             .unzip();
         let mut desks = Vec::new();
         let mut inboxes = Vec::new();
+        let (mut doors, mut secured) = (Vec::new(), Vec::new());
         for event_fd in &event_fds {
+            let (sender, receiver) = channel();
+            doors.push(handshake::Door { secured: sender, event_fd: *event_fd });
+            secured.push(std::sync::Mutex::new(receiver));
             let (sender, receiver) = channel();
             desks.push(Desk { answers: sender, event_fd: *event_fd });
             inboxes.push(std::sync::Mutex::new(receiver));
@@ -150,15 +173,17 @@ impl ControlThread {
             saves: saves.clone(),
         };
         let way = send::Way::new(event_fds[0]);
-        let outgoing = way.clone();
+        let (orders, followed) = channel();
+        let acknowledged = Arc::new(Notify::new());
+        let to_cores = (orders, acknowledged.clone(), way.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
                 sys::crash::register_thread(None);
                 let (files, orders) = ((config_file, log_file), (room_orders, ends));
-                let pieces = (pieces, outgoing);
-                let work = serve(receiver, desks, files, facts, (loader, pieces), orders);
+                let pieces = (pieces, to_cores);
+                let work = serve(receiver, (desks, doors), files, facts, (loader, pieces), orders);
                 runtime::run(has_ring, work);
             })
             .expect("a thread more than the cores");
@@ -167,10 +192,13 @@ impl ControlThread {
             saves,
             room,
             inboxes,
+            secured,
             keys,
             journal: journal_desk,
             way,
             event_fds,
+            followed: std::sync::Mutex::new(followed),
+            acknowledged,
             server,
             ending: AtomicBool::new(false),
         };
@@ -219,6 +247,22 @@ impl Handle {
     /// Sends keys to another server.
     pub fn migrate(&self, ask: Ask, parcel: Box<Parcel>) {
         let _ = self.tasks.send(Task::Migrate { ask, parcel });
+    }
+
+    /// Has those who connect from now on use these certificates.
+    pub fn use_tls(&self, context: Arc<tls::Context>) {
+        let _ = self.tasks.send(Task::UseTls(context));
+    }
+
+    /// Has the handshake of a connection done.
+    pub fn secure(&self, newcomer: Newcomer) {
+        let _ = self.tasks.send(Task::Secure(newcomer));
+    }
+
+    /// The next connection for a core that is through its handshake. Only that core asks, so the lock
+    /// is never waited for.
+    pub fn secured(&self, core: usize) -> Option<Box<Secured>> {
+        self.secured[core].try_lock().ok()?.try_recv().ok()
     }
 
     /// Writes a piece of a save.
@@ -271,6 +315,26 @@ impl Handle {
         self.journal.take()
     }
 
+    /// Ends the link to the primary, for a server that is to follow another one, or none.
+    pub fn follow(&self, ask: Ask, primary: Option<Endpoint>) {
+        let _ = self.tasks.send(Task::Follow { ask, primary });
+    }
+
+    /// What has come of the primary. Only one core asks, so the lock is never waited for.
+    pub fn followed(&self) -> Option<FromPrimary> {
+        self.followed.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The primary is to hear how far the replica is.
+    pub fn acknowledge(&self) {
+        self.acknowledged.notify_one();
+    }
+
+    /// The configuration is this one from now on.
+    pub fn configured(&self, config: &Arc<Config>) {
+        let _ = self.tasks.send(Task::Configured(config.clone()));
+    }
+
     /// Wakes all cores, to look at what has changed.
     pub fn wake_all(&self) {
         self.event_fds.iter().for_each(|event_fd| sys::write_event(*event_fd));
@@ -299,13 +363,17 @@ impl Handle {
 
 async fn serve(
     mut tasks: UnboundedReceiver<Task>,
-    desks: Vec<Desk>,
+    (desks, doors): (Vec<Desk>, Vec<handshake::Door>),
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, way)): (load::Loader, (UnboundedReceiver<save::Message>, Arc<send::Way>)),
+    (loader, (pieces, (orders, acknowledged, way))): (
+        load::Loader,
+        (UnboundedReceiver<save::Message>, (Sender<FromPrimary>, Arc<Notify>, Arc<send::Way>)),
+    ),
     (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
 ) {
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let replica = Rc::new(replica::Replica::new(loader.clone(), orders, acknowledged));
     let saves = save::SaveWriter {
         server: server.clone(),
         event_fds: loader.event_fds.clone(),
@@ -318,6 +386,7 @@ async fn serve(
     let (desk, writer) = (loader.journal.clone(), loader.event_fds[0]);
     tokio::task::spawn_local(aof::room::make_room(room_orders, desk, writer));
     let mut log_writer = files::LogWriter::new(log_file);
+    let mut security = Security { context: None, handshakes: None, doors, server: server.clone() };
     tokio::task::spawn_local(watch(server));
     let links = Rc::new(migrate::Links::default());
     let watched = links.clone();
@@ -360,6 +429,16 @@ async fn serve(
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
+            Task::Follow { ask, primary } => {
+                let (replica, desks) = (replica.clone(), desks.clone());
+                tokio::task::spawn_local(async move {
+                    replica.stop().await;
+                    answer(&desks, ask, Ok(Done::Unfollowed(primary)));
+                });
+            }
+            Task::Configured(config) => replica.configure(config),
+            Task::UseTls(context) => security.context = Some(context),
+            Task::Secure(newcomer) => security.begin(newcomer),
             Task::Load(order) => {
                 tokio::task::spawn_local(load_file(loader.clone(), desks.clone(), order));
             }
@@ -374,6 +453,28 @@ async fn serve(
                 }
                 return;
             }
+        }
+    }
+}
+
+/// What encrypted connections need; the thread that does their handshakes starts with the first.
+struct Security {
+    context: Option<Arc<tls::Context>>,
+    handshakes: Option<handshake::Handshakes>,
+    doors: Vec<handshake::Door>,
+    server: Arc<ServerFacts>,
+}
+
+impl Security {
+    fn begin(&mut self, newcomer: Newcomer) {
+        if self.handshakes.is_none() {
+            let doors = std::mem::take(&mut self.doors);
+            let started = handshake::Handshakes::start(doors, self.server.clone());
+            self.handshakes =
+                Some(started.expect("a thread more than the cores, and a descriptor for it"));
+        }
+        if let (Some(handshakes), Some(context)) = (&self.handshakes, &self.context) {
+            handshakes.begin(context.clone(), newcomer);
         }
     }
 }

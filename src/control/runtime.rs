@@ -39,6 +39,7 @@ async fn blocking<T: Send + 'static>(
 enum Purpose {
     Read,
     Create,
+    CreateNew,
     Append,
 }
 
@@ -57,6 +58,11 @@ impl File {
     /// An empty file, whatever was there before, to be written.
     pub(super) async fn create(path: impl AsRef<Path>) -> io::Result<File> {
         File::open_for(path.as_ref(), Purpose::Create).await
+    }
+
+    /// A file that was not there before, to be written and read.
+    pub(super) async fn create_new(path: impl AsRef<Path>) -> io::Result<File> {
+        File::open_for(path.as_ref(), Purpose::CreateNew).await
     }
 
     /// Opens or makes a file that is written at its end, whatever the place of a write.
@@ -79,6 +85,7 @@ impl File {
             let options = match purpose {
                 Purpose::Read => options.read(true),
                 Purpose::Create => options.write(true).create(true).truncate(true),
+                Purpose::CreateNew => options.read(true).write(true).create_new(true),
                 Purpose::Append => options.append(true).create(true),
             };
             return options.open(path).await.map(File::Ring);
@@ -87,6 +94,7 @@ impl File {
         match purpose {
             Purpose::Read => options.read(true),
             Purpose::Create => options.write(true).create(true).truncate(true),
+            Purpose::CreateNew => options.read(true).write(true).create_new(true),
             Purpose::Append => options.append(true).create(true),
         };
         let path = path.to_owned();

@@ -395,6 +395,7 @@ impl Worker {
             now: self.now,
             wall: self.wall,
             config: &self.config,
+            tls: self.tls.as_deref(),
             core: self.core,
             stats: &self.stats,
             server: &self.server,

@@ -67,7 +67,10 @@ pub struct MemoryLimit {
 impl MemoryLimit {
     /// The limit that a configuration sets.
     pub(super) fn of(config: &Config) -> MemoryLimit {
-        let limit = (config.maxmemory != 0).then(|| i64::try_from(config.maxmemory));
+        // A replica holds what its primary holds.
+        let is_free = config.replicaof.is_some() && config.replica_ignore_maxmemory;
+        let is_limited = config.maxmemory != 0 && !is_free;
+        let limit = is_limited.then(|| i64::try_from(config.maxmemory));
         MemoryLimit {
             bytes: limit.map(|limit| limit.unwrap_or(i64::MAX)),
             policy: policy_of(config),

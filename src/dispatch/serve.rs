@@ -19,7 +19,7 @@ use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::Keyspace;
 use crate::command::session_context::AcksWanted;
-use crate::command::{Args, Denied, Flags, Suspension, keyspec};
+use crate::command::{Args, CommandError, Denied, Flags, Suspension, keyspec};
 use crate::observe::command_log::Note;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::waiters::Waiter;
@@ -250,7 +250,11 @@ impl Worker {
         let noted = self.notes.len();
         let gate = self.scribe.gate.take();
         // Its permissions may have changed while it waited.
-        if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
+        if self.is_read_only(registered.command.flags, &facts) {
+            // It has waited on a primary.
+            let text = CommandError::ReadOnly.text().into();
+            self.reply_error(Some(registered), &mut facts, &mut replies, text);
+        } else if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
             self.waiter = Some(waiter.clone());
             let suspension = self.run(lent, &mut facts, registered, args, &mut replies);

@@ -81,7 +81,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Replicas are to say how far they are.
     pub(super) fn ask_replicas(&mut self, number: u64) {
-        if self.feeder.is_fed() {
+        if self.feeder.is_fed() && !self.worker.follows() {
             self.feeder.asks_at = Some(self.feeder.asks_at.map_or(number, |at| at.max(number)));
         }
     }
@@ -139,14 +139,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let config = self.worker.config.clone();
         let period = i64::from(config.repl_ping_replica_period) * 1000;
-        if !self.feeder.replicas.is_empty() && now.0 >= self.feeder.fed_at.0 + period {
+        let leads = !self.worker.follows();
+        if leads && !self.feeder.replicas.is_empty() && now.0 >= self.feeder.fed_at.0 + period {
             self.feeder.feed_line(&[b"PING"], now);
         }
         self.keep_waiting_alive();
         self.cut_off_silent(Millis(now.0 - i64::from(config.repl_timeout) * 1000));
         let lonely = (now.0 - self.feeder.lonely_since.0) / 1000;
         let ttl = config.repl_backlog_ttl;
-        if self.feeder.replicas.is_empty() && ttl > 0 && lonely > ttl as i64 {
+        if leads && self.feeder.replicas.is_empty() && ttl > 0 && lonely > ttl as i64 {
             self.end_stream(ttl);
         }
         self.replicas_changed();

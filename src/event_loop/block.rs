@@ -27,11 +27,14 @@ const ENDS_PER_TURN_MAX: usize = 256;
 pub(super) type Deadlines = BTreeMap<(Millis, u64), (u32, u32)>;
 
 /// Why a wait ends without having been served.
-enum End {
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum End {
     /// Its time is up, or CLIENT UNBLOCK pretends so; or replicas have what they are to have.
     Timeout,
     /// CLIENT UNBLOCK ERROR.
     Error,
+    /// The server is a replica now.
+    Role,
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -135,8 +138,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// CLIENT UNBLOCK has taken the claim of a client.
     pub(super) fn end_woken(&mut self) {
-        for (client, with_error) in std::mem::take(&mut self.clients.woken) {
-            self.end_unserved(client, if with_error { End::Error } else { End::Timeout });
+        for (client, end) in std::mem::take(&mut self.clients.woken) {
+            if end == End::Role
+                && let Some(connection) = self.clients.get(client)
+            {
+                connection.session.close_after_reply = true;
+            }
+            self.end_unserved(client, end);
         }
     }
 
@@ -163,6 +171,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Some(acked) => reply.integer(acked as i64),
                 None => reply.null_array(),
             },
+            End::Role => reply.error(CommandError::UnblockedByRole.text()),
         });
         self.forget_everywhere(&waiter);
         self.end_wait(batch, served);

@@ -5,6 +5,7 @@
 
 use std::time::Duration;
 
+use super::follow::FOLLOWER;
 use super::{Core, Message, process};
 use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
@@ -176,6 +177,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let switches = &self.worker.switches;
         let expire =
             switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
+        let expire = expire && !self.worker.follows();
         let wall = self.worker.now;
         let mut budget = Budget::new(self.save_units(now));
         let saves = self.save_slice(&mut budget);
@@ -398,10 +400,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The configuration was replaced: what depends on it follows.
     pub(super) fn config_changed(&mut self) {
+        let followed = self.worker.follows();
         self.worker.config_changed();
+        if self.worker.core == FOLLOWER && followed && !self.worker.follows() {
+            self.step_up();
+        }
         self.limits_changed();
-        if self.worker.core == 0 {
+        if self.worker.core == FOLLOWER {
             process::follow(&self.worker.config, &self.worker.server);
+            self.control.configured(&self.worker.config);
         }
         self.client_limit_changed();
     }

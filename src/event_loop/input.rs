@@ -30,7 +30,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         // All of them: a failed send of the last turn's output must be seen in this turn.
         while let Some(completion) = self.ring.reap() {
             match completion.token.kind() {
-                Kind::Recv => self.received(completion),
+                Kind::Recv => self.received::<false>(completion),
+                Kind::RecvSealed => self.received::<true>(completion),
                 Kind::SendTurn => self.turn_send_failed(completion),
                 Kind::Send => self.send_completed(completion),
                 Kind::RecvInto => self.received_big(completion),
@@ -45,7 +46,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    fn received(&mut self, completion: Completion) {
+    fn received<const SEALED: bool>(&mut self, completion: Completion) {
         let Completion { token, result, more, lease } = completion;
         let index = token.index();
         let Some(connection) = self.clients.of_token(token) else {
@@ -72,7 +73,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.session.reads += 1;
                 self.worker.stats.totals.net_input_bytes.add(bytes);
                 self.worker.stats.totals.reads.add(1);
-                self.take_bytes(index, lease);
+                if SEALED {
+                    self.take_sealed(index, lease);
+                } else {
+                    self.take_bytes(index, lease);
+                }
             }
             (0, lease) => {
                 if let Some(lease) = lease {
@@ -92,7 +97,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// The peer has closed its side: what it sent before is still answered, unless a pause holds it.
-    fn peer_finished(&mut self, index: u32) {
+    pub(super) fn peer_finished(&mut self, index: u32) {
         let Some(connection) = self.clients.get(index) else { return };
         connection.hung_up = true;
         // Whom CLIENT PAUSE holds back does not wait for its end.
@@ -158,7 +163,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             && connection.receiving == Receiving::Armed
         {
             connection.receiving = Receiving::Ending;
-            let token = connection.token(Kind::Recv, index);
+            let token = connection.receive_token(index);
             self.ring.push(Op::Cancel { token });
         }
         self.weigh_input(index);
@@ -210,13 +215,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let fd = connection.fd;
         connection.pending_ops += 1;
-        if let Some((buffer, limit)) = connection.input.big_word_buffer() {
+        // Records have to be opened first, wherever their content goes.
+        let is_plain = connection.sealing.is_none();
+        if is_plain && let Some((buffer, limit)) = connection.input.big_word_buffer() {
             connection.receiving = Receiving::Single;
             let token = connection.token(Kind::RecvInto, index);
             self.ring.push(Op::RecvInto { fd, token, buffer, limit });
         } else {
             connection.receiving = Receiving::Armed;
-            let token = connection.token(Kind::Recv, index);
+            let token = connection.receive_token(index);
             self.ring.push(Op::Recv { fd, token });
         }
     }
@@ -303,7 +310,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Step::Big { content, len } => {
                     input.begin_big_word(len, &buffer[content..]);
                     input.query.extend_from_slice(&buffer[at..content]);
-                    if connection.receiving == Receiving::Armed {
+                    if connection.receiving == Receiving::Armed && connection.sealing.is_none() {
                         connection.receiving = Receiving::Ending;
                         let token = connection.token(Kind::Recv, index);
                         self.ring.push(Op::Cancel { token });
@@ -346,6 +353,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Somebody wrote to the eventfd: the control plane has an answer, or the process ends.
     fn event(&mut self) {
         self.ring.push(Op::Event { token: Token::new(Kind::Event, 0, 0) });
+        self.take_secured();
         while let Some((ticket, outcome)) = self.control.answer(self.worker.core) {
             self.control_answered(ticket, outcome);
         }

@@ -11,6 +11,7 @@ mod client_memory;
 mod clients;
 mod cron;
 mod execute;
+mod follow;
 mod input;
 mod journal;
 mod leftovers;
@@ -30,6 +31,7 @@ mod rewrite;
 mod sabotage;
 mod save;
 mod script;
+mod secure;
 mod stage;
 mod sync;
 mod tracking;
@@ -55,6 +57,7 @@ use crate::base::time::{Clock, Nanos};
 use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
 use crate::commands::pubsub::subscribe::Leaving;
+use crate::config::Config;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
@@ -63,9 +66,11 @@ use crate::persist::aof::block::Opened;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::Outcome;
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
+use crate::tls::{self, Newcomer, Secured};
 use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
@@ -155,6 +160,14 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
+    /// What has come of the primary.
+    fn followed(&self) -> Option<FromPrimary> {
+        None
+    }
+    /// What the primary wants to hear of has taken effect.
+    fn acknowledge(&self) {}
+    /// The configuration is this one from now on.
+    fn configured(&self, _config: &Arc<Config>) {}
     /// Opens what a rewrite of the AOF needs; who calls has the right to the next snapshot.
     fn rewrite(&self, order: RewriteOrder);
     /// Fills a file of the journal, by its number, with zeros between two places.
@@ -171,6 +184,12 @@ pub trait Control {
     fn took(&self, _bytes: u64) {}
     /// Nobody wants it any more.
     fn give_up(&self) {}
+    /// Those who connect from now on find these certificates.
+    fn use_tls(&self, context: Arc<tls::Context>);
+    /// Does the handshake of a connection.
+    fn secure(&self, newcomer: Newcomer);
+    /// The next connection for `core` that is through its handshake.
+    fn secured(&self, core: usize) -> Option<Box<Secured>>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -262,6 +281,8 @@ pub struct Core<R: Ring, C: Clock> {
     key_samples: KeySamples,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
+    /// What comes of the primary.
+    follower: follow::Follower,
     /// Rewrites of the AOF.
     rewriting: rewrite::Rewriting,
     /// A save that commands of keys wait for.
@@ -272,6 +293,10 @@ pub struct Core<R: Ring, C: Clock> {
     has_more: bool,
     may_spin: bool,
     sabotage: Sabotage,
+    /// Clients whose connection is encrypted.
+    secured_clients: usize,
+    /// Room for records on their way in and out.
+    records: Vec<u8>,
     /// Clients and batches served in this turn.
     served: usize,
 }
@@ -325,12 +350,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             probe: Probe::default(),
             key_samples: KeySamples::default(),
             serial: None,
+            follower: follow::Follower::default(),
             rewriting: rewrite::Rewriting::default(),
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
+            secured_clients: 0,
+            records: Vec::new(),
             served: 0,
         }
     }
@@ -342,6 +370,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.arm_accept(index as u32);
         }
         self.read_clock();
+        self.tls_changed(None);
         self.config_changed();
         let core = self.worker.core;
         crate::observe::log::write(crate::observe::log::Level::Debug, || {
@@ -392,6 +421,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.serve_seat();
         self.has_more = self.load_some();
         self.has_more |= self.go_on_holding();
+        self.follow_some();
         self.keep_house();
         self.leave_some();
         self.settle_acks();

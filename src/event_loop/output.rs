@@ -15,7 +15,7 @@ use crate::base::time::Clock;
 use crate::client::Session;
 use crate::commands::pubsub::subscribe::Leaving;
 use crate::net::connection::{Connection, Receiving};
-use crate::net::listener::{Accepted, Listener};
+use crate::net::listener::{Accepted, Listener, TOO_MANY};
 use crate::observe::log;
 use crate::ring::{Completion, Kind, Op, Ring, Token};
 use crate::txn::batch::Batch;
@@ -105,6 +105,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Queues one send for every client that has something to get.
     pub(super) fn send_replies(&mut self) {
+        if self.secured_clients > 0 {
+            self.seal_replies();
+        }
         let mut dirty = std::mem::take(&mut self.dirty);
         let output = std::mem::take(&mut self.replies.bytes);
         self.replies.bytes = self.ring.turn_output(output);
@@ -138,9 +141,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stats.net_output_bytes.add(len as u64);
             stats.writes.add(1);
             connection.session.net_output_bytes += len as u64;
-            // A send that goes well has no completion: who waits for one sends otherwise.
-            let waits = connection.closing || connection.hung_up || connection.stalled.is_some();
-            if connection.output.is_idle() && !waits {
+            if connection.leaves_with_turn() {
                 connection.last_segment = (start, len);
                 let token = connection.token(Kind::SendTurn, index);
                 return self.ring.push(Op::SendTurn { fd, token, start, len });
@@ -148,7 +149,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let bytes = &self.ring.last_output()[start..start + len];
             connection.output.push(Bytes::copy_from_slice(bytes));
         }
-        if let Some(bytes) = connection.output.begin_send() {
+        if let Some(bytes) = connection.begin_send() {
             connection.sending = bytes.clone();
             connection.pending_ops += 1;
             let token = connection.token(Kind::Send, index);
@@ -176,7 +177,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.worker.stats.totals.short_sends.add(1);
         let rest = &self.ring.last_output()[start + sent..start + len];
-        connection.output.push_front(Bytes::copy_from_slice(rest));
+        let rest = Bytes::copy_from_slice(rest);
+        if connection.sealing.is_some() {
+            connection.begin_rest(rest);
+            return self.send_on(token.index());
+        }
+        connection.output.push_front(rest);
         self.dirty.push(token.index());
         self.check_output(token.index());
     }
@@ -196,13 +202,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             error if matches!(-error, libc::EAGAIN | libc::EINTR) => 0,
             _ => return self.doomed.push(index),
         };
-        let piece = std::mem::take(&mut connection.sending);
         let was_held_up = connection.is_held_up();
-        connection.output.sent(&piece, sent);
+        let rest = connection.end_send(sent);
         let goes_on = was_held_up && connection.may_run();
         connection.session.net_output_bytes += sent as u64;
         self.worker.stats.totals.net_output_bytes.add(sent as u64);
         self.worker.stats.totals.writes.add(1);
+        if rest.is_some() {
+            return self.send_on(index);
+        }
         self.dirty.push(index);
         if connection.output.bytes() < connection.stall_bytes / 2
             && let Some(batch) = connection.stalled.take()
@@ -214,9 +222,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Takes a client in: its session begins, its socket is read.
-    pub(super) fn add_client(&mut self, accepted: Accepted) {
-        let Accepted { fd, addr, laddr, unix, refusal } = accepted;
+    /// Sends what is under way of a client, or the rest of it.
+    fn send_on(&mut self, index: u32) {
+        let Some(connection) = self.clients.get(index) else { return };
+        connection.pending_ops += 1;
+        let (fd, token) = (connection.fd, connection.token(Kind::Send, index));
+        let bytes = connection.sending.clone();
+        self.ring.push(Op::Send { fd, token, bytes });
+    }
+
+    /// Takes a client in: its session begins, its socket is read. Its index.
+    pub(super) fn add_client(&mut self, accepted: Accepted) -> u32 {
+        let Accepted { fd, addr, laddr, unix, refusal, sealing } = accepted;
         let id = self.worker.server.next_client_id();
         let mut session = Session::new(id, self.worker.now, self.worker.users.is_open());
         (session.addr, session.laddr, session.unix, session.fd) = (addr, laddr, unix, fd);
@@ -228,6 +245,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some(connection) = self.clients.get(index) {
             connection.session.place = index;
             connection.stall_bytes = stall_bytes(&self.worker.config);
+            connection.sealing = sealing;
         }
         if let Some(refusal) = refusal {
             if let Some(connection) = self.clients.get(index) {
@@ -235,9 +253,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.closing = true;
             }
             self.dirty.push(index);
-            return;
+            return index;
         }
         self.arm_receive(index);
+        index
     }
 
     /// A listener has a new descriptor, or cannot go on.
@@ -257,8 +276,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             let clients = &self.worker.server.clients;
             let core = (0..clients.len()).min_by_key(|core| clients[*core].get()).unwrap_or(0);
-            clients[core].add(1);
-            self.mail.post(core, Message::Accepted(Box::new(accepted)));
+            let is_secure = listener.is_secure(&worker.config);
+            if is_secure && accepted.refusal == Some(TOO_MANY) {
+                self.turn_away(accepted.fd);
+            } else if is_secure {
+                clients[core].add(1);
+                self.secure(accepted, core);
+            } else {
+                clients[core].add(1);
+                self.mail.post(core, Message::Accepted(Box::new(accepted)));
+            }
         } else if listener.is_stopped {
             // That is how its accept learns of it.
         } else if -result != libc::ECANCELED && self.cron.may_log_accept_error() {
@@ -339,7 +366,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let stalled = connection.stalled.take();
         connection.served = None;
         if matches!(connection.receiving, Receiving::Armed) {
-            let token = connection.token(Kind::Recv, index);
+            let token = connection.receive_token(index);
             self.ring.push(Op::Cancel { token });
         } else if connection.receiving == Receiving::Single {
             let token = connection.token(Kind::RecvInto, index);
@@ -350,6 +377,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.ring.push(Op::Cancel { token });
         }
         self.ring.push(Op::Close { fd: connection.fd });
+        self.secured_clients -= usize::from(connection.sealing.is_some());
         if let Some(batch) = stalled {
             self.abandon(batch);
         }

@@ -325,6 +325,32 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
     }
 
+    /// Passes on what has come of the primary.
+    pub(super) fn pass_on(&mut self, bytes: Bytes) {
+        self.feeder.stream.feed_verbatim(bytes);
+        self.feeder.fed_at = self.worker.now;
+    }
+
+    /// The stream goes on at this offset of another history. Whoever follows it has to ask how.
+    pub(super) fn restart_stream(&mut self, offset: u64) {
+        self.feeder.stream.restart(offset);
+        self.feeder.stream.begin_backlog();
+        self.feeder.told = offset;
+        self.worker.server.replication.feed(true);
+        self.disconnect_replicas();
+    }
+
+    /// The history has another name: replicas hear of it when they ask whether they can go on.
+    pub(super) fn disconnect_replicas(&mut self) {
+        self.feeder.stream.forget_db();
+        for (index, _) in &self.feeder.replicas {
+            if let Some(connection) = self.clients.get(*index) {
+                connection.closing = true;
+                self.doomed.push(*index);
+            }
+        }
+    }
+
     /// An id that no history has.
     pub(super) fn new_replication_id(&mut self) -> ReplicationId {
         let rng = &mut self.worker.rng;
@@ -340,7 +366,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A turn's block has come to the core that keeps the journal and the stream.
     pub(super) fn take_block(&mut self, number: u64, block: Block) {
-        if self.feeder.is_fed() {
+        if self.feeder.is_fed() && !self.worker.follows() {
             self.feeder.add(number, &block);
         }
         if self.worker.server.journal.takes_lines() || block.cut.is_some() {

@@ -166,6 +166,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
     }
 
+    /// All data is about to be replaced by what is not journaled: the journal ends here, and begins
+    /// anew with a base behind that. The caller has all partitions. False if it has to try again.
+    pub(super) fn break_journal(&mut self) -> bool {
+        if !self.worker.server.journal.is_on() {
+            return true;
+        }
+        if self.worker.scribe.has_cut() {
+            return false;
+        }
+        self.worker.scribe.begin_file(None, true);
+        self.worker.server.journal.enter(State::Off);
+        true
+    }
+
     fn begin_to_stop(&mut self) {
         self.rewriting.is_stopping = true;
         self.order_save(None, SaveOrder::StopJournal);

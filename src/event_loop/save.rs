@@ -88,7 +88,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
     ) -> Option<Vec<Box<Partition>>> {
         let WantedSave { ticket, order } = wanted;
         let is_busy = self.worker.server.persistence.is_busy();
-        if self.worker.is_loading() {
+        let is_loading = self.worker.is_loading();
+        match order {
+            // Somebody loads another file: it is tried again.
+            SaveOrder::Replace { has_failed: false, .. } if is_loading => {
+                self.order_save(None, order);
+                return Some(partitions);
+            }
+            _ => {}
+        }
+        if is_loading && !matches!(order, SaveOrder::Replace { .. }) {
             self.answer_save(ticket, Err(CommandError::Loading.text().into()));
             return Some(partitions);
         }
@@ -114,7 +123,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.answer_save(ticket, Err(CommandError::SaveInProgress.text().into()));
                 return Some(partitions);
             }
-            SaveOrder::Foreground | SaveOrder::Reload { .. } | SaveOrder::LoadAof => {}
+            SaveOrder::Foreground
+            | SaveOrder::Reload { .. }
+            | SaveOrder::Replace { .. }
+            | SaveOrder::LoadAof => {}
             SaveOrder::Ending { .. } => {
                 if is_busy {
                     log::warning("There is a save under way. Cancelling it!");
@@ -278,8 +290,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let is_under_way = self.worker.server.persistence.is_busy();
         let order = holding.wanted.order;
-        let wants_save =
-            !matches!(order, SaveOrder::Reload { save: false, .. } | SaveOrder::LoadAof);
+        let wants_save = matches!(
+            order,
+            SaveOrder::Foreground | SaveOrder::Ending { .. } | SaveOrder::Reload { save: true, .. }
+        );
         match holding.stage {
             // What is to be read again has to be there first.
             Stage::Clearing if order == SaveOrder::LoadAof && self.journal_is_behind() => {
@@ -324,6 +338,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 let order = self.order_again(ticket);
                 self.control.load(LoadOrder { merge, flushes, ..order });
+            }
+            SaveOrder::Replace { number, has_failed } => {
+                self.make_room(&mut partitions, (number, has_failed));
             }
             SaveOrder::LoadAof => {
                 partitions.iter_mut().for_each(|one| one.flush_all());

@@ -7,7 +7,7 @@
 //! Source: Redis 8.0.6, replication.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Release;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 
 use bytes::Bytes;
 
@@ -226,7 +226,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Vec::new();
         }
         let offset = self.instant();
-        let db = self.feeder.stream.db().filter(|db| *db != usize::MAX).unwrap_or(0);
+        let db = match self.worker.follows() {
+            true => self.worker.server.primary_link.db.load(Relaxed),
+            // The stream selects its database itself.
+            false => 0,
+        };
         let id = self.worker.server.replication.history().id;
         vec![
             ("repl-stream-db", db.to_string().into_bytes()),

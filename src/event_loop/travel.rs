@@ -43,7 +43,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.seat.give_back(partition);
                 self.serve_seat();
             }
-            Message::Accepted(accepted) => self.add_client(*accepted),
+            Message::Accepted(accepted) => {
+                self.add_client(*accepted);
+            }
             Message::WholeRequest(id, job) => self.sequence_whole(id, &job),
             Message::Whole(id, job) => {
                 let part = self.run_part(&job);
@@ -87,7 +89,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
         self.worker.now = self.worker.now.max(batch.time);
         if batch.facts.replays && batch.is_done() {
-            return self.serial_done(batch);
+            return self.nobody_done(batch);
         }
         loop {
             if !self.deliver(&mut batch) {
@@ -317,6 +319,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn run_part(&mut self, job: &Job) -> Part {
         self.publish_gauges();
         let before = (self.worker.config.clone(), self.worker.users.clone());
+        let certificates = self.worker.tls.clone();
         let mut listening = None;
         let worker = &mut self.worker;
         let part = job(&mut CoreView {
@@ -337,6 +340,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             scripts: &mut worker.scripts,
             functions: &mut worker.functions,
             listening: &mut listening,
+            tls: &mut worker.tls,
             now: worker.now,
         });
         worker.check_persistence();
@@ -352,6 +356,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.look_at_rewrites();
             }
         }
+        self.tls_changed(certificates.as_ref());
         if let Some(change) = listening {
             self.change_listeners(&change);
         }

@@ -10,6 +10,7 @@ use bytes::Bytes;
 
 use super::input::Input;
 use super::output::{Output, STALL_BYTES};
+use super::sealing::Sealing;
 use crate::base::gate::Gate;
 use crate::client::{ConnectionFacts, Session};
 use crate::dispatch::serve::Served;
@@ -55,6 +56,8 @@ pub struct Connection {
     pub input: Input,
     /// What could not be sent at once.
     pub output: Output,
+    /// Its keys, if it is encrypted.
+    pub sealing: Option<Box<Sealing>>,
     /// Pushes that have not been written to its output.
     pub held: ReplyBuffer,
     /// What these have to wait for.
@@ -113,6 +116,7 @@ impl Connection {
             generation,
             input: Input::default(),
             output: Output::default(),
+            sealing: None,
             held: ReplyBuffer::default(),
             held_gate: Gate::OPEN,
             gate: Gate::OPEN,
@@ -145,6 +149,12 @@ impl Connection {
         Token::new(kind, self.generation, index)
     }
 
+    /// The token of its receive, unless that is one into a large word.
+    pub fn receive_token(&self, index: u32) -> Token {
+        let kind = if self.sealing.is_some() { Kind::RecvSealed } else { Kind::Recv };
+        self.token(kind, index)
+    }
+
     /// Shared with the client's batches: false as soon as it is gone.
     pub fn alive(&self) -> Arc<AtomicBool> {
         self.alive.clone()
@@ -158,6 +168,14 @@ impl Connection {
     /// Bytes of replies that have not left.
     pub fn unsent_bytes(&self) -> usize {
         self.output.bytes() + self.segment.map_or(0, |(_, len)| len) + self.held.len()
+    }
+
+    /// Its replies of a turn leave with those of all clients. Such a send has no completion when it goes
+    /// well: who waits for one sends otherwise.
+    #[inline]
+    pub fn leaves_with_turn(&self) -> bool {
+        let waits = self.closing || self.hung_up || self.stalled.is_some();
+        self.output.is_idle() && !waits
     }
 
     /// Holds a push, in RESP2, until it may be written to the output; `shared` stands behind the
@@ -219,6 +237,7 @@ impl Connection {
             + batches.map(|batch| batch.held_bytes()).sum::<usize>()
             + self.watched.len() * WATCHED_BYTES
             + self.session.prefixes.len() * PREFIX_BYTES
+            + self.sealing.as_ref().map_or(0, |sealing| sealing.session.held_bytes())
             + names
     }
 

@@ -8,13 +8,14 @@ use std::sync::Arc;
 
 use socket2::{SockAddr, SockRef, TcpKeepalive};
 
+use super::sealing::Sealing;
 use crate::base::listening::{ListeningSocket, Place};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::ring::Fd;
 
 /// The answer to one client too many.
-const TOO_MANY: &str = "-ERR max number of clients reached\r\n";
+pub const TOO_MANY: &str = "-ERR max number of clients reached\r\n";
 /// The answer to a stranger, where neither password nor address says who may come in.
 const PROTECTED: &str = "-DENIED Redis is running in protected mode because protected mode is enabled and no password is set for the default user. In this mode connections are only accepted from the loopback interface. If you want to connect from external computers to Redis you may adopt one of the following solutions: 1) Just disable protected mode sending the command 'CONFIG SET protected-mode no' from the loopback interface by connecting to Redis from the same host the server is running, however MAKE SURE Redis is not publicly accessible from internet if you do so. Use CONFIG REWRITE to make this change permanent. 2) Alternatively you can just disable the protected mode by editing the Redis configuration file, and setting the protected mode option to 'no', and then restarting the server. 3) If you started the server manually just for testing, restart it with the '--protected-mode no' option. 4) Setup a an authentication password for the default user. NOTE: You only need to do one of the above things in order for the server to start accepting connections from the outside.\r\n";
 
@@ -31,6 +32,8 @@ pub struct Accepted {
     pub unix: bool,
     /// An error to answer before it is closed; None for a client that is welcome.
     pub refusal: Option<&'static str>,
+    /// Its keys, if it is encrypted.
+    pub sealing: Option<Box<Sealing>>,
 }
 
 /// A socket that a core accepts on.
@@ -55,6 +58,11 @@ impl Listener {
     /// Where it listens.
     pub fn place(&self) -> &Place {
         &self.socket.place
+    }
+
+    /// True if those who come in here are to be encrypted.
+    pub fn is_secure(&self, config: &Config) -> bool {
+        matches!(self.place(), Place::Tcp(address) if address.port() == config.tls_port)
     }
 
     /// Lets nobody connect any more.
@@ -96,7 +104,7 @@ impl Listener {
         } else {
             None
         };
-        Accepted { fd, addr: shown(peer), laddr: shown(local), unix, refusal }
+        Accepted { fd, addr: shown(peer), laddr: shown(local), unix, refusal, sealing: None }
     }
 }
 

@@ -7,3 +7,4 @@ pub mod connection;
 pub mod input;
 pub mod listener;
 pub mod output;
+pub mod sealing;

@@ -165,6 +165,12 @@ impl Output {
         if is_next { self.queue.pop_front() } else { None }
     }
 
+    /// Something beside the queue is under way, which has `bytes` bytes; it ends as if it were of it.
+    pub fn begin_other(&mut self, bytes: usize) {
+        self.sending = true;
+        self.queued_bytes += bytes;
+    }
+
     /// The send under way has ended: `sent` bytes of `piece` went out, the rest comes first again.
     pub fn sent(&mut self, piece: &Bytes, sent: usize) {
         self.sending = false;

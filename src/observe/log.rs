@@ -97,8 +97,8 @@ pub fn set_utc_offset(seconds: i64) {
     UTC_OFFSET.store(seconds, Relaxed);
 }
 
-/// A message of process `pid` as a line of now, given in milliseconds since 1970.
-pub fn line(pid: u32, millis: i64, level: Level, message: &str) -> String {
+/// A message of a process, a replica or not, as a line of now, given in milliseconds since 1970.
+pub fn line((pid, follows): (u32, bool), millis: i64, level: Level, message: &str) -> String {
     let form = match FORM.load(Relaxed) {
         1 => Form::Logfmt,
         2 => Form::Json,
@@ -110,7 +110,7 @@ pub fn line(pid: u32, millis: i64, level: Level, message: &str) -> String {
         _ => Stamp::Legacy,
     };
     let utc_offset = UTC_OFFSET.load(Relaxed);
-    Line { pid, millis, utc_offset, level, message }.write(form, stamp)
+    Line { pid, follows, millis, utc_offset, level, message }.write(form, stamp)
 }
 
 /// Names who takes the lines; the first call counts.

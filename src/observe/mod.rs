@@ -8,6 +8,7 @@ pub mod errors;
 pub mod journal;
 pub mod keys;
 pub mod latency;
+pub mod link;
 pub mod log;
 pub mod persistence;
 pub mod phases;

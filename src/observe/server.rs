@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use super::busy::BusyScripts;
 use super::command_log::{KINDS, LogKind};
 use super::journal::Journal;
+use super::link::PrimaryLink;
 use super::persistence::Persistence;
 use super::process::ProcessFacts;
 use super::replication::Replication;
@@ -75,6 +76,8 @@ pub struct ServerFacts {
     pub persistence: Persistence,
     /// The append-only file.
     pub journal: Journal,
+    /// The link to the primary that this server follows.
+    pub primary_link: PrimaryLink,
     /// The history that replicas follow.
     pub replication: Replication,
 }

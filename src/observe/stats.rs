@@ -154,6 +154,8 @@ counters! {
         channels,
         /// Databases.
         databases,
+        /// Users that a certificate names.
+        certificate,
     }
 }
 
@@ -358,6 +360,8 @@ pub struct CoreStats {
     pub clients_bytes: Counter,
     /// The most that a client holds that may be evicted for it; 0 where clients are not limited.
     pub largest_client_bytes: Counter,
+    /// 1 on a core that knows that this server is a replica.
+    pub follows: Counter,
     /// How soon the partition's best candidate for eviction is to go; 0 if none is known.
     pub eviction_score: Counter,
     /// Values that wait to be freed.
@@ -424,6 +428,7 @@ impl CoreStats {
             max_output_bytes: Counter::default(),
             clients_bytes: Counter::default(),
             largest_client_bytes: Counter::default(),
+            follows: Counter::default(),
             eviction_score: Counter::default(),
             lazyfree_pending: Counter::default(),
             cpu_user_micros: Counter::default(),

@@ -17,6 +17,8 @@ use crate::base::time::Millis;
 pub struct Load {
     /// Keys and libraries that are there already are replaced. Source: DEBUG RELOAD MERGE.
     pub replaces: bool,
+    /// Records are only looked at: nothing is kept.
+    pub is_trial: bool,
     /// The time at which a key counts as expired. None keeps such keys.
     pub now: Option<Millis>,
     /// Bytes under way to each core.
@@ -33,6 +35,7 @@ impl Load {
     /// A load that begins, for so many cores.
     pub fn new(cores: usize, replaces: bool, now: Option<Millis>) -> Load {
         Load {
+            is_trial: false,
             replaces,
             now,
             queued: (0..cores).map(|_| AtomicU64::new(0)).collect(),
@@ -40,6 +43,11 @@ impl Load {
             expired: AtomicU64::new(0),
             failed: OnceLock::new(),
         }
+    }
+
+    /// A load that only looks whether all records are good.
+    pub fn trial(cores: usize) -> Load {
+        Load { is_trial: true, ..Load::new(cores, true, None) }
     }
 
     /// A record is wrong.

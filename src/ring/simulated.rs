@@ -715,7 +715,13 @@ impl Ring for SimRing {
             Kind::RecvInto => {
                 self.landed.insert(index, bytes.clone().unwrap_or_default());
             }
-            Kind::Recv | Kind::Accept | Kind::Wake | Kind::Event | Kind::Sync | Kind::Ignored => {}
+            Kind::Recv
+            | Kind::RecvSealed
+            | Kind::Accept
+            | Kind::Wake
+            | Kind::Event
+            | Kind::Sync
+            | Kind::Ignored => {}
         }
         drop(world);
         if let (Some(lease), Some(bytes)) = (completion.lease, bytes) {

@@ -25,8 +25,10 @@ pub enum Kind {
     Write = 8,
     /// Syncing the journal.
     Sync = 9,
+    /// As `Recv`, on an encrypted connection.
+    RecvSealed = 10,
     /// Nobody looks at the completion.
-    Ignored = 10,
+    Ignored = 11,
 }
 
 /// Names an operation in its completion.
@@ -68,6 +70,7 @@ impl Token {
             7 => Kind::Event,
             8 => Kind::Write,
             9 => Kind::Sync,
+            10 => Kind::RecvSealed,
             _ => Kind::Ignored,
         }
     }

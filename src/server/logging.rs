@@ -17,15 +17,16 @@ use crate::observe::log::{self, Level};
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts};
 
 /// Sends the lines of this process to the control plane.
-pub(super) fn install(config: &Config, handle: &Arc<Handle>, pid: u32) {
+pub(super) fn install(config: &Config, handle: &Arc<Handle>, facts: &Arc<ServerFacts>) {
     if config.syslog_enabled {
         process::open_syslog(&config.syslog_ident, facility(config.syslog_facility));
     }
-    let handle = handle.clone();
+    let (handle, facts) = (handle.clone(), facts.clone());
     let has_syslog = config.syslog_enabled;
     log::install(Box::new(move |level: Level, message: String| {
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let line = log::line(pid, now.as_millis() as i64, level, &message);
+        let follows = facts.stats[0].follows.get() == 1;
+        let line = log::line((facts.pid, follows), now.as_millis() as i64, level, &message);
         handle.log(line, has_syslog.then_some((level.priority(), message)));
     }));
 }

@@ -43,8 +43,21 @@ pub struct Transaction {
     pub changed: ChangesByPrefix,
     /// What its commands have done so far, while it waits for one that has parts elsewhere.
     pub lines: Option<Lines>,
+    /// What it is of a primary's stream.
+    pub followed: Option<Followed>,
     /// The next command to run.
     next: usize,
+}
+
+/// A chunk of a primary's stream that runs as a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed {
+    /// The link that it came over.
+    pub term: u64,
+    /// The offset behind it.
+    pub end: u64,
+    /// It still counted when it began.
+    pub has_begun: bool,
 }
 
 impl Transaction {

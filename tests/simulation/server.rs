@@ -68,6 +68,7 @@ impl Server {
                 identity: Identity {
                     core,
                     config: config.clone(),
+                    tls: None,
                     users: table().first_users(&config),
                     server: server.facts.clone(),
                     hasher,

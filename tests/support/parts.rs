@@ -16,6 +16,7 @@ use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
 use ironring::observe::journal::Journal;
+use ironring::observe::link::PrimaryLink;
 use ironring::observe::persistence::Persistence;
 use ironring::observe::process::ProcessFacts;
 use ironring::observe::replication::{Replication, ReplicationId};
@@ -24,6 +25,7 @@ use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::Opened;
 use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
+use ironring::tls::{Context, Newcomer, Secured};
 
 /// 2026-01-01, when every such core begins.
 pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
@@ -45,6 +47,14 @@ impl Control for NoControl {
     fn load(&self, _order: LoadOrder) {}
 
     fn loaded(&self, _core: usize) -> Option<(Arc<Load>, Piece)> {
+        None
+    }
+
+    fn use_tls(&self, _context: Arc<Context>) {}
+
+    fn secure(&self, _newcomer: Newcomer) {}
+
+    fn secured(&self, _core: usize) -> Option<Box<Secured>> {
         None
     }
 
@@ -99,6 +109,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
         replication: Replication::new(ReplicationId::new([1; 5])),
     }
 }

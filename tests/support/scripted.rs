@@ -184,6 +184,7 @@ fn core(ring: ScriptedRing) -> Core<ScriptedRing, SimClock> {
         clock: SimClock::new(parts::WALL_AT_START),
         identity: Identity {
             core: 0,
+            tls: None,
             users: table().first_users(&config),
             server: Arc::new(parts::facts(1, config.databases)),
             config,

@@ -13,6 +13,7 @@ use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
     Acl, Args, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext, Whole,
 };
+use crate::commands::server::replicaof;
 use crate::resp::reply::Reply;
 
 /// The table's slice.
@@ -51,6 +52,10 @@ fn role(
     parts: Vec<Part>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
+    if let Some(primary) = &cx.config.replicaof {
+        replicaof::role(cx, primary, reply);
+        return Ok(());
+    }
     let mut replicas = listed(parts);
     replicas.retain(|one| one.state == "online");
     reply.array(3);

@@ -214,6 +214,17 @@ fn prepare(
     prepared.map(Arc::new).map_err(|error| cx.refuse(error))
 }
 
+/// Looks whether a library of a file could be loaded if there were no other. An error is the line of
+/// a reply.
+pub fn try_text(
+    functions: &mut Functions,
+    table: &dyn CommandTable,
+    text: &[u8],
+) -> Result<(), Vec<u8>> {
+    let heading = library::heading(text)?;
+    functions.prepare(text, heading, |code| scan::reach(table, code)).map(drop)
+}
+
 /// Loads a library of a file. An error is the line of a reply.
 pub fn load_text(
     functions: &mut Functions,

@@ -17,10 +17,11 @@ use crate::command::{
     Whole,
 };
 use crate::commands::container::help;
-use crate::config::{Config, ConfigError, SetContext};
+use crate::config::{Config, ConfigError, SetContext, directives};
 use crate::observe::log;
 use crate::observe::server::reserved_descriptors;
 use crate::resp::reply::Reply;
+use crate::tls::Context;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[Command {
@@ -155,8 +156,8 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
     let context = SetContext { local: cx.session.facts.local, loading: false };
     let cores = cx.server.stats.len();
     let new = cx.config.set(&pairs, context);
-    let new = new.and_then(|new| put_into_effect(cx.config, new, cores));
-    let (new, listening) = new.map_err(|error| cx.refuse(error.reply()))?;
+    let new = new.and_then(|new| put_into_effect(cx.config, new, cores, &pairs));
+    let Effected { config: new, listening, tls } = new.map_err(|error| cx.refuse(error.reply()))?;
     new.notices(cx.config).into_iter().for_each(log::notice);
     let dir = (new.dir != cx.config.dir).then(|| new.dir.clone());
     let pairs: Vec<(Vec<u8>, Vec<u8>)> =
@@ -176,6 +177,9 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
                 if view.core == ACCEPTS {
                     view.listening.clone_from(&listening);
                 }
+                if tls.is_some() {
+                    view.tls.clone_from(&tls);
+                }
                 Part::Done
             }
             Err(error) => Part::Failed(String::from_utf8_lossy(&error.reply()).into_owned()),
@@ -183,13 +187,23 @@ fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError>
     }))
 }
 
-/// Does what a new configuration asks of the system; the configuration as it is then, and what is to be
-/// listened on if that changes.
+/// A new configuration that is in force as far as the system is concerned.
+struct Effected {
+    config: Config,
+    /// What is to be listened on, if that changes.
+    listening: Option<Arc<Change>>,
+    /// What encrypted connections find from now on, if that changes.
+    tls: Option<Arc<Context>>,
+}
+
+/// Does what a new configuration asks of the system.
 fn put_into_effect(
     old: &Config,
     new: Config,
     cores: usize,
-) -> Result<(Config, Option<Arc<Change>>), ConfigError> {
+    pairs: &[(&[u8], &[u8])],
+) -> Result<Effected, ConfigError> {
+    let tls = load_tls(old, &new, pairs)?;
     let listening = open_listeners(old, &new)?.map(Arc::new);
     if new.maxclients > old.maxclients {
         let reserved = reserved_descriptors(cores);
@@ -206,31 +220,58 @@ fn put_into_effect(
         // Last, since it cannot be taken back; one path is looked up, as an operator orders it.
         let entered = sys::enter_dir(&new.dir);
         let dir = entered.map_err(|reason| ConfigError::failed(b"dir", reason))?;
-        return Ok((new.with_dir(&dir), listening));
+        return Ok(Effected { config: new.with_dir(&dir), listening, tls });
     }
-    Ok((new, listening))
+    Ok(Effected { config: new, listening, tls })
+}
+
+/// Reads the certificates that a new configuration names: a few small files, as an operator orders it.
+/// Those that were named already are read again, since they may have been replaced.
+fn load_tls(
+    old: &Config,
+    new: &Config,
+    pairs: &[(&[u8], &[u8])],
+) -> Result<Option<Arc<Context>>, ConfigError> {
+    let found = pairs.iter().filter_map(|(name, _)| directives::find(name));
+    let mut named = found.filter(|found| found.name.starts_with("tls-"));
+    let Some(first) = named.next() else { return Ok(None) };
+    let is_new = !Context::is_needed(old) || first.name != "tls-port" || named.next().is_some();
+    if !Context::is_needed(new) || !is_new {
+        return Ok(None);
+    }
+    let context = Context::load(new).map_err(|_| {
+        let reason = "Unable to update TLS configuration. Check server logs.";
+        ConfigError::failed(first.name.as_bytes(), reason)
+    })?;
+    Ok(Some(Arc::new(context)))
 }
 
 /// Opens the sockets that a new configuration needs. Hosts' names are not looked up here, since that may
 /// take long: they count as unknown.
 fn open_listeners(old: &Config, new: &Config) -> Result<Option<Change>, ConfigError> {
-    if (old.port, &old.bind) == (new.port, &new.bind) {
+    if (old.port, old.tls_port, &old.bind) == (new.port, new.tls_port, &new.bind) {
         return Ok(None);
+    }
+    const TAKEN: &str = "Unable to listen on this port. Check server logs.";
+    let changed = if old.port == new.port { "tls-port" } else { "port" };
+    if new.port != 0 && new.port == new.tls_port {
+        return Err(ConfigError::failed(changed.as_bytes(), TAKEN));
     }
     let names = |config: &Config| config.listening_names(|_| None);
     let change = Change::open(&names(old), &names(new), new.tcp_backlog);
     change.map(Some).map_err(|(name, error)| {
-        let (name, port) = (name.text, new.port);
+        let port = name.address.map_or(new.port, |address| address.port());
+        let name = name.text;
         let reason = sys::reason(&error);
         log::warning(format!(
             "Warning: Could not create server TCP listening socket {name}:{port}: bind: {reason}"
         ));
-        let (directive, reason) = if old.port == new.port {
-            ("bind", "Failed to bind to specified addresses.")
-        } else {
-            ("port", "Unable to listen on this port. Check server logs.")
-        };
-        ConfigError::failed(directive.as_bytes(), reason)
+        if (old.port, old.tls_port) == (new.port, new.tls_port) {
+            let reason = "Failed to bind to specified addresses.";
+            return ConfigError::failed(b"bind", reason);
+        }
+        let directive = if port == new.tls_port { "tls-port" } else { "port" };
+        ConfigError::failed(directive.as_bytes(), TAKEN)
     })
 }
 

@@ -26,6 +26,7 @@ use crate::observe::stats::CoreStats;
 use crate::pubsub::Directory;
 use crate::resp::reply::Reply;
 use crate::script::{Functions, Scripts};
+use crate::tls::Context;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[Command {
@@ -50,6 +51,7 @@ fn info(
     let facts = InfoFacts {
         server: cx.server,
         config: cx.config,
+        tls: cx.tls,
         now: cx.now,
         wall: cx.wall,
         stats: cx.stats,
@@ -68,6 +70,8 @@ pub struct InfoFacts<'a> {
     pub server: &'a ServerFacts,
     /// The configuration.
     pub config: &'a Config,
+    /// The certificates in use.
+    pub tls: Option<&'a Context>,
     /// The time of the turn.
     pub now: Millis,
     /// The same, finer.
@@ -142,6 +146,7 @@ impl Section {
 /// Every section, in the order in which they are written.
 const SECTIONS: &[Section] = &[
     Section::new("Server", process::server),
+    Section::new("TLS", process::tls),
     Section::new("Clients", process::clients),
     Section::new("Memory", process::memory),
     Section::new("Persistence", process::persistence),

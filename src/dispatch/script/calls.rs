@@ -99,6 +99,12 @@ impl Worker {
             let text = b"ERR Write commands are not allowed from read-only scripts.";
             return Err(self.refuse_in_script(of, text));
         }
+        if !run.has_written && self.is_read_only(command.flags, &run.facts) {
+            return Err(self.refuse_in_script(of, CommandError::ReadOnly.text().as_bytes()));
+        }
+        if !run.has_written && self.lacks_replicas(command.flags, &run.facts) {
+            return Err(self.refuse_in_script(of, CommandError::NoReplicas.text().as_bytes()));
+        }
         if !run.has_written && self.cannot_save(command.flags) {
             return Err(self.refuse_in_script(of, &self.misconfigured()));
         }

@@ -11,6 +11,8 @@ use super::{Form, Level, Stamp};
 pub struct Line<'a> {
     /// Of the process.
     pub pid: u32,
+    /// It is a replica.
+    pub follows: bool,
     /// When, in milliseconds since 1970.
     pub millis: i64,
     /// Seconds that local time is ahead of UTC.
@@ -26,19 +28,20 @@ impl Line<'_> {
     pub fn write(&self, form: Form, stamp: Stamp) -> String {
         let Line { pid, level, message, .. } = self;
         let (stamp, name) = (self.stamp(stamp), level.name());
+        let (mark, role) = if self.follows { ('S', "replica") } else { ('M', "primary") };
         let mut line = String::with_capacity(message.len() + 64);
         let written = match form {
-            Form::Legacy => writeln!(line, "{pid}:M {stamp} {} {message}", level.mark()),
+            Form::Legacy => writeln!(line, "{pid}:{mark} {stamp} {} {message}", level.mark()),
             Form::Logfmt => {
                 let message = message.replace('"', "'").replace(['\n', '\r'], " ");
                 writeln!(
                     line,
-                    "pid={pid} role=primary timestamp=\"{stamp}\" level={name} message=\"{message}\""
+                    "pid={pid} role={role} timestamp=\"{stamp}\" level={name} message=\"{message}\""
                 )
             }
             Form::Json => writeln!(
                 line,
-                "{{\"pid\":{pid},\"role\":\"primary\",\"timestamp\":\"{stamp}\",\"level\":\"{name}\",\"message\":{}}}",
+                "{{\"pid\":{pid},\"role\":\"{role}\",\"timestamp\":\"{stamp}\",\"level\":\"{name}\",\"message\":{}}}",
                 json_string(message)
             ),
         };
@@ -122,6 +125,7 @@ mod tests {
     #[test]
     fn a_line_in_each_form() {
         let line = Line {
+            follows: false,
             pid: 7,
             millis: 1_795_357_385_123,
             utc_offset: 19_800,

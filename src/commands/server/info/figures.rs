@@ -72,6 +72,7 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("acl_access_denied_key", denied(|of| &of.keys));
     report.field("acl_access_denied_channel", denied(|of| &of.channels));
     report.field("acl_access_denied_db", denied(|of| &of.databases));
+    report.field("acl_access_denied_tls_cert", denied(|of| &of.certificate));
 }
 
 /// Fields of Stats between the hits and the errors: there is nothing to count yet.

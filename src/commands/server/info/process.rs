@@ -8,8 +8,11 @@ use std::sync::atomic::Ordering::Relaxed;
 use super::super::memory_figures::MemoryFigures;
 use super::{InfoFacts, Report};
 use crate::base::sys;
+use crate::config::value::Endpoint;
+use crate::observe::link::LinkState;
 use crate::observe::persistence::Purpose;
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION};
+use crate::tls::Context;
 
 /// Bits of the access clock that INFO shows.
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
@@ -50,18 +53,39 @@ pub(super) fn server(cx: &InfoFacts<'_>, report: &mut Report) {
 fn listeners(cx: &InfoFacts<'_>, report: &mut Report) {
     let config = cx.config;
     let mut number = 0;
+    let mut bind = String::new();
+    for address in &config.bind {
+        bind.push_str(",bind=");
+        bind.push_str(&String::from_utf8_lossy(address));
+    }
     if config.port != 0 {
-        let mut bind = String::new();
-        for address in &config.bind {
-            bind.push_str(",bind=");
-            bind.push_str(&String::from_utf8_lossy(address));
-        }
         report.field("listener0", format_args!("name=tcp{bind},port={}", config.port));
         number += 1;
     }
     if !config.unixsocket.is_empty() {
         let path = String::from_utf8_lossy(&config.unixsocket);
         report.field(format_args!("listener{number}"), format_args!("name=unix,bind={path}"));
+        number += 1;
+    }
+    if config.tls_port != 0 {
+        let place = format_args!("name=tls{bind},port={}", config.tls_port);
+        report.field(format_args!("listener{number}"), place);
+    }
+}
+
+/// The certificates in use; the section is Valkey's.
+pub(super) fn tls(cx: &InfoFacts<'_>, report: &mut Report) {
+    let context = cx.tls.filter(|_| Context::is_needed(cx.config));
+    let certificates = [
+        ("server_cert", context.and_then(|context| context.server_certificate.as_ref())),
+        ("client_cert", context.and_then(|context| context.client_certificate.as_ref())),
+        ("ca_cert", context.and_then(|context| context.authority.as_ref())),
+    ];
+    for (name, facts) in certificates {
+        let serial = facts.map_or("none", |facts| &facts.serial);
+        let left = facts.map_or(0, |facts| (facts.expires - cx.now.seconds()).max(0));
+        report.field(format_args!("tls_{name}_serial"), serial);
+        report.field(format_args!("tls_{name}_expires_in_seconds"), left);
     }
 }
 
@@ -235,7 +259,10 @@ fn loading(cx: &InfoFacts<'_>, report: &mut Report) {
 pub(super) fn replication(cx: &InfoFacts<'_>, report: &mut Report) {
     let replication = &cx.server.replication;
     let history = replication.history();
-    report.field("role", "master");
+    report.field("role", if cx.config.replicaof.is_some() { "slave" } else { "master" });
+    if let Some(primary) = &cx.config.replicaof {
+        of_replica(cx, primary, report);
+    }
     report.field("connected_slaves", replication.replicas.load(Relaxed));
     if cx.config.min_replicas_to_write > 0 && cx.config.min_replicas_max_lag > 0 {
         report.field("min_slaves_good_slaves", replication.good_replicas.load(Relaxed));
@@ -256,6 +283,41 @@ pub(super) fn replication(cx: &InfoFacts<'_>, report: &mut Report) {
     let first = replication.backlog_first.load(Relaxed);
     report.field("repl_backlog_first_byte_offset", first);
     report.field("repl_backlog_histlen", replication.backlog_len.load(Relaxed));
+}
+
+/// What only a replica tells.
+fn of_replica(cx: &InfoFacts<'_>, primary: &Endpoint, report: &mut Report) {
+    let (link, now) = (&cx.server.primary_link, cx.now.seconds());
+    let (state, applied) = (link.state(), link.applied.load(Relaxed));
+    let is_up = state == LinkState::Connected;
+    let seconds = |since: i64| (now - since).max(0);
+    report.field("master_host", String::from_utf8_lossy(&primary.host));
+    report.field("master_port", primary.port);
+    report.field("master_link_status", if is_up { "up" } else { "down" });
+    let idle = if is_up { seconds(link.last_io.load(Relaxed)) } else { -1 };
+    report.field("master_last_io_seconds_ago", idle);
+    let in_sync = state == LinkState::Sync;
+    report.field("master_sync_in_progress", u8::from(in_sync));
+    report.field("slave_read_repl_offset", link.read.load(Relaxed).max(applied));
+    report.field("slave_repl_offset", applied);
+    report.zeros(&["replica_full_sync_buffer_size", "replica_full_sync_buffer_peak"]);
+    if in_sync {
+        let (total, read) = (link.sync_total.load(Relaxed), link.sync_read.load(Relaxed) as i64);
+        let percent = if total > 0 { read as f64 / total as f64 * 100.0 } else { 0.0 };
+        report.field("master_sync_total_bytes", total);
+        report.field("master_sync_read_bytes", read);
+        report.field("master_sync_left_bytes", total - read);
+        report.field("master_sync_perc", format_args!("{percent:.2}"));
+        report.field("master_sync_last_io_seconds_ago", seconds(link.last_io.load(Relaxed)));
+    }
+    if !is_up {
+        let since = link.down_since.load(Relaxed);
+        let down = if since == 0 { -1 } else { seconds(since) };
+        report.field("master_link_down_since_seconds", down);
+    }
+    report.field("slave_priority", cx.config.replica_priority);
+    report.field("slave_read_only", u8::from(cx.config.replica_read_only));
+    report.field("replica_announced", u8::from(cx.config.replica_announced));
 }
 
 pub(super) fn cpu(cx: &InfoFacts<'_>, report: &mut Report) {
