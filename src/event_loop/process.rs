@@ -32,7 +32,8 @@ pub(super) fn follow(config: &Config, server: &ServerFacts) {
         sys::process::set_title(|program| proc_title(config, program, file));
     }
     let is_relative = config.oom_score_adj == OOM_SCORE_RELATIVE;
-    let score = (config.oom_score_adj != 0).then(|| (config.oom_score_adj_values[0], is_relative));
+    let score = config.oom_score_adj_values[usize::from(config.replicaof.is_some())];
+    let score = (config.oom_score_adj != 0).then_some((score, is_relative));
     if let Err(error) = sys::process::adjust_oom_score(score) {
         log::warning(error);
     }
