@@ -47,9 +47,7 @@ fn the_largest_clients_go_until_the_rest_fits() {
         assert_eq!(names(&mut client).len(), 12);
         // Room for three of them and all the small ones.
         set_limit(&mut client, "3500000");
-        wait_until("the limit held", || {
-            number(server, "memory", "mem_clients_normal") < 3_500_000
-        });
+        wait_until("the limit held", || number(server, "memory", "mem_clients_normal") < 3_500_000);
         let left = names(&mut client);
         let count = |prefix: &str| left.iter().filter(|name| name.starts_with(prefix)).count();
         assert_eq!((count("large"), count("small")), (3, 6), "{left:?}");
