@@ -49,6 +49,11 @@ impl ClientMemory {
         }
     }
 
+    /// True if no client holds anything.
+    pub(super) fn is_empty(&self) -> bool {
+        self.total == 0 && self.may_go.is_empty()
+    }
+
     fn largest(&self) -> Option<(u64, u32)> {
         self.may_go.last().copied()
     }

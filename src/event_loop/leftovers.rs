@@ -36,6 +36,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             ("a client that waits for a key", waiters),
             ("a key that is watched", watchers),
             ("a client", self.clients.is_empty()),
+            ("what a client held", self.client_memory.is_empty()),
             ("a batch", no_batches),
             ("a command of all cores", self.wholes.is_empty() && self.tickets.is_empty()),
             ("a deadline", self.deadlines.is_empty()),

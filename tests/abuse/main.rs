@@ -5,6 +5,7 @@
 //! Invariant: each test runs with one core and with four; nothing waits for luck, every wait polls
 //! for what it waits for until a deadline; no server ends with a panic in its log.
 
+mod client_memory;
 mod crowds;
 mod ending;
 mod eviction;
@@ -12,6 +13,7 @@ mod extremes;
 mod floods;
 mod functions;
 mod garbage;
+mod metrics;
 mod permissions;
 mod scripts;
 mod sockets;

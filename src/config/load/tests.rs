@@ -95,7 +95,6 @@ fn what_is_not_there_yet_stops_the_start() {
         "tls-port 6380",
         "cluster-enabled yes",
         "min-replicas-to-write 1",
-        "metrics-port 9121",
         "rename-command CONFIG \"\"",
         "loadmodule /m.so",
         "sentinel monitor a 10.0.0.1 6379 2",
