@@ -18,6 +18,7 @@ pub mod net;
 pub mod observe;
 pub mod persist;
 pub mod pubsub;
+pub mod replication;
 pub mod resp;
 pub mod ring;
 pub mod script;

@@ -4,9 +4,14 @@
 //! Invariant: everything that may fail fails before a client can connect, with a line that says what
 //! to do; the lines of the start are those that scripts wait for.
 
+mod backend;
 mod check_aof;
+mod check_system;
 mod host;
+mod logging;
+mod standing;
 
+use std::os::fd::{IntoRawFd, OwnedFd};
 use std::process::ExitCode;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Barrier, Mutex};
@@ -15,38 +20,44 @@ use crate::acl::Users;
 use crate::acl::file::{self as acl_file, Declarations};
 use crate::base::alloc;
 use crate::base::listening::{ListeningSocket, Name};
-use crate::base::mailbox::{self, Parked};
+use crate::base::mailbox;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::base::sys;
+use crate::base::sys::{self, crash, process};
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
-use crate::commands::server::acl;
+use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Loaded};
-use crate::control::{Ask, ControlThread, Done, Handle};
+use crate::control::{self, Ask, ControlThread, Done, Handle};
 use crate::dispatch::worker::Identity;
 use crate::dispatch::{replay, table};
 use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
 use crate::net::listener::Listener;
 use crate::observe::journal::Journal;
-use crate::observe::log::{self, Level};
+use crate::observe::link::PrimaryLink;
+use crate::observe::log;
 use crate::observe::persistence::{ENDING, Persistence};
-use crate::observe::server::{
-    IRONRING_VERSION, REDIS_VERSION, ReplicationId, ServerFacts, reserved_descriptors,
-};
+use crate::observe::process::ProcessFacts;
+use crate::observe::replication::{Replication, ReplicationId};
+use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
 use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
-use crate::ring::kernel::{self, KernelRing};
+use crate::replication::chunk::FromPrimary;
+use crate::ring::Backend;
+use crate::ring::epoll::EpollRing;
+use crate::ring::kernel::KernelRing;
 use crate::store::key::Hasher;
 use crate::store::partition::Partition;
 use crate::tls::{self, Newcomer, Secured};
 use crate::txn::cores::{CORES_MAX, SlotMap};
+use backend::Way;
+use standing::Standing;
 
 /// Signals that end the process.
 const ENDING_SIGNALS: [i32; 2] = [libc::SIGTERM, libc::SIGINT];
@@ -66,7 +77,7 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             eprintln!("Ironring does not test memory: use memtest86 or memtester");
             ExitCode::FAILURE
         }
-        Startup::CheckSystem => host::check_system(),
+        Startup::CheckSystem => check_system::run(),
         Startup::CheckAof(Some(check)) => check_aof::run(&check),
         Startup::CheckAof(None) => {
             eprint!("{}", args::usage("ironring"));
@@ -90,20 +101,24 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
 
 fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let Loaded { config, file, notices } = loaded;
+    let standing = match Standing::begin(&config) {
+        Ok(standing) => standing,
+        Err(reason) => return refuse(&reason),
+    };
     sys::ignore_signals();
     sys::block_signals(&ENDING_SIGNALS);
     alloc::register_thread();
     let processors = sys::allowed_processors();
     let cores = core_count(&config, processors.len());
     let mut clock = SystemClock::new();
+    let way = match backend::choose(config.io_backend) {
+        Ok(way) => way,
+        Err(reason) => return refuse(&reason),
+    };
     let facts = Arc::new(ServerFacts {
         run_id: random_id(),
-        replid: ReplicationId::new(std::array::from_fn(|_| {
-            let mut word = [0; 4];
-            host::random_bytes(&mut word);
-            u32::from_le_bytes(word)
-        })),
         pid: std::process::id(),
+        process: ProcessFacts::new(way.name(), standing.supervised, cores),
         started: clock.wall().millis(),
         executable: std::env::current_exe()
             .map_or(String::new(), |path| path.display().to_string()),
@@ -124,12 +139,15 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
         busy: crate::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(clock.wall().millis().seconds()),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
+        replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
+            let mut word = [0; 4];
+            host::random_bytes(&mut word);
+            u32::from_le_bytes(word)
+        }))),
     });
-    // The control thread cannot start without it, either.
-    if let Err(error) = kernel::probe() {
-        return refuse(&kernel::explain_refusal(&error));
-    }
-    let event_fds: Vec<_> = match (0..cores).map(|_| kernel::event_fd()).collect() {
+    let event_fds = (0..cores).map(|_| sys::event_fd().map(OwnedFd::into_raw_fd));
+    let event_fds: Vec<_> = match event_fds.collect() {
         Ok(fds) => fds,
         Err(error) => return refuse(&format!("Cannot make an eventfd: {error}")),
     };
@@ -138,28 +156,41 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let listens = (config.port != 0 || config.tls_port != 0, !config.unixsocket.is_empty());
     let owner = Box::new(move |slot| map.owner(slot));
     let router = replay::router(map);
+    let has_ring = way == Way::IoUring;
+    let places = (log_file, has_ring);
     let control =
-        ControlThread::start(facts.clone(), event_fds.clone(), log_file, (owner, router), listens);
+        ControlThread::start(facts.clone(), event_fds.clone(), places, (owner, router), listens);
     // Whoever connects from the first moment on has to wait for the data.
     facts.persistence.begin_load(facts.started.seconds());
-    install_log(&control.handle(), facts.pid);
-    log::set_level(event_loop::log_level(config.loglevel));
+    event_loop::follow_log(&config);
+    log::set_utc_offset(process::utc_offset(facts.started.seconds()));
+    logging::install(&config, &control.handle(), &facts);
+    logging::report_crashes(&config, &facts, standing.pid_file.as_deref());
     let unix_socket = config.unixsocket.clone();
-    let signals =
-        SignalFlags { int: config.shutdown_on_sigint.0, term: config.shutdown_on_sigterm.0 };
+    control::tell_supervisor(&facts, "STATUS=Ironring is loading...");
     announce(&facts);
+    standing.announce(&config);
+    if let Way::Epoll(line) = &way {
+        log::warning(line.clone());
+    }
     let config = fit_open_files(config, cores);
     let started = config.and_then(|config| {
         announce_place(&config, &facts, &notices, cores);
         let users = first_users(&config, declared)?;
         let people = (Arc::new(config), Arc::new(users));
-        start_cores(&people, &facts, &control.handle(), &event_fds, &processors)
+        let start = match &way {
+            Way::IoUring => start_cores::<KernelRing>,
+            Way::Epoll(_) => start_cores::<EpollRing>,
+        };
+        start(&people, &facts, &control.handle(), &event_fds, &processors)
     });
     let code = match started {
         Ok(threads) => {
-            wait_for_the_end(&control.handle(), &facts, &signals);
+            wait_for_the_end(&control.handle(), &facts);
+            control::tell_supervisor(&facts, "STOPPING=1");
             let orderly = threads.into_iter().all(|thread| thread.join().is_ok());
             remove_socket_file(&unix_socket);
+            standing.end();
             log::warning("Ironring is now ready to exit, bye bye...");
             let orderly = orderly && !facts.persistence.fatal.load(Ordering::Acquire);
             if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
@@ -198,13 +229,8 @@ fn hex_digit(value: u8) -> char {
     char::from_digit(value.into(), 16).unwrap_or('0')
 }
 
-fn install_log(handle: &Arc<Handle>, pid: u32) {
-    let handle = handle.clone();
-    log::install(Box::new(move |level: Level, message: String| {
-        let stamp = host::log_time();
-        handle.log(format!("{pid}:M {stamp} {} {message}\n", level.mark()));
-    }));
-}
+/// What a terminal shows above the first lines.
+const LOGO: &str = "   _____\n  / ___ \\   Ironring\n / /   \\ \\  a Redis-compatible server,\n \\ \\___/ /  one ring a core\n  \\_____/";
 
 /// The first lines of the start, worded as scripts expect them.
 fn announce(facts: &ServerFacts) {
@@ -224,6 +250,9 @@ fn announce(facts: &ServerFacts) {
 
 /// The last lines before the sockets: where the server is to be found.
 fn announce_place(config: &Config, facts: &ServerFacts, notices: &[String], cores: usize) {
+    if standing::shows_logo(config) {
+        LOGO.lines().for_each(log::notice);
+    }
     let port = if config.port == 0 { config.tls_port } else { config.port };
     log::notice(format!("Running mode=standalone, port={port}, cores={cores}."));
     // Scripts look for the process id in a line of this form.
@@ -366,7 +395,7 @@ fn mailboxes(cores: usize) -> Vec<Ends> {
 }
 
 /// Starts one pinned thread a core; returns when every ring is set up, or with the first failure.
-fn start_cores(
+fn start_cores<R: Backend>(
     (config, users): &(Arc<Config>, Arc<Users>),
     facts: &Arc<ServerFacts>,
     control: &Arc<Handle>,
@@ -388,7 +417,7 @@ fn start_cores(
     let half = |at: usize| u64::from_le_bytes(secret[at..at + 8].try_into().unwrap_or_default());
     let hasher = Hasher::new(HashKey { k0: half(0), k1: half(8) });
     let tick_rate = TickRate::calibrate();
-    let parked: Arc<[Parked]> = (0..cores).map(|_| Parked::new()).collect();
+    let parked = &facts.process.parked;
     let turns = Arc::new(Turns::new(cores));
     let letterboxes = letterboxes(cores);
     let ring_fds = Arc::new(Mutex::new(vec![Ok(-1); cores]));
@@ -415,12 +444,13 @@ fn start_cores(
         let (ring_fds, barrier) = (ring_fds.clone(), barrier.clone());
         let run = move || {
             alloc::register_thread();
+            crash::register_thread(Some(core));
             if let Some(processor) = processor {
                 // A thread that cannot be pinned still works.
                 let _ = sys::pin_thread(processor);
             }
-            let ring = KernelRing::new(event_fd);
-            let result = ring.as_ref().map(KernelRing::fd).map_err(kernel::explain_refusal);
+            let ring = R::open(event_fd);
+            let result = ring.as_ref().map(R::wake_fd).map_err(R::refusal);
             lock(&ring_fds)[core] = result;
             barrier.wait();
             let peers: Vec<i32> = lock(&ring_fds).iter().flatten().copied().collect();
@@ -460,29 +490,32 @@ fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
 }
 
 /// Returns when SHUTDOWN or a signal has ended the cores' loops.
-fn wait_for_the_end(control: &Arc<Handle>, facts: &ServerFacts, flags: &SignalFlags) {
+fn wait_for_the_end(control: &Arc<Handle>, facts: &ServerFacts) {
+    let mut was_asked = false;
     loop {
         let signal = sys::wait_for_signal(&ENDING_SIGNALS);
         if control.is_ending() || facts.shutdown.load(Ordering::Acquire) {
             return control.shut_down();
         }
-        let (name, flags) =
-            if signal == libc::SIGINT { ("SIGINT", flags.int) } else { ("SIGTERM", flags.term) };
-        log::warning(format!("Received {name} scheduling shutdown..."));
+        if was_asked && signal == libc::SIGINT && standing::is_ending(facts) {
+            standing::exit_now(facts);
+        }
+        was_asked = true;
+        let (name, flags) = match signal {
+            libc::SIGINT => ("SIGINT", &facts.process.signal_flags[0]),
+            _ => ("SIGTERM", &facts.process.signal_flags[1]),
+        };
         if facts.persistence.is_loading() {
+            log::warning("Received shutdown signal during loading, scheduling shutdown.");
             return control.shut_down();
         }
+        log::warning(format!("Received {name} scheduling shutdown..."));
         log::warning("User requested shutdown...");
         // A core ends the process, when all is saved that has to be.
+        let flags = flags.load(Ordering::Relaxed);
         facts.persistence.ending.store(flags | ENDING, Ordering::Release);
         control.wake_all();
     }
-}
-
-/// What signals ask of SHUTDOWN.
-struct SignalFlags {
-    int: u32,
-    term: u32,
 }
 
 impl Control for Handle {
@@ -490,10 +523,17 @@ impl Control for Handle {
         let ask = Ask { core, ticket };
         match request {
             Request::Shutdown => self.shut_down(),
-            Request::Discard | Request::Unwatch | Request::Leave(_) | Request::Save(_) => {
+            Request::Discard
+            | Request::Unwatch
+            | Request::Leave(_)
+            | Request::Sync(_)
+            | Request::AwaitAcks(_)
+            | Request::Save(_)
+            | Request::Rewrite => {
                 unreachable!("a core does this itself")
             }
             Request::Migrate(parcel) => self.migrate(ask, parcel),
+            Request::Follow(primary) => self.follow(ask, primary),
             Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
             Request::SaveUsers { config, users } => {
                 self.save_users(ask, host::path(&config.aclfile), users);
@@ -509,7 +549,9 @@ impl Control for Handle {
         let (ticket, outcome) = Handle::answer(self, core)?;
         let outcome = outcome.map(|done| match done {
             Done::Task => Answer::Done,
+            Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
+            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -539,8 +581,44 @@ impl Control for Handle {
         Handle::secured(self, core)
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, order: RewriteOrder) {
+        Handle::rewrite(self, order);
+    }
+
+    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        Handle::fill(self, fd, number, place);
+    }
+
+    fn trim(&self, fd: OwnedFd, len: u64) {
+        Handle::trim(self, fd, len);
+    }
+
+    fn journal(&self) -> Option<Opened> {
         Handle::journal(self)
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        Handle::outgoing(self)
+    }
+
+    fn took(&self, bytes: u64) {
+        Handle::took(self, bytes);
+    }
+
+    fn give_up(&self) {
+        Handle::give_up(self);
+    }
+
+    fn followed(&self) -> Option<FromPrimary> {
+        Handle::followed(self)
+    }
+
+    fn acknowledge(&self) {
+        Handle::acknowledge(self);
+    }
+
+    fn configured(&self, config: &Arc<Config>) {
+        Handle::configured(self, config);
     }
 
     fn shut_down(&self) {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use hdrhistogram::Histogram;
 
 use crate::args::{Args, Opt};
+use crate::listeners::Listeners;
 use crate::load::{self, Outcome};
 use crate::record::Record;
 use crate::report;
@@ -111,12 +112,18 @@ impl Run<'_> {
         eprintln!("\n{}: {} (about {} s)", scenario.name, scenario.about, total.as_secs() + 5);
         record.fact(&format!("scenario {}", scenario.name), &scenario.about);
         let mut servers = Vec::with_capacity(self.specs.len());
+        let mut listeners = Vec::new();
         for spec in self.specs {
             let server = Server::start(spec, &scenario.server_cpus)?;
             server
                 .fill(0, scenario.keys, scenario.value_bytes)
                 .map_err(|e| format!("{} while filling: {e}", spec.name))?;
             note_version(record, &server)?;
+            let (count, channels) = (scenario.subscribers, scenario.keys);
+            if count > 0 {
+                let cpu = scenario.generator_cpu;
+                listeners.push(Listeners::subscribe(&server, count, channels, cpu)?);
+            }
             servers.push(server);
         }
         for (index, point) in points.iter().enumerate() {

@@ -7,6 +7,7 @@ mod chart;
 mod compare;
 mod growth;
 mod lines;
+mod listeners;
 mod load;
 mod memory;
 mod record;

@@ -28,6 +28,9 @@ pub(crate) struct Scenario {
     /// `uniform` or `zipf:THETA`.
     #[serde(default = "uniform")]
     pub(crate) distribution: String,
+    /// Clients that listen to `channel:` and the digits of a key, evenly over all keys.
+    #[serde(default)]
+    pub(crate) subscribers: usize,
     /// What to measure: every combination of each entry's lists.
     #[serde(rename = "point")]
     points: Vec<Points>,

@@ -223,6 +223,11 @@ impl Client {
         }
     }
 
+    /// The connection, for other uses.
+    pub(crate) fn into_stream(self) -> TcpStream {
+        self.stream
+    }
+
     fn await_replies(&mut self, replies: u64) -> Result<()> {
         let (mut walker, mut held, mut piece) = (Walker::default(), Vec::new(), [0; 16 * 1024]);
         let mut seen = 0;

@@ -197,6 +197,11 @@ impl Parked {
         self.0.swap(false, Ordering::AcqRel);
     }
 
+    /// Whether the core waits, or is about to.
+    pub fn is_parked(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+
     /// Whether the caller, who has just pushed, must wake the receiver. Of several senders one is
     /// told to.
     #[inline]

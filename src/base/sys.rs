@@ -4,6 +4,9 @@
 
 #![allow(unsafe_code)]
 
+pub mod crash;
+pub mod process;
+
 /// Whether the counter runs at one constant rate in every power state, so that it measures time.
 /// False on processors without such a counter.
 pub(super) fn has_invariant_tsc() -> bool {
@@ -123,6 +126,19 @@ pub fn pin_thread(processor: usize) -> std::io::Result<()> {
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
 }
 
+/// Lets the calling thread run wherever the main thread may: a new one begins on the processor that
+/// the thread which made it is restricted to.
+pub fn unpin_thread() {
+    // SAFETY: the kernel fills one cpu_set_t, which starts as the empty set, and reads it again.
+    unsafe {
+        let mut set: libc::cpu_set_t = std::mem::zeroed();
+        let size = size_of::<libc::cpu_set_t>();
+        if libc::sched_getaffinity(libc::getpid(), size, &raw mut set) == 0 {
+            libc::sched_setaffinity(0, size, &raw const set);
+        }
+    }
+}
+
 /// The processors that the process may use, ascending.
 pub fn allowed_processors() -> Vec<usize> {
     // SAFETY: the kernel fills one cpu_set_t, which starts as the empty set; CPU_ISSET checks its
@@ -216,6 +232,30 @@ pub fn write_event(fd: std::os::fd::RawFd) {
     let one = 1_u64;
     // SAFETY: eight readable bytes, as an eventfd takes them.
     unsafe { libc::write(fd, (&raw const one).cast(), size_of::<u64>()) };
+}
+
+/// A new eventfd. Reading it waits until somebody has written to it.
+pub fn event_fd() -> std::io::Result<std::os::fd::OwnedFd> {
+    use std::os::fd::FromRawFd;
+    // SAFETY: a system call without pointers; the descriptor is new and belongs to nobody else.
+    unsafe {
+        let fd = libc::eventfd(0, libc::EFD_CLOEXEC);
+        if fd < 0 {
+            return Err(std::io::Error::last_os_error());
+        }
+        Ok(std::os::fd::OwnedFd::from_raw_fd(fd))
+    }
+}
+
+/// Bytes that are free on the file system of a file; 0 if that cannot be told.
+pub fn free_bytes(file: std::os::fd::BorrowedFd<'_>) -> u64 {
+    use std::os::fd::AsRawFd;
+    // SAFETY: the kernel fills one statvfs of the open file.
+    let stat = unsafe {
+        let mut stat: libc::statvfs = std::mem::zeroed();
+        (libc::fstatvfs(file.as_raw_fd(), &raw mut stat) == 0).then_some(stat)
+    };
+    stat.map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize))
 }
 
 /// System name, release and machine, as `uname -srm` prints them.

@@ -98,8 +98,8 @@ pub struct Effects {
     events: Vec<Event>,
     keys: Vec<(usize, Box<[u8]>)>,
     woken: Vec<(usize, Box<[u8]>)>,
-    /// Those of the keys that went by themselves.
-    gone: BTreeSet<Box<[u8]>>,
+    /// Which of `keys` tell that a key went by itself.
+    gone: BTreeSet<usize>,
     all_keys: bool,
     lines: Vec<Line>,
 }
@@ -172,8 +172,9 @@ impl Effects {
         std::mem::take(&mut self.woken)
     }
 
-    /// Takes the names out of those keys that expired or were evicted: no client changed them.
-    pub fn take_gone(&mut self) -> BTreeSet<Box<[u8]>> {
+    /// Takes out which of the changes were keys that expired or were evicted, by their places among
+    /// `take_keys`: no client did that.
+    pub fn take_gone(&mut self) -> BTreeSet<usize> {
         std::mem::take(&mut self.gone)
     }
 
@@ -216,8 +217,8 @@ impl Effects {
     /// propagated beside whatever the command itself does.
     pub fn expired(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
+            self.gone.insert(self.keys.len());
             self.keys.push((db, key.into()));
-            self.gone.insert(key.into());
         }
         if self.interest.journal {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });
@@ -229,8 +230,8 @@ impl Effects {
     /// the command itself does.
     pub fn evicted(&mut self, db: usize, key: &[u8]) {
         if self.interest.keys {
+            self.gone.insert(self.keys.len());
             self.keys.push((db, key.into()));
-            self.gone.insert(key.into());
         }
         if self.interest.journal {
             self.lines.push(Line { db, argv: vec![b"DEL".as_slice().into(), key.into()] });

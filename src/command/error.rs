@@ -26,6 +26,7 @@ pub enum CommandError {
     NotInsideTransaction,
     ExecAborted,
     Unblocked,
+    UnblockedByRole,
     SsubscribeDenied,
     ValueOutOfRange,
     Overflow,
@@ -65,8 +66,18 @@ pub enum CommandError {
     InvalidSecondDb,
     OutOfMemory,
     Loading,
+    ReadOnly,
+    PrimaryDown,
     SavesFail,
     SaveInProgress,
+    FilterNeedsEof,
+    WaitOnReplica,
+    SyncWithoutPrimary,
+    NoReplicas,
+    /// BGREWRITEAOF while another one is under way.
+    RewriteInProgress,
+    /// BGSAVE while a snapshot for something else is under way.
+    OtherSnapshot,
     NoSaveToCancel,
     ReloadOptions,
     NoAuth,
@@ -211,6 +222,9 @@ impl CommandError {
             Self::ExecAborted => "EXECABORT Transaction discarded because of previous errors.",
             Self::TimeoutNotAFloat => "ERR timeout is not a float or out of range",
             Self::SsubscribeDenied => "ERR SSUBSCRIBE isn't allowed for a DENY BLOCKING client",
+            Self::UnblockedByRole => {
+                "UNBLOCKED force unblock from blocking operation, instance state changed (master -> replica?)"
+            }
             Self::Unblocked => "UNBLOCKED client unblocked via CLIENT UNBLOCK",
             Self::NotPositive => "ERR value is out of range, must be positive",
             Self::ValueOutOfRange => "ERR value is out of range",
@@ -257,6 +271,10 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::ReadOnly => "READONLY You can't write against a read only replica.",
+            Self::PrimaryDown => {
+                "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
+            }
             Self::Loading => "LOADING Redis is loading the dataset in memory",
             Self::SavesFail => {
                 "MISCONF Redis is configured to save RDB snapshots, but it's currently unable to \
@@ -265,7 +283,21 @@ impl CommandError {
                  (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
                  about the RDB error."
             }
+            Self::WaitOnReplica => {
+                "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
+            }
+            Self::SyncWithoutPrimary => {
+                "NOMASTERLINK Can't SYNC while not connected with my master"
+            }
+            Self::FilterNeedsEof => "ERR Filtered replica requires EOF capability",
+            Self::NoReplicas => "NOREPLICAS Not enough good replicas to write.",
             Self::SaveInProgress => "ERR Background save already in progress",
+            Self::RewriteInProgress => {
+                "ERR Background append only file rewriting already in progress"
+            }
+            Self::OtherSnapshot => {
+                "ERR Another child process is active (AOF?): can't BGSAVE right now. Use BGSAVE SCHEDULE in order to schedule a BGSAVE whenever possible."
+            }
             Self::NoSaveToCancel => {
                 "ERR Background saving is currently not in progress or scheduled"
             }

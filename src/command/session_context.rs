@@ -13,6 +13,7 @@ use crate::base::rng::Rng;
 use crate::base::time::{Micros, Millis};
 use crate::client::{ConnectionFacts, Session};
 use crate::config::Config;
+use crate::config::value::Endpoint;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::persist::migration::Parcel;
@@ -83,6 +84,8 @@ impl SessionContext<'_> {
 pub enum SaveOrder {
     /// While everybody goes on: BGSAVE, save points.
     Background,
+    /// While everybody goes on, for replicas that wait for a snapshot.
+    Replicas,
     /// While commands of keys wait: SAVE.
     Foreground,
     /// The same, and then the process ends; `force` ends it even if the save fails.
@@ -99,12 +102,43 @@ pub enum SaveOrder {
         /// MERGE.
         merge: bool,
     },
+    /// All data goes, since that of a primary is about to be loaded.
+    Replace {
+        /// How many such orders there were.
+        number: u64,
+        /// That load has failed: what it has made goes, too.
+        has_failed: bool,
+    },
     /// All data is read from the AOF, when it holds all changes: DEBUG LOADAOF.
     LoadAof,
+    /// The base of the AOF, for which all has been opened: BGREWRITEAOF.
+    Rewrite,
+    /// None: what changes from here on is not journaled. Source: CONFIG SET appendonly no.
+    StopJournal,
+}
+
+/// What a client wants that asks for the stream.
+#[derive(Clone, Debug)]
+pub struct SyncWanted {
+    /// PSYNC: the history that it has, and the next byte of it. SYNC has none.
+    pub from: Option<(Box<[u8]>, i64)>,
+}
+
+/// How many replicas are to have what a client has written.
+#[derive(Clone, Copy, Debug)]
+pub struct AcksWanted {
+    /// So many, at least.
+    pub replicas: i64,
+    /// Until when the client waits for them. None is for ever.
+    pub deadline: Option<Millis>,
 }
 
 /// What a session command asks of the event loop.
 pub enum Request {
+    /// Make the client a replica. Nothing that it sent behind the command counts.
+    Sync(SyncWanted),
+    /// The reply, how many replicas have what the client has written, waits until these are enough.
+    AwaitAcks(AcksWanted),
     /// End the process.
     Shutdown,
     /// Drop the commands that MULTI has queued, and forget the watched keys.
@@ -115,6 +149,10 @@ pub enum Request {
     Leave(Job),
     /// Write all data to the file, with or without others; the reply waits for it.
     Save(SaveOrder),
+    /// Follow this primary, or none; the reply waits until every core has the role.
+    Follow(Option<Endpoint>),
+    /// Rewrite the AOF; who asks has the right to the next snapshot, and is answered when it begins.
+    Rewrite,
     /// Send keys to another server; the command runs again with what became of them.
     Migrate(Box<Parcel>),
     /// Write the configuration file; the reply waits for the result.

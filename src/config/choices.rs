@@ -92,6 +92,15 @@ choices! {
 }
 
 choices! {
+    /// How the cores reach the kernel.
+    IoBackend {
+        Auto = "auto",
+        IoUring = "io_uring",
+        Epoll = "epoll",
+    }
+}
+
+choices! {
     /// Who supervises the process.
     Supervised {
         Upstart = "upstart",

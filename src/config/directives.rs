@@ -57,8 +57,6 @@ type Check = fn(Value) -> Result<Value, &'static str>;
 pub enum Status {
     /// It works.
     Live,
-    /// It works; to change it while the server runs is not possible yet.
-    AtStart,
     /// Accepted; there is nothing here that it could change. Logged when it is set.
     Inert,
     /// Accepted, since nobody is harmed; what it configures is not there yet. Logged when it is set.
@@ -94,11 +92,7 @@ impl Directive {
             Status::Refused(missing) if self.asks_for_something(value) => {
                 Some(format!("this needs {missing}, not available in this version").into())
             }
-            Status::Refused(_)
-            | Status::Live
-            | Status::AtStart
-            | Status::Inert
-            | Status::Pending => None,
+            Status::Refused(_) | Status::Live | Status::Inert | Status::Pending => None,
         }
     }
 
@@ -108,7 +102,7 @@ impl Directive {
             return None;
         }
         match self.status {
-            Status::Live | Status::AtStart | Status::Refused(_) => None,
+            Status::Live | Status::Refused(_) => None,
             Status::Inert => Some(format!("'{}' is accepted and has no effect here", self.name)),
             Status::Pending => Some(format!(
                 "'{}' is accepted, but what it configures is not available in this version",
@@ -156,10 +150,6 @@ impl Directive {
 
     const fn pending(self) -> Directive {
         Directive { status: Status::Pending, ..self }
-    }
-
-    const fn at_start(self) -> Directive {
-        Directive { status: Status::AtStart, ..self }
     }
 
     const fn refused(self, missing: &'static str) -> Directive {

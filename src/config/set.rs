@@ -1,7 +1,7 @@
 //! CONFIG SET: all pairs or none. Invariant: the reply is Redis' to the byte, and the first thing
 //! that is wrong decides it. Source: replies of Redis 8.0.6.
 
-use super::directives::{self, Directive, Found, Status};
+use super::directives::{self, Directive, Found};
 use super::kind::{Kind, Reason};
 use super::settings::Config;
 use super::value::Value;
@@ -15,9 +15,6 @@ pub struct SetContext {
     /// The dataset is being loaded.
     pub loading: bool,
 }
-
-/// Why a value cannot be changed while the server runs.
-const AT_START: &str = "this is chosen at the start in this version";
 
 /// Why CONFIG SET changed nothing.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -87,9 +84,6 @@ impl Config {
             let name = target.name.as_bytes();
             let value = parse_replacement(target.directive(), text, &values[target.index])
                 .map_err(|reason| ConfigError::failed(name, reason))?;
-            if target.directive().status == Status::AtStart && value != values[target.index] {
-                return Err(ConfigError::failed(name, AT_START));
-            }
             values[target.index] = value;
         }
         Ok(Config::from_values(values))

@@ -3,12 +3,12 @@
 //! together. A directive that starts to work gets its line here.
 
 use super::choices::{
-    AclPubsubDefault, AppendFsync, LogFormat, LogLevel, LogTimestampFormat, MaxmemoryPolicy,
-    ProtectedAction, SanitizeDumpPayload, ShutdownFlags, Supervised, SyslogFacility,
-    TlsAuthClients, TlsAuthClientsUser,
+    AclPubsubDefault, AppendFsync, IoBackend, LogFormat, LogLevel, LogTimestampFormat,
+    MaxmemoryPolicy, ProtectedAction, SanitizeDumpPayload, ShutdownFlags, Supervised,
+    SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
 };
 use super::directives;
-use super::value::{BufferLimit, Endpoint, NotifyFlags, SavePoint, Value};
+use super::value::{BufferLimit, ClientMemory, Endpoint, NotifyFlags, SavePoint, Value};
 
 /// Declares [`Config`]: `field: type = reader "directive"`. A reader is a function below.
 macro_rules! settings {
@@ -89,6 +89,9 @@ settings! {
     always_show_logo: bool = yes "always-show-logo",
     set_proc_title: bool = yes "set-proc-title",
     proc_title_template: Vec<u8> = text "proc-title-template",
+    crash_log_enabled: bool = yes "crash-log-enabled",
+    /// Milliseconds that a turn may take; 0 = for ever.
+    watchdog_period: u32 = number "watchdog-period",
     disable_thp: bool = yes "disable-thp",
     /// 0 = off, 1 = relative to the score at the start, 2 = absolute.
     oom_score_adj: u32 = word "oom-score-adj",
@@ -103,6 +106,7 @@ settings! {
     enable_protected_configs: ProtectedAction = protected "enable-protected-configs",
     enable_debug_command: ProtectedAction = protected "enable-debug-command",
     enable_module_command: ProtectedAction = protected "enable-module-command",
+    io_backend: IoBackend = io_backend "io-backend",
     /// Cores to run on; 0 = all that the process may use.
     cores: usize = number "cores",
 
@@ -131,6 +135,9 @@ settings! {
     busy_reply_threshold: u64 = number "busy-reply-threshold",
     /// Bytes that an interpreter of scripts may hold; 0 = any number.
     script_memory_limit: u64 = bytes "script-memory-limit",
+
+    /// All clients together.
+    maxmemory_clients: ClientMemory = client_memory "maxmemory-clients",
 
     /// Bytes; 0 = no limit.
     maxmemory: u64 = bytes "maxmemory",
@@ -183,9 +190,47 @@ settings! {
     appendfsync: AppendFsync = appendfsync "appendfsync",
     appendfilename: Vec<u8> = text "appendfilename",
     appenddirname: Vec<u8> = text "appenddirname",
+    no_appendfsync_on_rewrite: bool = yes "no-appendfsync-on-rewrite",
+    /// 0 = never by itself.
+    auto_aof_rewrite_percentage: u64 = number "auto-aof-rewrite-percentage",
+    /// Bytes.
+    auto_aof_rewrite_min_size: u64 = bytes "auto-aof-rewrite-min-size",
+    aof_disable_auto_gc: bool = yes "aof-disable-auto-gc",
+    aof_rewrite_incremental_fsync: bool = yes "aof-rewrite-incremental-fsync",
     aof_load_truncated: bool = yes "aof-load-truncated",
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
+    /// The primary that the server follows; None for a primary.
     replicaof: Option<Endpoint> = replicaof "replicaof",
+    min_replicas_to_write: u32 = number "min-replicas-to-write",
+    /// Seconds.
+    min_replicas_max_lag: u32 = number "min-replicas-max-lag",
+    repl_disable_tcp_nodelay: bool = yes "repl-disable-tcp-nodelay",
+    repl_diskless_sync: bool = yes "repl-diskless-sync",
+    /// Seconds that a snapshot for replicas waits for more of them.
+    repl_diskless_sync_delay: u32 = number "repl-diskless-sync-delay",
+    /// So many replicas do not wait for more; 0 = any number does.
+    repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
+    /// Seconds.
+    repl_ping_replica_period: u32 = number "repl-ping-replica-period",
+    /// Bytes.
+    repl_backlog_size: u64 = bytes "repl-backlog-size",
+    /// Seconds that the backlog is kept without replicas; 0 = for ever.
+    repl_backlog_ttl: u64 = number "repl-backlog-ttl",
+    /// Password for the primary; empty = none.
+    masterauth: Vec<u8> = text "masterauth",
+    /// User to be there; empty = the default one.
+    masteruser: Vec<u8> = text "masteruser",
+    replica_serve_stale_data: bool = yes "replica-serve-stale-data",
+    replica_read_only: bool = yes "replica-read-only",
+    replica_ignore_maxmemory: bool = yes "replica-ignore-maxmemory",
+    replica_priority: u32 = number "replica-priority",
+    replica_announced: bool = yes "replica-announced",
+    /// Empty = the address of the socket.
+    replica_announce_ip: Vec<u8> = text "replica-announce-ip",
+    /// 0 = `port`.
+    replica_announce_port: u16 = number "replica-announce-port",
+    /// Seconds without a word after which a link is given up.
+    repl_timeout: u32 = number "repl-timeout",
     cluster_enabled: bool = yes "cluster-enabled",
 
     /// Microseconds; 0 = everything, negative = nothing.
@@ -220,12 +265,34 @@ impl Config {
         String::from_utf8_lossy(&value_of(&self.values, name).render()).into_owned()
     }
 
+    /// Bytes that all clients may hold together. None without a limit.
+    pub fn client_memory_limit(&self) -> Option<u64> {
+        let limit = match self.maxmemory_clients {
+            ClientMemory::Bytes(0) | ClientMemory::Percent(0) => return None,
+            ClientMemory::Bytes(bytes) => bytes,
+            ClientMemory::Percent(_) if self.maxmemory == 0 => return None,
+            ClientMemory::Percent(percent) => {
+                (u128::from(self.maxmemory) * u128::from(percent) / 100) as u64
+            }
+        };
+        Some(limit.max(CLIENT_MEMORY_MIN))
+    }
+
     /// The same configuration after `dir` was entered: `dir` is what the system calls it.
     #[must_use]
     pub fn with_dir(&self, dir: &[u8]) -> Config {
         let mut values = self.values.clone();
         let found = directives::find(b"dir").expect("dir is a directive");
         values[found.index] = Value::Text(dir.into());
+        Config::from_values(values)
+    }
+
+    /// The same configuration of a server that follows this primary, or none.
+    #[must_use]
+    pub fn with_replicaof(&self, primary: Option<Endpoint>) -> Config {
+        let mut values = self.values.clone();
+        let found = directives::find(b"replicaof").expect("replicaof is a directive");
+        values[found.index] = Value::ReplicaOf(primary);
         Config::from_values(values)
     }
 
@@ -238,6 +305,9 @@ impl Config {
         Config::from_values(values)
     }
 }
+
+/// With less nobody could talk to the server.
+const CLIENT_MEMORY_MIN: u64 = 128 * 1024;
 
 impl Default for Config {
     fn default() -> Self {
@@ -278,6 +348,7 @@ reader!(percentiles, Vec<f64>, Value::Percentiles(percentiles) => percentiles.cl
 reader!(replicaof, Option<Endpoint>, Value::ReplicaOf(primary) => primary.clone());
 
 reader!(supervised, Supervised, Value::Choice(_, value) => Supervised::from_value(*value));
+reader!(io_backend, IoBackend, Value::Choice(_, value) => IoBackend::from_value(*value));
 reader!(loglevel, LogLevel, Value::Choice(_, value) => LogLevel::from_value(*value));
 reader!(log_format, LogFormat, Value::Choice(_, value) => LogFormat::from_value(*value));
 reader!(log_timestamp_format, LogTimestampFormat,
@@ -296,6 +367,14 @@ reader!(sanitize, SanitizeDumpPayload,
 reader!(maxmemory_policy, MaxmemoryPolicy,
     Value::Choice(_, value) => MaxmemoryPolicy::from_value(*value));
 reader!(appendfsync, AppendFsync, Value::Choice(_, value) => AppendFsync::from_value(*value));
+
+fn client_memory(value: &Value) -> ClientMemory {
+    match value {
+        Value::Memory(bytes) => ClientMemory::Bytes(*bytes),
+        Value::Percent(percent) => ClientMemory::Percent(*percent),
+        other => unreachable!("a field of another kind than {other:?}"),
+    }
+}
 
 /// A number; the directive's bounds lie within those of the field.
 fn number<T: TryFrom<i64>>(value: &Value) -> T {

@@ -71,6 +71,15 @@ pub struct BufferLimit {
     pub soft_seconds: i64,
 }
 
+/// What all clients may hold together; 0 is no limit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ClientMemory {
+    /// So many bytes.
+    Bytes(u64),
+    /// So much of `maxmemory`, in percent.
+    Percent(u64),
+}
+
 /// A host and its port.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Endpoint {
@@ -78,6 +87,13 @@ pub struct Endpoint {
     pub host: Vec<u8>,
     /// TCP port.
     pub port: u16,
+}
+
+impl Endpoint {
+    /// True if it is written like the other one, in any case.
+    pub fn is(&self, other: &Endpoint) -> bool {
+        self.port == other.port && self.host.eq_ignore_ascii_case(&other.host)
+    }
 }
 
 /// Which keyspace events are published. Each constant is one letter of the directive.

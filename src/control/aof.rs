@@ -8,6 +8,8 @@
 
 mod directory;
 mod feeder;
+pub(super) mod rewrite;
+pub(super) mod room;
 
 use std::fs::OpenOptions;
 use std::io;
@@ -16,9 +18,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use tokio_uring::fs::File;
-
 use super::load::{Loader, NotLoaded, READ_BYTES, Rdb};
+use super::runtime::File;
 use crate::base::sys::reason;
 use crate::observe::log;
 use crate::persist::aof::scan::{Found, Scanner, State, Verdict, Verifier};
@@ -34,11 +35,11 @@ impl Loader {
     pub(super) async fn load_aof(&self, order: &LoadOrder, place: &AofPlace) -> Done<()> {
         let began = Instant::now();
         let mut directory = Directory::open(place)?;
-        if directory.manifest.is_empty() {
+        if directory.manifest().is_empty() {
             directory.refuse_orphans()?;
         }
         directory.adopt_old_file().await?;
-        if !directory.manifest.is_empty() {
+        if !directory.manifest().is_empty() {
             self.load_files(order, &mut directory).await?;
             let seconds = began.elapsed().as_secs_f64();
             log::notice(format!("DB loaded from append only file: {seconds:.3} seconds"));
@@ -53,14 +54,15 @@ impl Loader {
             directory.begin(data)?;
         }
         if place.opens {
-            let journal = directory.open_last().await?;
-            self.open_journal(journal);
+            let first = directory.open_last().await?;
+            self.open_journal(first, directory.files);
         }
         Ok(())
     }
 
     async fn load_files(&self, order: &LoadOrder, directory: &mut Directory<'_>) -> Done<()> {
-        let names: Vec<Vec<u8>> = directory.manifest.files().map(|one| one.name.clone()).collect();
+        let names: Vec<Vec<u8>> =
+            directory.manifest().files().map(|one| one.name.clone()).collect();
         let mut sizes = Vec::new();
         for name in &names {
             sizes.push(directory.size_of(name)?);
@@ -75,7 +77,7 @@ impl Loader {
             self.settle(&load).await;
         }
         for (at, name) in names.iter().enumerate() {
-            let kind = if at == 0 && directory.manifest.base.is_some() { "base" } else { "incr" };
+            let kind = if at == 0 && directory.manifest().base.is_some() { "base" } else { "incr" };
             let began = Instant::now();
             let is_last = sizes[at + 1..].iter().all(|size| *size == 0);
             if sizes[at] == 0 {
@@ -181,7 +183,7 @@ impl Part<'_> {
     fn judge(&self, verdict: &Verdict, truncates: bool, is_last: bool) -> Done<()> {
         let name = &self.name;
         let in_multi = match verdict.state {
-            State::Whole => return Ok(()),
+            State::Whole | State::Blank => return Ok(()),
             State::Torn { in_multi } => in_multi,
             State::Damaged(fault) => {
                 return Err(broken(format!(
@@ -241,7 +243,7 @@ impl Part<'_> {
         cut().map_err(|error| {
             broken(format!("Error truncating the AOF file {name}: {}", reason(&error)))
         })?;
-        if verdict.state != State::Whole {
+        if matches!(verdict.state, State::Torn { .. }) {
             log::warning(format!("AOF {name} loaded anyway because aof-load-truncated is enabled"));
         }
         Ok(())

@@ -5,8 +5,7 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use tokio_uring::fs::{File, OpenOptions};
-
+use super::runtime::{self, File};
 use crate::acl::file::{self, FileUsers};
 use crate::acl::{Defaults, Users};
 use crate::base::sys;
@@ -30,8 +29,8 @@ impl LogWriter {
             return;
         };
         // Opened for each line, so that the file may be moved away and rotated.
-        if let Ok(file) = OpenOptions::new().append(true).create(true).open(path).await {
-            let (_, _) = file.write_all_at(line.into_bytes(), u64::MAX).await;
+        if let Ok(file) = File::append(path).await {
+            let _ = file.write_all_at(line.into_bytes(), 0).await;
             let _ = file.close().await;
         }
     }
@@ -99,7 +98,9 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
     let mut contents = Vec::new();
     loop {
         let at = contents.len() as u64;
-        let (result, buffer) = file.read_at(Vec::with_capacity(64 * 1024), at).await;
+        // Memory for a read counts against `maxmemory`: a short file takes little of it.
+        let room = contents.len().clamp(READ_BYTES_MIN, READ_BYTES_MAX);
+        let (result, buffer) = file.read_at(Vec::with_capacity(room), at).await;
         if result? == 0 {
             file.close().await?;
             return Ok(contents);
@@ -108,7 +109,12 @@ async fn read(path: &Path) -> io::Result<Vec<u8>> {
     }
 }
 
+/// What one read of a file asks for.
+const READ_BYTES_MIN: usize = 256;
+const READ_BYTES_MAX: usize = 64 * 1024;
+
 /// The files of this machine.
+#[derive(Clone, Copy, Debug)]
 pub(super) struct Files;
 
 /// A file that is open for writing.
@@ -126,8 +132,8 @@ impl Storage for Files {
     }
 
     async fn write_at(&self, file: &mut OpenFile, offset: u64, bytes: Vec<u8>) -> Stored<()> {
-        let (result, _) = file.file.write_all_at(bytes, offset).await;
-        result.map_err(|error| StorageError::at(&file.path, offset, error))
+        let written = file.file.write_all_at(bytes, offset).await;
+        written.map_err(|error| StorageError::at(&file.path, offset, error))
     }
 
     async fn sync(&self, file: &mut OpenFile) -> Stored<()> {
@@ -143,12 +149,12 @@ impl Storage for Files {
     }
 
     async fn rename(&self, from: &Path, to: &Path) -> Stored<()> {
-        let renamed = tokio_uring::fs::rename(from, to).await;
+        let renamed = runtime::rename(from, to).await;
         renamed.map_err(|error| StorageError::of(from, error))
     }
 
     async fn remove(&self, path: &Path) -> Stored<()> {
-        let removed = tokio_uring::fs::remove_file(path).await;
+        let removed = runtime::remove(path).await;
         removed.map_err(|error| StorageError::of(path, error))
     }
 

@@ -4,6 +4,7 @@
 //! all cores have made their keys. Log lines are those that scripts wait for.
 
 use std::cell::RefCell;
+use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
 use std::sync::atomic::Ordering;
@@ -11,14 +12,19 @@ use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio_uring::fs::File;
+use tokio::sync::mpsc::UnboundedSender;
 
+use super::files::Files;
+use super::runtime::File;
+use super::save;
 use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::Millis;
+use crate::observe::journal::State;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::block::Opened;
+use crate::persist::aof::files::AofFiles;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, Records};
 use crate::persist::rdb::file::{FileReader, Record};
@@ -36,6 +42,8 @@ pub(super) struct Loader {
     pub(super) listens: (bool, bool),
     /// Where the writer of the journal finds its file.
     pub(super) journal: JournalDesk,
+    /// Who writes saves, and keeps the files of the AOF.
+    pub(super) saves: UnboundedSender<save::Message>,
 }
 
 /// Why a file was not loaded.
@@ -75,13 +83,18 @@ impl Loader {
             None => self.load_rdb(order).await,
         };
         if order.asker.is_some() || !matches!(outcome, Err(NotLoaded::Broken(_))) {
-            let changes = self.server.sum(|stats| stats.dirty.get());
-            let persistence = &self.server.persistence;
-            persistence.changes_saved.store(changes, Ordering::Relaxed);
-            persistence.loading.store(false, Ordering::Release);
-            self.wake();
+            self.end_load();
         }
         outcome
+    }
+
+    /// What was loaded is what the cores serve from here on.
+    pub(super) fn end_load(&self) {
+        let changes = self.server.sum(|stats| stats.dirty.get());
+        let persistence = &self.server.persistence;
+        persistence.changes_saved.store(changes, Ordering::Relaxed);
+        persistence.loading.store(false, Ordering::Release);
+        self.wake();
     }
 
     /// Loads an RDB file.
@@ -94,7 +107,7 @@ impl Loader {
             }
             Err(error) => return Err(unreadable(&order.path, &error)),
         };
-        let len = tokio_uring::fs::statx(&order.path).await.map_or(0, |stat| stat.stx_size);
+        let len = std::fs::metadata(&order.path).map_or(0, |data| data.len());
         self.server.persistence.loading_bytes.store(len, Ordering::Relaxed);
         let load = Arc::new(Load::new(self.desks.len(), order.merge, Some(now())));
         let rdb = Rdb {
@@ -113,11 +126,10 @@ impl Loader {
     }
 
     /// From here on what clients change is journaled.
-    pub(super) fn open_journal(&self, file: JournalFile) {
-        if let Ok(mut desk) = self.journal.lock() {
-            *desk = Some(file);
-        }
-        self.server.journal.turn_on(true);
+    pub(super) fn open_journal(&self, first: Opened, files: AofFiles<Files>) {
+        let _ = self.saves.send(save::Message::Files(files));
+        self.journal.put(first);
+        self.server.journal.enter(State::On);
     }
 
     /// Clients are served from here on.
@@ -142,6 +154,9 @@ impl Loader {
         let end = outcome?;
         if let Some(error) = load.failure() {
             return Err(NotLoaded::Broken(error.to_string()));
+        }
+        if load.is_trial {
+            return Ok(end);
         }
         let keys = load.keys.load(Ordering::Acquire);
         let expired = load.expired.load(Ordering::Acquire);
@@ -215,7 +230,7 @@ impl Loader {
 }
 
 /// The time.
-fn now() -> Millis {
+pub(super) fn now() -> Millis {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     Millis(now.as_millis() as i64)
 }
@@ -241,6 +256,7 @@ impl Batch<'_> {
     /// Takes a record. True at the end of the file.
     fn take(&mut self, record: Record<'_>) -> Result<bool, NotLoaded> {
         match record {
+            Record::Aux(..) if self.load.is_trial => {}
             Record::Aux(name, value) => self.tell(&name, &value),
             Record::SelectDb(index) => {
                 let known = usize::try_from(index).ok().filter(|index| *index < self.databases);
@@ -269,7 +285,7 @@ impl Batch<'_> {
                 self.records[core].push(self.db, &key);
             }
             Record::End(is_checked) => {
-                if !is_checked {
+                if !is_checked && !self.load.is_trial {
                     log::notice("RDB file was saved with checksum disabled: no check performed.");
                 }
                 return Ok(true);
@@ -333,8 +349,22 @@ fn module_name(id: u64) -> String {
     (0..9).map(|at| LETTERS[(id >> (58 - at * 6) & 63) as usize] as char).collect()
 }
 
-/// The file that the writer of the journal is to append to, until it takes it.
-pub(super) type JournalDesk = Arc<Mutex<Option<JournalFile>>>;
+/// What was opened for the journal, until its writer takes it.
+#[derive(Clone, Default)]
+pub(super) struct JournalDesk(Arc<Mutex<VecDeque<Opened>>>);
+
+impl JournalDesk {
+    pub(super) fn put(&self, opened: Opened) {
+        if let Ok(mut desk) = self.0.lock() {
+            desk.push_back(opened);
+        }
+    }
+
+    /// Only the writer asks, and what is put is short: a lock that is taken comes again at once.
+    pub(super) fn take(&self) -> Option<Opened> {
+        self.0.try_lock().ok()?.pop_front()
+    }
+}
 
 /// The receiving end of a core, which alone uses it.
 pub(super) type Desk = Mutex<std::sync::mpsc::Receiver<(Arc<Load>, Piece)>>;

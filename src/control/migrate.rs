@@ -7,11 +7,12 @@
 use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
-use std::net::{Shutdown, SocketAddr, ToSocketAddrs};
+use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::net::TcpStream;
 use tokio::time::timeout;
-use tokio_uring::net::TcpStream;
 
 use crate::persist::migration::{Outcome, Parcel, Target, push_count, push_word};
 
@@ -67,7 +68,7 @@ impl Links {
                 }
                 (mut outcome, Some(broken)) => {
                     // What still waits for the socket comes to its end.
-                    let _ = link.stream.shutdown(Shutdown::Both);
+                    let _ = link.stream.shutdown().await;
                     let is_untouched = outcome.arrived.is_empty() && outcome.error.is_none();
                     if is_untouched && !broken.timed_out && std::mem::take(&mut may_retry) {
                         continue;
@@ -171,15 +172,15 @@ impl Link {
     }
 
     /// Writes a buffer and gives it back, empty.
-    async fn write(&mut self, buffer: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Broken> {
-        match timeout(limit, self.stream.write_all(buffer)).await {
-            Ok((Ok(()), mut buffer)) => {
-                buffer.clear();
-                Ok(buffer)
-            }
-            Ok((Err(_), _)) => Err(Broken { writing: true, timed_out: false }),
-            Err(_) => Err(Broken { writing: true, timed_out: true }),
+    async fn write(&mut self, mut buffer: Vec<u8>, limit: Duration) -> Result<Vec<u8>, Broken> {
+        let broken = |timed_out| Broken { writing: true, timed_out };
+        match timeout(limit, self.stream.write_all(&buffer)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => return Err(broken(false)),
+            Err(_) => return Err(broken(true)),
         }
+        buffer.clear();
+        Ok(buffer)
     }
 
     /// A line of a reply, without its end.
@@ -194,9 +195,9 @@ impl Link {
             if self.received.len() > LINE_BYTES_MAX {
                 return Err(broken(false));
             }
-            let read = self.stream.read(Vec::with_capacity(LINE_BYTES_MAX));
-            match timeout(limit, read).await {
-                Ok((Ok(count @ 1..), bytes)) => self.received.extend_from_slice(&bytes[..count]),
+            self.received.reserve(LINE_BYTES_MAX);
+            match timeout(limit, self.stream.read_buf(&mut self.received)).await {
+                Ok(Ok(1..)) => {}
                 Ok(_) => return Err(broken(false)),
                 Err(_) => return Err(broken(true)),
             }
@@ -211,7 +212,8 @@ fn refusal_of(line: &[u8]) -> Option<String> {
     Some(format!("ERR Target instance replied with error: {text}"))
 }
 
-async fn connect(target: &Target) -> io::Result<TcpStream> {
+/// Opens a socket to another server.
+pub(super) async fn connect(target: &Target) -> io::Result<TcpStream> {
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses(target).await? {
         match TcpStream::connect(address).await {

@@ -1,4 +1,5 @@
-//! The control plane: one thread for whatever may be slow, on tokio-uring.
+//! The control plane: one thread for whatever may be slow, on tokio-uring, or on plain tokio where
+//! io_uring is refused (`runtime`).
 //!
 //! Invariant: the only user of tokio and tokio_uring; it never touches a partition, it only gets and
 //! sends messages. A command that can finish on its core never comes here.
@@ -8,10 +9,14 @@ mod files;
 mod handshake;
 mod load;
 mod migrate;
+mod replica;
+mod runtime;
 mod save;
+mod send;
+mod watchdog;
 
 use std::cell::RefCell;
-use std::os::fd::RawFd;
+use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -20,26 +25,31 @@ use std::sync::mpsc::{Receiver, Sender, channel};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
+use tokio::sync::Notify;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
+use self::aof::room::Order;
 use crate::acl::file::FileUsers;
 use crate::acl::{Defaults, Users};
 use crate::base::slot::Slot;
+use crate::base::sys::process;
 use crate::base::{alloc, sys};
 use crate::config::Config;
+use crate::config::value::Endpoint;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::aof::block::JournalFile;
+use crate::persist::aof::block::Opened;
 use crate::persist::aof::replay::Router;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 use crate::tls::{self, Newcomer, Secured};
 
 /// What the control thread is asked to do.
 enum Task {
-    /// Write a line to the log.
-    Log(String),
+    /// Write a line to the log, and a message with its priority to syslog.
+    Log(String, Option<(i32, String)>),
     /// Write the configuration file.
     RewriteConfig { ask: Ask, config: Arc<Config>, users: Arc<Users> },
     /// Write the ACL file.
@@ -54,6 +64,10 @@ enum Task {
     Secure(Newcomer),
     /// Read a file into the keyspace.
     Load(LoadOrder),
+    /// End the link to the primary, for a server that is to follow another one, or none.
+    Follow { ask: Ask, primary: Option<Endpoint> },
+    /// The configuration is this one from now on.
+    Configured(Arc<Config>),
     /// Finish what was asked before, then end.
     End,
 }
@@ -75,6 +89,10 @@ pub enum Done {
     Users(FileUsers, u64),
     /// Keys were sent to another server, or were not.
     Migrated(Outcome),
+    /// Nothing more comes of the former primary: every core is to take up its role.
+    Unfollowed(Option<Endpoint>),
+    /// A rewrite of the AOF can begin.
+    Rewrite,
 }
 
 /// An answer to a core: the ticket, and what was done or went wrong.
@@ -90,11 +108,15 @@ struct Desk {
 pub struct Handle {
     tasks: UnboundedSender<Task>,
     saves: UnboundedSender<save::Message>,
+    room: UnboundedSender<Order>,
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     secured: Vec<std::sync::Mutex<Receiver<Box<Secured>>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
+    way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
+    followed: std::sync::Mutex<Receiver<FromPrimary>>,
+    acknowledged: Arc<Notify>,
     server: Arc<ServerFacts>,
     ending: AtomicBool,
 }
@@ -106,16 +128,19 @@ pub struct ControlThread {
 }
 
 impl ControlThread {
-    /// Starts the thread. `event_fds` wake the cores; the log goes to `log_file` or standard output.
+    /// Starts the thread. `event_fds` wake the cores; the log goes to `log_file` or standard output;
+    /// `has_ring` says that there is io_uring.
     pub fn start(
         server: Arc<ServerFacts>,
         event_fds: Vec<RawFd>,
-        log_file: Option<PathBuf>,
+        (log_file, has_ring): (Option<PathBuf>, bool),
         (owner, router): (Box<dyn Fn(Slot) -> usize + Send>, Router),
         listens: (bool, bool),
     ) -> Self {
         let (tasks, receiver) = unbounded_channel();
         let (saves, pieces) = unbounded_channel();
+        let (room, room_orders) = unbounded_channel();
+        let ends = room.clone();
         let (key_desks, keys) = event_fds
             .iter()
             .map(|_| {
@@ -145,29 +170,35 @@ impl ControlThread {
             router: RefCell::new(router),
             listens,
             journal: journal_desk.clone(),
+            saves: saves.clone(),
         };
-        let pieces = (pieces, saves.clone());
+        let way = send::Way::new(event_fds[0]);
+        let (orders, followed) = channel();
+        let acknowledged = Arc::new(Notify::new());
+        let to_cores = (orders, acknowledged.clone(), way.clone());
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
                 alloc::register_thread();
-                tokio_uring::start(serve(
-                    receiver,
-                    (desks, doors),
-                    (config_file, log_file),
-                    facts,
-                    (loader, pieces),
-                ));
+                sys::crash::register_thread(None);
+                let (files, orders) = ((config_file, log_file), (room_orders, ends));
+                let pieces = (pieces, to_cores);
+                let work = serve(receiver, (desks, doors), files, facts, (loader, pieces), orders);
+                runtime::run(has_ring, work);
             })
             .expect("a thread more than the cores");
         let handle = Handle {
             tasks,
             saves,
+            room,
             inboxes,
             secured,
             keys,
             journal: journal_desk,
+            way,
             event_fds,
+            followed: std::sync::Mutex::new(followed),
+            acknowledged,
             server,
             ending: AtomicBool::new(false),
         };
@@ -187,9 +218,9 @@ impl ControlThread {
 }
 
 impl Handle {
-    /// Writes one finished line to the log.
-    pub fn log(&self, line: String) {
-        let _ = self.tasks.send(Task::Log(line));
+    /// Writes one finished line to the log, and a message with its priority to syslog.
+    pub fn log(&self, line: String, syslog: Option<(i32, String)>) {
+        let _ = self.tasks.send(Task::Log(line, syslog));
     }
 
     /// Has the configuration file written.
@@ -239,6 +270,21 @@ impl Handle {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
     }
 
+    /// What comes next of a snapshot for replicas.
+    pub fn outgoing(&self) -> Option<Outgoing> {
+        self.way.next()
+    }
+
+    /// So many bytes of it have been sent to all of them.
+    pub fn took(&self, bytes: u64) {
+        self.way.took(bytes);
+    }
+
+    /// Nobody wants the snapshot for replicas under way any more.
+    pub fn give_up(&self) {
+        self.way.give_up();
+    }
+
     /// Has a file loaded.
     pub fn load(&self, order: LoadOrder) {
         let _ = self.tasks.send(Task::Load(order));
@@ -249,9 +295,44 @@ impl Handle {
         self.keys[core].try_lock().ok()?.try_recv().ok()
     }
 
-    /// The file to append the journal to, once. Only the writer asks, so the lock is never waited for.
-    pub fn journal(&self) -> Option<JournalFile> {
-        self.journal.try_lock().ok()?.take()
+    /// Begins a rewrite of the AOF; who calls has the right to the next snapshot.
+    pub fn rewrite(&self, order: RewriteOrder) {
+        let _ = self.saves.send(save::Message::Rewrite(order));
+    }
+
+    /// Fills a file of the journal, by its number, with zeros between two places.
+    pub fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
+        let _ = self.room.send(Order::Fill(fd, number, place));
+    }
+
+    /// Cuts a file of the journal behind its last group.
+    pub fn trim(&self, fd: OwnedFd, len: u64) {
+        let _ = self.room.send(Order::Trim(fd, len));
+    }
+
+    /// What was opened for the journal. Only its writer asks.
+    pub fn journal(&self) -> Option<Opened> {
+        self.journal.take()
+    }
+
+    /// Ends the link to the primary, for a server that is to follow another one, or none.
+    pub fn follow(&self, ask: Ask, primary: Option<Endpoint>) {
+        let _ = self.tasks.send(Task::Follow { ask, primary });
+    }
+
+    /// What has come of the primary. Only one core asks, so the lock is never waited for.
+    pub fn followed(&self) -> Option<FromPrimary> {
+        self.followed.try_lock().ok()?.try_recv().ok()
+    }
+
+    /// The primary is to hear how far the replica is.
+    pub fn acknowledge(&self) {
+        self.acknowledged.notify_one();
+    }
+
+    /// The configuration is this one from now on.
+    pub fn configured(&self, config: &Arc<Config>) {
+        let _ = self.tasks.send(Task::Configured(config.clone()));
     }
 
     /// Wakes all cores, to look at what has changed.
@@ -285,23 +366,39 @@ async fn serve(
     (desks, doors): (Vec<Desk>, Vec<handshake::Door>),
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, (pieces, saves)): (
+    (loader, (pieces, (orders, acknowledged, way))): (
         load::Loader,
-        (UnboundedReceiver<save::Message>, UnboundedSender<save::Message>),
+        (UnboundedReceiver<save::Message>, (Sender<FromPrimary>, Arc<Notify>, Arc<send::Way>)),
     ),
+    (room_orders, room): (UnboundedReceiver<Order>, UnboundedSender<Order>),
 ) {
-    let event_fds = loader.event_fds.clone();
-    tokio_uring::spawn(save::write_saves(files::Files, pieces, server.clone(), event_fds));
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));
+    let replica = Rc::new(replica::Replica::new(loader.clone(), orders, acknowledged));
+    let saves = save::SaveWriter {
+        server: server.clone(),
+        event_fds: loader.event_fds.clone(),
+        desks: desks.clone(),
+        journal: loader.journal.clone(),
+        way,
+        keeper: aof::rewrite::Keeper::new(server.clone()),
+    };
+    tokio::task::spawn_local(saves.run(pieces));
+    let (desk, writer) = (loader.journal.clone(), loader.event_fds[0]);
+    tokio::task::spawn_local(aof::room::make_room(room_orders, desk, writer));
     let mut log_writer = files::LogWriter::new(log_file);
     let mut security = Security { context: None, handshakes: None, doors, server: server.clone() };
-    tokio_uring::spawn(watch_memory(server));
+    tokio::task::spawn_local(watch(server));
     let links = Rc::new(migrate::Links::default());
     let watched = links.clone();
-    tokio_uring::spawn(async move { watched.watch().await });
+    tokio::task::spawn_local(async move { watched.watch().await });
     while let Some(task) = tasks.recv().await {
         match task {
-            Task::Log(line) => log_writer.write(line).await,
+            Task::Log(line, syslog) => {
+                log_writer.write(line).await;
+                if let Some((priority, message)) = syslog {
+                    process::syslog(priority, &message);
+                }
+            }
             Task::RewriteConfig { ask, config, users } => {
                 let rewritten = files::rewrite_config(&files::Files, &config_file, &config, &users);
                 let outcome = rewritten.await;
@@ -327,19 +424,31 @@ async fn serve(
             }
             Task::Migrate { ask, parcel } => {
                 let (links, desks) = (links.clone(), desks.clone());
-                tokio_uring::spawn(async move {
+                tokio::task::spawn_local(async move {
                     let outcome = links.send(&parcel).await;
                     answer(&desks, ask, Ok(Done::Migrated(outcome)));
                 });
             }
+            Task::Follow { ask, primary } => {
+                let (replica, desks) = (replica.clone(), desks.clone());
+                tokio::task::spawn_local(async move {
+                    replica.stop().await;
+                    answer(&desks, ask, Ok(Done::Unfollowed(primary)));
+                });
+            }
+            Task::Configured(config) => replica.configure(config),
             Task::UseTls(context) => security.context = Some(context),
             Task::Secure(newcomer) => security.begin(newcomer),
             Task::Load(order) => {
-                tokio_uring::spawn(load_file(loader.clone(), desks.clone(), order));
+                tokio::task::spawn_local(load_file(loader.clone(), desks.clone(), order));
             }
             Task::End => {
                 let (done, ended) = tokio::sync::oneshot::channel();
-                if saves.send(save::Message::End(done)).is_ok() {
+                if loader.saves.send(save::Message::End(done)).is_ok() {
+                    let _ = ended.await;
+                }
+                let (done, ended) = tokio::sync::oneshot::channel();
+                if room.send(Order::End(done)).is_ok() {
                     let _ = ended.await;
                 }
                 return;
@@ -384,7 +493,10 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
         return sys::raise_signal(libc::SIGTERM);
     }
     match order.asker {
-        None => loader.tell_ready(),
+        None => {
+            loader.tell_ready();
+            tell_supervisor(&loader.server, "STATUS=Ready to accept connections\nREADY=1");
+        }
         Some((core, ticket)) => {
             let done = outcome.map(|()| Done::Task);
             let (said, refusal) = match order.aof {
@@ -396,6 +508,15 @@ async fn load_file(loader: Rc<load::Loader>, desks: Rc<Vec<Desk>>, order: LoadOr
             }
             answer(&desks, Ask { core, ticket }, done.map_err(|_| refusal.to_owned()));
         }
+    }
+}
+
+/// Tells systemd something, where that supervises the process.
+pub fn tell_supervisor(server: &ServerFacts, state: &str) {
+    if server.process.supervised == "systemd"
+        && let Err(error) = process::notify_supervisor(state)
+    {
+        log::warning(format!("systemd supervision error: {}", sys::reason(&error)));
     }
 }
 
@@ -414,11 +535,14 @@ fn answer(desks: &[Desk], ask: Ask, outcome: Result<Done, String>) {
 /// What ACL SAVE answers where the file could not be written.
 const NOT_SAVED: &str = "ERR There was an error trying to save the ACLs. Please check the server logs for more information";
 
-/// Publishes what the process holds, round after round.
-async fn watch_memory(server: Arc<ServerFacts>) {
-    let mut rounds = tokio::time::interval(MEMORY_ROUND);
+/// Publishes what the process holds and how local time stands, and watches the cores, round after round.
+async fn watch(server: Arc<ServerFacts>) {
+    let mut rounds = tokio::time::interval(ROUND);
+    let mut watchdog = watchdog::Watchdog::new(server.clone());
     loop {
         rounds.tick().await;
+        watchdog.look();
+        log::set_utc_offset(process::utc_offset(load::now().seconds()));
         if let Some(bytes) = files::resident_memory().await {
             server.resident_memory.store(bytes, Ordering::Relaxed);
         }
@@ -426,5 +550,5 @@ async fn watch_memory(server: Arc<ServerFacts>) {
     }
 }
 
-/// How often memory is looked at; as often as a core's periodic work runs.
-const MEMORY_ROUND: Duration = Duration::from_millis(100);
+/// How often that is looked at; as often as a core's periodic work runs.
+const ROUND: Duration = Duration::from_millis(100);

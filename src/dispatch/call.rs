@@ -195,6 +195,7 @@ impl Worker {
             unreachable!("only commands of keys are sent to the keys");
         };
         let start = buffer.bytes.len();
+        self.stats.begins(registered.id, facts.id);
         (self.running, self.noloop) = (facts.id, facts.tracking.has(Tracking::NOLOOP));
         self.effects.reset(Interest { keys: self.is_heard(&keyspace), ..self.interest() });
         let mut reply = Reply::new(buffer, facts.proto);
@@ -294,6 +295,7 @@ impl Worker {
         let Handler::Session(handler) = registered.command.handler else {
             unreachable!("only commands of the session are run by it");
         };
+        self.stats.begins(registered.id, session.facts.id);
         let start = buffer.bytes.len();
         let mut request = None;
         let mut reply = Reply::new(buffer, session.facts.proto);
@@ -316,6 +318,7 @@ impl Worker {
         buffer: &mut ReplyBuffer,
     ) -> Option<Job> {
         let whole = whole_of(registered);
+        self.stats.begins(registered.id, session.facts.id);
         let start = buffer.bytes.len();
         let mut request = None;
         let mut context = self.session_context(session, connection, &mut request);

@@ -5,10 +5,13 @@
 //! that core is asked to, and the command may run a little above the limit meanwhile.
 //! Source: maxmemory, maxmemory-policy, maxmemory-eviction-tenacity of Redis.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::serve::is_kept_back;
-use super::table::Registered;
+use super::table::{Registered, Way};
 use super::worker::Worker;
 use crate::base::alloc;
+use crate::base::time::Ticks;
 use crate::client::SessionFacts;
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
@@ -52,8 +55,11 @@ pub struct MemoryLimit {
     policy: Option<EvictionPolicy>,
     /// Keys that one command evicts at most.
     keys_at_once: usize,
-    /// What this thread may hold until somebody has to look closer.
+    /// What this thread may hold until somebody has to look closer. The least there is while changes
+    /// wait for the journal, so that this costs commands nothing otherwise.
     watermark: i64,
+    /// Changes wait, since so many bytes of the journal do.
+    is_choked: bool,
     /// Cores that are to evict, since their candidates are better than those at hand.
     pub asked: CoreSet,
 }
@@ -61,12 +67,16 @@ pub struct MemoryLimit {
 impl MemoryLimit {
     /// The limit that a configuration sets.
     pub(super) fn of(config: &Config) -> MemoryLimit {
-        let limit = (config.maxmemory != 0).then(|| i64::try_from(config.maxmemory));
+        // A replica holds what its primary holds.
+        let is_free = config.replicaof.is_some() && config.replica_ignore_maxmemory;
+        let is_limited = config.maxmemory != 0 && !is_free;
+        let limit = is_limited.then(|| i64::try_from(config.maxmemory));
         MemoryLimit {
             bytes: limit.map(|limit| limit.unwrap_or(i64::MAX)),
             policy: policy_of(config),
             keys_at_once: keys_at_once(config.maxmemory_eviction_tenacity),
             watermark: i64::MAX,
+            is_choked: false,
             asked: CoreSet::default(),
         }
     }
@@ -89,8 +99,17 @@ impl MemoryLimit {
 }
 
 impl Worker {
-    /// Looks once a turn how far memory is from its limit.
+    /// Looks once a turn how far memory is from its limit, and whether the journal keeps up.
     pub fn check_memory(&mut self) {
+        let was_choked = self.memory.is_choked;
+        self.memory.is_choked = self.scribe.is_on && self.server.journal.is_choked.load(Relaxed);
+        if self.memory.is_choked {
+            self.memory.watermark = i64::MIN;
+            return;
+        }
+        if was_choked {
+            self.memory.watermark = i64::MAX;
+        }
         if self.memory.bytes.is_some() {
             // The room is everybody's: each core looks again when it has used its share.
             let room = -self.memory.excess() / self.server.stats.len().max(1) as i64;
@@ -144,6 +163,9 @@ impl Worker {
         if !self.memory.may_be_exceeded() {
             return Admission::Runs;
         }
+        if self.waits_for_journal(registered) {
+            return Admission::KeptBack;
+        }
         let denied = registered.command.flags.has(Flags::DENYOOM);
         match self.make_room(keyspace) {
             Room::Asked if denied => Admission::KeptBack,
@@ -154,6 +176,19 @@ impl Worker {
             }
             Room::Made | Room::Asked | Room::None => Admission::Runs,
         }
+    }
+
+    /// True while so many bytes wait to be written to the journal that changes have to wait.
+    pub fn is_journal_choked(&self) -> bool {
+        self.memory.is_choked
+    }
+
+    /// True if a command has to wait for the journal.
+    pub fn waits_for_journal(&self, registered: &Registered) -> bool {
+        let flags = registered.command.flags;
+        let may_change =
+            flags.has(Flags::WRITE) || registered.way == Way::Script && !flags.has(Flags::READONLY);
+        self.memory.is_choked && may_change
     }
 
     /// The same for a transaction: false if it may not run for want of memory.
@@ -182,6 +217,7 @@ impl Worker {
             return Room::Made;
         }
         let Some(policy) = self.memory.policy else { return Room::None };
+        let began = Ticks::now();
         let mut effects =
             Effects::new(Interest { keys: self.is_heard(keyspace), ..self.interest() });
         let mut room = Room::Made;
@@ -203,6 +239,7 @@ impl Worker {
             }
         }
         self.check_memory();
+        self.note_latency_since("eviction-cycle", began);
         self.journal_gone(keyspace, &effects);
         self.publish_events(effects.take_events());
         self.went_by_itself(keyspace.reborrow(), effects.take_keys());

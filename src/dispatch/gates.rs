@@ -53,7 +53,7 @@ impl Worker {
         if self.refuse_forbidden(registered, args, facts, buffer) {
             return true;
         }
-        let is_odd = self.saves_fail | self.loading | facts.subscribed | facts.monitoring;
+        let is_odd = self.is_restricted | facts.subscribed | facts.monitoring;
         if is_odd || self.busy.is_some() || self.is_out_of_memory() {
             return self.refuse_for_now(registered, args, facts, buffer);
         }
@@ -98,6 +98,10 @@ impl Worker {
             Some(CommandError::OutOfMemory.text().into())
         } else if (is_probe || self.cannot_save(flags)) && !facts.replays {
             Some(self.misconfigured())
+        } else if self.lacks_replicas(flags, facts) {
+            Some(CommandError::NoReplicas.text().into())
+        } else if self.is_read_only(flags, facts) {
+            Some(CommandError::ReadOnly.text().into())
         } else if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
             return true;
         } else {
@@ -127,14 +131,31 @@ impl Worker {
         format!("MISCONF Errors writing to the AOF file: {reason}").into_bytes()
     }
 
-    /// Why commands, of which each has these flags, may not run while data is loaded.
+    /// True if commands, of which any has these flags, may not run since too few replicas would have
+    /// what they do.
+    pub(super) fn lacks_replicas(&self, flags: Flags, facts: &SessionFacts) -> bool {
+        self.lacks_replicas && flags.has(Flags::WRITE) && !facts.replays
+    }
+
+    /// True if commands, of which any has these flags, may not run on a replica that only reads.
+    pub(super) fn is_read_only(&self, flags: Flags, facts: &SessionFacts) -> bool {
+        self.read_only && flags.has(Flags::WRITE) && !facts.replays
+    }
+
+    /// Why commands, of which each has these flags, may not run while the data may be old, or is
+    /// loaded.
     pub(super) fn cannot_run_yet(
         &self,
         flags: Flags,
         facts: &SessionFacts,
     ) -> Option<CommandError> {
-        let is_early = self.loading && !facts.replays && !flags.has(Flags::LOADING);
-        is_early.then_some(CommandError::Loading)
+        if facts.replays {
+            return None;
+        }
+        if self.is_stranded && !flags.has(Flags::STALE) {
+            return Some(CommandError::PrimaryDown);
+        }
+        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,

@@ -2,7 +2,8 @@
 //!
 //! Invariant: whoever changes a key adds its lines right behind, in the order of the changes; what
 //! one transaction or script did leaves in one piece. A command's gate is at least the number of
-//! every turn whose changes it may have seen. Without a journal nothing of this runs.
+//! every turn whose changes it may have seen; without a file, of those that it made. Without a journal
+//! and without replicas nothing of this runs.
 //! Source: Redis 8.0.6 (what is a transaction); docs/decisions/0013-journal.md.
 
 use std::sync::Arc;
@@ -19,15 +20,17 @@ use crate::command::{Args, Flags, keyspec};
 use crate::persist::aof::block::{Block, Cut, JournalFile, Lines, Word};
 use crate::types::BigString;
 
-/// What a core gathers for the journal in a turn.
+/// What a core gathers in a turn for the journal, which is the file, the replicas' stream, or both.
 #[derive(Debug, Default)]
 pub struct Scribe {
-    /// Changes are journaled.
+    /// Changes become lines, for the file or for replicas.
     pub(super) is_on: bool,
+    /// Replies wait for the file.
+    pub(super) waits: bool,
     /// What has been done in this turn.
     lines: Lines,
-    /// What was done before another file began.
-    before: Option<(Lines, JournalFile)>,
+    /// What was done before another file began, or the journal ended.
+    before: Option<Cut>,
     /// What the transaction or script under way has done so far.
     unit: Option<Lines>,
     /// A script does not want what it does to be journaled.
@@ -54,19 +57,35 @@ impl Scribe {
         let lines = self.lines.take();
         match self.before.take() {
             None => Block { lines, cut: None },
-            Some((before, file)) => {
-                Block { lines: before, cut: Some(Box::new(Cut { file, lines })) }
+            Some(mut cut) => {
+                let before = std::mem::replace(&mut cut.lines, lines);
+                Block { lines: before, cut: Some(Box::new(cut)) }
             }
         }
     }
 
-    /// What is journaled from now on goes to this file. The caller has all partitions.
-    pub fn begin_file(&mut self, file: JournalFile) {
-        assert!(
-            self.before.is_none() && self.unit.is_none(),
-            "one file at a time, between commands"
-        );
-        self.before = Some((self.lines.take(), file));
+    /// True if another file has begun in this turn.
+    pub fn has_cut(&self) -> bool {
+        self.before.is_some()
+    }
+
+    /// What is journaled from now on goes to this file, or nothing is any more. The caller has all
+    /// partitions. `is_fresh`: see `Cut`.
+    pub fn begin_file(&mut self, file: Option<JournalFile>, is_fresh: bool) {
+        assert!(!self.has_cut() && self.unit.is_none(), "one file at a time, between commands");
+        self.before = Some(Cut { file, is_fresh, lines: self.lines.take() });
+    }
+
+    /// A snapshot for replicas begins: what is done from now on is not in it, and selects its
+    /// database. The caller has all partitions.
+    pub fn begin_snapshot(&mut self) {
+        assert!(self.unit.is_none(), "a snapshot begins between commands");
+        self.lines.forget_db();
+    }
+
+    /// What the turn has done so far.
+    pub fn lines_so_far(&self) -> impl Iterator<Item = &Lines> {
+        self.before.iter().map(|cut| &cut.lines).chain([&self.lines])
     }
 
     /// Begins what belongs together. False if it is part of something larger.
@@ -116,19 +135,32 @@ impl Worker {
         self.is_heeded = self.notifies || self.scribe.is_on;
     }
 
-    /// Looks whether changes are journaled; those of a load are not, since they come from a file.
+    /// Looks whether changes become lines; those of a load do not, since they come from a file.
     pub(super) fn check_journal(&mut self) {
-        let is_on = self.server.journal.is_on() && !self.loading;
+        self.scribe.waits = self.server.journal.is_on();
+        // A replica passes on the very bytes of its primary.
+        let feeds = self.server.replication.feeds() && !self.follows;
+        let takes = self.server.journal.takes_lines() || feeds;
+        let is_on = takes && !self.loading;
         if is_on != self.scribe.is_on {
             self.scribe.is_on = is_on;
             self.listening_changed();
         }
     }
 
+    /// True while the journal fails.
+    pub fn journal_fails(&self) -> bool {
+        self.journal_fails
+    }
+
     /// What somebody has to wait for who may have seen any change.
     pub fn gate_of_all(&self) -> Gate {
         let is_pending = self.scribe.has_lines() || self.scribe.unit.is_some();
-        if is_pending { Gate::PENDING } else { self.server.journal.last() }
+        match is_pending {
+            _ if self.journal_fails => Gate::OPEN,
+            true => Gate::PENDING,
+            false => self.server.journal.last(),
+        }
     }
 
     /// Journals the command that has just run, and raises the gate of its reply. One that waits now
@@ -144,8 +176,15 @@ impl Worker {
             return;
         }
         let wrote = self.add_lines(db, (registered, args), suspended);
+        if self.journal_fails {
+            // Nothing was acknowledged since: what there is to see is what has been seen.
+            return;
+        }
         if wrote {
             self.scribe.gate = Gate::PENDING;
+        }
+        if !self.scribe.waits {
+            return;
         }
         match registered.way {
             Way::Here => {}
@@ -250,7 +289,8 @@ impl Worker {
         (db, args): (usize, Args<'_>),
         job: Job,
     ) -> Job {
-        if !self.scribe.is_on || !registered.command.flags.has(Flags::WRITE) {
+        // The journal may begin, or end, before the job has its turn: the view knows.
+        if !registered.command.flags.has(Flags::WRITE) {
             return job;
         }
         let words: Vec<Vec<u8>> = args.iter_from(0).map(<[u8]>::to_vec).collect();

@@ -6,7 +6,7 @@
 
 use super::table::Registered;
 use super::worker::Worker;
-use crate::base::time::Ticks;
+use crate::base::time::{TickRate, Ticks};
 use crate::client::SessionFacts;
 use crate::command::args::ArgValue;
 use crate::command::secret::{REDACTED, secret_words};
@@ -136,6 +136,11 @@ impl Worker {
         if nanos >= self.limits.latency {
             self.latency.add(event, self.now.seconds(), nanos / NANOS_PER_MILLI);
         }
+    }
+
+    /// How long a tick is.
+    pub fn tick_rate(&self) -> TickRate {
+        self.tick_rate
     }
 
     /// When this turn began, in ticks.

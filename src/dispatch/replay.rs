@@ -4,17 +4,22 @@
 //! those who wait for its keys. Source: the loading of an AOF by stock servers, whose words for
 //! a command that fails these are.
 
+use std::sync::atomic::Ordering::SeqCst;
+
 use super::route::{self, Place};
-use super::table::{Table, Way, table};
+use super::table::{Registered, Table, Way, table};
 use super::worker::Worker;
 use crate::client::{Session, SessionFacts};
-use crate::command::args::{ArgRange, Args};
+use crate::command::Flags;
+use crate::command::args::{ArgRange, Args, join};
 use crate::command::context::Keyspace;
 use crate::observe::log;
 use crate::persist::aof::replay::{LineRef, Lines, Route, Router};
 use crate::resp::reply::ReplyBuffer;
+use crate::store::access::Stale;
 use crate::store::partition::Partition;
 use crate::txn::cores::SlotMap;
+use crate::txn::multi::Transaction;
 
 /// Says where the commands of an AOF run, on so many cores.
 pub fn router(map: SlotMap) -> Router {
@@ -92,7 +97,7 @@ impl Worker {
                 let keyspace = Keyspace::One(partition);
                 self.keyed(keyspace, &mut facts, registered, args, &mut replies);
             });
-            tell_failure(&replies, registered.full_name);
+            self.tell_failure(&replies.bytes, registered.full_name);
             replies.clear();
         }
         // Nobody is to find these in the slow log.
@@ -100,12 +105,90 @@ impl Worker {
     }
 }
 
-/// Tells the log of a command that failed, though it had not when it was written.
-pub fn tell_failure(replies: &ReplyBuffer, command: &str) {
-    let Some(text) = replies.bytes.strip_prefix(b"-") else { return };
-    let line = text.split(|byte| *byte == b'\r').next().unwrap_or_default();
-    let line = String::from_utf8_lossy(line);
-    log::warning(format!(
-        "== CRITICAL == This server is sending an error to its AOF-loading-client: '{line}' after processing the command '{command}'"
-    ));
+impl Worker {
+    /// A chunk of a primary's stream is about to run. False if it must not: the link does not count
+    /// any more, or the data is being replaced.
+    pub(super) fn begin_followed(&self, transaction: &mut Transaction) -> bool {
+        let Some(followed) = &mut transaction.followed else { return false };
+        followed.has_begun =
+            !self.server.persistence.is_loading() && self.server.primary_link.begin(followed.term);
+        followed.has_begun
+    }
+
+    /// It has run: whoever has its partitions next finds how far the history has come.
+    pub(super) fn end_followed(&self, transaction: &Transaction) {
+        if let Some(followed) = transaction.followed
+            && followed.has_begun
+        {
+            self.server.primary_link.applied.store(followed.end, SeqCst);
+        }
+    }
+
+    /// While what is replayed runs, nothing has expired: it says itself what has gone. What held
+    /// before is given back, to be put in force again.
+    pub fn let_stale_live(&mut self) -> Stale {
+        std::mem::replace(&mut self.stale, Stale::Lives)
+    }
+
+    /// The other half of `let_stale_live`.
+    pub fn end_stale(&mut self, before: Stale) {
+        self.stale = before;
+    }
+
+    /// Adds commands that have run elsewhere to a transaction which begins in this database. Those
+    /// that no primary sends, and none writes to an AOF, are left out.
+    pub fn queue_lines(
+        &mut self,
+        lines: &Lines,
+        mut db: usize,
+        transaction: &mut Transaction,
+        map: SlotMap,
+    ) {
+        let mut ranges = Vec::new();
+        for line in lines.iter() {
+            let registered = &self.table.all()[usize::from(line.id)];
+            let why_not = with_args(line, &mut ranges, |args| why_not_replayed(registered, args));
+            if let Some(reason) = why_not {
+                self.tell_failure(reason.as_bytes(), registered.full_name);
+                continue;
+            }
+            if line.db != db
+                && let Some(select) = self.table.command(b"SELECT")
+            {
+                db = line.db;
+                let (words, ranges) = join(&[b"SELECT".to_vec(), db.to_string().into_bytes()]);
+                self.queue((select, Args::new(&words, &ranges, &[])), transaction, map);
+            }
+            with_args(line, &mut ranges, |args| self.queue((registered, args), transaction, map));
+        }
+    }
+
+    /// Tells the log of a command that failed, though it had not when it ran elsewhere. What comes
+    /// too fast to be read is left out.
+    pub fn tell_failure(&mut self, reply: &[u8], command: &str) {
+        let Some(text) = reply.strip_prefix(b"-") else { return };
+        self.stats.totals.unexpected_error_replies.add(1);
+        let line = text.split(|byte| *byte == b'\r').next().unwrap_or_default();
+        let line = String::from_utf8_lossy(line);
+        let (who, whom) =
+            if self.loading { ("server", "AOF-loading-client") } else { ("replica", "master") };
+        log::warning(format!(
+            "== CRITICAL == This {who} is sending an error to its {whom}: '{line}' after processing the command '{command}'"
+        ));
+    }
+}
+
+/// Why a command of others is not run again, as an error reply. None if it is: it may change what is
+/// kept, and has its words.
+fn why_not_replayed(registered: &Registered, args: Args<'_>) -> Option<String> {
+    let command = registered.command;
+    if !command.accepts(args.len()) {
+        let name = registered.full_name;
+        return Some(format!("-ERR wrong number of arguments for '{name}' command"));
+    }
+    let is_of_data = !matches!(registered.way, Way::Home | Way::Whole | Way::Exec);
+    let changes = command.flags.any(Flags::WRITE.with(Flags::MAY_REPLICATE));
+    let is_script = registered.full_name.starts_with("script|");
+    let is_run = is_of_data || changes || is_script;
+    (!is_run).then(|| "-ERR this is no command of a replication stream".to_owned())
 }

@@ -18,13 +18,16 @@ use super::worker::Worker;
 use crate::base::time::Millis;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::context::Keyspace;
-use crate::command::{Args, CommandError, ScriptCall};
+use crate::command::{Args, CommandError, Flags, ScriptCall};
 use crate::commands::scripting::function;
 use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::Fault;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
 use crate::script::{Change, Engine, Errors, Function, Reach, ScriptFlags};
+
+/// What a script is told that may not run while the data may be old.
+const STRANDED: &[u8] = b"MASTERDOWN Link with MASTER is down, replica-serve-stale-data is set to 'no' and 'allow-stale' flag is not set on the script.";
 
 /// A script that runs.
 pub struct Run {
@@ -85,7 +88,11 @@ impl Worker {
         }
         for text in &records.libraries {
             let (functions, table) = (&mut self.functions, self.table);
-            let outcome = function::load_text(functions, table, text, load.replaces);
+            let outcome = if load.is_trial {
+                function::try_text(functions, table, text)
+            } else {
+                function::load_text(functions, table, text, load.replaces)
+            };
             if let Err(line) = outcome {
                 let line = String::from_utf8_lossy(&line);
                 let reason = line.strip_prefix("ERR ").unwrap_or(&line);
@@ -147,6 +154,12 @@ impl Worker {
         let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
         let no_writes = flags.has(ScriptFlags::NO_WRITES);
         let allows_oom = flags.has(ScriptFlags::ALLOW_OOM);
+        if !is_compatible && self.is_stranded && !flags.has(ScriptFlags::ALLOW_STALE) {
+            return Err(STRANDED.to_vec());
+        }
+        if !is_compatible && !no_writes && self.is_read_only(Flags::WRITE, facts) {
+            return Err(b"READONLY Can not run script with write flag on readonly replica".to_vec());
+        }
         if !is_compatible && !no_writes && call.is_read_only {
             return Err(
                 b"ERR Can not execute a script with write flag using *_ro command.".to_vec()

@@ -18,11 +18,12 @@ use crate::base::time::Millis;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::Keyspace;
-use crate::command::{Args, Flags, Suspension, keyspec};
+use crate::command::session_context::AcksWanted;
+use crate::command::{Args, CommandError, Denied, Flags, Suspension, keyspec};
 use crate::observe::command_log::Note;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::waiters::Waiter;
-use crate::txn::batch::{Address, Blocked};
+use crate::txn::batch::{Acks, Address, Blocked};
 use crate::txn::cores::{CoreSet, SlotMap};
 
 /// What the home of a client has to know of the end of its wait.
@@ -85,7 +86,20 @@ impl Worker {
                 partition.waiters_mut().add(key, &waiter);
             }
         }
-        Blocked { waiter, deadline }
+        Blocked { waiter, deadline, acks: None }
+    }
+
+    /// Lets a client wait for what replicas acknowledge, and for no key.
+    pub fn wait_for_acks(
+        &mut self,
+        wanted: AcksWanted,
+        acks: Acks,
+        who: (Address, SessionFacts),
+        command: (&Registered, Args<'_>),
+    ) -> Blocked {
+        let suspension = Suspension { deadline: wanted.deadline, ..Suspension::away(Denied::Null) };
+        let blocked = self.wait(Keyspace::Lent(&mut []), suspension, who, command);
+        Blocked { acks: Some(acks), ..blocked }
     }
 
     /// Serves those who waited for what the last command did.
@@ -115,13 +129,13 @@ impl Worker {
         keyspace: &mut Keyspace<'_>,
         keys: Vec<(usize, Box<[u8]>)>,
         by: u64,
-        gone: &BTreeSet<Box<[u8]>>,
+        gone: &BTreeSet<usize>,
     ) -> Ready {
-        for (db, key) in &keys {
+        for (at, (db, key)) in keys.iter().enumerate() {
             if let Some(partition) = keyspace.holder(Slot::of(key).get()) {
                 partition.touch_watched(*db, key);
             }
-            self.invalidate(keyspace, key, by, gone.contains(key));
+            self.invalidate(keyspace, key, by, gone.contains(&at));
         }
         keys.into()
     }
@@ -236,7 +250,11 @@ impl Worker {
         let noted = self.notes.len();
         let gate = self.scribe.gate.take();
         // Its permissions may have changed while it waited.
-        if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
+        if self.is_read_only(registered.command.flags, &facts) {
+            // It has waited on a primary.
+            let text = CommandError::ReadOnly.text().into();
+            self.reply_error(Some(registered), &mut facts, &mut replies, text);
+        } else if !self.refuse_forbidden(registered, args, &mut facts, &mut replies) {
             let lent = keyspace.reborrow();
             self.waiter = Some(waiter.clone());
             let suspension = self.run(lent, &mut facts, registered, args, &mut replies);

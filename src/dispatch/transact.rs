@@ -35,6 +35,20 @@ impl Worker {
             self.fail(Some(registered), facts, buffer, CommandError::WatchInsideMulti);
             return true;
         }
+        self.queue((registered, args), queue.get_or_insert_default(), map);
+        let start = buffer.bytes.len();
+        Reply::new(buffer, facts.proto).simple("QUEUED");
+        settle(facts, buffer, start);
+        true
+    }
+
+    /// Adds a command to a transaction.
+    pub fn queue(
+        &mut self,
+        (registered, args): (&Registered, Args<'_>),
+        transaction: &mut Transaction,
+        map: SlotMap,
+    ) {
         let (owners, needs_home) = match (registered.way, route::place(registered, args, map)) {
             (Way::Located, _) => (CoreSet::all(map.cores()), false),
             (Way::Script, _) => (self.queued_script_owners(registered, args, map), false),
@@ -44,11 +58,7 @@ impl Worker {
             (_, Place::Home | Place::Whole) => (CoreSet::default(), true),
         };
         let (id, flags) = (registered.id as u16, self.flags_of(registered, args));
-        queue.get_or_insert_default().push(args, (id, flags), owners, needs_home);
-        let start = buffer.bytes.len();
-        Reply::new(buffer, facts.proto).simple("QUEUED");
-        settle(facts, buffer, start);
-        true
+        transaction.push(args, (id, flags), owners, needs_home);
     }
 
     /// Begins to run a transaction: compares what is watched, writes the reply's head. False if a
@@ -60,6 +70,9 @@ impl Worker {
         transaction: &mut Transaction,
         buffer: &mut ReplyBuffer,
     ) -> bool {
+        if transaction.followed.is_some() && !self.begin_followed(transaction) {
+            return false;
+        }
         // The replies of the parts are one reply, which is kept or dropped as a whole.
         let mode = std::mem::replace(&mut facts.reply_mode, ReplyMode::On);
         transaction.muted = Some((mode, buffer.bytes.len()));
@@ -107,6 +120,12 @@ impl Worker {
         }
         if self.cannot_save(any) && !facts.replays {
             return Some(self.misconfigured());
+        }
+        if self.lacks_replicas(any, facts) {
+            return Some(CommandError::NoReplicas.text().into());
+        }
+        if self.is_read_only(any, facts) {
+            return Some(CommandError::ReadOnly.text().into());
         }
         self.cannot_run_yet(all, facts).map(|error| error.text().into())
     }
@@ -182,6 +201,7 @@ impl Worker {
         Self::settle_caching(facts, self.exec_command());
         self.count(self.exec_command(), false);
         self.scribe.close_unit();
+        self.end_followed(transaction);
         let mut ready = std::mem::take(&mut self.ready).into();
         self.serve_ready(keyspace, &mut ready);
     }

@@ -93,6 +93,18 @@ pub struct Worker {
     pub(super) stale: Stale,
     /// Writes are refused, since saves or the journal fail.
     pub(super) saves_fail: bool,
+    /// Writes are refused, since too few replicas would have them.
+    pub(super) lacks_replicas: bool,
+    /// This server follows a primary.
+    pub(super) follows: bool,
+    /// It does, and its clients may only read.
+    pub(super) read_only: bool,
+    /// It does, the link is down, and old data is not to be shown.
+    pub(super) is_stranded: bool,
+    /// One of these, or a load, refuses some commands.
+    pub(super) is_restricted: bool,
+    /// The journal fails: who reads waits for nothing, since nobody knows for how long.
+    pub(super) journal_fails: bool,
     pub(super) hint: Option<Position>,
     pub(super) long_nanos: u64,
     pub(super) access: AccessPolicy,
@@ -195,6 +207,12 @@ impl Worker {
             loading: false,
             stale: Stale::Goes,
             saves_fail: false,
+            lacks_replicas: false,
+            follows: false,
+            read_only: false,
+            is_stranded: false,
+            is_restricted: false,
+            journal_fails: false,
             hint: None,
             long_nanos: 0,
             access: AccessPolicy::Lru,
@@ -243,6 +261,10 @@ impl Worker {
 
     /// The configuration was replaced: what is derived from it follows.
     pub fn config_changed(&mut self) {
+        self.follows = self.config.replicaof.is_some();
+        self.stats.follows.set(self.follows.into());
+        self.read_only = self.follows && self.config.replica_read_only;
+        self.check_persistence();
         self.memory = MemoryLimit::of(&self.config);
         self.limits_changed();
         let memory_bytes = match self.config.script_memory_limit {
@@ -282,15 +304,34 @@ impl Worker {
         self.loading
     }
 
+    /// True if this server follows a primary.
+    pub fn follows(&self) -> bool {
+        self.follows
+    }
+
     /// Looks, once a turn and when a partition comes back, whether a file is being loaded, whether
-    /// saves fail, and what that and a pause mean for what has expired.
+    /// saves fail, how the link to a primary is, and what all that means for what has expired.
     pub fn check_persistence(&mut self) {
         self.loading = self.server.persistence.is_loading();
-        self.saves_fail = self.server.journal.failed.load(Relaxed) || self.snapshots_fail();
+        self.journal_fails = self.server.journal.refuses();
+        self.saves_fail = self.journal_fails || self.snapshots_fail();
+        let is_shown = !self.follows || self.config.replica_serve_stale_data;
+        self.is_stranded = !is_shown && !self.server.primary_link.is_up();
+        let wanted = self.config.min_replicas_to_write;
+        self.lacks_replicas = wanted > 0
+            && self.config.min_replicas_max_lag > 0
+            && !self.follows
+            && self.server.replication.good_replicas.load(Relaxed) < wanted;
+        self.is_restricted = self.saves_fail
+            | self.loading
+            | self.read_only
+            | self.is_stranded
+            | self.lacks_replicas;
         self.stale = match self.switches.pause {
             _ if self.loading => Stale::Lives,
-            Some(_) => Stale::Stays,
-            None => Stale::Goes,
+            // A replica is told by its primary what has gone.
+            None if !self.follows => Stale::Goes,
+            _ => Stale::Stays,
         };
         self.check_journal();
     }

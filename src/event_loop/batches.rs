@@ -7,6 +7,7 @@ use super::Core;
 use super::execute::PREFETCH_KEYS_MIN;
 use super::notes::take_notes;
 use crate::base::time::Clock;
+use crate::command::Flags;
 use crate::command::context::Keyspace;
 use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
@@ -209,6 +210,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 batch.ran(registered.full_name);
                 Next::Again
             }
+            Place::Loan(_) if worker.waits_for_journal(registered) => Next::KeptBack,
             Place::Loan(owners) => Next::Loan(owners),
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
@@ -261,6 +263,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let core = self.worker.core;
         if self.is_transaction_paused(batch) {
             return if batch.home == core { Next::Paused } else { Next::Home };
+        }
+        let flags = batch.transaction.as_ref().and_then(|one| one.flags());
+        let changes = flags.is_some_and(|(any, _)| any.has(Flags::WRITE));
+        if changes && self.worker.is_journal_choked() {
+            return Next::KeptBack;
         }
         let Some(owners) = self.exec_owners(batch) else {
             let stays = batch.transaction.is_some() && batch.home == core;

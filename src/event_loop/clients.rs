@@ -5,6 +5,7 @@
 
 use slab::Slab;
 
+use super::block::End;
 use crate::client::{ConnectionFacts, ConnectionTable, Session, Verdict};
 use crate::net::connection::Connection;
 use crate::ring::Token;
@@ -17,8 +18,8 @@ pub struct Clients {
     generations: u32,
     /// Clients that a command wants closed.
     pub doomed: Vec<u32>,
-    /// Clients whose wait a command has ended, and whether with an error.
-    pub woken: Vec<(u32, bool)>,
+    /// Clients whose wait a command has ended, and how.
+    pub(super) woken: Vec<(u32, End)>,
 }
 
 impl Clients {
@@ -91,7 +92,11 @@ impl ConnectionTable for Clients {
             match look(&mut connection.session, &facts) {
                 Verdict::Keep => {}
                 Verdict::Kill => self.doomed.push(index as u32),
-                Verdict::Wake { with_error } => self.woken.push((index as u32, with_error)),
+                Verdict::Wake { with_error: true } => self.woken.push((index as u32, End::Error)),
+                Verdict::Wake { with_error: false } => {
+                    self.woken.push((index as u32, End::Timeout));
+                }
+                Verdict::Disown => self.woken.push((index as u32, End::Role)),
             }
         }
     }

@@ -5,14 +5,14 @@
 
 use std::time::Duration;
 
-use super::{Core, Message};
+use super::follow::FOLLOWER;
+use super::{Core, Message, process};
 use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
 use crate::command::whole::Pause;
-use crate::config::choices::LogLevel;
-use crate::observe::log::Level;
+use crate::observe::command_log::LogKind;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
@@ -31,6 +31,8 @@ const SLICE_PAUSE_NANOS: u64 = 300_000;
 /// The thread's CPU time is asked for no more often than this, since that is a system call: it is
 /// read before the first turn after, so the CPU time of a turn may be shown by this much too long.
 const CPU_READ_NANOS: u64 = 50_000;
+/// A slice should take a tenth of it; what is longer keeps commands waiting.
+const OVERRUN_NANOS: u64 = 1_000_000;
 /// A shorter turn took no more CPU time than time.
 const LONG_TURN_NANOS: u64 = 300_000;
 /// Samples that a rate is the mean of.
@@ -167,6 +169,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let nanos = self.monotonic().since(began);
         self.worker.stats.totals.turn_house_nanos.add(nanos);
+        self.worker.stats.totals.slice_overruns.add(u64::from(nanos > OVERRUN_NANOS));
     }
 
     fn slice(&mut self, now: Nanos) {
@@ -174,6 +177,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let switches = &self.worker.switches;
         let expire =
             switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
+        let expire = expire && !self.worker.follows();
         let wall = self.worker.now;
         let mut budget = Budget::new(self.save_units(now));
         let saves = self.save_slice(&mut budget);
@@ -281,10 +285,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 gauges.table_bytes.set(db.overhead_bytes() as u64);
             }
         }
+        self.worker.stats.queued.set((self.mail.waiting() + self.seat.waiting()) as u64);
+        self.worker.stats.slow_commands.set(self.command_log.len(LogKind::Slow) as u64);
+        if !self.worker.switches.cron_paused {
+            self.survey_keys(self.cron.rounds);
+        }
         self.look_at_clients();
         self.give_back_memory();
         if self.worker.core == 0 {
             self.look_at_saves();
+            self.look_at_replicas();
+            self.look_at_rewrites();
         }
     }
 
@@ -322,7 +333,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let timeout = i64::from(self.worker.config.timeout) * 1000;
         let now = self.worker.now;
         let indexes = self.clients.indexes();
-        let (mut input_max, mut output_max, mut bytes) = (0, 0, 0);
+        let (mut input_max, mut output_max) = (0, 0);
         let first = self.cron.next_client;
         self.cron.next_client =
             if first + CLIENTS_PER_ROUND < indexes.len() { first + CLIENTS_PER_ROUND } else { 0 };
@@ -331,7 +342,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let held = connection.facts(self.worker.core);
             input_max = input_max.max(held.query_bytes + held.query_free);
             output_max = output_max.max(held.output_list_bytes);
-            bytes += held.total_bytes;
             let idle: Millis = connection.session.last_interaction;
             let waits = connection.away || connection.session.facts.subscribed;
             if timeout > 0 && !waits && now.0 - idle.0 > timeout {
@@ -342,10 +352,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 connection.input.query = Vec::new();
             }
             self.check_output(index);
+            self.weigh(index);
         }
         self.worker.stats.max_input_bytes.set(input_max as u64);
         self.worker.stats.max_output_bytes.set(output_max as u64);
-        self.worker.stats.clients_bytes.set(bytes as u64);
     }
 
     /// What others may read of this core's data, before anybody can hear of this turn.
@@ -379,18 +389,28 @@ impl<R: Ring, C: Clock> Core<R, C> {
         stats.totals.turns.add(1);
         stats.totals.turn_nanos.add(nanos);
         stats.totals.turn_nanos_max.raise(nanos);
+        stats.turn_lengths.record(nanos);
         let ran = stats.totals.commands.get();
         let before = std::mem::replace(&mut self.cron.commands_before, ran);
         stats.totals.turn_commands_max.raise(ran.saturating_sub(before));
         stats.totals.turn_cpu_nanos_max.raise(cpu);
         stats.clients.set(self.worker.server.clients[self.worker.core].get().max(0) as u64);
+        self.look_at_followed();
     }
 
     /// The configuration was replaced: what depends on it follows.
     pub(super) fn config_changed(&mut self) {
+        let followed = self.worker.follows();
         self.worker.config_changed();
-        crate::observe::log::set_level(log_level(self.worker.config.loglevel));
+        if self.worker.core == FOLLOWER && followed && !self.worker.follows() {
+            self.step_up();
+        }
         self.limits_changed();
+        if self.worker.core == FOLLOWER {
+            process::follow(&self.worker.config, &self.worker.server);
+            self.control.configured(&self.worker.config);
+        }
+        self.client_limit_changed();
     }
 }
 
@@ -409,15 +429,4 @@ fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
     let (blocking, on_nokey) = partition.waiters().count();
     stats.blocking_keys.set(blocking as u64);
     stats.blocking_keys_on_nokey.set(on_nokey as u64);
-}
-
-/// The level of the log for a `loglevel`.
-pub fn log_level(configured: LogLevel) -> Level {
-    match configured {
-        LogLevel::Debug => Level::Debug,
-        LogLevel::Verbose => Level::Verbose,
-        LogLevel::Notice => Level::Notice,
-        LogLevel::Warning => Level::Warning,
-        LogLevel::Nothing => Level::Nothing,
-    }
 }

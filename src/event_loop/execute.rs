@@ -52,6 +52,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.start_clock();
         let commands = std::mem::take(&mut self.stage.commands);
         let (mut at, mut fetched) = (0, 0);
+        let sampled = self.pick_sample(commands.len());
         while at < commands.len() {
             let client = commands[at].client;
             let count = commands[at..].iter().take_while(|one| one.client == client).count();
@@ -59,7 +60,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 fetched = commands.len().min(at + count.max(PREFETCHED_AT_ONCE));
                 self.prefetch(&commands[at..fetched]);
             }
-            self.run_client(client, &commands[at..at + count]);
+            let staged = &commands[at..at + count];
+            match sampled.wrapping_sub(at) {
+                sampled if sampled < count => self.run_sampled(client, staged, sampled),
+                _ => self.run_client(client, staged),
+            }
             at += count;
         }
         // All of them have run: a reduced turn of a script may stage others.
@@ -94,7 +99,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         positions().for_each(|position| db.prefetch_entry(&key(position)));
     }
 
-    fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+    pub(super) fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
         self.run_commands(client, commands);
         self.report_notes(client);
     }
@@ -260,6 +265,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     Some(Request::Shutdown) => self.control.shut_down(),
                     Some(Request::Discard) => self.discard(client, true),
                     Some(Request::Unwatch) => self.discard(client, false),
+                    Some(Request::AwaitAcks(wanted)) => {
+                        self.end_segment(client);
+                        let acks = self.acks_for(client, wanted);
+                        let Core { clients, stage, ring, worker, .. } = self;
+                        let Some(connection) = clients.get(client) else { return Staying::Ends };
+                        let generation = connection.generation;
+                        let who = Address { home: worker.core, client, generation };
+                        let command = (registered, stage.args(staged, ring));
+                        let who = (who, connection.session.facts);
+                        return Staying::Blocks(worker.wait_for_acks(wanted, acks, who, command));
+                    }
                     Some(request) => return Staying::Waits(request),
                 }
             }

@@ -145,8 +145,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(connection) = self.clients.get(index) else { return };
         let waiting = connection.input.waiting_bytes();
         let queued = connection.queue.as_ref().map_or(0, |queue| queue.word_bytes());
-        // The words before a large one are no longer in Redis' buffer: they do not count with it.
-        let held = waiting.max(connection.input.big_word_bytes()).saturating_add(queued);
+        let held = connection.input.query_bytes().saturating_add(queued);
         if held > limit || queued > QUEUED_BYTES_MAX {
             // More of it may come in this turn: one line and one count are enough.
             if std::mem::replace(&mut connection.closing, true) {
@@ -167,6 +166,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let token = connection.receive_token(index);
             self.ring.push(Op::Cancel { token });
         }
+        self.weigh_input(index);
     }
 
     fn received_big(&mut self, completion: Completion) {
@@ -205,7 +205,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Starts to receive from a client, unless it must not be read from now.
     pub(super) fn arm_receive(&mut self, index: u32) {
         let Some(connection) = self.clients.get(index) else { return };
-        if connection.is_dead || connection.hung_up || connection.receiving != Receiving::Off {
+        let ends = connection.is_dead || connection.hung_up || connection.leaves;
+        if ends || connection.receiving != Receiving::Off {
             return;
         }
         let waits = !connection.may_run() || connection.is_ready;
@@ -329,9 +330,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         };
         connection.is_staged |= stage.last_client() == Some(index);
+        let mut is_kept = false;
         // The rest begins the next parse; one that ended for lack of turns is looked at again.
+        let rest = &buffer[at..];
         if lease.is_some() {
-            connection.input.query.extend_from_slice(&buffer[at..]);
+            connection.input.query.extend_from_slice(rest);
+            is_kept = !rest.is_empty();
         } else {
             stage.put_back(source, keep_rest(&mut connection.input, owned, parsed, at));
         }
@@ -341,6 +345,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             ready.push(index);
             // It sends faster than its commands run.
             self.check_query_buffer(index);
+        } else if is_kept {
+            self.weigh_input(index);
         }
     }
 
@@ -352,8 +358,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control_answered(ticket, outcome);
         }
         if self.worker.core == 0 {
-            self.open_journal();
+            self.take_opened();
+            self.take_outgoing();
             self.look_at_saves();
+            self.look_at_rewrites();
         }
     }
 }

@@ -7,7 +7,7 @@
 //! Source: docs/decisions/0013-journal.md.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{AcqRel, Relaxed, Release};
 use std::time::Duration;
 
 use super::{Core, Message};
@@ -15,7 +15,9 @@ use crate::base::gate::Gate;
 use crate::base::sys;
 use crate::base::time::{Clock, Nanos};
 use crate::config::choices::AppendFsync;
+use crate::observe::journal::State;
 use crate::observe::log;
+use crate::observe::persistence::Purpose;
 use crate::persist::aof::block::{Block, JournalFile};
 use crate::persist::aof::writer::{Action, Failure, Wanted, Writer};
 use crate::ring::{Completion, Kind, Op, Ring, Token, Wait};
@@ -24,6 +26,10 @@ use crate::ring::{Completion, Kind, Op, Ring, Token, Wait};
 pub(super) const WRITER: usize = 0;
 /// With `appendfsync everysec`: at most so long after a write it is synced.
 const SYNC_NANOS: u64 = 1_000_000_000;
+/// A file that could not be filled ahead is tried again after so long.
+const FILL_PAUSE_NANOS: u64 = 10_000_000_000;
+/// Changes wait when so many bytes are not in the kernel, until it is half of them.
+const QUEUED_BYTES_MAX: usize = 64 << 20;
 /// A sync of the file and not of a group.
 const WHOLE_FILE: u32 = u32::MAX;
 /// Replies that have waited leave with the turn's own if they are not longer.
@@ -41,6 +47,8 @@ pub(super) struct Desk {
     last_sync: Nanos,
     /// When a write was tried last that had failed.
     last_try: Nanos,
+    /// When the file may be filled ahead again.
+    next_fill: Nanos,
     /// The number of the turn that ends, if it has changes.
     number: Option<u64>,
     /// Clients whose replies wait, in the order of what they wait for.
@@ -54,6 +62,7 @@ impl Desk {
             seen: vec![0; cores],
             last_sync: Nanos(0),
             last_try: Nanos(0),
+            next_fill: Nanos(0),
             number: None,
             gated: VecDeque::new(),
         }
@@ -64,11 +73,15 @@ impl Desk {
         self.seen[from] = number;
     }
 
-    /// A block of another core has come.
-    pub(super) fn take(&mut self, from: usize, number: u64, block: Block) {
-        self.saw(from, number);
+    /// A block is to be written.
+    pub(super) fn write(&mut self, number: u64, block: Block) {
         let writer = self.writer.as_mut().expect("blocks are sent to the writer");
         writer.add(number, block);
+    }
+
+    /// The number of the turn that ends, if it has changes.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.number
     }
 
     /// A client's replies wait.
@@ -93,9 +106,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.desk.number = Some(number);
         self.worker.server.journal.took(number);
         let block = self.worker.scribe.take_block();
-        match &mut self.desk.writer {
-            Some(writer) => writer.add(number, block),
-            None => self.mail.post_first(WRITER, Message::Block(number, Box::new(block))),
+        if self.worker.core == WRITER {
+            self.take_block(number, block);
+        } else {
+            self.mail.post_first(WRITER, Message::Block(number, Box::new(block)));
         }
         self.mail.resolve_gates(number);
         if let Some(partition) = self.seat.partition_now() {
@@ -109,28 +123,43 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// What a pending gate stands for now that the turn has its number.
-    fn pending_number(&self) -> u64 {
+    pub(super) fn pending_number(&self) -> u64 {
         self.desk.number.unwrap_or_else(|| self.worker.server.journal.last().number())
     }
 
     /// What pushes of this turn have to wait for.
     pub(super) fn gate_of_pushes(&self) -> Gate {
         match self.desk.number {
+            _ if self.worker.journal_fails() => Gate::OPEN,
             Some(number) => Gate::of(number),
             None if self.worker.scribe.is_on() => self.worker.gate_of_all(),
             None => Gate::OPEN,
         }
     }
 
-    /// How far the journal is safe, as far as replies wait for it.
-    fn covered(&self) -> u64 {
-        let is_synced = self.worker.config.appendfsync == AppendFsync::Always;
+    /// How far the journal is safe, as far as replies wait for it: without a file, for nothing.
+    pub(super) fn covered(&self) -> u64 {
+        if !self.worker.server.journal.is_on() {
+            return u64::MAX;
+        }
+        let is_synced = self.sync_policy() == AppendFsync::Always;
         self.worker.server.journal.covered(is_synced)
+    }
+
+    /// When the journal is synced. Source: appendfsync, no-appendfsync-on-rewrite.
+    fn sync_policy(&self) -> AppendFsync {
+        let config = &self.worker.config;
+        if config.no_appendfsync_on_rewrite && self.worker.server.persistence.is_busy() {
+            return AppendFsync::No;
+        }
+        config.appendfsync
     }
 
     /// True if the file lacks changes that have been made.
     pub(super) fn journal_is_behind(&self) -> bool {
-        self.worker.server.journal.is_on() && !self.worker.gate_of_all().is_covered(self.covered())
+        let journal = &self.worker.server.journal;
+        journal.is_on()
+            && (self.worker.scribe.has_lines() || !journal.last().is_covered(self.covered()))
     }
 
     /// Puts the replies of this turn behind their gate, if it is not covered. False if they can go.
@@ -141,6 +170,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let covered = self.covered();
         let Core { clients, ring, desk, .. } = self;
         let Some(connection) = clients.get(index) else { return false };
+        connection.session.last_write = gate.number();
         connection.output.resolve(number);
         connection.output.release(covered);
         if gate.is_covered(covered) {
@@ -212,22 +242,24 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A core with replies that wait is woken when the writer gets on. True if it has meanwhile.
     pub(super) fn wait_for_writer(&mut self) -> bool {
-        let Some((gate, ..)) = self.desk.gated.front() else { return false };
-        let gate = *gate;
-        if self.desk.writer.is_none() {
-            self.worker.server.journal.wait(self.worker.core);
+        let gate = self.desk.gated.front().map(|(gate, ..)| *gate);
+        let is_kept_back = !self.kept_back.is_empty() && self.worker.is_journal_choked();
+        if gate.is_none() && !is_kept_back {
+            return false;
         }
-        gate.is_covered(self.covered())
+        let journal = &self.worker.server.journal;
+        if self.desk.writer.is_none() {
+            journal.wait(self.worker.core);
+        }
+        let goes_on = is_kept_back && !journal.is_choked.load(Relaxed);
+        goes_on || gate.is_some_and(|gate| gate.is_covered(self.covered()))
     }
 
     /// The writer's part of a turn. True if it has to look again at once.
     #[inline]
     pub(super) fn write_journal(&mut self) -> bool {
         self.desk.number = None;
-        if self.worker.core != WRITER || !self.worker.server.journal.is_on() {
-            return false;
-        }
-        self.write_due()
+        self.worker.core == WRITER && self.write_due()
     }
 
     fn write_due(&mut self) -> bool {
@@ -237,12 +269,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let bound = self.settled_here();
         let now = self.cron.turn_began();
-        let config = &self.worker.config;
+        let syncs = self.sync_policy();
+        let is_timed = self.worker.config.aof_timestamp_enabled;
         let wanted = Wanted {
-            syncs: config.appendfsync == AppendFsync::Always,
-            time: config.aof_timestamp_enabled.then(|| self.worker.now.seconds()),
+            syncs: syncs == AppendFsync::Always,
+            time: is_timed.then(|| self.worker.now.seconds()),
         };
-        let syncs = config.appendfsync;
         let Some(mut writer) = self.desk.writer.take() else { return false };
         writer.advance(bound);
         let has_failed = self.worker.server.journal.failed.load(Relaxed);
@@ -259,9 +291,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.desk.last_sync = now;
             self.act(action);
         }
+        if wanted.syncs
+            && self.desk.next_fill <= now
+            && let Some(action) = writer.begin_fill()
+        {
+            self.act(action);
+        }
         let journal = &self.worker.server.journal;
         journal.size.store(writer.size(), Relaxed);
         journal.waiting_bytes.store(writer.waiting_bytes() as u64, Relaxed);
+        let queued = writer.queued_bytes();
+        let is_choked = journal.is_choked.load(Relaxed);
+        if queued > QUEUED_BYTES_MAX || is_choked && queued < QUEUED_BYTES_MAX / 2 {
+            journal.is_choked.store(queued > QUEUED_BYTES_MAX, Relaxed);
+        }
         journal.is_syncing.store(writer.is_syncing(), Relaxed);
         let again = writer.waits_for_others();
         self.desk.writer = Some(writer);
@@ -289,7 +332,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// The number up to which all blocks are with the writer.
-    fn settled_here(&self) -> u64 {
+    pub(super) fn settled_here(&self) -> u64 {
         // What has settled is in the queues; what is not in a queue any more has been taken.
         let settled = self.mail.settled();
         let others = (0..self.mail.cores()).filter(|core| *core != WRITER);
@@ -313,6 +356,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, WHOLE_FILE) });
             }
             Action::Close { fd } => self.ring.push(Op::Close { fd }),
+            Action::Trim { fd, len } => {
+                if let Ok(owned) = sys::borrow_fd(fd).try_clone_to_owned() {
+                    self.control.trim(owned, len);
+                }
+                self.ring.push(Op::Close { fd });
+            }
+            Action::Fill { fd, file, from, to } => match sys::borrow_fd(fd).try_clone_to_owned() {
+                Ok(owned) => self.control.fill(owned, file, (from, to)),
+                Err(_) => self.was_filled(file, None),
+            },
+        }
+    }
+
+    /// A file has been filled with zeros ahead, or could not be: then it is tried again later.
+    pub(super) fn was_filled(&mut self, file: u64, to: Option<u64>) {
+        if to.is_none() {
+            self.desk.next_fill = self.cron.turn_began().after(FILL_PAUSE_NANOS);
+        }
+        if let Some(writer) = &mut self.desk.writer {
+            writer.was_filled(file, to);
         }
     }
 
@@ -330,7 +393,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let ((written, synced), is_sound) = (writer.progress(), writer.is_sound());
         if let Some(failure) = failure {
             self.journal_failed(&failure);
-        } else if is_sound && self.worker.server.journal.failed.swap(false, Relaxed) {
+        } else if is_sound && self.worker.server.journal.has_recovered() {
             log::notice("AOF write error looks solved, Redis can write again.");
         }
         for core in self.worker.server.journal.advance(written, synced).iter() {
@@ -359,23 +422,43 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let journal = &self.worker.server.journal;
         journal.error.store(error.unwrap_or(libc::EIO), Relaxed);
         journal.failed.store(true, Relaxed);
+        if matches!(failure, Failure::Sync(_)) && journal.is_on() {
+            journal.enter(State::Lost);
+            // A base whose file is lost already is good for nothing.
+            let persistence = &self.worker.server.persistence;
+            if persistence.is_busy_with(Purpose::AofBase) {
+                persistence.cancelled.store(true, Release);
+            }
+        }
         self.desk.last_try = self.cron.turn_began();
         log::warning(line);
     }
 
     /// The first file to append to is open.
-    pub(super) fn open_journal(&mut self) {
-        let Some(file) = self.control.journal() else { return };
-        self.begin_journal(file);
+    pub(super) fn begin_journal(&mut self, file: JournalFile, bytes_before: u64) {
+        let Some(writer) = &mut self.desk.writer else { return };
+        writer.open(file, bytes_before);
+        self.publish_base_size();
+        self.desk.last_sync = self.cron.turn_began();
     }
 
-    fn begin_journal(&mut self, file: JournalFile) {
-        let Some(writer) = &mut self.desk.writer else { return };
-        writer.open(file);
+    /// Takes note of a base that has just taken the place of older files.
+    pub(super) fn note_new_base(&mut self) {
+        let bytes = self.worker.server.journal.rewrites.base_bytes.swap(0, AcqRel);
+        if bytes > 0
+            && let Some(writer) = &mut self.desk.writer
+        {
+            writer.rebase(bytes);
+            self.publish_base_size();
+        }
+    }
+
+    /// The files are as large now as after a rewrite.
+    fn publish_base_size(&self) {
+        let Some(writer) = &self.desk.writer else { return };
         let journal = &self.worker.server.journal;
         journal.size.store(writer.size(), Relaxed);
         journal.base_size.store(writer.size(), Relaxed);
-        self.desk.last_sync = self.cron.turn_began();
     }
 
     /// The process ends: what is in the journal's queues is written and synced.
@@ -396,6 +479,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let sync = if writer.is_idle() { writer.begin_sync() } else { None };
             let is_done = has_all && writer.is_idle() && !writer.is_unsynced();
             if is_done || self.worker.server.journal.failed.load(Relaxed) {
+                let last = writer.end();
+                last.into_iter().for_each(|action| self.act(action));
                 return;
             }
             sync.into_iter().for_each(|action| self.act(action));
@@ -408,7 +493,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for from in (0..self.mail.cores()).filter(|core| *core != WRITER) {
             while let Some(message) = self.mail.take(from) {
                 if let Message::Block(number, block) = message {
-                    self.desk.take(from, number, *block);
+                    self.desk.saw(from, number);
+                    self.take_block(number, *block);
                 }
             }
             self.inbox.forget(from);

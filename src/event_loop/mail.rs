@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::replicas::Moving;
 use crate::acl::Denial;
 use crate::base::gate::Gate;
 use crate::base::mailbox::{Parked, Receiver, Sender};
@@ -80,11 +81,18 @@ pub enum Message {
     Letters,
     /// To an owner: memory is above its limit, and you have what can go.
     Evict,
+    /// To the home of the largest client: clients hold more than they may.
+    EvictClients,
     /// To a home core: what a turn pushes to clients there, with the number of the turn, and what
     /// that has to wait for.
     Pushes(u64, Gate, Vec<Push>),
     /// To the writer of the journal: what a turn did, with its number.
     Block(u64, Box<Block>),
+    /// To the core that keeps the stream: a client that wants to be a replica.
+    Moving(Box<Moving>),
+    /// To the same: have the replicas say how far they are, when they have been sent what this turn
+    /// did.
+    AskReplicas(u64),
     /// To everybody: a script runs for too long, somewhere.
     Busy,
 }
@@ -239,6 +247,11 @@ impl Mail {
     /// Messages that did not fit into a queue, or wait for this core itself.
     pub fn has_backlog(&self) -> bool {
         self.outbox.iter().any(|messages| !messages.is_empty())
+    }
+
+    /// Messages of this core that no other one has taken over.
+    pub fn waiting(&self) -> usize {
+        self.outbox.iter().map(VecDeque::len).sum()
     }
 
     /// True if another core has left a message.

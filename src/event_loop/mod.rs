@@ -4,11 +4,14 @@
 //! leaves only in `before_sleep`. A core is `io` (ring, clients, mail) and a seat for its partition,
 //! which may be lent: nothing in `io` can reach the partition.
 
+mod acks;
 mod batches;
 mod block;
+mod client_memory;
 mod clients;
 mod cron;
 mod execute;
+mod follow;
 mod input;
 mod journal;
 mod leftovers;
@@ -18,27 +21,33 @@ mod mail;
 mod migrate;
 mod notes;
 mod output;
+mod probe;
+mod process;
 mod push;
 mod refusals;
 mod replay;
+mod replicas;
+mod rewrite;
 mod sabotage;
 mod save;
 mod script;
 mod secure;
 mod stage;
+mod sync;
 mod tracking;
 mod transact;
 mod travel;
 
 use std::collections::{BTreeMap, VecDeque};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::time::Duration;
 
 use slab::Slab;
 
 pub use clients::Clients;
-pub use cron::log_level;
 pub use mail::{MAILBOX_CAPACITY, Mail, Message};
+pub use process::follow_log;
 pub use replay::load_order;
 #[doc(hidden)]
 pub use sabotage::Sabotage;
@@ -48,13 +57,16 @@ use crate::base::time::{Clock, Nanos};
 use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
 use crate::commands::pubsub::subscribe::Leaving;
+use crate::config::Config;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
 use crate::observe::command_log::CommandLog;
-use crate::persist::aof::block::JournalFile;
-use crate::persist::load::{Load, LoadOrder, Piece};
+use crate::observe::keys::KeySamples;
+use crate::persist::aof::block::Opened;
+use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::Outcome;
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
+use crate::replication::chunk::FromPrimary;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
@@ -63,10 +75,13 @@ use crate::txn::batch::Batch;
 use crate::txn::cores::SlotMap;
 use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
+use client_memory::ClientMemory;
 use cron::Cron;
 use journal::Desk;
 use mail::WholeId;
+use probe::Probe;
 use push::Inbox;
+use replicas::Feeder;
 use stage::Stage;
 use transact::Held;
 
@@ -145,14 +160,36 @@ pub trait Control {
     fn load(&self, order: LoadOrder);
     /// What comes next of a file for `core`.
     fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)>;
+    /// What has come of the primary.
+    fn followed(&self) -> Option<FromPrimary> {
+        None
+    }
+    /// What the primary wants to hear of has taken effect.
+    fn acknowledge(&self) {}
+    /// The configuration is this one from now on.
+    fn configured(&self, _config: &Arc<Config>) {}
+    /// Opens what a rewrite of the AOF needs; who calls has the right to the next snapshot.
+    fn rewrite(&self, order: RewriteOrder);
+    /// Fills a file of the journal, by its number, with zeros between two places.
+    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64));
+    /// Cuts a file of the journal behind its last group.
+    fn trim(&self, fd: OwnedFd, len: u64);
+    /// What was opened for the journal.
+    fn journal(&self) -> Option<Opened>;
+    /// What comes next of a snapshot for replicas. Only the core that sends it asks.
+    fn outgoing(&self) -> Option<Outgoing> {
+        None
+    }
+    /// So many bytes of it have been sent to all of them.
+    fn took(&self, _bytes: u64) {}
+    /// Nobody wants it any more.
+    fn give_up(&self) {}
     /// Those who connect from now on find these certificates.
     fn use_tls(&self, context: Arc<tls::Context>);
     /// Does the handshake of a connection.
     fn secure(&self, newcomer: Newcomer);
     /// The next connection for `core` that is through its handshake.
     fn secured(&self, core: usize) -> Option<Box<Secured>>;
-    /// The file to append the journal to, once, when all has been loaded.
-    fn journal(&self) -> Option<JournalFile>;
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -185,6 +222,7 @@ pub struct Core<R: Ring, C: Clock> {
     map: SlotMap,
     seat: Seat,
     clients: Clients,
+    client_memory: ClientMemory,
     mail: Mail,
     coordinator: Coordinator,
     listeners: Slab<Listener>,
@@ -204,6 +242,11 @@ pub struct Core<R: Ring, C: Clock> {
     hung_up: Vec<u32>,
     /// The journal, and who waits for it.
     desk: Desk,
+    /// The stream, and the replicas that follow it.
+    feeder: Feeder,
+    /// Clients that wait for replicas, and those that have begun to in this turn.
+    awaiting: Vec<(u32, u32)>,
+    asking: Vec<(u32, u32)>,
     /// What closed clients have subscribed to and have not left yet.
     leaving: Vec<Leaving>,
     /// Pushes on their way to clients.
@@ -234,8 +277,14 @@ pub struct Core<R: Ring, C: Clock> {
     /// The remarkable commands of the clients that live here.
     command_log: CommandLog,
     cron: Cron,
+    probe: Probe,
+    key_samples: KeySamples,
     /// Commands of an AOF that need all partitions, while they run.
     serial: Option<replay::Serial>,
+    /// What comes of the primary.
+    follower: follow::Follower,
+    /// Rewrites of the AOF.
+    rewriting: rewrite::Rewriting,
     /// A save that commands of keys wait for.
     holding: Option<save::Holding>,
     /// What has been saved before the end, and must not change any more.
@@ -264,6 +313,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             map: SlotMap::new(cores),
             seat: Seat::new(parts.partition),
             clients: Clients::new(core),
+            client_memory: ClientMemory::default(),
             mail: parts.mail,
             coordinator: Coordinator::new(core),
             listeners: parts.listeners.into_iter().enumerate().collect(),
@@ -276,6 +326,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             doomed: Vec::new(),
             hung_up: Vec::new(),
             desk: Desk::new(core, cores),
+            feeder: Feeder::new(),
+            awaiting: Vec::new(),
+            asking: Vec::new(),
             leaving: Vec::new(),
             inbox: Inbox::new(cores),
             arrived: Vec::new(),
@@ -294,7 +347,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             acl_log: Log::default(),
             command_log: CommandLog::default(),
             cron: Cron::new(),
+            probe: Probe::default(),
+            key_samples: KeySamples::default(),
             serial: None,
+            follower: follow::Follower::default(),
+            rewriting: rewrite::Rewriting::default(),
             holding: None,
             kept_to_the_end: Vec::new(),
             has_more: false,
@@ -355,6 +412,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
         self.served = 0;
         self.reap();
+        self.move_replicas();
         self.take_mail();
         self.stage_ready();
         self.run_staged();
@@ -363,8 +421,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.serve_seat();
         self.has_more = self.load_some();
         self.has_more |= self.go_on_holding();
+        self.follow_some();
         self.keep_house();
         self.leave_some();
+        self.settle_acks();
         self.settle_waits();
         self.run_scripts();
         self.before_sleep();
@@ -406,8 +466,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.post_invalidations();
         self.write_held();
         self.release_replies();
+        self.ask_for_acks();
+        self.serve_replicas();
         self.send_replies();
         self.close_doomed();
+        self.evict_clients();
         self.stage.clear(&mut self.ring);
         self.ring.publish();
         self.rearm_receives();

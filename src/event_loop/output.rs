@@ -114,9 +114,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.replies.bytes.capacity() > REPLIES_KEPT_BYTES {
             self.replies.bytes = Vec::new();
         }
-        for index in dirty.drain(..) {
-            self.send_one(index);
+        for index in &dirty {
+            self.send_one(*index);
         }
+        self.weigh_written(&dirty);
+        dirty.clear();
         self.dirty = dirty;
     }
 
@@ -354,7 +356,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    fn close(&mut self, index: u32) {
+    pub(super) fn close(&mut self, index: u32) {
         let Some(connection) = self.clients.get(index) else { return };
         if connection.is_dead {
             return;
@@ -383,7 +385,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.discard(index, true);
         self.leave_channels(index);
         self.stop_tracking(index);
+        self.weigh(index);
         self.worker.server.clients[self.worker.core].add(-1);
+        if self.clients.get(index).is_some_and(|connection| connection.session.is_replica()) {
+            self.lose_replica(index);
+        }
         self.forget_if_done(index);
     }
 

@@ -14,15 +14,13 @@ use crate::base::time::Clock;
 use crate::command::args::{Args, join};
 use crate::commands::generic::dump;
 use crate::config::Config;
-use crate::dispatch::replay::{replaying_session, tell_failure, with_args};
-use crate::dispatch::table::Way;
+use crate::dispatch::replay::replaying_session;
 use crate::net::connection::Connection;
 use crate::persist::aof::replay::Lines;
 use crate::persist::load::{AofPlace, Load, LoadOrder, Piece};
 use crate::ring::Ring;
 use crate::store::load::Making;
 use crate::txn::batch::Batch;
-use crate::txn::cores::CoreSet;
 use crate::txn::multi::Transaction;
 
 /// Commands that need all partitions, while they run.
@@ -39,7 +37,8 @@ const NO_SOCKET: i32 = -1;
 impl<R: Ring, C: Clock> Core<R, C> {
     /// Takes what has come from a file. True if there may be more.
     pub(super) fn load_some(&mut self) -> bool {
-        if !self.worker.is_loading() {
+        let is_tried = self.worker.server.primary_link.on_trial.load(Ordering::Relaxed);
+        if !self.worker.is_loading() && !is_tried {
             return false;
         }
         let began = self.monotonic();
@@ -78,20 +77,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Begins to run commands that need all partitions.
     fn replay_serial(&mut self, lines: &Lines, serial: Serial) {
+        let db = lines.db().unwrap_or_default();
+        let mut transaction = Box::<Transaction>::default();
+        self.worker.queue_lines(lines, db, &mut transaction, self.map);
+        self.serial = Some(serial);
+        self.run_for_nobody(transaction, db);
+    }
+
+    /// Runs a transaction of a client that is nobody; `nobody_done` hears of its end.
+    pub(super) fn run_for_nobody(&mut self, transaction: Box<Transaction>, db: usize) {
         let mut session = replaying_session(&self.worker);
-        session.facts.db = lines.db().unwrap_or_default();
+        session.facts.db = db;
         session.facts.home = self.worker.core as u16;
         let generation = self.clients.next_generation();
         let client = self.clients.insert(Connection::new(session, NO_SOCKET, generation));
-        let all = CoreSet::all(self.mail.cores());
-        let (mut transaction, mut ranges) = (Box::<Transaction>::default(), Vec::new());
-        for line in lines.iter() {
-            let registered = &self.worker.table.all()[usize::from(line.id)];
-            let needs_home = matches!(registered.way, Way::Home | Way::Whole);
-            let command = (line.id, registered.command.flags);
-            with_args(line, &mut ranges, |args| transaction.push(args, command, all, needs_home));
-        }
-        self.serial = Some(serial);
         let Some(mut batch) = self.new_batch(client) else { return };
         let (word, ranges) = join(&[b"EXEC".to_vec()]);
         let exec = self.worker.table.command(b"EXEC").map(|exec| exec.id as u16);
@@ -102,14 +101,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Commands that needed all partitions have run.
-    pub(super) fn serial_done(&mut self, mut batch: Box<Batch>) {
-        tell_failure(&batch.replies, "exec");
+    /// A transaction of nobody has run, or may not.
+    pub(super) fn nobody_done(&mut self, mut batch: Box<Batch>) {
+        self.worker.tell_failure(&batch.replies.bytes, "exec");
         batch.notes.clear();
         self.clients.remove(batch.client);
         self.keep_spare(batch);
         if let Some(Serial { load, weight }) = self.serial.take() {
             load.queued[self.worker.core].fetch_sub(weight, Ordering::AcqRel);
+        } else {
+            self.chunk_done();
         }
         self.has_more = true;
     }

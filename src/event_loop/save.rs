@@ -17,11 +17,11 @@ use crate::command::CommandError;
 use crate::command::session_context::{Request, SaveOrder};
 use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
 use crate::observe::log;
-use crate::observe::persistence::ENDING;
+use crate::observe::persistence::{ENDING, Purpose};
 use crate::observe::server::REDIS_VERSION;
 use crate::persist::load::LoadOrder;
 use crate::persist::rdb::file::preamble;
-use crate::persist::save::{Flags, Save, Usage, Wanted};
+use crate::persist::save::{Flags, Save, Target, Usage, Wanted};
 use crate::ring::Ring;
 use crate::script::Library;
 use crate::store::budget::Budget;
@@ -54,7 +54,6 @@ const RETRY_SECONDS: i64 = 5;
 /// What SAVE answers when it failed. Source: Redis.
 const FAILED: &str = "ERR";
 const CANNOT_END: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
-const IN_PROGRESS: &str = "ERR Background save already in progress";
 const NOT_IN_EXEC: &str = "ERR DEBUG RELOAD is not allowed inside a transaction";
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -88,51 +87,115 @@ impl<R: Ring, C: Clock> Core<R, C> {
         mut partitions: Vec<Box<Partition>>,
     ) -> Option<Vec<Box<Partition>>> {
         let WantedSave { ticket, order } = wanted;
-        let is_saving = self.worker.server.persistence.is_saving();
-        if self.worker.is_loading() {
+        let is_busy = self.worker.server.persistence.is_busy();
+        let is_loading = self.worker.is_loading();
+        match order {
+            // Somebody loads another file: it is tried again.
+            SaveOrder::Replace { has_failed: false, .. } if is_loading => {
+                self.order_save(None, order);
+                return Some(partitions);
+            }
+            _ => {}
+        }
+        if is_loading && !matches!(order, SaveOrder::Replace { .. }) {
             self.answer_save(ticket, Err(CommandError::Loading.text().into()));
             return Some(partitions);
         }
         match order {
             SaveOrder::Background => {
-                if self.begin_save(&mut partitions, false) {
-                    let pid = self.worker.server.pid;
-                    log::notice(format!("Background saving started by pid {pid}"));
-                    self.answer_save(ticket, Ok(Answer::Said("Background saving started")));
-                } else {
-                    self.answer_save(ticket, Err(IN_PROGRESS.into()));
-                }
+                let answer = self.begin_background(&mut partitions);
+                self.answer_save(ticket, answer);
                 return Some(partitions);
             }
-            SaveOrder::Foreground if is_saving => {
-                self.answer_save(ticket, Err(IN_PROGRESS.into()));
+            SaveOrder::Replicas => {
+                self.begin_sync(&mut partitions);
                 return Some(partitions);
             }
-            SaveOrder::Foreground | SaveOrder::Reload { .. } | SaveOrder::LoadAof => {}
+            SaveOrder::Rewrite => {
+                self.begin_rewrite(&mut partitions);
+                return Some(partitions);
+            }
+            SaveOrder::StopJournal => {
+                self.stop_journal();
+                return Some(partitions);
+            }
+            SaveOrder::Foreground if self.worker.server.persistence.is_saving() => {
+                self.answer_save(ticket, Err(CommandError::SaveInProgress.text().into()));
+                return Some(partitions);
+            }
+            SaveOrder::Foreground
+            | SaveOrder::Reload { .. }
+            | SaveOrder::Replace { .. }
+            | SaveOrder::LoadAof => {}
             SaveOrder::Ending { .. } => {
-                if is_saving {
+                if is_busy {
                     log::warning("There is a save under way. Cancelling it!");
                 }
                 log::notice("Saving the final RDB snapshot before exiting.");
             }
         }
-        if is_saving {
-            self.worker.server.persistence.cancelled.store(true, Ordering::Release);
-            partitions.iter().for_each(|one| one.cancel_snapshot());
+        if is_busy {
+            self.clear_for(order, &partitions);
         }
         self.holding = Some(Holding { partitions, wanted, stage: Stage::Clearing });
         self.go_on_holding();
         None
     }
 
-    /// Begins a save of partitions that are all here. False if another one is under way.
-    fn begin_save(&mut self, partitions: &mut [Box<Partition>], is_urgent: bool) -> bool {
+    /// Begins a save while everybody goes on; what is answered.
+    fn begin_background(&mut self, partitions: &mut [Box<Partition>]) -> Result<Answer, String> {
+        let persistence = &self.worker.server.persistence;
+        if !self.take_right(Purpose::Dump, partitions) {
+            let error = if persistence.is_saving() {
+                CommandError::SaveInProgress
+            } else {
+                CommandError::OtherSnapshot
+            };
+            return Err(error.text().into());
+        }
+        let target = Target::Dump(path_of(&self.worker.config.dbfilename));
+        self.begin_save(partitions, target, false);
+        let pid = self.worker.server.pid;
+        log::notice(format!("Background saving started by pid {pid}"));
+        Ok(Answer::Said("Background saving started"))
+    }
+
+    /// Another snapshot is in the way of what is to be done with all partitions: it is not wanted any
+    /// more, unless it is a rewrite of the AOF, which comes to its end in their hands.
+    fn clear_for(&self, order: SaveOrder, partitions: &[Box<Partition>]) {
+        let server = &self.worker.server;
+        let is_rewrite = server.persistence.is_busy_with(Purpose::AofBase);
+        if is_rewrite && !matches!(order, SaveOrder::Ending { .. }) {
+            if partitions.iter().any(|one| one.has_snapshot()) {
+                return;
+            }
+            // It has not begun, and cannot before these partitions are back.
+            server.journal.rewrites.scheduled.store(true, Ordering::Relaxed);
+        }
+        if server.persistence.is_busy_with(Purpose::Replicas) {
+            self.control.give_up();
+        }
+        server.persistence.cancelled.store(true, Ordering::Release);
+        partitions.iter().for_each(|one| one.cancel_snapshot());
+    }
+
+    /// Takes the right to a snapshot of partitions that are all here. False if another one is under
+    /// way.
+    pub(super) fn take_right(&self, purpose: Purpose, partitions: &[Box<Partition>]) -> bool {
+        let is_clear = partitions.iter().all(|one| !one.has_snapshot());
+        is_clear && self.worker.server.persistence.begin(purpose, self.worker.now.seconds())
+    }
+
+    /// The instant of a snapshot of partitions that are all here; who calls has the right to it.
+    pub(super) fn begin_save(
+        &mut self,
+        partitions: &mut [Box<Partition>],
+        target: Target,
+        is_urgent: bool,
+    ) {
+        let history = self.history_facts(&target);
         let server = &self.worker.server;
         let now = self.worker.now;
-        if partitions.iter().any(|one| one.has_snapshot()) {
-            return false;
-        }
-        let Some(epoch) = server.persistence.begin_save(now.seconds()) else { return false };
         let config = &self.worker.config;
         let mut databases = Vec::new();
         for index in 0..config.databases {
@@ -144,23 +207,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let keys = databases.iter().map(|(_, keys, _)| keys).sum();
         server.persistence.save_keys.store(keys, Ordering::Relaxed);
-        let text_of = |library: &Arc<Library>| Bytes::copy_from_slice(&library.code);
-        let libraries: Vec<Bytes> = self.worker.functions.all().map(text_of).collect();
-        let number = |number: i64| number.to_string().into_bytes();
-        let facts: [(&str, &[u8]); 5] = [
-            ("redis-ver", REDIS_VERSION.as_bytes()),
-            ("redis-bits", b"64"),
-            ("ctime", &number(now.seconds())),
-            ("used-mem", &number(crate::base::alloc::used_memory() as i64)),
-            ("aof-base", b"0"),
-        ];
+        let libraries = self.libraries();
+        let preamble = self.preamble_of(&target, history, (&libraries, &databases));
+        let syncs_often = match target {
+            Target::Dump(_) => config.rdb_save_incremental_fsync,
+            Target::AofBase(_) => config.aof_rewrite_incremental_fsync,
+            Target::Replicas { .. } => false,
+        };
         let save = Arc::new(Save::new(Wanted {
-            epoch,
-            path: path_of(&config.dbfilename),
+            epoch: server.persistence.next_epoch(),
+            target,
             flags: Flags {
                 compresses: config.rdbcompression,
                 checksums: config.rdbchecksum,
-                syncs_often: config.rdb_save_incremental_fsync,
+                syncs_often,
                 is_urgent,
             },
             usage: match config.maxmemory_policy {
@@ -170,7 +230,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 _ => Usage::Untold,
             },
-            preamble: preamble(&facts, &libraries, &databases),
+            preamble,
             keys,
             changes: server.sum(|stats| stats.dirty.get()),
             partitions: partitions.len(),
@@ -179,7 +239,33 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for (number, partition) in partitions.iter_mut().enumerate() {
             partition.begin_snapshot(&save, number, now);
         }
-        true
+    }
+
+    /// The texts of all libraries of functions.
+    pub(super) fn libraries(&self) -> Vec<Bytes> {
+        let text_of = |library: &Arc<Library>| Bytes::copy_from_slice(&library.code);
+        self.worker.functions.all().map(text_of).collect()
+    }
+
+    /// What stands before the keys of a snapshot.
+    pub(super) fn preamble_of(
+        &self,
+        target: &Target,
+        history: Vec<(&'static str, Vec<u8>)>,
+        (libraries, databases): (&[Bytes], &[(usize, u64, u64)]),
+    ) -> Vec<u8> {
+        let number = |number: i64| number.to_string().into_bytes();
+        let mut facts = vec![
+            ("redis-ver", REDIS_VERSION.as_bytes().to_vec()),
+            ("redis-bits", b"64".to_vec()),
+            ("ctime", number(self.worker.now.seconds())),
+            ("used-mem", number(crate::base::alloc::used_memory() as i64)),
+        ];
+        facts.extend(history);
+        facts.push(("aof-base", number(i64::from(matches!(target, Target::AofBase(_))))));
+        let facts: Vec<(&str, &[u8])> =
+            facts.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        preamble(&facts, libraries, databases)
     }
 
     /// A slice of a save, if one is under way. True if there is more of it.
@@ -202,26 +288,32 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     .snapshot_slice(&mut budget, &mut |save, piece| control.save(save, piece));
             }
         }
-        let is_saving = self.worker.server.persistence.is_saving();
+        let is_under_way = self.worker.server.persistence.is_busy();
         let order = holding.wanted.order;
-        let wants_save =
-            !matches!(order, SaveOrder::Reload { save: false, .. } | SaveOrder::LoadAof);
+        let wants_save = matches!(
+            order,
+            SaveOrder::Foreground | SaveOrder::Ending { .. } | SaveOrder::Reload { save: true, .. }
+        );
         match holding.stage {
             // What is to be read again has to be there first.
             Stage::Clearing if order == SaveOrder::LoadAof && self.journal_is_behind() => {
                 is_busy = true;
             }
-            Stage::Clearing if !is_busy && !is_saving => {
+            Stage::Clearing if !is_busy && !is_under_way => {
                 is_busy = true;
                 if wants_save {
-                    self.begin_save(&mut holding.partitions, true);
-                    holding.stage = Stage::Writing;
+                    // Whoever has it now has to get rid of it first.
+                    if self.take_right(Purpose::Dump, &holding.partitions) {
+                        let target = Target::Dump(path_of(&self.worker.config.dbfilename));
+                        self.begin_save(&mut holding.partitions, target, true);
+                        holding.stage = Stage::Writing;
+                    }
                 } else {
                     return self.end_holding(holding, true);
                 }
             }
             Stage::Writing if !is_busy => holding.stage = Stage::Finishing,
-            Stage::Finishing if !is_saving => {
+            Stage::Finishing if !is_under_way => {
                 let is_saved = self.worker.server.persistence.was_saved.load(Ordering::Acquire);
                 return self.end_holding(holding, is_saved);
             }
@@ -247,6 +339,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let order = self.order_again(ticket);
                 self.control.load(LoadOrder { merge, flushes, ..order });
             }
+            SaveOrder::Replace { number, has_failed } => {
+                self.make_room(&mut partitions, (number, has_failed));
+            }
             SaveOrder::LoadAof => {
                 partitions.iter_mut().for_each(|one| one.flush_all());
                 let order = self.order_again(ticket);
@@ -257,7 +352,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 log::warning("Error trying to save the DB, can't exit.");
                 self.answer_save(ticket, Err(CANNOT_END.into()));
             }
-            SaveOrder::Background | SaveOrder::Foreground | SaveOrder::Reload { .. } => {
+            SaveOrder::Rewrite | SaveOrder::StopJournal => {}
+            SaveOrder::Background
+            | SaveOrder::Replicas
+            | SaveOrder::Foreground
+            | SaveOrder::Reload { .. } => {
                 let answer = if is_saved { Ok(Answer::Done) } else { Err(FAILED.into()) };
                 self.answer_save(ticket, answer);
             }
@@ -286,7 +385,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             return;
         }
-        if persistence.is_saving() || self.worker.is_loading() || self.holding.is_some() {
+        if persistence.is_busy() || self.worker.is_loading() || self.holding.is_some() {
             return;
         }
         if persistence.scheduled.swap(false, Ordering::Relaxed) {
@@ -326,6 +425,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.tickets.insert(ticket, open);
         match request {
             Request::Save(order) => self.order_save(Some(ticket), order),
+            Request::Rewrite => self.order_rewrite(Some(ticket)),
             request => self.control.ask(self.worker.core, ticket, request),
         }
     }

@@ -159,7 +159,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// True if the next command of a batch brings a script that has to be made known first.
     pub(super) fn brings_script(&self, registered: &Registered, args: Args<'_>) -> bool {
         match registered.command.handler {
-            Handler::Script(call) => self.worker.named_script(call, args) == Named::New,
+            Handler::Script(call) if registered.command.accepts(args.len()) => {
+                self.worker.named_script(call, args) == Named::New
+            }
             _ => false,
         }
     }

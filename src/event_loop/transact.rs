@@ -169,6 +169,29 @@ impl<R: Ring, C: Clock> Core<R, C> {
         transaction: &mut Transaction,
         replies: &mut ReplyBuffer,
     ) -> bool {
+        if !facts.replays {
+            return self.exec_next(keyspace, facts, transaction, replies);
+        }
+        let Some((id, _)) = transaction.peek() else { return false };
+        let (start, stale) = (replies.bytes.len(), self.worker.let_stale_live());
+        let has_run = self.exec_next(keyspace, facts, transaction, replies);
+        self.worker.end_stale(stale);
+        if has_run {
+            // Nobody reads these.
+            let name = self.worker.table.all()[usize::from(id)].full_name;
+            self.worker.tell_failure(&replies.bytes[start..], name);
+            replies.truncate(start);
+        }
+        has_run
+    }
+
+    fn exec_next(
+        &mut self,
+        keyspace: &mut Keyspace<'_>,
+        facts: &mut SessionFacts,
+        transaction: &mut Transaction,
+        replies: &mut ReplyBuffer,
+    ) -> bool {
         if self.worker.exec_one(keyspace, facts, transaction, replies) {
             return true;
         }

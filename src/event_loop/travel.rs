@@ -61,9 +61,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
+            Message::EvictClients => self.hold_client_limit(),
             Message::Block(..) | Message::Pushes(..) => {
                 unreachable!("pushes wait for their place among all others")
             }
+            Message::Moving(moving) => self.take_moving(*moving),
+            Message::AskReplicas(number) => self.ask_replicas(number),
             Message::Busy => self.worker.look_for_busy(),
         }
     }
@@ -86,7 +89,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn came_home(&mut self, mut batch: Box<Batch>) {
         self.worker.now = self.worker.now.max(batch.time);
         if batch.facts.replays && batch.is_done() {
-            return self.serial_done(batch);
+            return self.nobody_done(batch);
         }
         loop {
             if !self.deliver(&mut batch) {
@@ -154,6 +157,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn batch_done(&mut self, batch: Box<Batch>) {
         let client = batch.client;
         let broken = batch.broken();
+        self.follow_home(&batch);
         self.keep_spare(batch);
         if let Some(connection) = self.clients.get(client) {
             connection.away = false;
@@ -243,6 +247,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.session(&mut connection.session, held, registered, args, replies);
         Worker::settle_caching(&mut connection.session.facts, registered);
         batch.facts = connection.session.facts;
+        if let Some(Request::AwaitAcks(wanted)) = request {
+            let who = (batch.address(), batch.facts);
+            let acks = self.acks_for(client, wanted);
+            let args = batch.peek()?;
+            batch.blocked = Some(self.worker.wait_for_acks(wanted, acks, who, (registered, args)));
+            self.block(batch);
+            return None;
+        }
         batch.ran(registered.full_name);
         take_notes(worker, &mut batch);
         if connection.session.close_after_reply {
@@ -276,7 +288,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Has done what a command asks for; its batch waits for that.
     pub(super) fn ask(&mut self, ticket: Ticket, request: Request) {
-        let Request::Leave(job) = request else { return self.ask_control(ticket, request) };
+        let job = match request {
+            Request::Leave(job) => job,
+            Request::Sync(wanted) => {
+                let Batch { client, generation, .. } = *ticket.batch;
+                self.keep_spare(ticket.batch);
+                return self.begin_move(client, generation, wanted);
+            }
+            request => return self.ask_control(ticket, request),
+        };
         let Ticket { batch, held } = ticket;
         self.discard(batch.client, true);
         let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::GoOn };
@@ -332,6 +352,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         if !Arc::ptr_eq(&before.0, &worker.config) {
             self.config_changed();
+            if self.worker.core == WRITER {
+                self.look_at_rewrites();
+            }
         }
         self.tls_changed(certificates.as_ref());
         if let Some(change) = listening {

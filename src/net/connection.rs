@@ -34,6 +34,15 @@ pub enum Receiving {
     Off,
 }
 
+/// What a client held when it was last looked at.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Weight {
+    /// Bytes.
+    pub bytes: u64,
+    /// It may be evicted for them.
+    pub may_go: bool,
+}
+
 /// One client.
 #[derive(Debug)]
 pub struct Connection {
@@ -57,6 +66,8 @@ pub struct Connection {
     pub gate: Gate,
     /// With so much unread output nothing runs for it.
     pub stall_bytes: usize,
+    /// What it held when it was last weighed.
+    pub weight: Weight,
     /// Since when, in seconds of the clock, its output is longer than the soft limit.
     pub over_soft_limit: Option<i64>,
     /// The piece of `output` that is under way.
@@ -65,6 +76,8 @@ pub struct Connection {
     pub segment: Option<(usize, usize)>,
     /// How the socket is read.
     pub receiving: Receiving,
+    /// It is to be a replica, which live on another core.
+    pub leaves: bool,
     /// Its commands are under way elsewhere, or wait for something.
     pub away: bool,
     /// Commands that wait until the client has read more of its replies.
@@ -108,10 +121,12 @@ impl Connection {
             held_gate: Gate::OPEN,
             gate: Gate::OPEN,
             stall_bytes: STALL_BYTES,
+            weight: Weight::default(),
             over_soft_limit: None,
             sending: Bytes::new(),
             segment: None,
             receiving: Receiving::Off,
+            leaves: false,
             away: false,
             stalled: None,
             blocked: None,
@@ -210,21 +225,33 @@ impl Connection {
         is_free && self.goes_on()
     }
 
+    /// Bytes that the client makes the server hold.
+    pub fn held_bytes(&self) -> usize {
+        let names = self.session.subscriptions.as_ref().map_or(0, |names| names.held_bytes());
+        let batches = [&self.stalled, &self.blocked].into_iter().flatten();
+        size_of::<Connection>()
+            + self.input.held_bytes()
+            + self.output.bytes()
+            + self.held.len()
+            + self.queue.as_ref().map_or(0, |queue| queue.held_bytes())
+            + batches.map(|batch| batch.held_bytes()).sum::<usize>()
+            + self.watched.len() * WATCHED_BYTES
+            + self.session.prefixes.len() * PREFIX_BYTES
+            + self.sealing.as_ref().map_or(0, |sealing| sealing.session.held_bytes())
+            + names
+    }
+
     /// What CLIENT LIST shows of the connection.
     pub fn facts(&self, core: usize) -> ConnectionFacts {
-        let input = self.input.held_bytes();
-        let names = self.session.subscriptions.as_ref();
-        let pushed = self.held.len() + names.map_or(0, |names| names.held_bytes());
-        let keys = self.sealing.as_ref().map_or(0, |sealing| sealing.session.held_bytes());
         ConnectionFacts {
-            query_bytes: self.input.waiting_bytes(),
+            query_bytes: self.input.query_bytes(),
             query_free: self.input.query.capacity() - self.input.query.len(),
             argv_bytes: 0,
             reply_buffer_bytes: 0,
             reply_buffer_used: 0,
             output_list_len: self.output.len(),
             output_list_bytes: self.output.bytes() + self.held.len(),
-            total_bytes: size_of::<Connection>() + input + self.output.bytes() + pushed + keys,
+            total_bytes: self.held_bytes(),
             core,
             closing: self.closing,
             multi: (self.session.facts.in_multi)
@@ -234,3 +261,8 @@ impl Connection {
         }
     }
 }
+
+/// What a watched key takes beside its name, about.
+const WATCHED_BYTES: usize = 128;
+/// What a prefix that a client follows takes beside its bytes, about.
+const PREFIX_BYTES: usize = 64;

@@ -143,12 +143,18 @@ impl Input {
         self.query.capacity() + big + finished as usize
     }
 
-    /// Bytes of the large word under way, or of the last one whose command is not complete, with its
-    /// line end.
-    pub fn big_word_bytes(&self) -> usize {
+    /// Bytes that stock servers would have in their query buffer: the words before a large one are no
+    /// longer in it.
+    pub fn query_bytes(&self) -> usize {
+        self.waiting_bytes().max(self.big_word_bytes())
+    }
+
+    /// Bytes of the large word under way, or of the last one whose command is not complete, with as
+    /// much of its line end as has come.
+    fn big_word_bytes(&self) -> usize {
         match (&self.big, self.finished.last()) {
             (Some(big), _) => big.received,
-            (None, Some(word)) => word.value.len() as usize + LINE_END_BYTES,
+            (None, Some(word)) => word.value.len() as usize + LINE_END_BYTES - self.skip,
             (None, None) => 0,
         }
     }

@@ -1,6 +1,6 @@
 //! How saving and loading are: what INFO tells, what gates ask, and what is under way.
-//! Invariant: the one who begins a save or a load takes its flag; the control plane gives it back when
-//! the end is in force. Source: INFO persistence.
+//! Invariant: who begins a snapshot or a load takes the right to it first; the control plane gives that
+//! back when the end is in force. Source: INFO persistence.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, Ordering};
 
@@ -19,14 +19,14 @@ pub struct Persistence {
     pub keys_loaded: AtomicU64,
     /// Keys that the last load left out, since they had expired.
     pub keys_expired: AtomicU64,
-    /// A save is under way.
-    pub saving: AtomicBool,
-    /// A save is to begin when none is under way.
+    /// What the snapshot under way is for, as a number of `Purpose`; `NONE` without one.
+    under_way: AtomicU8,
+    /// A save is to begin when no snapshot is under way.
     pub scheduled: AtomicBool,
-    /// The save under way is not wanted any more.
+    /// The snapshot under way is not wanted any more.
     pub cancelled: AtomicBool,
     /// Unix time in seconds at which it began.
-    pub saving_since: AtomicI64,
+    pub since: AtomicI64,
     /// Keys that it writes.
     pub save_keys: AtomicU64,
     /// Keys that it has written.
@@ -53,6 +53,20 @@ pub struct Persistence {
     pub fatal: AtomicBool,
 }
 
+/// What a snapshot of all data is for. One is under way at a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Purpose {
+    /// The RDB file.
+    Dump = 1,
+    /// The base of the AOF.
+    AofBase = 2,
+    /// Replicas.
+    Replicas = 3,
+}
+
+/// No snapshot is under way.
+const NONE: u8 = 0;
+
 /// The bit of `Persistence::ending` that a signal sets beside its flags.
 pub const ENDING: u32 = 1 << 31;
 
@@ -66,10 +80,10 @@ impl Persistence {
             loaded_bytes: AtomicU64::new(0),
             keys_loaded: AtomicU64::new(0),
             keys_expired: AtomicU64::new(0),
-            saving: AtomicBool::new(false),
+            under_way: AtomicU8::new(NONE),
             scheduled: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
-            saving_since: AtomicI64::new(0),
+            since: AtomicI64::new(0),
             save_keys: AtomicU64::new(0),
             saved_keys: AtomicU64::new(0),
             saves: AtomicU64::new(0),
@@ -91,25 +105,53 @@ impl Persistence {
         self.loading.load(Ordering::Acquire)
     }
 
-    /// True if a save is under way.
-    pub fn is_saving(&self) -> bool {
-        self.saving.load(Ordering::Acquire)
+    /// True if a snapshot is under way, or about to begin.
+    pub fn is_busy(&self) -> bool {
+        self.under_way.load(Ordering::Acquire) != NONE
     }
 
-    /// Takes the right to save. False if somebody has it. The epoch of the save, which no entry bears.
-    pub fn begin_save(&self, now: i64) -> Option<u8> {
-        if self.saving.swap(true, Ordering::AcqRel) {
-            return None;
+    /// True if that is for the RDB file.
+    pub fn is_saving(&self) -> bool {
+        self.is_busy_with(Purpose::Dump)
+    }
+
+    /// True if that is for this.
+    pub fn is_busy_with(&self, purpose: Purpose) -> bool {
+        self.under_way.load(Ordering::Acquire) == purpose as u8
+    }
+
+    /// Takes the right to the next snapshot. False if somebody has it.
+    pub fn begin(&self, purpose: Purpose, now: i64) -> bool {
+        let taken = self.under_way.compare_exchange(
+            NONE,
+            purpose as u8,
+            Ordering::AcqRel,
+            Ordering::Acquire,
+        );
+        if taken.is_ok() {
+            self.cancelled.store(false, Ordering::Relaxed);
+            self.since.store(now, Ordering::Relaxed);
+            self.saved_keys.store(0, Ordering::Relaxed);
+            self.save_keys.store(0, Ordering::Relaxed);
+            if purpose == Purpose::Dump {
+                self.scheduled.store(false, Ordering::Relaxed);
+                self.last_try.store(now, Ordering::Relaxed);
+                self.saves.fetch_add(1, Ordering::Relaxed);
+            }
         }
+        taken.is_ok()
+    }
+
+    /// The snapshot has come to its end, which is in force.
+    pub fn end(&self) {
+        self.under_way.store(NONE, Ordering::Release);
+    }
+
+    /// The tag of the snapshot that begins, which no entry bears. Who asks has all partitions.
+    pub fn next_epoch(&self) -> u8 {
         let epoch = self.epoch.load(Ordering::Relaxed) % u8::MAX + 1;
         self.epoch.store(epoch, Ordering::Relaxed);
-        self.scheduled.store(false, Ordering::Relaxed);
-        self.cancelled.store(false, Ordering::Relaxed);
-        self.saving_since.store(now, Ordering::Relaxed);
-        self.last_try.store(now, Ordering::Relaxed);
-        self.saved_keys.store(0, Ordering::Relaxed);
-        self.saves.fetch_add(1, Ordering::Relaxed);
-        Some(epoch)
+        epoch
     }
 
     /// A save is to begin as soon as can be; the one under way is not wanted any more.

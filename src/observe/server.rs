@@ -2,14 +2,16 @@
 //!
 //! Invariant: fixed at the start, but for atomics.
 
-use std::fmt;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::busy::BusyScripts;
 use super::command_log::{KINDS, LogKind};
 use super::journal::Journal;
+use super::link::PrimaryLink;
 use super::persistence::Persistence;
+use super::process::ProcessFacts;
+use super::replication::Replication;
 use super::stats::{CoreStats, Gauge};
 use crate::base::time::Millis;
 
@@ -22,8 +24,8 @@ pub const IRONRING_VERSION: &str = env!("CARGO_PKG_VERSION");
 const RESERVED_DESCRIPTORS_MIN: u64 = 32;
 /// Descriptors of the process that no core has.
 const SHARED_DESCRIPTORS: u64 = 16;
-/// Descriptors of each core: its ring and its eventfd.
-const CORE_DESCRIPTORS: u64 = 2;
+/// Descriptors of each core: its eventfd and its ring, which is two with epoll.
+const CORE_DESCRIPTORS: u64 = 3;
 
 /// Descriptors that `maxclients` leaves to the rest of a server with so many cores.
 pub fn reserved_descriptors(cores: usize) -> u64 {
@@ -35,10 +37,10 @@ pub fn reserved_descriptors(cores: usize) -> u64 {
 pub struct ServerFacts {
     /// Forty random hexadecimal digits.
     pub run_id: String,
-    /// The replication id, of the same form.
-    pub replid: ReplicationId,
     /// Process id.
     pub pid: u32,
+    /// How it was started.
+    pub process: ProcessFacts,
     /// When it started.
     pub started: Millis,
     /// Path of the binary.
@@ -74,6 +76,10 @@ pub struct ServerFacts {
     pub persistence: Persistence,
     /// The append-only file.
     pub journal: Journal,
+    /// The link to the primary that this server follows.
+    pub primary_link: PrimaryLink,
+    /// The history that replicas follow.
+    pub replication: Replication,
 }
 
 impl ServerFacts {
@@ -96,32 +102,5 @@ impl ServerFacts {
     /// A sum over all cores.
     pub fn sum(&self, count: impl Fn(&CoreStats) -> u64) -> u64 {
         self.stats.iter().map(|stats| count(stats)).sum()
-    }
-}
-
-/// Forty hexadecimal digits that name a history of changes.
-#[derive(Debug)]
-pub struct ReplicationId([AtomicU32; ID_WORDS]);
-
-/// Eight digits each.
-const ID_WORDS: usize = 5;
-
-impl ReplicationId {
-    /// An id of these random numbers.
-    pub fn new(words: [u32; ID_WORDS]) -> ReplicationId {
-        ReplicationId(words.map(AtomicU32::new))
-    }
-
-    /// Exchanges the id for one of these random numbers. Source: DEBUG CHANGE-REPL-ID.
-    pub fn change(&self, words: [u32; ID_WORDS]) {
-        for (place, word) in self.0.iter().zip(words) {
-            place.store(word, Ordering::Relaxed);
-        }
-    }
-}
-
-impl fmt::Display for ReplicationId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        self.0.iter().try_for_each(|word| write!(f, "{:08x}", word.load(Ordering::Relaxed)))
     }
 }

@@ -8,6 +8,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering::Relaxed};
 
 use super::errors::ErrorStats;
+use super::phases::Phases;
 
 /// A counter with one writer.
 #[derive(Debug, Default)]
@@ -75,6 +76,8 @@ counters! {
         net_input_bytes,
         /// Bytes sent to clients.
         net_output_bytes,
+        /// Bytes of the stream and of snapshots sent to replicas.
+        net_repl_output_bytes,
         /// Reads of a key that was there.
         keyspace_hits,
         /// Reads of a key that was not.
@@ -85,6 +88,8 @@ counters! {
         expired_subkeys,
         /// Keys that were evicted.
         evicted_keys,
+        /// Clients that were evicted.
+        evicted_clients,
         /// Scripts that EVAL brought and others took the place of.
         evicted_scripts,
         /// Expiry slices that ended with work left.
@@ -119,6 +124,8 @@ counters! {
         turn_command_nanos,
         /// Nanoseconds of all turns spent in housekeeping.
         turn_house_nanos,
+        /// Slices of housekeeping that took longer than they should.
+        slice_overruns,
         /// The longest turn in nanoseconds.
         turn_nanos_max,
         /// The most commands of one turn.
@@ -253,7 +260,8 @@ impl Histogram {
         }
     }
 
-    fn reset(&self) {
+    /// Back to zero; only the owner may.
+    pub fn reset(&self) {
         for count in &self.counts {
             count.set(0);
         }
@@ -348,8 +356,12 @@ pub struct CoreStats {
     pub max_input_bytes: Counter,
     /// The largest output of late.
     pub max_output_bytes: Counter,
-    /// Bytes in client buffers.
+    /// Bytes that clients hold.
     pub clients_bytes: Counter,
+    /// The most that a client holds that may be evicted for it; 0 where clients are not limited.
+    pub largest_client_bytes: Counter,
+    /// 1 on a core that knows that this server is a replica.
+    pub follows: Counter,
     /// How soon the partition's best candidate for eviction is to go; 0 if none is known.
     pub eviction_score: Counter,
     /// Values that wait to be freed.
@@ -362,13 +374,35 @@ pub struct CoreStats {
     pub dbs: Box<[DbGauges]>,
     /// Rates of late.
     pub rates: Rates,
+    /// Messages to other cores that have not left, and work that waits for the partition.
+    pub queued: Counter,
+    /// Remarkable commands in the slow log.
+    pub slow_commands: Counter,
+    /// Nanoseconds of each turn.
+    pub turn_lengths: Histogram,
+    /// What the time of commands goes to.
+    pub phases: Phases,
     /// By command, at its number in the table.
     pub commands: Box<[CommandStats]>,
     /// By error code.
     pub errors: ErrorStats,
+    /// One more than the number of the command that runs, or ran last, and its client.
+    running: (Counter, Counter),
 }
 
 impl CoreStats {
+    /// A command of a client begins.
+    #[inline]
+    pub fn begins(&self, command: usize, client: u64) {
+        self.running.0.set(command as u64 + 1);
+        self.running.1.set(client);
+    }
+
+    /// The number of the command that runs, or ran last, and its client.
+    pub fn running(&self) -> (Option<usize>, u64) {
+        (self.running.0.get().checked_sub(1).map(|number| number as usize), self.running.1.get())
+    }
+
     /// Zeros for so many commands and databases.
     pub fn new(commands: usize, databases: usize) -> Self {
         CoreStats {
@@ -393,14 +427,21 @@ impl CoreStats {
             max_input_bytes: Counter::default(),
             max_output_bytes: Counter::default(),
             clients_bytes: Counter::default(),
+            largest_client_bytes: Counter::default(),
+            follows: Counter::default(),
             eviction_score: Counter::default(),
             lazyfree_pending: Counter::default(),
             cpu_user_micros: Counter::default(),
             cpu_sys_micros: Counter::default(),
             dbs: (0..databases).map(|_| DbGauges::default()).collect(),
             rates: Rates::default(),
+            queued: Counter::default(),
+            slow_commands: Counter::default(),
+            turn_lengths: Histogram::default(),
+            phases: Phases::default(),
             commands: (0..commands).map(|_| CommandStats::default()).collect(),
             errors: ErrorStats::default(),
+            running: Default::default(),
         }
     }
 
@@ -414,6 +455,8 @@ impl CoreStats {
     /// CONFIG RESETSTAT; only the owner may.
     pub fn reset(&self) {
         self.totals.reset();
+        self.turn_lengths.reset();
+        self.phases.reset();
         for command in &self.commands {
             command.reset();
         }

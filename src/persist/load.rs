@@ -7,6 +7,7 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::aof::files::Rewrite;
 use super::aof::replay::Lines;
 use super::rdb::file::{Fault, FileError, KeyRecord};
 use crate::base::time::Millis;
@@ -16,6 +17,8 @@ use crate::base::time::Millis;
 pub struct Load {
     /// Keys and libraries that are there already are replaced. Source: DEBUG RELOAD MERGE.
     pub replaces: bool,
+    /// Records are only looked at: nothing is kept.
+    pub is_trial: bool,
     /// The time at which a key counts as expired. None keeps such keys.
     pub now: Option<Millis>,
     /// Bytes under way to each core.
@@ -32,6 +35,7 @@ impl Load {
     /// A load that begins, for so many cores.
     pub fn new(cores: usize, replaces: bool, now: Option<Millis>) -> Load {
         Load {
+            is_trial: false,
             replaces,
             now,
             queued: (0..cores).map(|_| AtomicU64::new(0)).collect(),
@@ -39,6 +43,11 @@ impl Load {
             expired: AtomicU64::new(0),
             failed: OnceLock::new(),
         }
+    }
+
+    /// A load that only looks whether all records are good.
+    pub fn trial(cores: usize) -> Load {
+        Load { is_trial: true, ..Load::new(cores, true, None) }
     }
 
     /// A record is wrong.
@@ -93,6 +102,19 @@ pub struct AofPlace {
     pub truncates: bool,
     /// It is the data from the start on, and is appended to afterwards.
     pub opens: bool,
+}
+
+/// A rewrite of an AOF that is to begin.
+#[derive(Debug)]
+pub struct RewriteOrder {
+    /// What becomes of the journal.
+    pub rewrite: Rewrite,
+    /// Where the files are.
+    pub place: AofPlace,
+    /// Files that are not needed any more stay. Source: aof-disable-auto-gc.
+    pub keeps_history: bool,
+    /// Who waits for it: a core and its ticket.
+    pub asker: Option<(usize, u64)>,
 }
 
 /// What goes to a core.

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicU64, Ordering};
 
 use bytes::Bytes;
 
+use super::aof::files::Rewrite;
 use super::rdb::VERSION_MIN;
 use super::rdb::file::{Checksum, MAGIC_LEN, magic};
 use super::storage::{Storage, Stored};
@@ -29,18 +30,47 @@ pub enum Usage {
     },
 }
 
+/// What a save is for: where it goes, and what becomes of it at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Target {
+    /// The RDB file of this name.
+    Dump(PathBuf),
+    /// The base of the AOF, which gets its name from the manifest.
+    AofBase(Rewrite),
+    /// Replicas that wait for a snapshot: they get it as it is written, or all of it from a file.
+    Replicas {
+        /// It is not written to a file first.
+        is_diskless: bool,
+    },
+}
+
+/// A snapshot for replicas, on its way to the core that sends it.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Its length, if that is known before its first byte.
+    Length(u64),
+    /// More of it.
+    Bytes(Bytes),
+    /// Its end. If it is not whole, nobody can use it.
+    End {
+        /// Nothing is missing.
+        is_whole: bool,
+    },
+}
+
 /// One save, from its instant to its end.
 #[derive(Debug)]
 pub struct Save {
     /// The tag of entries that it has written, or need not.
     pub epoch: u8,
-    /// The file.
-    pub path: PathBuf,
+    /// What it is for.
+    pub target: Target,
     /// rdbcompression.
     pub compresses: bool,
     /// rdbchecksum.
     pub checksums: bool,
-    /// rdb-save-incremental-fsync.
+    /// The file is synced while it grows. Source: rdb-save-incremental-fsync,
+    /// aof-rewrite-incremental-fsync.
     pub syncs_often: bool,
     /// What is told of the use of keys.
     pub usage: Usage,
@@ -74,7 +104,7 @@ pub struct Wanted {
     /// See `Save`.
     pub epoch: u8,
     /// See `Save`.
-    pub path: PathBuf,
+    pub target: Target,
     /// See `Save`.
     pub flags: Flags,
     /// See `Save`.
@@ -107,11 +137,11 @@ pub struct Flags {
 impl Save {
     /// A save that begins.
     pub fn new(wanted: Wanted) -> Save {
-        let Wanted { epoch, path, flags, usage, preamble, keys, changes, .. } = wanted;
+        let Wanted { epoch, target, flags, usage, preamble, keys, changes, .. } = wanted;
         let version = if wanted.has_functions { FUNCTIONS_SINCE } else { VERSION_MIN };
         Save {
             epoch,
-            path,
+            target,
             compresses: flags.compresses,
             checksums: flags.checksums,
             syncs_often: flags.syncs_often,
@@ -136,6 +166,17 @@ impl Save {
     /// It is not wanted any more: the partitions come to their ends without writing.
     pub fn cancel(&self) {
         self.cancelled.store(true, Ordering::Release);
+    }
+
+    /// True if it can be written as slowly as its readers read, which is for others to bound.
+    pub fn is_for_replicas(&self) -> bool {
+        matches!(self.target, Target::Replicas { .. })
+    }
+
+    /// The first bytes of a file that is sent before all of it is known: they say the lowest version,
+    /// which every reader takes, and readers look at each value's own type.
+    pub fn magic(&self) -> [u8; MAGIC_LEN] {
+        magic(self.version.load(Ordering::Relaxed))
     }
 
     /// True if it is not wanted any more.
@@ -183,7 +224,6 @@ impl Piece {
 /// The file of a save, while it is written beside the old one.
 pub struct Writer<F> {
     file: F,
-    beside: PathBuf,
     offset: u64,
     checksum: Checksum,
     unsynced: u64,
@@ -197,13 +237,8 @@ impl<F> Writer<F> {
         beside: &Path,
     ) -> Stored<Writer<F>> {
         let file = storage.create(beside).await?;
-        let mut writer = Writer {
-            file,
-            beside: beside.to_owned(),
-            offset: MAGIC_LEN as u64,
-            checksum: Checksum::default(),
-            unsynced: 0,
-        };
+        let mut writer =
+            Writer { file, offset: MAGIC_LEN as u64, checksum: Checksum::default(), unsynced: 0 };
         let preamble = Bytes::copy_from_slice(&save.preamble);
         writer.write(storage, save, Piece::new(save, 0, vec![preamble], false)).await?;
         Ok(writer)
@@ -231,23 +266,27 @@ impl<F> Writer<F> {
         Ok(())
     }
 
-    /// Ends the file and puts it in its place. Its length.
+    /// Ends the file, which is whole and safe then, but for its name. Its length.
     pub async fn finish<S: Storage<File = F>>(mut self, storage: &S, save: &Save) -> Stored<u64> {
-        let magic = magic(save.version.load(Ordering::Relaxed));
+        let magic = save.magic();
         let body = self.offset - MAGIC_LEN as u64;
         let end = Checksum::end(save.checksums.then_some(self.checksum), &magic, body);
         storage.write_at(&mut self.file, self.offset, end.to_vec()).await?;
         storage.write_at(&mut self.file, 0, magic.to_vec()).await?;
         storage.sync(&mut self.file).await?;
         storage.close(self.file).await?;
-        storage.rename(&self.beside, &save.path).await?;
-        storage.sync_directory(&save.path).await?;
         Ok(self.offset + end.len() as u64)
     }
 }
 
+/// Puts a whole file in its place.
+pub async fn put_in_place<S: Storage>(storage: &S, beside: &Path, path: &Path) -> Stored<()> {
+    storage.rename(beside, path).await?;
+    storage.sync_directory(path).await
+}
+
 /// The first version that knows functions.
-const FUNCTIONS_SINCE: u16 = 10;
+pub const FUNCTIONS_SINCE: u16 = 10;
 /// With rdb-save-incremental-fsync a file is synced each time that it has grown so much.
 const SYNC_BYTES: u64 = 4 << 20;
 /// What LZF gets through while a line of memory is fetched.
@@ -279,7 +318,7 @@ mod tests {
     fn save() -> Save {
         Save::new(Wanted {
             epoch: 1,
-            path: PathBuf::from(PATH),
+            target: Target::Dump(PathBuf::from(PATH)),
             flags: Flags { compresses: true, checksums: true, syncs_often: true, is_urgent: false },
             usage: Usage::Untold,
             preamble: crate::persist::rdb::file::preamble(&[("redis-bits", b"64")], &[], &[]),
@@ -307,7 +346,9 @@ mod tests {
             writer.write(disk, &save, piece(&save, partition)).await?;
         }
         save.needs(11);
-        writer.finish(disk, &save).await
+        let len = writer.finish(disk, &save).await?;
+        put_in_place(disk, Path::new(BESIDE), Path::new(PATH)).await?;
+        Ok(len)
     }
 
     fn keys(file: &[u8]) -> usize {

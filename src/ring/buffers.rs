@@ -11,6 +11,8 @@ use std::sync::atomic::{AtomicU16, Ordering};
 
 use io_uring::{Submitter, types::BufRingEntry};
 
+use super::mapping::Mapping;
+
 /// The buffer group of every ring of ours.
 pub const GROUP: u16 = 1;
 
@@ -37,11 +39,21 @@ pub struct BufferLease {
     pub last: bool,
 }
 
+impl BufferLease {
+    /// Where its bytes lie in memory that holds all buffers, each of so many bytes, one behind the other.
+    #[inline]
+    pub(super) fn place(&self, buffer_bytes: usize) -> std::ops::Range<usize> {
+        let start = self.buffer as usize * buffer_bytes + self.start as usize;
+        start..start + self.len as usize
+    }
+}
+
 /// Memory of the buffers and of the ring that offers them to the kernel.
 #[derive(Debug)]
 pub struct BufferRing {
-    entries: NonNull<BufRingEntry>,
-    base: NonNull<u8>,
+    // The kernel writes to both, but for what it has leased to us.
+    entries: Mapping,
+    memory: Mapping,
     count: u16,
     size: u32,
     tail: u16,
@@ -66,11 +78,11 @@ impl BufferRing {
         (count, size): (u16, u32),
         flags: u16,
     ) -> io::Result<BufferRing> {
-        let entries = map_memory(count as usize * size_of::<BufRingEntry>())?.cast();
-        let base = map_memory(count as usize * size as usize)?;
+        let entries = Mapping::new(count as usize * size_of::<BufRingEntry>())?;
+        let memory = Mapping::new(count as usize * size as usize)?;
         let mut ring = BufferRing {
             entries,
-            base,
+            memory,
             count,
             size,
             tail: 0,
@@ -82,7 +94,12 @@ impl BufferRing {
         // SAFETY: `entries` maps `count` ring entries and stays mapped until `ring` is dropped,
         // which happens after the io_uring instance is (field order in `KernelRing`).
         unsafe {
-            submitter.register_buf_ring_with_flags(entries.as_ptr() as u64, count, GROUP, flags)?;
+            submitter.register_buf_ring_with_flags(
+                ring.entries().as_ptr() as u64,
+                count,
+                GROUP,
+                flags,
+            )?;
         }
         for buffer in 0..count {
             ring.offer(buffer);
@@ -107,11 +124,14 @@ impl BufferRing {
     #[inline]
     pub fn bytes(&self, lease: &BufferLease) -> &[u8] {
         assert!(lease.buffer < self.count && lease.start + lease.len <= self.size);
-        let offset = lease.buffer as usize * self.size as usize + lease.start as usize;
-        // SAFETY: `base` maps count * size bytes for the life of `self` and the assertion keeps the
+        let place = lease.place(self.size as usize);
+        // SAFETY: `memory` maps count * size bytes for the life of `self` and the assertion keeps the
         // range inside; the completion that made the lease ended the kernel's write to it, and the
         // kernel gets the buffer again only through `offer`, after the lease was released.
-        unsafe { std::slice::from_raw_parts(self.base.as_ptr().add(offset), lease.len as usize) }
+        unsafe {
+            let base = self.memory.base().as_ptr();
+            std::slice::from_raw_parts(base.add(place.start), place.len())
+        }
     }
 
     /// Takes a lease back; its buffer is offered again with the last lease of it.
@@ -132,7 +152,7 @@ impl BufferRing {
             // SAFETY: the tail lies in the first entry of the mapped ring, is aligned for a u16 and
             // is read by the kernel only; nobody else of ours writes to it.
             let tail = unsafe {
-                let pointer = BufRingEntry::tail(self.entries.as_ptr()).cast_mut();
+                let pointer = BufRingEntry::tail(self.entries().as_ptr()).cast_mut();
                 AtomicU16::from_ptr(pointer)
             };
             tail.store(self.tail, Ordering::Release);
@@ -146,43 +166,16 @@ impl BufferRing {
         // SAFETY: `slot` is below `count` (a power of two), so the entry is mapped; the kernel reads
         // it only after `publish` has moved the tail past it. The address is that of a whole buffer.
         unsafe {
-            let entry = &mut *self.entries.as_ptr().add(slot as usize);
-            let address = self.base.as_ptr().add(buffer as usize * self.size as usize);
+            let entry = &mut *self.entries().as_ptr().add(slot as usize);
+            let address = self.memory.base().as_ptr().add(buffer as usize * self.size as usize);
             entry.set_addr(address as u64);
             entry.set_len(self.size);
             entry.set_bid(buffer);
         }
         self.tail = self.tail.wrapping_add(1);
     }
-}
 
-impl Drop for BufferRing {
-    fn drop(&mut self) {
-        // SAFETY: both mappings were made by `map_memory` with these lengths, and the io_uring
-        // instance that knew them is gone.
-        unsafe {
-            let entries = self.count as usize * size_of::<BufRingEntry>();
-            libc::munmap(self.entries.as_ptr().cast(), entries);
-            libc::munmap(self.base.as_ptr().cast(), self.count as usize * self.size as usize);
-        }
+    fn entries(&self) -> NonNull<BufRingEntry> {
+        self.entries.base().cast()
     }
-}
-
-fn map_memory(bytes: usize) -> io::Result<NonNull<u8>> {
-    // SAFETY: a fresh anonymous private mapping; the arguments name no memory of ours.
-    let memory = unsafe {
-        libc::mmap(
-            std::ptr::null_mut(),
-            bytes,
-            libc::PROT_READ | libc::PROT_WRITE,
-            // Present from the start: no page fault while clients wait, and no surprise later.
-            libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_POPULATE,
-            -1,
-            0,
-        )
-    };
-    if memory == libc::MAP_FAILED {
-        return Err(io::Error::last_os_error());
-    }
-    NonNull::new(memory.cast()).ok_or_else(|| io::Error::other("mapped at address zero"))
 }

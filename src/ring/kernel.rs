@@ -14,7 +14,7 @@ use bytes::Bytes;
 use io_uring::{IoUring, cqueue, opcode, squeue, types};
 
 use super::buffers::{BufferLease, BufferRing, GROUP};
-use super::{Completion, Fd, Kind, Op, Ring, Token, Wait};
+use super::{Backend, Completion, Kind, Op, Ring, Token, Wait};
 
 const SQ_ENTRIES: u32 = 1024;
 const CQ_ENTRIES: u32 = 8192;
@@ -36,9 +36,8 @@ pub struct KernelRing {
     overflow_seen: u32,
 }
 
-impl KernelRing {
-    /// Sets up a ring on the calling thread. `event_fd` is the eventfd that other threads write to.
-    pub fn new(event_fd: RawFd) -> io::Result<KernelRing> {
+impl Backend for KernelRing {
+    fn open(event_fd: RawFd) -> io::Result<KernelRing> {
         let ring = build()?;
         ring.submitter().register_ring_fd()?;
         let buffers = BufferRing::register(&ring.submitter())?;
@@ -56,16 +55,39 @@ impl KernelRing {
         })
     }
 
-    /// This ring's descriptor, for the other cores' wakes.
-    pub fn fd(&self) -> RawFd {
+    fn wake_fd(&self) -> RawFd {
         self.ring.as_raw_fd()
     }
 
-    /// Names the rings of all cores, by core.
-    pub fn set_peers(&mut self, peers: Vec<RawFd>) {
-        self.peers = peers;
+    fn refusal(error: &io::Error) -> String {
+        let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
+            .is_ok_and(|text| matches!(text.trim(), "1" | "2"));
+        match error.raw_os_error() {
+            Some(libc::EPERM) if disabled => {
+                "io_uring is switched off by kernel.io_uring_disabled: run sysctl -w kernel.io_uring_disabled=0".into()
+            }
+            Some(libc::EPERM | libc::EACCES) => {
+                "io_uring is refused by a seccomp filter or security module: allow io_uring_setup, io_uring_enter and io_uring_register for this process".into()
+            }
+            Some(libc::ENOSYS) => {
+                "this kernel has no io_uring, or a seccomp filter hides it: run Linux 6.1 or newer and allow the io_uring system calls".into()
+            }
+            Some(libc::EINVAL) => {
+                "this kernel's io_uring is too old (DEFER_TASKRUN and buffer rings are needed): run Linux 6.1 or newer".into()
+            }
+            Some(libc::ENOMEM) => {
+                "io_uring got no memory: raise RLIMIT_MEMLOCK (ulimit -l) or free memory".into()
+            }
+            _ => format!("io_uring cannot be set up: {error}"),
+        }
     }
 
+    fn set_peers(&mut self, peers: Vec<RawFd>) {
+        self.peers = peers;
+    }
+}
+
+impl KernelRing {
     fn submit_entry(&mut self, entry: &squeue::Entry) {
         loop {
             // SAFETY: whatever the entry points to stays valid until its completion is reaped: the
@@ -310,38 +332,8 @@ fn build() -> io::Result<IoUring> {
     })
 }
 
-/// Whether this process gets a ring at all.
+/// Whether this process gets rings at all.
 pub fn probe() -> io::Result<()> {
-    build().map(drop)
-}
-
-/// Says in one line why io_uring is refused, and what to do.
-pub fn explain_refusal(error: &io::Error) -> String {
-    let disabled = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled")
-        .is_ok_and(|text| matches!(text.trim(), "1" | "2"));
-    match error.raw_os_error() {
-        Some(libc::EPERM) if disabled => {
-            "io_uring is switched off by kernel.io_uring_disabled: run sysctl -w kernel.io_uring_disabled=0".into()
-        }
-        Some(libc::EPERM | libc::EACCES) => {
-            "io_uring is refused by a seccomp filter or security module: allow io_uring_setup, io_uring_enter and io_uring_register for this process".into()
-        }
-        Some(libc::ENOSYS) => {
-            "this kernel has no io_uring, or a seccomp filter hides it: run Linux 6.1 or newer and allow the io_uring system calls".into()
-        }
-        Some(libc::EINVAL) => {
-            "this kernel's io_uring is too old (DEFER_TASKRUN and buffer rings are needed): run Linux 6.1 or newer".into()
-        }
-        Some(libc::ENOMEM) => {
-            "io_uring got no memory: raise RLIMIT_MEMLOCK (ulimit -l) or free memory".into()
-        }
-        _ => format!("io_uring cannot be set up: {error}"),
-    }
-}
-
-/// A non-blocking eventfd.
-pub fn event_fd() -> io::Result<Fd> {
-    // SAFETY: a plain system call without pointers.
-    let fd = unsafe { libc::eventfd(0, libc::EFD_CLOEXEC) };
-    if fd < 0 { Err(io::Error::last_os_error()) } else { Ok(fd) }
+    // Nobody reads the eventfd of this one.
+    KernelRing::open(-1).map(drop)
 }

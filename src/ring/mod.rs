@@ -1,7 +1,8 @@
 //! The ring: the data plane's boundary to the kernel, and the seam that a simulator implements.
 //!
-//! Invariant: `ring/kernel.rs` and `ring/buffers.rs` are the only users of io_uring. The trait is
-//! defined by what it promises, not by how a kernel does it:
+//! Invariant: `ring/kernel.rs` and `ring/buffers.rs` are the only users of io_uring, `ring/epoll.rs` of
+//! epoll, for machines that refuse io_uring. The trait is defined by what it promises, not by how a
+//! kernel does it:
 //! - a lease shows bytes that nobody writes to until it is released;
 //! - a buffer that was handed over is ours again when its completion has been reaped;
 //! - the output of a turn has left, or its failure is reaped, before the next turn's output is
@@ -9,10 +10,16 @@
 //! - completions are queued, never run from inside a call.
 
 pub mod buffers;
+pub mod epoll;
 pub mod kernel;
+mod leases;
+mod mapping;
 pub mod simulated;
+#[cfg(test)]
+mod tests;
 pub mod token;
 
+use std::io;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -77,7 +84,7 @@ pub enum Op {
         /// The operation.
         token: Token,
     },
-    /// Closes a descriptor; ends what is under way on it.
+    /// Closes a descriptor; ends what is under way on it. Its peer may see that a turn later.
     Close {
         /// The socket.
         fd: Fd,
@@ -134,6 +141,22 @@ pub enum Wait {
     No,
     /// Until a completion, at most so long.
     Upto(Duration),
+}
+
+/// A ring that a core of a real process opens for itself.
+pub trait Backend: Ring + Sized {
+    /// Sets up a ring on the calling thread, which alone uses it. `event_fd` is the eventfd that
+    /// threads beside the cores write to.
+    fn open(event_fd: Fd) -> io::Result<Self>;
+
+    /// What the rings of other cores need for their wakes.
+    fn wake_fd(&self) -> Fd;
+
+    /// Says in one line why a ring could not be opened, and what to do.
+    fn refusal(error: &io::Error) -> String;
+
+    /// Names the `wake_fd` of all cores, by core.
+    fn set_peers(&mut self, peers: Vec<Fd>);
 }
 
 /// One core's way to the kernel.

@@ -8,18 +8,17 @@
 //! FoundationDB's simulator (Zhou et al., "FoundationDB", SIGMOD 2021, section 4); faults that are
 //! likely in one run and absent in the next: Groce et al., "Swarm Testing" (ISSTA 2012).
 
-mod buffers;
 mod disk;
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::rc::Rc;
 
-use buffers::Buffers;
 use bytes::Bytes;
 use disk::Disk;
 pub use disk::DiskFaults;
 
+use super::leases::Leases;
 use super::{BufferLease, Completion, Fd, Kind, Op, Ring, Token, Wait};
 use crate::base::rng::Rng;
 use crate::base::time::{Clock, Nanos, SimClock};
@@ -266,8 +265,7 @@ impl SimNet {
         for (number, core) in world.cores.iter().enumerate() {
             let quiet = core.completions.is_empty() && core.late.is_empty();
             assert!(quiet, "core {number} did not reap everything");
-            let held: u32 = core.buffers.leased.iter().sum();
-            assert_eq!(held, 0, "core {number} did not release every lease");
+            assert_eq!(core.buffers.held(), 0, "core {number} did not release every lease");
         }
     }
 }
@@ -335,12 +333,11 @@ struct CoreSide {
     wakes: usize,
     waits_until: Option<Nanos>,
     failed_turn_sends: usize,
-    buffers: Buffers,
+    buffers: Leases,
 }
 
 impl CoreSide {
     fn new(faults: &Faults) -> CoreSide {
-        let (count, size) = faults.buffers;
         CoreSide {
             completions: VecDeque::new(),
             late: VecDeque::new(),
@@ -350,14 +347,7 @@ impl CoreSide {
             wakes: 0,
             waits_until: None,
             failed_turn_sends: 0,
-            buffers: Buffers {
-                size,
-                free: (0..count).collect(),
-                current: None,
-                leased: vec![0; count as usize],
-                finished: vec![false; count as usize],
-                released: Vec::new(),
-            },
+            buffers: Leases::new(faults.buffers),
         }
     }
 }
@@ -667,11 +657,6 @@ impl SimRing {
             Op::Sync { fd, token } => world.disk.sync(core, fd, token),
         }
     }
-
-    fn range(&self, lease: &BufferLease) -> std::ops::Range<usize> {
-        let start = lease.buffer as usize * self.buffer_size + lease.start as usize;
-        start..start + lease.len as usize
-    }
 }
 
 impl Ring for SimRing {
@@ -741,7 +726,7 @@ impl Ring for SimRing {
         drop(world);
         if let (Some(lease), Some(bytes)) = (completion.lease, bytes) {
             self.live.insert((lease.buffer, lease.start, lease.len));
-            let range = self.range(&lease);
+            let range = lease.place(self.buffer_size);
             self.memory[range].copy_from_slice(&bytes);
         }
         Some(completion)
@@ -754,24 +739,19 @@ impl Ring for SimRing {
     fn bytes(&self, lease: &BufferLease) -> &[u8] {
         let live = self.live.contains(&(lease.buffer, lease.start, lease.len));
         assert!(live, "a look at a lease that was released");
-        &self.memory[self.range(lease)]
+        &self.memory[lease.place(self.buffer_size)]
     }
 
     fn release(&mut self, lease: BufferLease) {
         let live = self.live.remove(&(lease.buffer, lease.start, lease.len));
         assert!(live, "a lease is released once");
-        let range = self.range(&lease);
+        let range = lease.place(self.buffer_size);
         self.memory[range].fill(POISON);
         self.world.borrow_mut().cores[self.core].buffers.release(lease.buffer);
     }
 
     fn publish(&mut self) {
-        let mut world = self.world.borrow_mut();
-        let buffers = &mut world.cores[self.core].buffers;
-        for buffer in std::mem::take(&mut buffers.released) {
-            buffers.finished[buffer as usize] = false;
-            buffers.free.push_back(buffer);
-        }
+        self.world.borrow_mut().cores[self.core].buffers.publish();
     }
 
     fn take_received(&mut self, token: Token, received: usize) -> Vec<u8> {

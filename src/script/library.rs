@@ -343,13 +343,35 @@ impl Functions {
     }
 }
 
-/// An error if two libraries of a dump do not go together.
-pub fn check_together(libraries: &[Arc<Library>]) -> Result<(), Vec<u8>> {
-    let mut together = Functions::new(Limits { memory_bytes: 0 });
-    for library in libraries {
-        together.apply(&Change::Load { library: library.clone(), replace: false })?;
+/// The libraries of a dump, as far as they have been read.
+pub struct Together {
+    libraries: Vec<Arc<Library>>,
+    known: Functions,
+}
+
+impl Default for Together {
+    fn default() -> Together {
+        Together { libraries: Vec::new(), known: Functions::new(Limits { memory_bytes: 0 }) }
     }
-    Ok(())
+}
+
+impl Together {
+    /// An error if a library of the dump has this name already; its code is not run then.
+    pub fn has_room_for(&self, heading: &Heading) -> Result<(), Vec<u8>> {
+        if self.known.has_library(&heading.name) { Err(exists(&heading.name)) } else { Ok(()) }
+    }
+
+    /// Adds the next one; an error if it does not go together with those before.
+    pub fn add(&mut self, library: Arc<Library>) -> Result<(), Vec<u8>> {
+        self.known.apply(&Change::Load { library: library.clone(), replace: false })?;
+        self.libraries.push(library);
+        Ok(())
+    }
+
+    /// All of them, in the order of the dump.
+    pub fn into_libraries(self) -> Vec<Arc<Library>> {
+        self.libraries
+    }
 }
 
 /// Reads the first line of a library. An error is the line of the reply.

@@ -7,17 +7,11 @@ use std::io::{self, Read};
 use std::net::{IpAddr, ToSocketAddrs};
 use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
-use std::process::ExitCode;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use crate::acl::file::Declarations;
 use crate::base::sys;
 use crate::config::Host;
 use crate::dispatch::table::Table;
-
-/// Months as the log prints them.
-const MONTHS: [&str; 12] =
-    ["Jan", "Feb", "Mar", "Apr", "May", "Jun", "Jul", "Aug", "Sep", "Oct", "Nov", "Dec"];
 
 /// The system that the configuration is loaded on.
 pub(super) struct SystemHost {
@@ -122,59 +116,4 @@ pub(super) fn cpu_quota() -> Option<usize> {
 pub(super) fn random_bytes(bytes: &mut [u8]) {
     let mut source = std::fs::File::open("/dev/urandom").expect("/dev/urandom is there");
     source.read_exact(bytes).expect("/dev/urandom never ends");
-}
-
-/// The time as log lines begin with it: `22 Nov 2026 14:23:05.123`, in UTC.
-pub(super) fn log_time() -> String {
-    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    let (seconds, millis) = (now.as_secs(), now.subsec_millis());
-    let (year, month, day) = civil_date(seconds / 86_400);
-    let of_day = seconds % 86_400;
-    format!(
-        "{day:02} {} {year} {:02}:{:02}:{:02}.{millis:03}",
-        MONTHS[month],
-        of_day / 3600,
-        of_day / 60 % 60,
-        of_day % 60
-    )
-}
-
-/// Year, month (0 to 11) and day of a day since 1970-01-01, by counting eras of 400 years that begin
-/// in March.
-fn civil_date(days: u64) -> (u64, usize, u64) {
-    let days = days + 719_468;
-    let (era, of_era) = (days / 146_097, days % 146_097);
-    let year_of_era = (of_era - of_era / 1460 + of_era / 36_524 - of_era / 146_096) / 365;
-    let of_year = of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
-    let from_march = (5 * of_year + 2) / 153;
-    let day = of_year - (153 * from_march + 2) / 5 + 1;
-    let month = (from_march + 2) % 12;
-    let year = era * 400 + year_of_era + u64::from(month < 2);
-    (year, month as usize, day)
-}
-
-/// `--check-system`: what would make a server slow here.
-pub(super) fn check_system() -> ExitCode {
-    let overcommit = std::fs::read_to_string("/proc/sys/vm/overcommit_memory");
-    let fine = overcommit.is_ok_and(|text| text.trim() == "1");
-    println!("[overcommit] {}", if fine { "OK" } else { "not needed: snapshots do not fork" });
-    let uring = std::fs::read_to_string("/proc/sys/kernel/io_uring_disabled");
-    if matches!(uring.as_deref().map(str::trim), Ok("1" | "2")) {
-        println!("[io_uring] disabled by kernel.io_uring_disabled");
-        return ExitCode::FAILURE;
-    }
-    println!("[io_uring] OK");
-    ExitCode::SUCCESS
-}
-
-#[cfg(test)]
-mod tests {
-    use super::civil_date;
-
-    #[test]
-    fn days_become_dates() {
-        assert_eq!(civil_date(0), (1970, 0, 1));
-        assert_eq!(civil_date(11_016), (2000, 1, 29));
-        assert_eq!(civil_date(20_779), (2026, 10, 22));
-    }
 }

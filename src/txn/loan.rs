@@ -75,6 +75,11 @@ impl Seat {
         self.partition.is_some() && self.queue.is_empty()
     }
 
+    /// How many wait for the partition.
+    pub fn waiting(&self) -> usize {
+        self.queue.len()
+    }
+
     /// True if the partition is here and somebody waits for it.
     pub fn is_due(&self) -> bool {
         self.partition.is_some() && !self.queue.is_empty()

@@ -43,8 +43,21 @@ pub struct Transaction {
     pub changed: ChangesByPrefix,
     /// What its commands have done so far, while it waits for one that has parts elsewhere.
     pub lines: Option<Lines>,
+    /// What it is of a primary's stream.
+    pub followed: Option<Followed>,
     /// The next command to run.
     next: usize,
+}
+
+/// A chunk of a primary's stream that runs as a transaction.
+#[derive(Clone, Copy, Debug)]
+pub struct Followed {
+    /// The link that it came over.
+    pub term: u64,
+    /// The offset behind it.
+    pub end: u64,
+    /// It still counted when it began.
+    pub has_begun: bool,
 }
 
 impl Transaction {
@@ -92,7 +105,8 @@ impl Transaction {
     /// Bytes that it holds. Source: CLIENT LIST, multi-mem.
     pub fn held_bytes(&self) -> usize {
         let commands = self.commands.capacity() * size_of::<Queued>();
-        self.buffer.capacity() + self.ranges.capacity() * size_of::<ArgRange>() + commands
+        let words = self.ranges.capacity() * size_of::<ArgRange>();
+        self.buffer.capacity() + self.big_bytes as usize + words + commands
     }
 
     /// The cores whose partitions it needs.

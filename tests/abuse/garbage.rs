@@ -6,6 +6,8 @@ use std::time::Duration;
 
 use ironring::base::rng::Rng;
 use ironring::base::slot::Slot;
+use ironring::command::{Arity, Command};
+use ironring::dispatch::table::table;
 use ironring::txn::cores::SlotMap;
 
 use super::support::client::encode;
@@ -243,6 +245,53 @@ fn no_mixture_of_commands_and_vanishing_clients_ends_the_server() {
                 });
             }
         });
+        wait_for_nobody(server);
+    });
+}
+
+/// Requests for a command with too few words for it, and with one too many if there is such a number.
+fn miscounted(command: &Command, name: &str) -> Vec<Vec<String>> {
+    let (least, most) = match command.arity {
+        Arity::Exactly(count) => (usize::from(count), Some(usize::from(count))),
+        Arity::AtLeast(count) => (usize::from(count), None),
+    };
+    let named: Vec<String> = name.split('|').map(str::to_owned).collect();
+    (named.len()..least)
+        .chain(most.map(|most| most + 1))
+        .map(|count| {
+            let words = (named.len()..count).map(|at| format!("word{at}"));
+            named.iter().cloned().chain(words).collect()
+        })
+        .collect()
+}
+
+#[test]
+fn every_command_with_a_wrong_number_of_words_is_refused_amid_a_pipeline() {
+    with_servers(&[], |server| {
+        for one in table().all() {
+            for request in miscounted(one.command, one.full_name) {
+                // The keys belong to all cores, so the request is met on every one of them, and, behind
+                // a command of the session, on the client's own.
+                let mut sent = Vec::new();
+                for key in ["b", "c", "d", "a"] {
+                    sent.extend(encode(&["GET", key]));
+                    sent.extend(encode(&request));
+                    sent.extend(encode(&["CLIENT", "GETNAME"]));
+                    sent.extend(encode(&request));
+                }
+                sent.extend(encode(&["PING"]));
+                let mut client = server.client();
+                client.send(&sent).expect("sent");
+                for _ in 0..8 {
+                    assert_eq!(client.read_reply().expect("a reply"), b"$-1\r\n");
+                    let reply = client.read_reply().expect("a reply");
+                    let text = String::from_utf8_lossy(&reply);
+                    let is_right = text.starts_with('-') && text.contains("number of arguments");
+                    assert!(is_right, "{request:?}: {text}");
+                }
+                assert_eq!(client.read_reply().expect("a reply"), b"+PONG\r\n", "{request:?}");
+            }
+        }
         wait_for_nobody(server);
     });
 }

@@ -8,6 +8,7 @@ use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 
+use super::support::server::backend;
 use super::{DEADLINE, connect, end, expect, read_to_end, start, wait_for, wait_until};
 
 /// A server that is started with exactly these arguments, and killed on drop.
@@ -40,7 +41,7 @@ impl Bare {
     fn spawn(mut command: Command, args: &[&str]) -> Self {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let log = fs::File::create(dir.path().join("log")).expect("a log");
-        command.args(args).args(["--save", "", "--dir"]).arg(dir.path());
+        command.args(args).args(backend()).args(["--save", "", "--dir"]).arg(dir.path());
         command.stdin(Stdio::null()).stdout(log.try_clone().expect("a log")).stderr(log);
         Bare { child: command.spawn().expect("a server"), dir }
     }

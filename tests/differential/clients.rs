@@ -260,33 +260,44 @@ fn is_invalidation(lines: &[String]) -> bool {
 
 /// What arrived at a client, as it is compared: each list for itself. Messages and invalidations may
 /// pass each other; so may the reply to a client that has waited and messages about what served it,
-/// and replies to a client that is told in another one's place. Where several commands ran at once,
-/// a stock server's one thread ends them together: of ours, pushes may come behind all replies, and
-/// keys be told in several pushes.
+/// and replies to a client that is told in another one's place. Invalidations that follow each other
+/// count as one: what is served beside its cause may be served a turn later. Where several commands
+/// ran at once, a stock server's one thread ends them together: of ours, pushes may come behind all
+/// replies.
 fn views(step: &Step, at: usize, heard: &[Vec<String>]) -> [Vec<Vec<String>>; 3] {
     let of = |chosen: &dyn Fn(&[String]) -> bool| -> Vec<Vec<String>> {
         heard.iter().filter(|lines| chosen(lines)).cloned().collect()
     };
     if !step.is_several() && at == step.client && !step.redirects {
         let messages = of(&|lines| !is_invalidation(lines));
-        return [messages, of(&|lines| is_invalidation(lines) || !is_push(lines)), Vec::new()];
+        let told = of(&|lines| is_invalidation(lines) || !is_push(lines));
+        let runs = told.chunk_by(|one, next| is_invalidation(one) && is_invalidation(next));
+        let runs = runs.map(|run| if is_invalidation(&run[0]) { keys(run) } else { run.concat() });
+        return [messages, runs.collect(), Vec::new()];
     }
-    let mut keys: Vec<String> = of(&is_invalidation).concat();
-    keys.retain(|line| !line.trim_start().starts_with(['>', '*']));
-    keys.sort();
-    keys.dedup();
     [
         of(&|lines| !is_push(lines) && !is_invalidation(lines)),
         of(&|lines| is_push(lines) && !is_invalidation(lines)),
-        vec![keys],
+        vec![keys(&of(&is_invalidation))],
     ]
+}
+
+/// The keys that invalidations tell.
+fn keys(invalidations: &[Vec<String>]) -> Vec<String> {
+    let mut keys = invalidations.concat();
+    keys.retain(|line| !line.trim_start().starts_with(['>', '*']));
+    keys.sort();
+    keys.dedup();
+    keys
 }
 
 /// Whether nothing more has to arrive.
 fn has_all(step: &Step, at: usize, heard: &[Vec<String>], expected: &[Vec<String>]) -> bool {
     let (heard, expected) = (views(step, at, heard), views(step, at, expected));
+    let all = |list: &[Vec<String>]| list.concat().len();
     heard.iter().zip(&expected).all(|(heard, expected)| heard.len() >= expected.len())
-        && heard[2].concat().len() >= expected[2].concat().len()
+        && all(&heard[1]) >= all(&expected[1])
+        && all(&heard[2]) >= all(&expected[2])
 }
 
 fn difference(step: &Step, expected: &Outcome, found: &Outcome) -> String {

@@ -8,7 +8,7 @@ use std::io;
 use std::time::{Duration, Instant};
 
 use super::known::KnownDifferences;
-use super::program::{Action, Program, Step};
+use super::program::{self, Action, Program, Step};
 use super::support::client::{Client, encode};
 use super::support::quote::join;
 use super::support::reply::{Node, Rule, render};
@@ -106,6 +106,9 @@ impl Pair<'_> {
     fn answers(&self, server: &Server, program: &Program) -> Vec<Answer> {
         let mut control = server.client();
         control.call(&["FLUSHALL"]).expect("a reply to FLUSHALL");
+        for library in program::LIBRARIES {
+            control.call(&["FUNCTION", "DELETE", library]).expect("a reply, perhaps an error");
+        }
         let mut client = server.client();
         client.call(&["HELLO", &self.protocol.to_string()]).expect("a reply to HELLO");
         let mut listener = self.with_events.then(|| listen(server, &mut control, program));

@@ -4,6 +4,7 @@
 //! the same in every run.
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -15,11 +16,14 @@ use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
 use ironring::observe::journal::Journal;
+use ironring::observe::link::PrimaryLink;
 use ironring::observe::persistence::Persistence;
-use ironring::observe::server::{ReplicationId, ServerFacts};
+use ironring::observe::process::ProcessFacts;
+use ironring::observe::replication::{Replication, ReplicationId};
+use ironring::observe::server::ServerFacts;
 use ironring::observe::stats::{CoreStats, Gauge};
-use ironring::persist::aof::block::JournalFile;
-use ironring::persist::load::{Load, LoadOrder, Piece};
+use ironring::persist::aof::block::Opened;
+use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
 use ironring::tls::{Context, Newcomer, Secured};
 
@@ -54,7 +58,13 @@ impl Control for NoControl {
         None
     }
 
-    fn journal(&self) -> Option<JournalFile> {
+    fn rewrite(&self, _order: RewriteOrder) {}
+
+    fn fill(&self, _fd: OwnedFd, _number: u64, _place: (u64, u64)) {}
+
+    fn trim(&self, _fd: OwnedFd, _len: u64) {}
+
+    fn journal(&self) -> Option<Opened> {
         None
     }
 
@@ -80,7 +90,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
     let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
     ServerFacts {
         run_id: "0".repeat(40),
-        replid: ReplicationId::new([1; 5]),
+        process: ProcessFacts::new("simulated", "no", cores),
         pid: 1,
         started: Millis(WALL_AT_START.0 / 1000),
         executable: String::new(),
@@ -99,5 +109,7 @@ pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
         busy: ironring::observe::busy::BusyScripts::new(cores),
         persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
         journal: Journal::default(),
+        primary_link: PrimaryLink::default(),
+        replication: Replication::new(ReplicationId::new([1; 5])),
     }
 }

@@ -159,12 +159,18 @@ impl Program {
                 let built = env!("CARGO_BIN_EXE_ironring").to_owned();
                 let mut command = Command::new(env("IRONRING_BIN").unwrap_or(built));
                 if env("IRONRING_STOCK").is_none() {
-                    command.args(["--cores", &cores.to_string()]);
+                    command.args(["--cores", &cores.to_string()]).args(backend());
                 }
                 command
             }
         }
     }
+}
+
+/// The options that say how the server reaches the kernel: `IO_BACKEND=epoll` runs a test without
+/// io_uring.
+pub(crate) fn backend() -> Vec<String> {
+    env("IO_BACKEND").map_or(Vec::new(), |name| vec!["--io-backend".into(), name])
 }
 
 /// A port that was free a moment ago.

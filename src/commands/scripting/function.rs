@@ -214,6 +214,17 @@ fn prepare(
     prepared.map(Arc::new).map_err(|error| cx.refuse(error))
 }
 
+/// Looks whether a library of a file could be loaded if there were no other. An error is the line of
+/// a reply.
+pub fn try_text(
+    functions: &mut Functions,
+    table: &dyn CommandTable,
+    text: &[u8],
+) -> Result<(), Vec<u8>> {
+    let heading = library::heading(text)?;
+    functions.prepare(text, heading, |code| scan::reach(table, code)).map(drop)
+}
+
 /// Loads a library of a file. An error is the line of a reply.
 pub fn load_text(
     functions: &mut Functions,
@@ -279,12 +290,14 @@ fn restore(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandEr
     };
     let texts = dump::decode_libraries(payload.bytes);
     let texts = texts.map_err(|error| cx.refuse([b"ERR ", error.as_bytes()].concat()))?;
-    let mut libraries = Vec::new();
+    let mut together = library::Together::default();
     for text in texts {
         let heading = library::heading(&text).map_err(|error| cx.refuse(error))?;
-        libraries.push(prepare(cx, &text, heading)?);
+        together.has_room_for(&heading).map_err(|error| cx.refuse(error))?;
+        let library = prepare(cx, &text, heading)?;
+        together.add(library).map_err(|error| cx.refuse(error))?;
     }
-    library::check_together(&libraries).map_err(|error| cx.refuse(error))?;
+    let libraries = together.into_libraries();
     Ok(everywhere(Change::Restore { libraries, policy }))
 }
 
@@ -302,7 +315,10 @@ fn list(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> O
             };
             pattern = Some(name);
         } else {
-            reply.error([b"ERR Unknown argument ", args.get(at)].concat());
+            // Line ends at the end of the word are shown as well.
+            let shown = |byte: &u8| if matches!(byte, b'\r' | b'\n') { b' ' } else { *byte };
+            let word: Vec<u8> = args.get(at).iter().map(shown).collect();
+            reply.error([b"ERR Unknown argument ", &word[..]].concat());
             return Ok(());
         }
         at += 1;

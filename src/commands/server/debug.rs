@@ -12,6 +12,7 @@ use std::sync::atomic::Ordering;
 
 use super::{BASE, OPERATOR};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
+use crate::base::sys::crash;
 use crate::base::words::c_integer;
 use crate::command::context::StringRef;
 use crate::command::session_context::{Request, SaveOrder};
@@ -23,6 +24,7 @@ use crate::command::{
 use crate::commands::container::{help, wrong_form};
 use crate::encoding::dict::Dict;
 use crate::observe::log;
+use crate::observe::replication::{History, ReplicationId};
 use crate::resp::reply::Reply;
 use crate::store::access::idle_seconds;
 use crate::store::entry::{EntryRef, NewValue, ValueRef};
@@ -103,7 +105,9 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
         (b"HELP", 2) => help(reply, "DEBUG", HELP),
         (b"PROTOCOL", 3) => protocol::protocol(args.get(2), reply),
         (b"CHANGE-REPL-ID", 2) => {
-            cx.server.replid.change(std::array::from_fn(|_| cx.rng.next_u64() as u32));
+            let id = ReplicationId::new(std::array::from_fn(|_| cx.rng.next_u64() as u32));
+            let history = cx.server.replication.history();
+            cx.server.replication.publish(History { id, ..history });
             log::notice("Changing replication IDs after receiving DEBUG change-repl-id");
             reply.ok();
         }
@@ -131,6 +135,9 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             cx.server.list_packed_threshold.store(bytes, Ordering::Relaxed);
             reply.ok();
         }
+        (b"SEGFAULT", 2) => crash::touch_nothing(),
+        (b"PANIC", 2) => panic!("called by Unit Test"),
+        (b"ASSERT", 2 | 3) => panic!("assertion failed: 1 == 2"),
         // These turn off what there is not.
         (b"DICT-RESIZING" | b"SET-SKIP-CHECKSUM-VALIDATION", 3) => reply.ok(),
         (b"REPLYBUFFER", 4) if args.is(2, "RESIZING") => reply.ok(),
@@ -146,6 +153,8 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
 }
 
 const HELP: &[&str] = &[
+    "ASSERT",
+    "    End the process by an assertion that fails.",
     "CHANGE-REPL-ID",
     "    Take a new replication id.",
     "DICT-RESIZING <0|1>",
@@ -166,6 +175,8 @@ const HELP: &[&str] = &[
     "    Write a line to the log.",
     "OBJECT <key>",
     "    Return how a key's value is stored.",
+    "PANIC",
+    "    End the process by a panic.",
     "PAUSE-CRON <0|1>",
     "    Stop periodic work, or let it go on.",
     "POPULATE <count> [<prefix>] [<size>]",
@@ -180,6 +191,8 @@ const HELP: &[&str] = &[
     "    keys that are there, MERGE lets those of the file take their places.",
     "REPLYBUFFER <PEAK-RESET-TIME <NEVER|RESET|milliseconds>|RESIZING <0|1>>",
     "    Accepted; reply buffers have no such peak.",
+    "SEGFAULT",
+    "    End the process by touching memory that is not there.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Stop deleting expired keys that nobody asks for, or go on with it.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",

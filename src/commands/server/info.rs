@@ -11,12 +11,22 @@ mod process;
 pub(super) use figures::counted;
 use std::fmt::Display;
 
-use super::{ALWAYS, BASE, publish};
+use super::{ALWAYS, BASE};
+use crate::base::time::{Micros, Millis};
+use crate::client::replica::Listed;
 use crate::command::whole::Part;
 use crate::command::{
-    Acl, Args, Argument, ArgumentKind, Arity, Command, Handler, Outcome, SessionContext, Whole,
+    Acl, Args, Argument, ArgumentKind, Arity, Command, CommandTable, Handler, Outcome,
+    SessionContext, Whole,
 };
+use crate::commands::replication::role::{list_replicas, listed};
+use crate::config::Config;
+use crate::observe::server::ServerFacts;
+use crate::observe::stats::CoreStats;
+use crate::pubsub::Directory;
 use crate::resp::reply::Reply;
+use crate::script::{Functions, Scripts};
+use crate::tls::Context;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[Command {
@@ -28,25 +38,70 @@ pub const COMMANDS: &[Command] = &[Command {
     acl: Acl::DANGEROUS,
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     arguments: &[Argument::new("section", ArgumentKind::String).optional().multiple()],
-    handler: Handler::Whole(Whole { begin: publish, gather: info }),
+    handler: Handler::Whole(Whole { begin: list_replicas, gather: info }),
     ..BASE
 }];
 
 fn info(
     cx: &mut SessionContext<'_>,
     args: Args<'_>,
-    _parts: Vec<Part>,
+    parts: Vec<Part>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    let mut report = Report::default();
-    for section in SECTIONS {
-        if section.is_asked_for(args) {
-            report.begin(section.title);
-            (section.write)(cx, &mut report);
-        }
-    }
-    reply.verbatim("txt", &report.text);
+    let facts = InfoFacts {
+        server: cx.server,
+        config: cx.config,
+        tls: cx.tls,
+        now: cx.now,
+        wall: cx.wall,
+        stats: cx.stats,
+        scripts: cx.scripts,
+        functions: cx.functions,
+        directory: cx.directory,
+        table: cx.table,
+    };
+    reply.verbatim("txt", &facts.text(listed(parts), |section| section.is_asked_for(args)));
     Ok(())
+}
+
+/// What INFO is written from.
+pub struct InfoFacts<'a> {
+    /// The process.
+    pub server: &'a ServerFacts,
+    /// The configuration.
+    pub config: &'a Config,
+    /// The certificates in use.
+    pub tls: Option<&'a Context>,
+    /// The time of the turn.
+    pub now: Millis,
+    /// The same, finer.
+    pub wall: Micros,
+    /// Counters of the core that writes it.
+    pub stats: &'a CoreStats,
+    /// The scripts that it knows.
+    pub scripts: &'a Scripts,
+    /// The libraries of functions that it knows.
+    pub functions: &'a Functions,
+    /// Who listens to channels.
+    pub directory: &'a Directory,
+    /// Every command.
+    pub table: &'a dyn CommandTable,
+}
+
+impl InfoFacts<'_> {
+    /// All that INFO EVERYTHING says.
+    pub fn everything(&self) -> Vec<u8> {
+        self.text(Vec::new(), |section| !section.hidden)
+    }
+
+    fn text(&self, replicas: Vec<Listed>, is_wanted: impl Fn(&Section) -> bool) -> Vec<u8> {
+        let mut report = Report { replicas, ..Report::default() };
+        for section in SECTIONS.iter().filter(|section| is_wanted(section)) {
+            report.begin(section.title);
+            (section.write)(self, &mut report);
+        }
+        report.text
+    }
 }
 
 /// One section.
@@ -58,11 +113,11 @@ struct Section {
     by_default: bool,
     /// Only for who names it.
     hidden: bool,
-    write: fn(&SessionContext<'_>, &mut Report),
+    write: fn(&InfoFacts<'_>, &mut Report),
 }
 
 impl Section {
-    const fn new(title: &'static str, write: fn(&SessionContext<'_>, &mut Report)) -> Section {
+    const fn new(title: &'static str, write: fn(&InfoFacts<'_>, &mut Report)) -> Section {
         Section { title, alias: None, by_default: true, hidden: false, write }
     }
 
@@ -112,6 +167,8 @@ const SECTIONS: &[Section] = &[
 #[derive(Default)]
 struct Report {
     text: Vec<u8>,
+    /// Who follows this server.
+    replicas: Vec<Listed>,
 }
 
 impl Report {

@@ -16,6 +16,7 @@ use crate::command::{
 };
 use crate::commands::container::help;
 use crate::observe::latency::{Latency, Series};
+use crate::observe::phases::Phase;
 use crate::observe::sparkline;
 use crate::observe::stats::Histogram;
 use crate::resp::reply::Reply;
@@ -294,6 +295,9 @@ fn report(events: &Latency, cx: &SessionContext<'_>) -> String {
     if has(b"expire-cycle") {
         advice.push("Many keys expire at the same time; spread their times.".to_owned());
     }
+    if has(b"eviction-cycle") {
+        advice.push("Keys are evicted for every write; give the server more memory.".to_owned());
+    }
     if !advice.is_empty() {
         text.push_str("\nWhat may help:\n\n");
     }
@@ -328,7 +332,7 @@ fn reset_gather(
 }
 
 fn histogram(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    let mut wanted = counted(cx);
+    let mut wanted = counted(cx.table);
     if args.len() > 2 {
         let all = std::mem::take(&mut wanted);
         for name in args.iter_from(2) {
@@ -339,13 +343,18 @@ fn histogram(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
             wanted.extend(all.iter().filter(is_meant).cloned());
         }
     }
-    let cdfs: Vec<_> = wanted
-        .into_iter()
-        .filter_map(|(listed, numbers)| Some((listed, distribution(cx, &numbers)?)))
-        .collect();
+    let of_command = |(listed, numbers): (Listed, Vec<usize>)| {
+        Some((listed.full_name.to_owned(), distribution(&command_counts(cx, &numbers))?))
+    };
+    let mut cdfs: Vec<_> = wanted.into_iter().filter_map(of_command).collect();
+    let phases = args.iter_from(2).filter_map(|name| Phase::of(name.strip_prefix(PHASE)?));
+    cdfs.extend(phases.filter_map(|phase| {
+        let name = format!("{}{}", String::from_utf8_lossy(PHASE), phase.name());
+        Some((name, distribution(&phase_counts(cx, phase))?))
+    }));
     reply.map(cdfs.len());
-    for (listed, (calls, buckets)) in cdfs {
-        reply.bulk(listed.full_name.as_bytes());
+    for (name, (calls, buckets)) in cdfs {
+        reply.bulk(name.as_bytes());
         reply.map(2);
         reply.bulk(b"calls");
         reply.count(calls);
@@ -359,14 +368,30 @@ fn histogram(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
     Ok(())
 }
 
-/// Calls of the commands of these numbers, and how many took at most so many microseconds, where
-/// that grows. None if none was filed.
-fn distribution(cx: &SessionContext<'_>, numbers: &[usize]) -> Option<(u64, Vec<(u64, u64)>)> {
+/// Before the name of a phase, where the name of a command may stand.
+const PHASE: &[u8] = b"phase|";
+
+/// Calls of the commands of these numbers, by bucket.
+fn command_counts(cx: &SessionContext<'_>, numbers: &[usize]) -> Vec<u64> {
     let mut sums = Vec::new();
     for stats in &cx.server.stats {
         let histograms = numbers.iter().filter_map(|at| stats.commands[*at].histogram());
         histograms.for_each(|histogram| histogram.add_to(&mut sums));
     }
+    sums
+}
+
+/// The samples of a phase, by bucket.
+fn phase_counts(cx: &SessionContext<'_>, phase: Phase) -> Vec<u64> {
+    let mut sums = Vec::new();
+    let timings = cx.server.stats.iter().filter_map(|stats| stats.phases.of(phase));
+    timings.for_each(|timing| timing.histogram.add_to(&mut sums));
+    sums
+}
+
+/// How many were counted, and how many took at most so many microseconds, where that grows. None if
+/// none was filed.
+fn distribution(sums: &[u64]) -> Option<(u64, Vec<(u64, u64)>)> {
     let calls: u64 = sums.iter().sum();
     if calls == 0 {
         return None;

@@ -1,6 +1,6 @@
-//! SAVE, BGSAVE, LASTSAVE: when the data was, and is, written to its file.
+//! SAVE, BGSAVE, LASTSAVE, BGREWRITEAOF: when the data was, and is, written to its files.
 //!
-//! Invariant: nothing is written here; the event loop begins a save when it has all partitions.
+//! Invariant: nothing is written here; the event loop begins a snapshot when it has all partitions.
 //! Source: these commands of Redis 8.0.6, and BGSAVE CANCEL of Valkey 9.1.
 
 use std::sync::atomic::Ordering;
@@ -11,10 +11,21 @@ use crate::command::{
     Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
 };
 use crate::observe::log;
+use crate::observe::persistence::Purpose;
 use crate::resp::reply::Reply;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
+    Command {
+        name: "BGREWRITEAOF",
+        summary: "Replaces the files of the AOF by a short base while everybody goes on.",
+        since: "1.0.0",
+        complexity: "O(1); the data is written in slices afterwards.",
+        arity: Arity::Exactly(1),
+        flags: SAVES,
+        handler: Handler::Session(bgrewriteaof),
+        ..BASE
+    },
     Command {
         name: "BGSAVE",
         summary: "Writes all data to the file while everybody goes on.",
@@ -74,10 +85,35 @@ fn bgsave(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) ->
     if args.len() > 1 && !is_schedule {
         return Err(CommandError::Syntax);
     }
-    if cx.server.persistence.is_saving() {
+    let persistence = &cx.server.persistence;
+    if persistence.is_saving() {
         return Err(CommandError::SaveInProgress);
     }
+    if persistence.is_busy() {
+        if !is_schedule && !cx.inside_exec {
+            return Err(CommandError::OtherSnapshot);
+        }
+        persistence.scheduled.store(true, Ordering::Relaxed);
+        reply.simple("Background saving scheduled");
+        return Ok(());
+    }
     *cx.request = Some(Request::Save(SaveOrder::Background));
+    Ok(())
+}
+
+fn bgrewriteaof(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    let (persistence, rewrites) = (&cx.server.persistence, &cx.server.journal.rewrites);
+    if persistence.is_busy_with(Purpose::AofBase) {
+        return Err(CommandError::RewriteInProgress);
+    }
+    if cx.inside_exec || !persistence.begin(Purpose::AofBase, cx.now.seconds()) {
+        rewrites.scheduled.store(true, Ordering::Relaxed);
+        // Who asks for it does not wait for what failures have put off.
+        rewrites.failures.store(0, Ordering::Relaxed);
+        reply.simple("Background append only file rewriting scheduled");
+        return Ok(());
+    }
+    *cx.request = Some(Request::Rewrite);
     Ok(())
 }
 

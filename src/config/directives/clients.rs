@@ -16,7 +16,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
         Kind::BufferLimits,
         "normal 0 0 0 replica 256mb 64mb 60 pubsub 32mb 8mb 60",
     ),
-    Directive::new("maxmemory-clients", Kind::MemoryOrPercent, "0").pending(),
+    Directive::new("maxmemory-clients", Kind::MemoryOrPercent, "0"),
     memory("proto-max-bulk-len", 1 << 20, LONG_MAX_BYTES, "512mb"),
     int("client-default-resp", 2, 3, "2").hidden().immutable(),
     int("tracking-table-max-keys", 0, LONG_MAX, "1000000"),

@@ -19,7 +19,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     text("syslog-ident", "redis").immutable(),
     choice("syslog-facility", SyslogFacility::CHOICES, "local0").immutable(),
     yes_no("hide-user-data-from-log", "no"),
-    yes_no("crash-log-enabled", "yes").inert(),
+    yes_no("crash-log-enabled", "yes"),
     yes_no("crash-memcheck-enabled", "yes").inert(),
     yes_no("use-exit-on-panic", "no").hidden().inert(),
     yes_no("always-show-logo", "no").immutable(),
@@ -46,7 +46,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     choice("enable-protected-configs", ProtectedAction::CHOICES, "no").immutable(),
     choice("enable-debug-command", ProtectedAction::CHOICES, "no").immutable(),
     choice("enable-module-command", ProtectedAction::CHOICES, "no").immutable().inert(),
-    int("watchdog-period", 0, INT_MAX, "0").hidden().inert(),
+    int("watchdog-period", 0, INT_MAX, "0").hidden(),
     yes_no("extended-redis-compatibility", "no").inert(),
     text("availability-zone", "").pending(),
 ];

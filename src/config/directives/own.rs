@@ -1,13 +1,12 @@
 //! Directives that only this server has.
 
+use super::super::choices::IoBackend;
 use super::*;
 
 pub(super) const DIRECTIVES: &[Directive] = &[
     Directive::new("cores", Kind::IntOrEmpty { max: CORES_MAX }, "0").immutable(),
     int("core-ports", 0, 65535, "0").immutable().refused("one port for each core"),
-    choice("io-backend", &[("io_uring", 0), ("epoll", 1)], "io_uring")
-        .immutable()
-        .refused("another I/O backend"),
+    choice("io-backend", IoBackend::CHOICES, "auto").immutable(),
     int("metrics-port", 0, 65535, "0").immutable().refused("the metrics endpoint"),
     Directive::new("metrics-bind", Kind::Addresses, "127.0.0.1 -::1")
         .immutable()

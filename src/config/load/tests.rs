@@ -96,8 +96,6 @@ fn files_and_arguments_load_as_in_redis() {
 #[test]
 fn what_is_not_there_yet_stops_the_start() {
     for line in [
-        "replicaof 10.0.0.1 6379",
-        "slaveof 10.0.0.1 6379",
         "cluster-enabled yes",
         "min-replicas-to-write 1",
         "metrics-port 9121",
@@ -120,7 +118,7 @@ fn a_refused_secret_is_not_shown() {
 #[test]
 fn a_request_may_be_taken_back() {
     assert!(load_text("appendonly yes\nappendonly no\n").is_ok());
-    assert!(load_text("replicaof 10.0.0.1 6379\nreplicaof no one\n").is_ok());
+    assert!(load_text("min-replicas-to-write 1\nmin-replicas-to-write 0\n").is_ok());
     assert!(load_text("appendonly no\ntls-port 0\ncluster-enabled no\n").is_ok());
 }
 

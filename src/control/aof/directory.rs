@@ -10,50 +10,33 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 
 use super::super::files::Files;
-use super::{Done, broken};
+use super::{Done, NotLoaded, broken};
 use crate::base::crc::crc64;
 use crate::base::sys::reason;
 use crate::observe::log;
 use crate::observe::server::REDIS_VERSION;
-use crate::persist::aof::block::JournalFile;
-use crate::persist::aof::manifest::{Manifest, manifest_name, temporary_name};
+use crate::persist::aof::block::{JournalFile, Opened};
+use crate::persist::aof::files::AofFiles;
+use crate::persist::aof::manifest::{Manifest, manifest_name};
 use crate::persist::load::AofPlace;
 use crate::persist::rdb::VERSION_MIN;
 use crate::persist::rdb::file::{Checksum, magic, preamble};
-use crate::persist::storage::{Storage, replace};
+use crate::persist::storage::{Storage, StorageError};
 
-/// The files of an AOF.
+/// The files of an AOF, as it is loaded.
 pub(super) struct Directory<'a> {
     pub(super) place: &'a AofPlace,
-    pub(super) manifest: Manifest,
-    /// The manifest as it is on the disk.
-    written: Vec<u8>,
+    pub(super) files: AofFiles<Files>,
 }
 
 impl<'a> Directory<'a> {
     /// Reads the manifest. An empty one is what there is without a file.
     pub(super) fn open(place: &'a AofPlace) -> Done<Directory<'a>> {
-        let path = place.directory.join(name_of(&manifest_name(&place.filename)));
-        let written = match fs::read(&path) {
-            Ok(text) => text,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {
-                return Ok(Directory { place, manifest: Manifest::default(), written: Vec::new() });
-            }
-            Err(error) => {
-                return Err(broken(format!(
-                    "Fatal error: can't open the AOF manifest file {} for reading: {}",
-                    path.display(),
-                    reason(&error)
-                )));
-            }
-        };
-        let manifest = Manifest::parse(&written).map_err(|error| {
-            let mut lines = error.log_lines();
-            let last = lines.pop().unwrap_or_default();
-            lines.into_iter().for_each(log::warning);
-            broken(last)
-        })?;
-        Ok(Directory { place, manifest, written })
+        Ok(Directory { place, files: read_files(place).map_err(broken)? })
+    }
+
+    pub(super) fn manifest(&self) -> &Manifest {
+        self.files.manifest()
     }
 
     /// Without a manifest that names files there must be none: nobody could say in which order they
@@ -79,14 +62,15 @@ impl<'a> Directory<'a> {
         let old = name_of(&self.place.filename);
         let inside = self.path_of(&self.place.filename);
         // A crash may have come between the two steps.
-        let is_begun = self.manifest.incr.is_empty()
-            && self.manifest.base.as_ref().is_some_and(|base| base.name == self.place.filename)
+        let manifest = self.manifest();
+        let is_begun = manifest.incr.is_empty()
+            && manifest.base.as_ref().is_some_and(|base| base.name == self.place.filename)
             && !inside.exists();
-        if !old.exists() || !self.place.opens || !(self.manifest.is_empty() || is_begun) {
+        if !old.exists() || !self.place.opens || !(manifest.is_empty() || is_begun) {
             return Ok(());
         }
         self.make()?;
-        self.manifest.adopt(&self.place.filename);
+        self.files.manifest_mut().adopt(&self.place.filename);
         self.write_manifest().await?;
         let (file, directory) = (old.display(), self.place.directory.display());
         fs::rename(&old, &inside).map_err(|error| {
@@ -105,7 +89,8 @@ impl<'a> Directory<'a> {
     /// Begins an AOF whose base is an RDB file, or empty.
     pub(super) fn begin(&mut self, data: Option<&Path>) -> Done<()> {
         self.make()?;
-        let name = self.manifest.next_base(&self.place.filename, true).name.clone();
+        let manifest = self.files.manifest_mut();
+        let name = manifest.next_base(&self.place.filename, true).name.clone();
         let path = self.path_of(&name);
         let made = match data {
             Some(data) => fs::copy(data, &path).map(|_| ()),
@@ -121,13 +106,14 @@ impl<'a> Directory<'a> {
     }
 
     /// Opens the file that is appended to, and removes what is not needed any more.
-    pub(super) async fn open_last(&mut self) -> Done<JournalFile> {
+    pub(super) async fn open_last(&mut self) -> Done<Opened> {
         self.make()?;
-        let is_new = self.manifest.incr.is_empty();
+        let manifest = self.files.manifest_mut();
+        let is_new = manifest.incr.is_empty();
         if is_new {
-            self.manifest.next_incr(&self.place.filename, Some(0));
+            manifest.next_incr(&self.place.filename, Some(0));
         }
-        let name = match self.manifest.incr.last_mut() {
+        let name = match manifest.incr.last_mut() {
             None => unreachable!("there is one now"),
             Some(last) => {
                 last.end_offset = None;
@@ -144,48 +130,21 @@ impl<'a> Directory<'a> {
         self.write_manifest().await?;
         let what = if is_new { "Creating" } else { "Opening" };
         log::notice(format!("{what} AOF incr file {shown} on server start"));
-        self.remove_history().await?;
+        let removed = self.files.remove_history().await.map_err(|error| not_written(&error))?;
+        log_removed(&removed);
         let mut bytes_before = 0;
-        for info in self.manifest.files().filter(|info| info.name != name) {
+        for info in self.manifest().files().filter(|info| info.name != name) {
             bytes_before += self.size_of(&info.name)?;
         }
-        Ok(JournalFile { fd: file.into_raw_fd(), offset, bytes_before })
+        Ok(Opened::First(JournalFile { fd: file.into_raw_fd(), offset }, bytes_before))
     }
 
-    async fn remove_history(&mut self) -> Done<()> {
-        for info in std::mem::take(&mut self.manifest.history) {
-            let shown = String::from_utf8_lossy(&info.name);
-            log::notice(format!("Removing the history file {shown} in the background"));
-            // One that stays is not named any more, and does no harm.
-            let _ = fs::remove_file(self.path_of(&info.name));
-        }
-        self.write_manifest().await
-    }
-
-    /// Writes the manifest, if it has changed.
     async fn write_manifest(&mut self) -> Done<()> {
-        let text = self.manifest.to_bytes();
-        if text == self.written {
-            return Ok(());
-        }
-        let path = self.path_of(&manifest_name(&self.place.filename));
-        let beside = self.path_of(&temporary_name(&self.place.filename));
-        let replaced = replace(&Files, &path, &beside, text.clone()).await;
-        replaced.map_err(|error| broken(format!("Can't write the AOF manifest file {error}")))?;
-        self.written = text;
-        Ok(())
+        self.files.write_manifest().await.map_err(|error| not_written(&error))
     }
 
     fn make(&self) -> Done<()> {
-        let directory = &self.place.directory;
-        match fs::create_dir(directory) {
-            Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(broken(format!(
-                "Can't open or create append-only dir {}: {}",
-                directory.display(),
-                reason(&error)
-            ))),
-            _ => Ok(()),
-        }
+        make(self.place).map_err(broken)
     }
 
     async fn sync(&self, path: &Path) -> Done<()> {
@@ -194,7 +153,7 @@ impl<'a> Directory<'a> {
     }
 
     pub(super) fn path_of(&self, name: &[u8]) -> PathBuf {
-        self.place.directory.join(name_of(name))
+        self.files.path_of(name)
     }
 
     pub(super) fn size_of(&self, name: &[u8]) -> Done<u64> {
@@ -206,6 +165,56 @@ impl<'a> Directory<'a> {
                 reason(&error)
             ))
         })
+    }
+}
+
+/// Makes the directory, if it is not there.
+pub(super) fn make(place: &AofPlace) -> Result<(), String> {
+    match fs::create_dir(&place.directory) {
+        Err(error) if error.kind() != io::ErrorKind::AlreadyExists => Err(format!(
+            "Can't open or create append-only dir {}: {}",
+            place.directory.display(),
+            reason(&error)
+        )),
+        _ => Ok(()),
+    }
+}
+
+/// The files that the manifest of a directory names: none where there is no manifest.
+pub(super) fn read_files(place: &AofPlace) -> Result<AofFiles<Files>, String> {
+    let path = place.directory.join(name_of(&manifest_name(&place.filename)));
+    let (manifest, text) = match fs::read(&path) {
+        Ok(text) => (Manifest::parse(&text), text),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            (Ok(Manifest::default()), Vec::new())
+        }
+        Err(error) => {
+            return Err(format!(
+                "Fatal error: can't open the AOF manifest file {} for reading: {}",
+                path.display(),
+                reason(&error)
+            ));
+        }
+    };
+    let manifest = manifest.map_err(|error| {
+        let mut lines = error.log_lines();
+        let last = lines.pop().unwrap_or_default();
+        lines.into_iter().for_each(log::warning);
+        last
+    })?;
+    let named = (place.directory.clone(), place.filename.clone());
+    Ok(AofFiles::new(Files, named, manifest, text))
+}
+
+fn not_written(error: &StorageError) -> NotLoaded {
+    broken(format!("Can't write the AOF manifest file {error}"))
+}
+
+/// Tells of files that were not needed any more.
+pub(super) fn log_removed(names: &[Vec<u8>]) {
+    for name in names {
+        let shown = String::from_utf8_lossy(name);
+        log::notice(format!("Removing the history file {shown} in the background"));
     }
 }
 

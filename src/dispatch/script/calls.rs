@@ -14,9 +14,6 @@ use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::Refusal;
 use crate::script::interrupt::KILLED;
 
-/// The bit of `Run::places` that stands for the journal.
-const TO_JOURNAL: u8 = 1;
-
 /// What became of a command that a script called.
 pub enum Inside {
     /// It has written its reply.
@@ -42,7 +39,7 @@ impl Worker {
         let now = std::mem::replace(&mut self.now, run.now);
         let facts = &mut run.facts;
         self.in_script = true;
-        self.scribe.is_muted = run.places & TO_JOURNAL == 0;
+        self.scribe.is_muted = run.places == 0;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.now = now;
         if self.is_heard(keyspace) {
@@ -101,6 +98,12 @@ impl Worker {
         if run.is_read_only && (writes || command.flags.has(Flags::MAY_REPLICATE)) {
             let text = b"ERR Write commands are not allowed from read-only scripts.";
             return Err(self.refuse_in_script(of, text));
+        }
+        if !run.has_written && self.is_read_only(command.flags, &run.facts) {
+            return Err(self.refuse_in_script(of, CommandError::ReadOnly.text().as_bytes()));
+        }
+        if !run.has_written && self.lacks_replicas(command.flags, &run.facts) {
+            return Err(self.refuse_in_script(of, CommandError::NoReplicas.text().as_bytes()));
         }
         if !run.has_written && self.cannot_save(command.flags) {
             return Err(self.refuse_in_script(of, &self.misconfigured()));

@@ -6,10 +6,11 @@
 
 use std::mem;
 
+use super::files::Rewrite;
 use crate::base::number::write_u64;
 
 /// Lines, and the databases that the first and the last of them are for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
     count: usize,
@@ -94,6 +95,11 @@ impl Lines {
         unit.count = 0;
     }
 
+    /// The next line selects its database, whichever is selected now.
+    pub fn forget_db(&mut self) {
+        self.last_db = usize::MAX;
+    }
+
     /// Takes all lines; room for as many is kept.
     pub fn take(&mut self) -> Lines {
         let kept = Vec::with_capacity(self.bytes.len().min(KEPT_BYTES_MAX));
@@ -141,11 +147,13 @@ pub struct Block {
     pub cut: Option<Box<Cut>>,
 }
 
-/// Where another file begins.
+/// Where another file begins, or the journal ends.
 #[derive(Debug)]
 pub struct Cut {
-    /// The file.
-    pub file: JournalFile,
+    /// The file. None if nothing is journaled any more.
+    pub file: Option<JournalFile>,
+    /// Nothing of before counts any more: what could not be written of it is given up.
+    pub is_fresh: bool,
     /// What the rest of the turn did.
     pub lines: Lines,
 }
@@ -157,8 +165,17 @@ pub struct JournalFile {
     pub fd: std::os::fd::RawFd,
     /// Where the next group begins.
     pub offset: u64,
-    /// The bytes of all files before it: base and earlier incr files.
-    pub bytes_before: u64,
+}
+
+/// What was opened for the journal.
+#[derive(Debug)]
+pub enum Opened {
+    /// All has been loaded: the file that is appended to, and the bytes of all files before it.
+    First(JournalFile, u64),
+    /// A file, by its number, has been filled with zeros up to a place, or could not be.
+    Filled(u64, Option<u64>),
+    /// A rewrite can begin, with the file that comes behind its cut, if there is one.
+    Next(Rewrite, Option<JournalFile>),
 }
 
 #[cfg(test)]

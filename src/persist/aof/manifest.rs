@@ -135,6 +135,19 @@ impl Manifest {
         self.incr.last().expect("it was just entered")
     }
 
+    /// A step has failed that was to name a new base, and an incr file if `has_incr` says so: they are
+    /// history, and their numbers are not given again, since the step may yet be found on the disk.
+    pub fn spoil(&mut self, filename: &[u8], has_incr: bool) {
+        self.base_seq += 1;
+        let name = numbered(filename, self.base_seq, "base.rdb");
+        self.history.push(FileInfo { name, seq: self.base_seq, ..FileInfo::default() });
+        if has_incr {
+            self.incr_seq += 1;
+            let name = numbered(filename, self.incr_seq, "incr.aof");
+            self.history.push(FileInfo { name, seq: self.incr_seq, ..FileInfo::default() });
+        }
+    }
+
     /// The incr files become history, but for the last `kept`: a base holds what they did.
     pub fn retire_incr(&mut self, kept: usize) {
         let retired = self.incr.len().saturating_sub(kept);
@@ -189,6 +202,11 @@ pub fn manifest_name(filename: &[u8]) -> Vec<u8> {
 /// The name under which a manifest is written before it takes its place.
 pub fn temporary_name(filename: &[u8]) -> Vec<u8> {
     [b"temp-", filename, b".manifest"].concat()
+}
+
+/// The name of an incr file until its base is whole.
+pub fn temporary_incr_name(filename: &[u8]) -> Vec<u8> {
+    [b"temp-", filename, b".incr"].concat()
 }
 
 fn numbered(filename: &[u8], seq: i64, suffix: &str) -> Vec<u8> {

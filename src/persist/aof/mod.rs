@@ -16,6 +16,7 @@
 
 pub mod annotation;
 pub mod block;
+pub mod files;
 pub mod manifest;
 pub mod replay;
 pub mod scan;

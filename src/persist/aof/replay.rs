@@ -48,7 +48,7 @@ impl Words for Line {
 impl Line {
     /// True if its words are too many bytes to be run.
     pub fn is_too_long(&self) -> bool {
-        self.bytes.len() > LINE_BYTES_MAX
+        self.bytes.len() > LINE_BYTES_MAX || self.words.len() > LINE_WORDS_MAX
     }
 
     /// The words, one behind the other, and their lengths.
@@ -118,6 +118,13 @@ impl Lines {
         self.heads.push(Head { db: db as u32, id, words, bytes });
     }
 
+    /// Adds others behind these.
+    pub fn append(&mut self, mut others: Lines) {
+        self.bytes.append(&mut others.bytes);
+        self.words.append(&mut others.words);
+        self.heads.append(&mut others.heads);
+    }
+
     /// True without any.
     pub fn is_empty(&self) -> bool {
         self.heads.is_empty()
@@ -154,6 +161,8 @@ impl Lines {
 
 /// Places of words have 32 bits.
 const LINE_BYTES_MAX: usize = 1 << 31;
+/// Words of no bytes take memory, too.
+const LINE_WORDS_MAX: usize = 1 << 27;
 /// Commands are sent when they are so many bytes, or so many.
 const PIECE_BYTES: usize = 64 << 10;
 const PIECE_LINES: usize = 256;

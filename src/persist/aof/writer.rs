@@ -3,9 +3,11 @@
 //!
 //! Invariant: a group is written when all before it have been, so that a process that is killed
 //! leaves no hole; what `written` and `synced` tell grows in the order of the numbers. Two groups may
-//! be under way: the second is written while the first is synced. A write that failed is tried again
-//! when somebody says so, at the same place; after a sync that failed nothing is written any more,
-//! since nobody knows what the disk holds.
+//! be under way: the second is written while the first is synced. Nothing is written to a file before
+//! the one before it is synced, so that a power cut leaves no hole either. A write that failed is
+//! tried again when somebody says so, at the same place; after a sync that failed nothing is written
+//! any more, since nobody knows what the disk holds, until a file begins for which that does not
+//! matter.
 //!
 //! It does no I/O: it says which operation comes next, and is told what became of it.
 
@@ -46,6 +48,25 @@ pub enum Action {
     Close {
         /// The file.
         fd: RawFd,
+    },
+    /// Cut the file behind what was written, since it was filled with zeros ahead, and close it.
+    Trim {
+        /// The file.
+        fd: RawFd,
+        /// Its length.
+        len: u64,
+    },
+    /// Fill the file with zeros ahead of what is written, and tell when they are on the disk: then a
+    /// sync of what takes their place changes nothing but data.
+    Fill {
+        /// The file.
+        fd: RawFd,
+        /// Which of all files it is.
+        file: u64,
+        /// Where the zeros begin.
+        from: u64,
+        /// Where they end.
+        to: u64,
     },
 }
 
@@ -119,25 +140,53 @@ pub struct Writer {
     /// All blocks up to this number are here.
     bound: u64,
     groups: VecDeque<Group>,
-    /// The file that comes next, as soon as the groups of this one are done.
+    /// The file that comes next, as soon as this one is done with.
     cut: Option<(u64, Box<Cut>)>,
-    /// The number up to which a sync under way covers, and the file if it is closed behind it.
-    sync: Option<(u64, Option<RawFd>)>,
-    to_close: Option<RawFd>,
+    /// The first cut that waits behind which nothing of before counts.
+    fresh_cut: Option<u64>,
+    /// Cuts that have come and have not been made.
+    cuts: usize,
+    /// Bytes of all files before this one, and before the one that comes next.
+    bytes_before: u64,
+    bytes_before_next: Option<u64>,
+    /// The number up to which a sync under way covers.
+    sync: Option<u64>,
+    /// Which of all files is written.
+    file_number: u64,
+    /// The file holds zeros up to here, or what has taken their place.
+    filled: u64,
+    /// More of them are being written from here on: nothing else may be.
+    filling: Option<u64>,
+    to_close: Vec<Action>,
     written: u64,
     synced: u64,
     trouble: Option<Trouble>,
 }
 
 impl Writer {
-    /// The first file to append to.
-    pub fn open(&mut self, file: JournalFile) {
-        (self.file, self.db) = (Some(file), None);
+    /// The first file to append to, and the bytes of all files before it.
+    pub fn open(&mut self, file: JournalFile, bytes_before: u64) {
+        (self.file, self.db, self.bytes_before) = (Some(file), None, bytes_before);
+    }
+
+    /// A base of so many bytes has taken the place of all files before the last cut.
+    pub fn rebase(&mut self, bytes: u64) {
+        if self.cuts > 0 {
+            self.bytes_before_next = Some(bytes);
+        } else {
+            self.bytes_before = bytes;
+        }
     }
 
     /// A block has come.
     pub fn add(&mut self, number: u64, block: Block) {
         self.waiting_bytes += block.len();
+        if let Some(cut) = &block.cut {
+            self.cuts += 1;
+            if cut.is_fresh {
+                self.fresh_cut = Some(self.fresh_cut.map_or(number, |first| first.min(number)));
+            }
+        }
         self.waiting.insert(number, block);
     }
 
@@ -154,7 +203,7 @@ impl Writer {
     /// True if nothing waits and nothing is under way.
     pub fn is_idle(&self) -> bool {
         let is_quiet = self.groups.is_empty() && self.cut.is_none() && self.sync.is_none();
-        is_quiet && self.waiting.is_empty() && self.to_close.is_none()
+        is_quiet && self.waiting.is_empty() && self.to_close.is_empty()
     }
 
     /// The number up to which everything is in the kernel, and that up to which it is synced.
@@ -167,9 +216,58 @@ impl Writer {
         self.waiting_bytes
     }
 
+    /// Bytes that are not in the kernel.
+    pub fn queued_bytes(&self) -> usize {
+        self.waiting_bytes + self.groups.iter().map(|group| group.bytes.len()).sum::<usize>()
+    }
+
     /// Bytes of all files, as far as they were handed to the kernel.
     pub fn size(&self) -> u64 {
-        self.file.as_ref().map_or(0, |file| file.bytes_before + file.offset)
+        self.bytes_before + self.file.as_ref().map_or(0, |file| file.offset)
+    }
+
+    /// Has the file filled with zeros ahead, if there is little left of them.
+    pub fn begin_fill(&mut self) -> Option<Action> {
+        let file = self.file.as_ref()?;
+        let is_filled = self.filled.saturating_sub(file.offset) > SEGMENT_BYTES / 2;
+        if is_filled || self.filling.is_some() || self.trouble.is_some() || self.cuts > 0 {
+            return None;
+        }
+        let from = self.filled.max(file.offset + SLACK_BYTES);
+        self.filling = Some(from);
+        let to = from + SEGMENT_BYTES;
+        Some(Action::Fill { fd: file.fd, file: self.file_number, from, to })
+    }
+
+    /// A file has been filled up to here, or has not.
+    pub fn was_filled(&mut self, file: u64, to: Option<u64>) {
+        if file == self.file_number {
+            self.filling = None;
+            self.filled = to.unwrap_or(self.filled);
+        }
+    }
+
+    /// Nothing is written any more: what the file needs then, if it was filled ahead.
+    pub fn end(&mut self) -> Option<Action> {
+        let file = self.file.take()?;
+        Some(self.leave(&file))
+    }
+
+    /// What is to be done with a file behind its last group.
+    fn leave(&self, file: &JournalFile) -> Action {
+        if self.filled > file.offset || self.filling.is_some() {
+            Action::Trim { fd: file.fd, len: file.offset }
+        } else {
+            Action::Close { fd: file.fd }
+        }
+    }
+
+    /// True if what is due might reach the place where zeros are being written.
+    fn reaches_filling(&self) -> bool {
+        let selects = self.waiting.len() * SELECT_BYTES_MAX;
+        let due = (LINE_BYTES_MAX + self.waiting_bytes + selects) as u64;
+        let offset = self.file.as_ref().map_or(0, |file| file.offset);
+        self.filling.is_some_and(|from| offset + due > from)
     }
 
     /// True if a sync of its own, or of a group, is under way.
@@ -188,14 +286,17 @@ impl Writer {
         if self.trouble.is_some() || self.sync.is_some() || !self.is_unsynced() {
             return None;
         }
-        self.sync = Some((self.written, None));
+        self.sync = Some(self.written);
         Some(Action::Sync { fd })
     }
 
     /// What to do next, if anything can be done now.
     pub fn next(&mut self, wanted: Wanted) -> Option<Action> {
-        if let Some(fd) = self.to_close.take() {
-            return Some(Action::Close { fd });
+        if self.trouble.is_some() {
+            self.give_up();
+        }
+        if let Some(action) = self.to_close.pop() {
+            return Some(action);
         }
         if self.trouble.is_some() {
             return None;
@@ -203,11 +304,22 @@ impl Writer {
         if let Some(group) = self.groups.iter_mut().find(|one| one.ops == 0 && !one.is_written()) {
             return Some(group.write());
         }
-        if self.cut.is_some() {
-            return self.change_file();
+        loop {
+            if self.cut.is_some() {
+                let action = self.change_file();
+                if action.is_some() || self.cut.is_some() {
+                    return action;
+                }
+            }
+            let is_free = self.groups.iter().all(Group::is_written);
+            if !is_free || self.groups.len() >= GROUPS_MAX {
+                return None;
+            }
+            let action = self.begin_group(wanted);
+            if action.is_some() || self.cut.is_none() {
+                return action;
+            }
         }
-        let may_begin = self.groups.len() < GROUPS_MAX && self.groups.iter().all(Group::is_written);
-        if may_begin { self.begin_group(wanted) } else { None }
     }
 
     /// A write of a group has ended: bytes, or a negative error number.
@@ -239,8 +351,7 @@ impl Writer {
         let failed = || Some(Failure::Sync(io::Error::from_raw_os_error(-result)));
         let failure = match slot {
             None => {
-                let (last, closes) = self.sync.take()?;
-                self.to_close = closes;
+                let last = self.sync.take()?;
                 if result < 0 {
                     failed()
                 } else {
@@ -278,9 +389,7 @@ impl Writer {
         while let Some(group) = self.groups.front()
             && group.is_done()
         {
-            // An older file may still be on its way to the disk.
-            let is_synced = group.syncs && self.sync.is_none_or(|(_, closes)| closes.is_none());
-            if is_synced {
+            if group.syncs {
                 self.synced = group.last;
             }
             self.groups.pop_front();
@@ -303,7 +412,9 @@ impl Writer {
 
     /// Begins a group of what is due.
     fn begin_group(&mut self, wanted: Wanted) -> Option<Action> {
-        self.file.as_ref()?;
+        if self.file.is_none() && self.cuts == 0 || self.reaches_filling() {
+            return None;
+        }
         let mut bytes = vec![0; LINE_BYTES_MAX];
         let mut last = None;
         while bytes.len() < GROUP_BYTES_MAX
@@ -322,7 +433,7 @@ impl Writer {
         }
         let last = last?;
         if bytes.len() == LINE_BYTES_MAX {
-            return self.change_file();
+            return None;
         }
         let time = wanted.time.filter(|now| self.time.is_none_or(|noted| noted < *now));
         self.time = time.or(self.time);
@@ -363,27 +474,73 @@ impl Writer {
         self.db = Some(lines.last_db());
     }
 
-    /// Goes over to the next file when all of this one is in the kernel; its last sync goes on
-    /// meanwhile.
+    /// Goes over to the next file when all of this one is on the disk.
     fn change_file(&mut self) -> Option<Action> {
         if !self.groups.is_empty() || self.sync.is_some() {
             return None;
         }
+        if self.file.is_some() && self.is_unsynced() {
+            return self.begin_sync();
+        }
         let (number, cut) = self.cut.take()?;
-        let is_unsynced = self.is_unsynced();
-        self.written = self.written.max(cut.last_before(number));
-        let Cut { file, lines } = *cut;
-        let fd = self.file.replace(file)?.fd;
+        self.make_cut(number, *cut);
+        self.to_close.pop()
+    }
+
+    /// Gives up what could not be written, if a cut has come behind which it does not count.
+    fn give_up(&mut self) {
+        let is_quiet = self.groups.iter().all(|group| group.ops == 0) && self.sync.is_none();
+        let is_open = |(_, cut): &(u64, Box<Cut>)| cut.is_fresh;
+        if !is_quiet {
+            return;
+        }
+        if !self.cut.as_ref().is_some_and(is_open) {
+            let Some(number) = self.fresh_cut.filter(|number| *number <= self.bound) else {
+                return;
+            };
+            let behind = self.waiting.split_off(&(number + 1));
+            for (at, block) in std::mem::replace(&mut self.waiting, behind) {
+                self.waiting_bytes -= block.len();
+                if let Some(cut) = block.cut {
+                    self.drop_cut();
+                    self.cut = Some((at, cut));
+                }
+            }
+        }
+        let Some((number, cut)) = self.cut.take() else { return };
+        self.groups.clear();
+        self.trouble = None;
+        self.make_cut(number, *cut);
+    }
+
+    /// A cut is given up: its file is closed, and never written to.
+    fn drop_cut(&mut self) {
+        if let Some((_, cut)) = self.cut.take() {
+            self.cuts -= 1;
+            self.to_close.extend(cut.file.map(|file| Action::Close { fd: file.fd }));
+        }
+    }
+
+    /// All before the cut is done with, one way or another: its file is written from here on.
+    fn make_cut(&mut self, number: u64, cut: Cut) {
+        let last = cut.last_before(number);
+        let Cut { file, is_fresh, lines } = cut;
+        (self.written, self.synced) = (self.written.max(last), self.synced.max(last));
+        self.cuts -= 1;
+        if self.fresh_cut.is_some_and(|fresh| fresh <= number) {
+            self.fresh_cut = None;
+        }
+        let before = if is_fresh { 0 } else { self.size() };
+        self.bytes_before = self.bytes_before_next.take().unwrap_or(before);
+        let old = std::mem::replace(&mut self.file, file);
+        let left = old.map(|old| self.leave(&old));
+        self.to_close.extend(left);
+        self.file_number += 1;
+        (self.filled, self.filling) = (0, None);
         self.db = None;
         if !lines.is_empty() {
             self.add(number, Block { lines, cut: None });
         }
-        if is_unsynced {
-            self.sync = Some((self.written, Some(fd)));
-            return Some(Action::Sync { fd });
-        }
-        self.synced = self.written;
-        Some(Action::Close { fd })
     }
 }
 
@@ -424,3 +581,9 @@ const GROUPS_MAX: usize = 2;
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Writes that were interrupted or cut short, in a row, before that counts as a failure.
 const TRIES_MAX: u8 = 16;
+/// The line that selects a database has no more bytes.
+const SELECT_BYTES_MAX: usize = 48;
+/// Zeros that are written ahead at once.
+const SEGMENT_BYTES: u64 = 8 << 20;
+/// A file that was not filled yet may grow so much while it is.
+const SLACK_BYTES: u64 = 1 << 20;

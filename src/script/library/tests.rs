@@ -94,8 +94,15 @@ fn a_restored_dump_obeys_its_policy() {
     assert_eq!(restore(&[&stolen], Policy::Replace), (exists("ERR Function b already exists"), 2));
     assert_eq!(restore(&[&again], Policy::Replace), (Ok(()), 3));
     assert_eq!(restore(&[&stolen], Policy::Flush), (Ok(()), 1));
-    let together = check_together(&[again.clone(), again]);
-    assert_eq!(together, Err(b"ERR Library 'one' already exists".to_vec()));
+    let mut together = Together::default();
+    assert_eq!(together.add(again.clone()), Ok(()));
+    let same_name = Heading { name: b"one".to_vec(), len: 0 };
+    assert_eq!(
+        together.has_room_for(&same_name),
+        Err(b"ERR Library 'one' already exists".to_vec())
+    );
+    let same_function = prepare(&mut functions, &library("four", &["c"])).unwrap();
+    assert_eq!(together.add(same_function), Err(b"ERR Function c already exists".to_vec()));
 }
 
 #[test]

@@ -2,16 +2,16 @@
 //! instant, each key once.
 
 use std::collections::BTreeMap;
-use std::path::PathBuf;
 
 use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
+use crate::persist::aof::files::Rewrite;
 use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::{FileReader, Record, magic, preamble};
 use crate::persist::rdb::{Limits, Loaded, Reader, decode};
-use crate::persist::save::{Flags, Wanted};
+use crate::persist::save::{Flags, Target, Wanted};
 use crate::store::access::{Access, AccessPolicy, Stale};
 use crate::store::entry::NewValue;
 use crate::store::expire::expire_slice;
@@ -144,7 +144,7 @@ fn read(pieces: &[Piece], version: u16) -> Model {
 fn save(epoch: u8) -> Arc<Save> {
     Arc::new(Save::new(Wanted {
         epoch,
-        path: PathBuf::from("dump.rdb"),
+        target: Target::AofBase(Rewrite::Within),
         flags: Flags { compresses: true, checksums: false, syncs_often: false, is_urgent: false },
         usage: Usage::Untold,
         preamble: Vec::new(),

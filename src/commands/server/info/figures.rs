@@ -4,15 +4,16 @@
 
 use std::collections::BTreeMap;
 
-use super::Report;
-use crate::command::{Listed, SessionContext};
+use super::{InfoFacts, Report};
+use crate::command::{CommandTable, Listed};
 use crate::observe::errors::shown;
+use crate::observe::phases::Phase;
 use crate::observe::stats::{
     CommandTotals, CoreStats, Counter, Denials, Rates, Totals, percentile,
 };
 use crate::pubsub::Kind;
 
-pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     let total = |counter: fn(&Totals) -> &Counter| cx.server.sum(|one| counter(&one.totals).get());
     let rate = |counter: fn(&Rates) -> &Counter| cx.server.sum(|one| counter(&one.rates).get());
     let kilobytes = |bytes: u64| format!("{:.2}", bytes as f64 / 1024.0);
@@ -21,7 +22,8 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("instantaneous_ops_per_sec", rate(|r| &r.commands));
     report.field("total_net_input_bytes", total(|t| &t.net_input_bytes));
     report.field("total_net_output_bytes", total(|t| &t.net_output_bytes));
-    report.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    report.zeros(&["total_net_repl_input_bytes"]);
+    report.field("total_net_repl_output_bytes", total(|t| &t.net_repl_output_bytes));
     report.field("instantaneous_input_kbps", kilobytes(rate(|r| &r.input_bytes)));
     report.field("instantaneous_output_kbps", kilobytes(rate(|r| &r.output_bytes)));
     report.field("instantaneous_input_repl_kbps", kilobytes(0));
@@ -34,7 +36,7 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("expired_time_cap_reached_count", total(|t| &t.expired_time_cap_reached));
     report.field("expire_cycle_cpu_milliseconds", total(|t| &t.expire_cycle_nanos) / 1_000_000);
     report.field("evicted_keys", total(|t| &t.evicted_keys));
-    report.zeros(&["evicted_clients"]);
+    report.field("evicted_clients", total(|t| &t.evicted_clients));
     report.field("evicted_scripts", total(|t| &t.evicted_scripts));
     report.zeros(&["total_eviction_exceeded_time", "current_eviction_exceeded_time"]);
     report.field("keyspace_hits", total(|t| &t.keyspace_hits));
@@ -88,11 +90,11 @@ const NOT_COUNTED: &[&str] = &[
 ];
 
 /// Every command and subcommand with the numbers that it counts under.
-pub(in crate::commands::server) fn counted(cx: &SessionContext<'_>) -> Vec<(Listed, Vec<usize>)> {
+pub(in crate::commands::server) fn counted(table: &dyn CommandTable) -> Vec<(Listed, Vec<usize>)> {
     let mut counted = Vec::new();
-    for command in cx.table.commands() {
+    for command in table.commands() {
         let (hidden, parts): (Vec<_>, Vec<_>) =
-            cx.table.parts(command).into_iter().partition(|part| part.command.hidden);
+            table.parts(command).into_iter().partition(|part| part.command.hidden);
         let numbers = std::iter::once(command).chain(hidden).map(|one| one.number).collect();
         counted.push((command, numbers));
         counted.extend(parts.into_iter().map(|part| (part, vec![part.number])));
@@ -100,8 +102,8 @@ pub(in crate::commands::server) fn counted(cx: &SessionContext<'_>) -> Vec<(List
     counted
 }
 
-pub(super) fn commandstats(cx: &SessionContext<'_>, report: &mut Report) {
-    for (command, numbers) in counted(cx) {
+pub(super) fn commandstats(cx: &InfoFacts<'_>, report: &mut Report) {
+    for (command, numbers) in counted(cx.table) {
         let sum = |counter: fn(&CommandTotals) -> &Counter| {
             let of_core = |one: &CoreStats| -> u64 {
                 numbers.iter().map(|at| counter(&one.commands[*at].totals).get()).sum()
@@ -123,7 +125,7 @@ pub(super) fn commandstats(cx: &SessionContext<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn errorstats(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn errorstats(cx: &InfoFacts<'_>, report: &mut Report) {
     let mut sums = BTreeMap::new();
     for stats in &cx.server.stats {
         for (code, count) in stats.errors.all() {
@@ -135,11 +137,11 @@ pub(super) fn errorstats(cx: &SessionContext<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn latencystats(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn latencystats(cx: &InfoFacts<'_>, report: &mut Report) {
     if !cx.config.latency_tracking {
         return;
     }
-    for (command, numbers) in counted(cx) {
+    for (command, numbers) in counted(cx.table) {
         let mut sums = Vec::new();
         for stats in &cx.server.stats {
             let histograms = numbers.iter().filter_map(|at| stats.commands[*at].histogram());
@@ -165,7 +167,7 @@ fn percent_text(percent: f64) -> String {
 }
 
 /// What those ask for who look into the server itself.
-pub(super) fn debug(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn debug(cx: &InfoFacts<'_>, report: &mut Report) {
     let total = |counter: fn(&Totals) -> &Counter| cx.server.sum(|one| counter(&one.totals).get());
     let highest = |counter: fn(&Totals) -> &Counter| {
         cx.server.stats.iter().map(|one| counter(&one.totals).get()).max().unwrap_or(0)
@@ -181,7 +183,7 @@ pub(super) fn debug(cx: &SessionContext<'_>, report: &mut Report) {
     report.zeros(&["allocator_resident_lua", "allocator_frag_bytes_lua"]);
 }
 
-pub(super) fn keyspace(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn keyspace(cx: &InfoFacts<'_>, report: &mut Report) {
     for db in 0..cx.config.databases {
         let gauges = || cx.server.stats.iter().filter_map(|stats| stats.dbs.get(db));
         let keys: u64 = gauges().map(|one| one.keys.get()).sum();
@@ -202,7 +204,7 @@ pub(super) fn keyspace(cx: &SessionContext<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn cores(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn cores(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("cores", cx.server.stats.len());
     for (core, stats) in cx.server.stats.iter().enumerate() {
         let (totals, rates) = (&stats.totals, &stats.rates);
@@ -210,7 +212,7 @@ pub(super) fn cores(cx: &SessionContext<'_>, report: &mut Report) {
         report.field(
             format_args!("core{core}"),
             format_args!(
-                "clients={},keys={keys},commands={},ops_per_sec={},turns={},hops={},loans={},wakes={},turn_cpu_max_usec={},cpu_user_usec={},cpu_sys_usec={},recv_no_buffers={},short_sends={}",
+                "clients={},keys={keys},commands={},ops_per_sec={},turns={},hops={},loans={},wakes={},turn_cpu_max_usec={},cpu_user_usec={},cpu_sys_usec={},recv_no_buffers={},short_sends={},queued={},slice_overruns={}",
                 stats.clients.get(),
                 totals.commands.get(),
                 rates.commands.get(),
@@ -223,6 +225,29 @@ pub(super) fn cores(cx: &SessionContext<'_>, report: &mut Report) {
                 stats.cpu_sys_micros.get(),
                 totals.recv_no_buffers.get(),
                 totals.short_sends.get(),
+                stats.queued.get(),
+                totals.slice_overruns.get(),
+            ),
+        );
+    }
+    latency_phases(cx, report);
+}
+
+/// What the time of sampled commands went to, from the read of the request to the send of the reply.
+fn latency_phases(cx: &InfoFacts<'_>, report: &mut Report) {
+    for phase in Phase::ALL {
+        let mut sums = Vec::new();
+        let timings = cx.server.stats.iter().filter_map(|stats| stats.phases.of(phase));
+        timings.for_each(|timing| timing.histogram.add_to(&mut sums));
+        let micros = |percent| percentile(&sums, percent) as f64 / 1000.0;
+        report.field(
+            format_args!("latency_{}", phase.name()),
+            format_args!(
+                "samples={},p50_usec={:.3},p99_usec={:.3},p99.9_usec={:.3}",
+                sums.iter().sum::<u64>(),
+                micros(50.0),
+                micros(99.0),
+                micros(99.9),
             ),
         );
     }

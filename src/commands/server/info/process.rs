@@ -6,10 +6,11 @@ use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::super::memory_figures::MemoryFigures;
-use super::Report;
+use super::{InfoFacts, Report};
 use crate::base::sys;
-use crate::command::SessionContext;
-use crate::config::choices::Supervised;
+use crate::config::value::Endpoint;
+use crate::observe::link::LinkState;
+use crate::observe::persistence::Purpose;
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION};
 use crate::tls::Context;
 
@@ -17,7 +18,7 @@ use crate::tls::Context;
 const LRU_CLOCK_MASK: i64 = (1 << 24) - 1;
 const SECONDS_PER_DAY: i64 = 24 * 3600;
 
-pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn server(cx: &InfoFacts<'_>, report: &mut Report) {
     let (facts, config) = (cx.server, cx.config);
     let uptime = cx.now.seconds() - facts.started.seconds();
     report.field("redis_version", REDIS_VERSION);
@@ -30,19 +31,11 @@ pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("os", &facts.os);
     report.field("arch_bits", usize::BITS);
     report.field("monotonic_clock", "POSIX clock_gettime");
-    report.field("multiplexing_api", "io_uring");
+    report.field("multiplexing_api", facts.process.multiplexing);
     report.field("atomicvar_api", "rust-core");
     report.field("gcc_version", "0.0.0");
     report.field("process_id", facts.pid);
-    report.field(
-        "process_supervised",
-        match config.supervised {
-            Supervised::No => "no",
-            Supervised::Upstart => "upstart",
-            Supervised::Systemd => "systemd",
-            Supervised::Auto => "unknown",
-        },
-    );
+    report.field("process_supervised", facts.process.supervised);
     report.field("run_id", &facts.run_id);
     report.field("tcp_port", if config.port == 0 { config.tls_port } else { config.port });
     report.field("server_time_usec", cx.wall.0);
@@ -57,7 +50,7 @@ pub(super) fn server(cx: &SessionContext<'_>, report: &mut Report) {
     listeners(cx, report);
 }
 
-fn listeners(cx: &SessionContext<'_>, report: &mut Report) {
+fn listeners(cx: &InfoFacts<'_>, report: &mut Report) {
     let config = cx.config;
     let mut number = 0;
     let mut bind = String::new();
@@ -81,7 +74,7 @@ fn listeners(cx: &SessionContext<'_>, report: &mut Report) {
 }
 
 /// The certificates in use; the section is Valkey's.
-pub(super) fn tls(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn tls(cx: &InfoFacts<'_>, report: &mut Report) {
     let context = cx.tls.filter(|_| Context::is_needed(cx.config));
     let certificates = [
         ("server_cert", context.and_then(|context| context.server_certificate.as_ref())),
@@ -96,7 +89,7 @@ pub(super) fn tls(cx: &SessionContext<'_>, report: &mut Report) {
     }
 }
 
-pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn clients(cx: &InfoFacts<'_>, report: &mut Report) {
     let server = cx.server;
     let connected: i64 = server.clients.iter().map(crate::observe::stats::Gauge::get).sum();
     let highest = |buffer: fn(&crate::observe::stats::CoreStats) -> u64| {
@@ -118,7 +111,7 @@ pub(super) fn clients(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("total_blocking_keys_on_nokey", on_nokey);
 }
 
-pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn memory(cx: &InfoFacts<'_>, report: &mut Report) {
     let figures = MemoryFigures::take(cx.server);
     report.size("used_memory", figures.used);
     report.size("used_memory_rss", figures.resident);
@@ -162,7 +155,7 @@ pub(super) fn memory(cx: &SessionContext<'_>, report: &mut Report) {
 }
 
 /// The interpreters of all cores, and the scripts and libraries, which all cores share.
-fn scripts_memory(cx: &SessionContext<'_>, report: &mut Report) {
+fn scripts_memory(cx: &InfoFacts<'_>, report: &mut Report) {
     let engines = cx.server.sum(|stats| stats.script_engine_bytes.get());
     let function_engines = cx.server.sum(|stats| stats.function_engine_bytes.get());
     let scripts = cx.scripts.script_bytes() as u64;
@@ -180,7 +173,7 @@ fn scripts_memory(cx: &SessionContext<'_>, report: &mut Report) {
     report.size("used_memory_scripts", scripts + libraries);
 }
 
-pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
+pub(super) fn persistence(cx: &InfoFacts<'_>, report: &mut Report) {
     let persistence = &cx.server.persistence;
     let is_loading = persistence.is_loading();
     report.field("loading", u8::from(is_loading));
@@ -191,7 +184,8 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
         "current_cow_size_age",
     ]);
     let is_saving = persistence.is_saving();
-    let of_save = |count: &AtomicU64| if is_saving { count.load(Relaxed) } else { 0 };
+    let is_busy = persistence.is_busy();
+    let of_save = |count: &AtomicU64| if is_busy { count.load(Relaxed) } else { 0 };
     let (done, keys) = (of_save(&persistence.saved_keys), of_save(&persistence.save_keys));
     let percent = if keys == 0 { 0.0 } else { done as f64 / keys as f64 * 100.0 };
     report.field("current_fork_perc", format_args!("{percent:.2}"));
@@ -203,37 +197,48 @@ pub(super) fn persistence(cx: &SessionContext<'_>, report: &mut Report) {
     let failed = persistence.failed.load(Relaxed);
     report.field("rdb_last_bgsave_status", if failed { "err" } else { "ok" });
     report.field("rdb_last_bgsave_time_sec", persistence.last_seconds.load(Relaxed));
-    let since = cx.now.seconds() - persistence.saving_since.load(Relaxed);
+    let since = cx.now.seconds() - persistence.since.load(Relaxed);
     report.field("rdb_current_bgsave_time_sec", if is_saving { since } else { -1 });
     report.field("rdb_saves", persistence.saves.load(Relaxed));
     report.zeros(&["rdb_last_cow_size"]);
     report.field("rdb_last_load_keys_expired", persistence.keys_expired.load(Relaxed));
     report.field("rdb_last_load_keys_loaded", persistence.keys_loaded.load(Relaxed));
     report.field("aof_enabled", u8::from(cx.config.appendonly));
-    report.zeros(&["aof_rewrite_in_progress", "aof_rewrite_scheduled"]);
-    report.field("aof_last_rewrite_time_sec", -1);
-    report.field("aof_current_rewrite_time_sec", -1);
-    report.field("aof_last_bgrewrite_status", "ok");
-    report.zeros(&["aof_rewrites", "aof_rewrites_consecutive_failures"]);
-    let journal = &cx.server.journal;
-    let failed = journal.failed.load(Relaxed);
-    report.field("aof_last_write_status", if failed { "err" } else { "ok" });
-    report.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
-    if journal.is_on() {
-        report.field("aof_current_size", journal.bytes());
-        report.field("aof_base_size", journal.base_size.load(Relaxed));
-        report.zeros(&["aof_pending_rewrite"]);
-        report.field("aof_buffer_length", journal.waiting_bytes.load(Relaxed));
-        report.field("aof_pending_bio_fsync", u8::from(journal.is_syncing.load(Relaxed)));
-        report.field("aof_delayed_fsync", journal.delayed_syncs.load(Relaxed));
-    }
+    append_only(cx, report);
     if is_loading {
         loading(cx, report);
     }
 }
 
+/// How the append-only file is.
+fn append_only(cx: &InfoFacts<'_>, report: &mut Report) {
+    let (journal, persistence) = (&cx.server.journal, &cx.server.persistence);
+    let rewrites = &journal.rewrites;
+    let is_rewriting = persistence.is_busy_with(Purpose::AofBase);
+    let is_scheduled = rewrites.scheduled.load(Relaxed);
+    report.field("aof_rewrite_in_progress", u8::from(is_rewriting));
+    report.field("aof_rewrite_scheduled", u8::from(is_scheduled));
+    report.field("aof_last_rewrite_time_sec", rewrites.last_seconds.load(Relaxed));
+    let since = cx.now.seconds() - persistence.since.load(Relaxed);
+    report.field("aof_current_rewrite_time_sec", if is_rewriting { since } else { -1 });
+    let status = |failed: bool| if failed { "err" } else { "ok" };
+    report.field("aof_last_bgrewrite_status", status(rewrites.failed.load(Relaxed)));
+    report.field("aof_rewrites", rewrites.count.load(Relaxed));
+    report.field("aof_rewrites_consecutive_failures", rewrites.failures.load(Relaxed));
+    report.field("aof_last_write_status", status(journal.failed.load(Relaxed)));
+    report.zeros(&["aof_last_cow_size", "module_fork_in_progress", "module_fork_last_cow_size"]);
+    if journal.is_on() {
+        report.field("aof_current_size", journal.bytes());
+        report.field("aof_base_size", journal.base_size.load(Relaxed));
+        report.field("aof_pending_rewrite", u8::from(is_scheduled));
+        report.field("aof_buffer_length", journal.waiting_bytes.load(Relaxed));
+        report.field("aof_pending_bio_fsync", u8::from(journal.is_syncing.load(Relaxed)));
+        report.field("aof_delayed_fsync", journal.delayed_syncs.load(Relaxed));
+    }
+}
+
 /// How far a file is loaded.
-fn loading(cx: &SessionContext<'_>, report: &mut Report) {
+fn loading(cx: &InfoFacts<'_>, report: &mut Report) {
     let persistence = &cx.server.persistence;
     let (bytes, done) = (&persistence.loading_bytes, &persistence.loaded_bytes);
     let (bytes, done) = (bytes.load(Relaxed), done.load(Relaxed));
@@ -251,20 +256,71 @@ fn loading(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("loading_eta_seconds", eta);
 }
 
-pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {
-    report.field("role", "master");
-    report.field("connected_slaves", 0);
+pub(super) fn replication(cx: &InfoFacts<'_>, report: &mut Report) {
+    let replication = &cx.server.replication;
+    let history = replication.history();
+    report.field("role", if cx.config.replicaof.is_some() { "slave" } else { "master" });
+    if let Some(primary) = &cx.config.replicaof {
+        of_replica(cx, primary, report);
+    }
+    report.field("connected_slaves", replication.replicas.load(Relaxed));
+    if cx.config.min_replicas_to_write > 0 && cx.config.min_replicas_max_lag > 0 {
+        report.field("min_slaves_good_slaves", replication.good_replicas.load(Relaxed));
+    }
+    for (number, one) in std::mem::take(&mut report.replicas).iter().enumerate() {
+        let (address, port) = (String::from_utf8_lossy(&one.address), one.port);
+        let (state, acked, lag) = (one.state, one.acked, one.lag);
+        let line = format!("ip={address},port={port},state={state},offset={acked},lag={lag}");
+        report.field(format_args!("slave{number}"), line);
+    }
     report.field("master_failover_state", "no-failover");
-    report.field("master_replid", &cx.server.replid);
-    report.field("master_replid2", "0".repeat(cx.server.run_id.len()));
-    report.field("master_repl_offset", 0);
-    report.field("second_repl_offset", -1);
-    report.field("repl_backlog_active", 0);
-    report.field("repl_backlog_size", cx.config.text_of("repl-backlog-size"));
-    report.zeros(&["repl_backlog_first_byte_offset", "repl_backlog_histlen"]);
+    report.field("master_replid", history.id);
+    report.field("master_replid2", history.former);
+    report.field("master_repl_offset", replication.offset.load(Relaxed));
+    report.field("second_repl_offset", history.former_until);
+    report.field("repl_backlog_active", i32::from(replication.has_backlog.load(Relaxed)));
+    report.field("repl_backlog_size", cx.config.repl_backlog_size);
+    let first = replication.backlog_first.load(Relaxed);
+    report.field("repl_backlog_first_byte_offset", first);
+    report.field("repl_backlog_histlen", replication.backlog_len.load(Relaxed));
 }
 
-pub(super) fn cpu(cx: &SessionContext<'_>, report: &mut Report) {
+/// What only a replica tells.
+fn of_replica(cx: &InfoFacts<'_>, primary: &Endpoint, report: &mut Report) {
+    let (link, now) = (&cx.server.primary_link, cx.now.seconds());
+    let (state, applied) = (link.state(), link.applied.load(Relaxed));
+    let is_up = state == LinkState::Connected;
+    let seconds = |since: i64| (now - since).max(0);
+    report.field("master_host", String::from_utf8_lossy(&primary.host));
+    report.field("master_port", primary.port);
+    report.field("master_link_status", if is_up { "up" } else { "down" });
+    let idle = if is_up { seconds(link.last_io.load(Relaxed)) } else { -1 };
+    report.field("master_last_io_seconds_ago", idle);
+    let in_sync = state == LinkState::Sync;
+    report.field("master_sync_in_progress", u8::from(in_sync));
+    report.field("slave_read_repl_offset", link.read.load(Relaxed).max(applied));
+    report.field("slave_repl_offset", applied);
+    report.zeros(&["replica_full_sync_buffer_size", "replica_full_sync_buffer_peak"]);
+    if in_sync {
+        let (total, read) = (link.sync_total.load(Relaxed), link.sync_read.load(Relaxed) as i64);
+        let percent = if total > 0 { read as f64 / total as f64 * 100.0 } else { 0.0 };
+        report.field("master_sync_total_bytes", total);
+        report.field("master_sync_read_bytes", read);
+        report.field("master_sync_left_bytes", total - read);
+        report.field("master_sync_perc", format_args!("{percent:.2}"));
+        report.field("master_sync_last_io_seconds_ago", seconds(link.last_io.load(Relaxed)));
+    }
+    if !is_up {
+        let since = link.down_since.load(Relaxed);
+        let down = if since == 0 { -1 } else { seconds(since) };
+        report.field("master_link_down_since_seconds", down);
+    }
+    report.field("slave_priority", cx.config.replica_priority);
+    report.field("slave_read_only", u8::from(cx.config.replica_read_only));
+    report.field("replica_announced", u8::from(cx.config.replica_announced));
+}
+
+pub(super) fn cpu(cx: &InfoFacts<'_>, report: &mut Report) {
     let (user, system) = sys::process_cpu_micros();
     seconds(report, "used_cpu_sys", system);
     seconds(report, "used_cpu_user", user);

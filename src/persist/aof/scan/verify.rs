@@ -12,6 +12,8 @@ use super::{Fault, Found, Scanner};
 pub enum State {
     /// It is whole; what may stand behind its end holds nothing.
     Whole,
+    /// It is whole, and goes on in zeros: it was filled ahead of what was to be written.
+    Blank,
     /// A crash has cut it: in a transaction, or anywhere else.
     Torn {
         /// The tail begins with a transaction that has no end.
@@ -109,6 +111,7 @@ impl Verifier {
         let state = match wrong {
             None if scanner.is_between() => State::Whole,
             None => scanner.misled().map_or(torn, State::Damaged),
+            Some(wrong) if wrong.next.is_none() && wrong.filled <= scanner.safe => State::Blank,
             Some(wrong) if wrong.is_torn(len) => torn,
             Some(wrong) => State::Damaged(wrong.fault),
         };

@@ -5,6 +5,7 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod bitmap;
+mod function;
 mod geo;
 mod hash;
 mod list;
@@ -63,9 +64,13 @@ pub(crate) struct Group {
     pub(crate) expand: fn(&mut Generator<'_>, &str, &mut Vec<Vec<u8>>) -> bool,
 }
 
+/// Names of the libraries of functions that programs leave behind.
+pub(crate) use function::NAMES as LIBRARIES;
+
 /// Every group. A program is about one or two of them.
 const GROUPS: &[&Group] = &[
     &bitmap::GROUP,
+    &function::GROUP,
     &geo::GROUP,
     &hash::GROUP,
     &list::GROUP,

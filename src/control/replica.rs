@@ -1,0 +1,223 @@
+//! Follows a primary: opens the link, receives snapshots, hands the stream to the cores.
+//!
+//! Invariant: one link at a time, each with a term of its own; nothing that came over an earlier one
+//! takes effect when the next one asks where to go on. The data is replaced when a snapshot of the
+//! primary is here, whole and looked through, and not before. Log lines are those of stock servers.
+//! Source: Redis 8.0.6, replication of a replica.
+
+mod session;
+mod snapshot;
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::{Relaxed, SeqCst};
+use std::sync::mpsc::Sender;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use tokio::sync::Notify;
+
+use super::load::Loader;
+use crate::base::sys;
+use crate::config::Config;
+use crate::config::value::Endpoint;
+use crate::observe::link::{LinkState, PrimaryLink};
+use crate::observe::log;
+use crate::observe::stats::CoreStats;
+use crate::replication::chunk::FromPrimary;
+use crate::replication::link::Fault;
+use session::Session;
+
+/// The core that takes what comes of the primary.
+const FOLLOWER: usize = 0;
+/// Between two tries. Source: Redis' replicationCron.
+const TRY_PAUSE: Duration = Duration::from_secs(1);
+/// Between two looks at what the cores have done.
+const PAUSE: Duration = Duration::from_micros(200);
+
+/// See above.
+pub(super) struct Replica {
+    loader: Rc<Loader>,
+    orders: Sender<FromPrimary>,
+    config: RefCell<Arc<Config>>,
+    /// Whom to follow.
+    target: RefCell<Option<Endpoint>>,
+    /// Counts the changes of that.
+    generation: Cell<u64>,
+    /// The link that is open.
+    session: RefCell<Option<Rc<Session>>>,
+    /// A chunk that the primary wants to hear of has taken effect.
+    asked: Arc<Notify>,
+    /// Orders to make room for other data.
+    replacements: Cell<u64>,
+}
+
+impl Replica {
+    pub(super) fn new(
+        loader: Rc<Loader>,
+        orders: Sender<FromPrimary>,
+        asked: Arc<Notify>,
+    ) -> Replica {
+        Replica {
+            loader,
+            orders,
+            config: RefCell::default(),
+            target: RefCell::default(),
+            generation: Cell::new(0),
+            session: RefCell::default(),
+            asked,
+            replacements: Cell::new(0),
+        }
+    }
+
+    fn link(&self) -> &PrimaryLink {
+        &self.loader.server.primary_link
+    }
+
+    fn config(&self) -> Arc<Config> {
+        self.config.borrow().clone()
+    }
+
+    /// The configuration is this one from now on, and with it the role.
+    pub(super) fn configure(self: &Rc<Self>, config: Arc<Config>) {
+        let target = config.replicaof.clone();
+        *self.config.borrow_mut() = config;
+        if *self.target.borrow() == target {
+            return;
+        }
+        self.cut();
+        *self.target.borrow_mut() = target.clone();
+        if let Some(primary) = target {
+            let (replica, generation) = (self.clone(), self.generation.get());
+            tokio::task::spawn_local(async move { replica.follow(&primary, generation).await });
+        }
+    }
+
+    /// Ends the link. When this returns, nothing more that came over it takes effect.
+    pub(super) async fn stop(&self) {
+        *self.target.borrow_mut() = None;
+        self.cut();
+        self.settle().await;
+    }
+
+    fn cut(&self) {
+        self.generation.set(self.generation.get() + 1);
+        self.link().cut();
+        if let Some(session) = self.session.borrow_mut().take() {
+            session.close();
+        }
+    }
+
+    /// Waits until what has begun to take effect has done so.
+    async fn settle(&self) {
+        while self.link().is_running() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    fn goes_on(&self, generation: u64) -> bool {
+        self.generation.get() == generation
+    }
+
+    async fn follow(self: Rc<Self>, primary: &Endpoint, generation: u64) {
+        self.link().set_state(LinkState::Connect);
+        self.wait_for_data().await;
+        self.hear_of_all_writes().await;
+        let host = String::from_utf8_lossy(&primary.host).into_owned();
+        log::notice(format!("Connecting to MASTER {host}:{}", primary.port));
+        while self.goes_on(generation) {
+            let term = self.link().cut();
+            self.settle().await;
+            let began = Instant::now();
+            let reason = self.try_link(primary, term, generation).await;
+            if !self.goes_on(generation) {
+                return;
+            }
+            log::warning(reason);
+            if self.link().is_up() {
+                self.link().down_since.store(unix_seconds(), Relaxed);
+            }
+            self.link().set_state(LinkState::Connect);
+            self.wake();
+            tokio::time::sleep(TRY_PAUSE.saturating_sub(began.elapsed())).await;
+            if self.goes_on(generation) {
+                log::notice(format!("Reconnecting to MASTER {host}:{}", primary.port));
+            }
+        }
+    }
+
+    /// Waits until nothing is being loaded.
+    async fn wait_for_data(&self) {
+        while self.loader.server.persistence.is_loading() {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Opens a link and follows it to its end; why it has ended.
+
+    async fn try_link(self: &Rc<Self>, primary: &Endpoint, term: u64, generation: u64) -> String {
+        self.link().set_state(LinkState::Connecting);
+        log::notice("MASTER <-> REPLICA sync started");
+        let session = match Session::open(self.clone(), primary, term).await {
+            Ok(session) => Rc::new(session),
+            Err(reason) => return reason,
+        };
+        if !self.goes_on(generation) {
+            return String::new();
+        }
+        *self.session.borrow_mut() = Some(session.clone());
+        let Fault(reason) = session.run().await;
+        session.close();
+        reason
+    }
+
+    /// A server that was a primary until now: waits until all that its clients have written is part of
+    /// its history.
+    async fn hear_of_all_writes(&self) {
+        let server = &self.loader.server;
+        while !server.stats.iter().all(|core| core.follows.get() == 1) {
+            tokio::time::sleep(PAUSE).await;
+        }
+        // What a turn did is on its way at its end, and arrives in the next one; its place among what
+        // others did is known one later.
+        for _ in 0..TURNS_UNTIL_SETTLED {
+            let turns = |core: &Arc<CoreStats>| core.totals.turns.get();
+            let before: Vec<u64> = server.stats.iter().map(turns).collect();
+            self.wake();
+            let has_turned = |(core, before)| turns(core) > before;
+            while !server.stats.iter().zip(before.iter().copied()).all(has_turned) {
+                tokio::time::sleep(PAUSE).await;
+                self.wake();
+            }
+        }
+    }
+
+    /// Gives the cores something, in order.
+    fn order(&self, order: FromPrimary) {
+        let _ = self.orders.send(order);
+        sys::write_event(self.loader.event_fds[FOLLOWER]);
+    }
+
+    /// Has all cores look at how the link is.
+    fn wake(&self) {
+        self.loader.event_fds.iter().for_each(|fd| sys::write_event(*fd));
+    }
+
+    /// Has all data go, to be followed by a load, or behind one that has failed.
+    async fn clear(&self, has_failed: bool) {
+        let number = self.replacements.get() + 1;
+        self.replacements.set(number);
+        self.order(FromPrimary::Replace { number, has_failed });
+        while self.link().cleared.load(SeqCst) < number {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+}
+
+fn unix_seconds() -> i64 {
+    let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    now.as_secs() as i64
+}
+
+/// See `hear_of_all_writes`.
+const TURNS_UNTIL_SETTLED: usize = 3;

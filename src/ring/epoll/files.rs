@@ -1,0 +1,149 @@
+//! Writes and syncs of files, on threads of their own: epoll knows no files, and a core waits for none.
+//!
+//! Invariant: a job is done by one thread from its first step to its last, so a sync that is linked to
+//! a write begins when that has written all; jobs beside each other run in no order, as on an
+//! io_uring. The threads begin with the first job, and end with the ring.
+
+use std::io;
+use std::os::fd::{AsRawFd, OwnedFd};
+use std::sync::mpsc::{Receiver, SendError, Sender, channel};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+
+use super::calls;
+use crate::base::{alloc, sys};
+use crate::ring::{Fd, Token};
+
+/// Two groups of a journal are under way at once, and a sync of the whole file beside them.
+const THREADS: usize = 3;
+
+/// A write of a job.
+pub(super) struct Write {
+    pub(super) token: Token,
+    pub(super) offset: u64,
+    pub(super) bytes: Bytes,
+}
+
+/// What a thread does with a file.
+pub(super) enum Job {
+    /// A write, a sync, or the one and then the other.
+    Transfer { fd: Fd, write: Option<Write>, sync: Option<Token> },
+    /// Closing may free what is large, and take its time.
+    Close(Fd),
+}
+
+/// What became of a step of a job.
+pub(super) type Outcome = (Token, i32);
+
+/// The jobs of one ring.
+pub(super) struct Files {
+    jobs: Option<Sender<Job>>,
+    outcomes: (Sender<Outcome>, Receiver<Outcome>),
+    /// Written to when an outcome is there.
+    wakes: Arc<OwnedFd>,
+    under_way: usize,
+}
+
+impl Files {
+    pub(super) fn new(wakes: Arc<OwnedFd>) -> Files {
+        Files { jobs: None, outcomes: channel(), wakes, under_way: 0 }
+    }
+
+    /// Gives a job to a thread.
+    pub(super) fn start(&mut self, job: Job) {
+        if let Job::Transfer { write, sync, .. } = &job {
+            self.under_way += usize::from(write.is_some()) + usize::from(sync.is_some());
+        }
+        let jobs = match self.jobs.take() {
+            Some(jobs) => jobs,
+            None => self.start_threads(),
+        };
+        match jobs.send(job) {
+            Ok(()) => self.jobs = Some(jobs),
+            // Not one thread could be started: the next job tries again.
+            Err(SendError(job)) => refuse(job, &self.outcomes.0),
+        }
+    }
+
+    fn start_threads(&self) -> Sender<Job> {
+        let (jobs, queue) = channel::<Job>();
+        let queue = Arc::new(Mutex::new(queue));
+        for number in 0..THREADS {
+            let (queue, outcomes) = (queue.clone(), self.outcomes.0.clone());
+            let wakes = self.wakes.clone();
+            let thread = std::thread::Builder::new().name(format!("files-{number}"));
+            // With fewer of them jobs wait longer.
+            let _ = thread.spawn(move || {
+                alloc::register_thread();
+                sys::unpin_thread();
+                loop {
+                    let job = queue.lock().unwrap_or_else(PoisonError::into_inner).recv();
+                    let Ok(job) = job else { return };
+                    work(job, &outcomes);
+                    sys::write_event(wakes.as_raw_fd());
+                }
+            });
+        }
+        jobs
+    }
+
+    /// The next outcome, if there is one.
+    pub(super) fn finished(&mut self) -> Option<Outcome> {
+        if self.under_way == 0 {
+            return None;
+        }
+        let outcome = self.outcomes.1.try_recv().ok()?;
+        self.under_way -= 1;
+        Some(outcome)
+    }
+}
+
+/// Ends a job that nobody can do.
+fn refuse(job: Job, outcomes: &Sender<Outcome>) {
+    match job {
+        Job::Close(fd) => calls::close(fd),
+        Job::Transfer { write, sync, .. } => {
+            for token in write.map(|write| write.token).into_iter().chain(sync) {
+                // The receiving end is beside this one.
+                let _ = outcomes.send((token, -libc::EAGAIN));
+            }
+        }
+    }
+}
+
+fn work(job: Job, outcomes: &Sender<Outcome>) {
+    let (fd, write, sync) = match job {
+        Job::Close(fd) => return calls::close(fd),
+        Job::Transfer { fd, write, sync } => (fd, write, sync),
+    };
+    let tell = |token, result| {
+        // Nobody listens any more when the ring has ended.
+        let _ = outcomes.send((token, result));
+    };
+    let mut goes_on = true;
+    if let Some(Write { token, offset, bytes }) = write {
+        let written = until_done(|| calls::write_at(fd, &bytes, offset));
+        let result = super::result_of(written);
+        goes_on = usize::try_from(result) == Ok(bytes.len());
+        tell(token, result);
+    }
+    if let Some(token) = sync {
+        let synced = if goes_on {
+            until_done(|| calls::sync(fd)).map(|()| 0)
+        } else {
+            Err(io::Error::from_raw_os_error(libc::ECANCELED))
+        };
+        tell(token, super::result_of(synced));
+    }
+}
+
+/// Tries again after a signal.
+fn until_done<T>(mut call: impl FnMut() -> io::Result<T>) -> io::Result<T> {
+    loop {
+        match call() {
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            result => return result,
+        }
+    }
+}

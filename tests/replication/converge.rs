@@ -1,0 +1,110 @@
+//! Random programs over all types on a primary: its replica holds the same in the end, whatever became
+//! of the link meanwhile.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread;
+use std::time::Duration;
+
+use crate::data::{assert_same, facts_of, run_program};
+use crate::proxy::Proxy;
+use crate::random::Random;
+use crate::support::env;
+use crate::support::server::{Program as Binary, Server};
+use crate::{CORES, ask, follow, info, oracle, start, wait_for_link, wait_in_sync};
+
+/// Programs of one client.
+const PROGRAMS: u64 = 12;
+const CLIENTS: u64 = 3;
+
+fn seed() -> u64 {
+    let seed = env("REPL_SEED").and_then(|seed| seed.parse().ok()).unwrap_or(1);
+    println!("REPL_SEED={seed}");
+    seed
+}
+
+/// Programs of several clients at once.
+fn write(primary: &Server, seed: u64) {
+    let facts = facts_of(primary);
+    thread::scope(|scope| {
+        for client in 0..CLIENTS {
+            let facts = &facts;
+            scope.spawn(move || {
+                let mut connection = primary.client();
+                for program in 0..PROGRAMS {
+                    run_program(&mut connection, seed * 1000 + client * 100 + program, facts);
+                }
+            });
+        }
+    });
+}
+
+/// Cuts a link at random until it is told to stop.
+fn cut_at_random(proxy: &Proxy, seed: u64, is_over: &AtomicBool) {
+    let mut random = Random::new(seed);
+    while !is_over.load(Ordering::Acquire) {
+        thread::sleep(Duration::from_millis(random.below(400) as u64));
+        proxy.cut();
+    }
+}
+
+fn converge(primary: &Binary, context: &str) {
+    let seed = seed();
+    for cores in CORES {
+        let primary = start(primary, &[("repl-backlog-size", "64mb")]);
+        let replica = start(&Binary::Ours { cores }, &[]);
+        write(&primary, seed);
+        let proxy = Proxy::to(primary.port());
+        follow(&replica, proxy.port());
+        wait_in_sync(&primary, &replica);
+        let context = format!("{context}, {cores} cores, seed {seed}");
+        assert_same(&primary, &replica, &format!("{context}: full sync"));
+        let is_over = Arc::new(AtomicBool::new(false));
+        thread::scope(|scope| {
+            let (proxy, is_over) = (&proxy, is_over.clone());
+            let over = is_over.clone();
+            let cutter = scope.spawn(move || cut_at_random(proxy, seed, &over));
+            write(&primary, seed + 1);
+            is_over.store(true, Ordering::Release);
+            cutter.join().expect("it cuts");
+        });
+        wait_in_sync(&primary, &replica);
+        assert_same(&primary, &replica, &format!("{context}: stream"));
+    }
+}
+
+#[test]
+fn a_replica_of_a_stock_primary_holds_what_that_holds() {
+    if let Some(stock) = oracle() {
+        converge(&stock, "stock primary");
+    }
+}
+
+#[test]
+fn a_short_cut_costs_no_snapshot() {
+    let Some(stock) = oracle() else { return };
+    for cores in CORES {
+        let primary = start(&stock, &[]);
+        let replica = start(&Binary::Ours { cores }, &[]);
+        let proxy = Proxy::to(primary.port());
+        follow(&replica, proxy.port());
+        wait_for_link(&replica);
+        ask(&primary, "SELECT 3");
+        let mut client = primary.client();
+        let _ = client.call(&["SELECT", "3"]);
+        for round in 0..5 {
+            for at in 0..200 {
+                let _ = client.call(&["INCR", &format!("counter{}", at % 7)]);
+                if at == 100 {
+                    proxy.cut();
+                }
+            }
+            wait_in_sync(&primary, &replica);
+            assert_same(&primary, &replica, &format!("round {round}"));
+        }
+        assert_eq!(primary.info("stats", "sync_full").as_deref(), Some("1"));
+        let partial = primary.info("stats", "sync_partial_ok").unwrap_or_default();
+        assert!(partial.parse::<u32>().is_ok_and(|count| count >= 5), "{partial}");
+        assert!(proxy.passed() > 0 && info(&replica, "master_replid").len() == 40);
+    }
+}
