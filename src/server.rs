@@ -34,7 +34,7 @@ use crate::command::whole::{Job, Part};
 use crate::commands::server::report::report;
 use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
-use crate::config::{self, Config, Host, Loaded};
+use crate::config::{self, Config, Loaded};
 use crate::control::{self, Ask, ControlThread, Done, Handle};
 use crate::dispatch::worker::Identity;
 use crate::dispatch::{replay, table};
@@ -88,9 +88,12 @@ pub fn main(args: &[Vec<u8>]) -> ExitCode {
             ExitCode::FAILURE
         }
         Startup::Serve(sources) => {
-            let mut host = host::SystemHost::default();
+            let mut host = host::SystemHost::new();
             match config::load(&sources, &mut host) {
-                Ok(loaded) => serve(loaded, &host.declared),
+                Ok(loaded) => {
+                    table::install(host.table);
+                    serve(loaded, &host.declared)
+                }
                 Err(config::LoadError::Report(text) | config::LoadError::Unreadable(text)) => {
                     eprintln!("{}", String::from_utf8_lossy(&text).trim_end_matches('\n'));
                     ExitCode::FAILURE
@@ -313,7 +316,7 @@ fn first_users(config: &Config, declared: &Declarations) -> Result<Users, String
     }
     let report = |report: String| format!("Aborting Redis startup because of ACL errors: {report}");
     let path = &config.aclfile;
-    let content = host::SystemHost::default().read_file(path).map_err(|reason| {
+    let content = host::read_file(path).map_err(|reason| {
         let path = String::from_utf8_lossy(path);
         report(format!("Error loading ACLs, opening file '{path}': {reason}"))
     })?;

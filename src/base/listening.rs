@@ -124,10 +124,11 @@ impl ListeningSocket {
         let _ = std::fs::remove_file(path);
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
-        socket.listen(backlog)?;
         if mode != 0 {
             std::fs::set_permissions(Path::new(path), std::fs::Permissions::from_mode(mode))?;
         }
+        // Last: until then nobody can connect, whatever umask says.
+        socket.listen(backlog)?;
         Ok(ListeningSocket { socket, place: Place::Unix(path.to_owned()) })
     }
 

@@ -24,6 +24,8 @@ pub trait Host {
     fn enter_dir(&mut self, path: &[u8]) -> Result<Vec<u8>, String>;
     /// Opens a file for appending, made if it is missing, and closes it.
     fn try_append(&mut self, path: &[u8]) -> Result<(), String>;
+    /// Gives a command another name, or none. An error says what is wrong with the line.
+    fn rename_command(&mut self, old: &[u8], new: &[u8]) -> Result<(), String>;
     /// Declares a user: its name and its rules. An error says what is wrong with the line.
     fn declare_user(&mut self, words: &[&[u8]]) -> Result<(), String>;
 }
@@ -170,7 +172,7 @@ impl<'a> Loader<'a> {
             (name, [_]) if FORGOTTEN.contains(&name) => Ok(()),
             (b"include", [path]) => self.include(path, depth + 1),
             (b"user", [_, ..]) => Ok(self.host.declare_user(args)?),
-            (b"rename-command", [_, _]) => Err(missing("renamed commands").into()),
+            (b"rename-command", [old, new]) => Ok(self.host.rename_command(old, new)?),
             (b"loadmodule", [_, ..]) => Err(missing("modules").into()),
             (b"sentinel", _) => Err(missing("Sentinel").into()),
             // With a value Redis keeps it for modules, and stops later without naming the line.

@@ -111,8 +111,24 @@ async fn shake(
     stream.readable().await?;
     let _permit = begun.acquire().await.map_err(io::Error::other)?;
     let mut session = Session::accept(&context.server).map_err(|error| broken(&error))?;
-    let (mut received, mut scratch) = (vec![0; RECEIVED_BYTES_MAX], Vec::new());
     let mut early = Vec::new();
+    go_through(&stream, &mut session, &mut early).await?;
+    Ok((stream.into_std()?, session, early))
+}
+
+/// Connects the client's side of `session` over a socket.
+pub(super) async fn connect(stream: &TcpStream, session: &mut Session) -> io::Result<()> {
+    send(stream, &session.take_outgoing()).await?;
+    go_through(stream, session, &mut Vec::new()).await
+}
+
+/// Goes on with a handshake to its end; `early` gets what has come behind it, in plain.
+async fn go_through(
+    stream: &TcpStream,
+    session: &mut Session,
+    early: &mut Vec<u8>,
+) -> io::Result<()> {
+    let (mut received, mut scratch) = (vec![0; RECEIVED_BYTES_MAX], Vec::new());
     while session.is_handshaking() {
         stream.readable().await?;
         let count = match stream.try_read(&mut received) {
@@ -123,20 +139,20 @@ async fn shake(
         };
         let mut take = |plain: &[u8]| early.extend_from_slice(plain);
         let outcome = session.open(&received[..count], &mut scratch, &mut take);
-        let sent = send(&stream, &session.take_outgoing()).await;
+        let sent = send(stream, &session.take_outgoing()).await;
         outcome.map_err(|error| broken(&error))?;
         sent?;
         // Others have waited meanwhile: signing takes its time.
         tokio::task::yield_now().await;
     }
-    Ok((stream.into_std()?, session, early))
+    Ok(())
 }
 
-fn broken(error: &crate::tls::Broken) -> io::Error {
+pub(super) fn broken(error: &crate::tls::Broken) -> io::Error {
     io::Error::other(error.to_string())
 }
 
-async fn send(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
+pub(super) async fn send(stream: &TcpStream, mut bytes: &[u8]) -> io::Result<()> {
     while !bytes.is_empty() {
         stream.writable().await?;
         match stream.try_write(bytes) {

@@ -31,7 +31,9 @@ pub fn router(map: SlotMap) -> Router {
 }
 
 fn route_line(table: &Table, map: SlotMap, args: Args<'_>) -> Route {
-    let Some(registered) = table.lookup(args) else { return Route::Unknown };
+    // What the server itself has written has the names of the records.
+    let found = table.lookup(args).or_else(|| table.by_record(args.get(0)));
+    let Some(registered) = found else { return Route::Unknown };
     if registered.command.is_container() && args.len() > 1 {
         return Route::Unknown;
     }

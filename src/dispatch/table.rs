@@ -1,9 +1,9 @@
 //! The command table: all records joined, numbered, and found by a perfect hash of the name.
 //!
 //! Invariant: names are unique (checked when the crate is built); a command's number is its place in
-//! the statistics of every core.
+//! the statistics of every core. Names may be changed before the first core starts, and never again.
 
-use std::sync::{Arc, LazyLock};
+use std::sync::{Arc, OnceLock};
 
 use crate::acl::{Catalogue, Entry, Users};
 use crate::command::keyspec::{Begin, Find};
@@ -14,8 +14,6 @@ use crate::config::Config;
 /// Slots of the hash; a power of two.
 const SLOTS: usize = 4096;
 const SLOT_BITS: u32 = SLOTS.trailing_zeros();
-/// No command's name is longer.
-const NAME_BYTES_MAX: usize = 32;
 
 const _: () = assert!(names_are_unique(), "two commands have the same name");
 
@@ -53,6 +51,8 @@ pub struct Registered {
     pub command: &'static Command,
     /// Its number.
     pub id: usize,
+    /// What clients call it, in upper case unless an operator has said otherwise; None if nobody can.
+    name: Option<&'static str>,
     /// Lower-case name, of a subcommand with its container's: `client|list`.
     pub full_name: &'static str,
     /// Where its keys lead it.
@@ -73,14 +73,21 @@ pub struct Table {
     catalogue: Catalogue,
 }
 
-/// The table of this build.
+static TABLE: OnceLock<Table> = OnceLock::new();
+
+/// The table of this process: that of the build, unless another was installed before.
 pub fn table() -> &'static Table {
-    static TABLE: LazyLock<Table> = LazyLock::new(Table::build);
-    &TABLE
+    TABLE.get_or_init(Table::build)
+}
+
+/// Makes this the table of the process. Once, before anybody asks for it.
+pub fn install(table: Table) {
+    assert!(TABLE.set(table).is_ok(), "the start installs the table before it uses one");
 }
 
 impl Table {
-    fn build() -> Table {
+    /// The table of this build.
+    pub fn build() -> Table {
         let all = || commands::ALL.iter().flat_map(|slice| slice.iter());
         let top_level = all().count();
         let (mut registered, mut nested) = (Vec::new(), Vec::new());
@@ -99,11 +106,35 @@ impl Table {
             registered.push(Registered::new(command, registered.len(), name, subcommands));
         }
         registered.append(&mut nested);
-        let names: Vec<&[u8]> =
-            registered[..top_level].iter().map(|one| one.command.name.as_bytes()).collect();
-        let (seed, slots) = perfect_hash(&names);
+        let (seed, slots) = perfect_hash(&registered[..top_level]);
         let catalogue = catalogue(&registered);
         Table { registered, top_level, slots, seed, catalogue }
+    }
+
+    /// Gives a command another name, or none; its old one means nothing then. Records and rules keep
+    /// their names. Source: rename-command in redis.conf of Redis 8.0.
+    pub fn rename(&mut self, old: &[u8], new: &[u8]) -> Result<(), String> {
+        let found = self.command(old).ok_or("No such command in rename-command")?.id;
+        let new = String::from_utf8(new.to_vec())
+            .map_err(|_| "rename-command takes names in UTF-8".to_owned())?;
+        let alike = |one: &Registered| {
+            one.name.is_some_and(|name| Folded::of(name.as_bytes()) == Folded::of(new.as_bytes()))
+        };
+        let others = self.top_level().iter().filter(|one| one.id != found);
+        if !new.is_empty() && others.clone().any(alike) {
+            return Err("Target command name already exists".into());
+        }
+        let one = &mut self.registered[found];
+        one.name = (!new.is_empty()).then(|| &*Box::leak(new.into_boxed_str()));
+        one.folded = one.name.and_then(|name| Folded::whole(name.as_bytes()));
+        (self.seed, self.slots) = perfect_hash(self.top_level());
+        Ok(())
+    }
+
+    /// The command with this name in its record, whatever clients call it; for what a server with
+    /// other names has written. O(commands).
+    pub fn by_record(&self, name: &[u8]) -> Option<&Registered> {
+        self.top_level().iter().find(|one| one.command.name.as_bytes().eq_ignore_ascii_case(name))
     }
 
     /// The commands as rules speak of them.
@@ -119,15 +150,12 @@ impl Table {
     /// The command of this name, in any case. Subcommands are not looked at.
     #[inline]
     pub fn command(&self, name: &[u8]) -> Option<&Registered> {
-        if name.len() > NAME_BYTES_MAX {
-            return None;
-        }
         let folded = Folded::of(name);
         let number = self.slots[folded.slot(self.seed)] as usize;
         let found = self.registered.get(number)?;
         let same = match &found.folded {
             Some(whole) => *whole == folded,
-            None => found.command.name.as_bytes().eq_ignore_ascii_case(name),
+            None => found.name.is_some_and(|own| own.as_bytes().eq_ignore_ascii_case(name)),
         };
         same.then_some(found)
     }
@@ -168,7 +196,8 @@ impl Table {
 
 impl CommandTable for Table {
     fn commands(&self) -> Vec<Listed> {
-        self.top_level().iter().map(Registered::listed).collect()
+        let named = self.top_level().iter().filter(|one| one.name.is_some());
+        named.map(Registered::listed).collect()
     }
 
     fn parts(&self, container: Listed) -> Vec<Listed> {
@@ -196,7 +225,8 @@ impl Registered {
         // Names live as long as the process: sessions point to them.
         let full_name = Box::leak(full_name.into_boxed_str());
         let folded = Folded::whole(command.name.as_bytes());
-        Registered { command, id, full_name, way: way_of(command), subcommands, folded }
+        let (name, way) = (Some(command.name), way_of(command));
+        Registered { command, id, name, full_name, way, subcommands, folded }
     }
 }
 
@@ -246,12 +276,13 @@ fn way_of(command: &Command) -> Way {
 }
 
 /// Tries seeds until no two names share a slot.
-fn perfect_hash(names: &[&[u8]]) -> (u64, Box<[u16; SLOTS]>) {
+fn perfect_hash(commands: &[Registered]) -> (u64, Box<[u16; SLOTS]>) {
     let mut seed = 0x9e37_79b9_7f4a_7c15_u64;
     loop {
         let mut slots = Box::new([u16::MAX; SLOTS]);
-        let free = names.iter().enumerate().all(|(number, name)| {
-            let slot = &mut slots[Folded::of(name).slot(seed)];
+        let mut named = commands.iter().filter_map(|one| Some((one.id, one.name?)));
+        let free = named.all(|(number, name)| {
+            let slot = &mut slots[Folded::of(name.as_bytes()).slot(seed)];
             std::mem::replace(slot, number as u16) == u16::MAX
         });
         if free {
@@ -389,7 +420,34 @@ mod tests {
     }
 
     #[test]
-    fn names_fit_the_lookup() {
-        assert!(table().all().iter().all(|one| one.command.name.len() <= NAME_BYTES_MAX));
+    fn commands_get_other_names_or_none() {
+        let mut table = Table::build();
+        let long = b"b840fc02d524045429941cc15f59e41cb7be6c52";
+        assert_eq!(table.rename(b"config", long), Ok(()));
+        assert_eq!(table.rename(b"FLUSHALL", b""), Ok(()));
+        assert_eq!(table.rename(b"get", b"GET"), Ok(()));
+        let none = Err("No such command in rename-command".to_owned());
+        assert_eq!(table.rename(b"flushall", b"x"), none);
+        assert_eq!(table.rename(b"config", b"x"), none);
+        let taken = Err("Target command name already exists".to_owned());
+        assert_eq!(table.rename(b"set", b"Get"), taken);
+        let name_of = |name: &[u8]| table.command(name).map(|one| one.command.name);
+        assert_eq!(name_of(long), Some("CONFIG"));
+        assert_eq!(name_of(&long.to_ascii_uppercase()), Some("CONFIG"));
+        assert_eq!((name_of(b"config"), name_of(b"flushall")), (None, None));
+        assert_eq!((name_of(b"get"), name_of(b"set")), (Some("GET"), Some("SET")));
+        assert_eq!(table.by_record(b"flushall").map(|one| one.command.name), Some("FLUSHALL"));
+        assert_eq!(CommandTable::commands(&table).len(), table.top_level().len() - 1);
+    }
+
+    #[test]
+    fn names_that_swap_keep_their_places() {
+        let mut table = Table::build();
+        let places = [(&b"get"[..], &b"tmp"[..]), (b"set", b"get"), (b"tmp", b"set")];
+        for (old, new) in places {
+            assert_eq!(table.rename(old, new), Ok(()));
+        }
+        assert_eq!(table.command(b"get").map(|one| one.command.name), Some("SET"));
+        assert_eq!(table.command(b"set").map(|one| one.command.name), Some("GET"));
     }
 }

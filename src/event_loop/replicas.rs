@@ -18,6 +18,7 @@ use crate::client::{Session, info};
 use crate::command::session_context::SyncWanted;
 use crate::net::connection::{Connection, Receiving};
 use crate::net::input::Input;
+use crate::net::sealing::Sealing;
 use crate::observe::log;
 use crate::observe::replication::{History, ReplicationId};
 use crate::persist::aof::block::{Block, Lines};
@@ -32,6 +33,7 @@ const TURN_BYTES_MAX: usize = 16 * 1024;
 pub struct Moving {
     session: Session,
     fd: Fd,
+    sealing: Option<Box<Sealing>>,
     input: Input,
     hung_up: bool,
     wanted: SyncWanted,
@@ -143,13 +145,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let Some(connection) = self.clients.of(client, generation) else { return };
         connection.leaves = true;
-        let kind = match connection.receiving {
-            Receiving::Armed => Some(Kind::Recv),
-            Receiving::Single => Some(Kind::RecvInto),
+        let token = match connection.receiving {
+            Receiving::Armed => Some(connection.receive_token(client)),
+            Receiving::Single => Some(connection.token(Kind::RecvInto, client)),
             Receiving::Ending | Receiving::Off => None,
         };
-        if let Some(kind) = kind {
-            let token = connection.token(kind, client);
+        if let Some(token) = token {
             self.ring.push(Op::Cancel { token });
         }
         self.feeder.leaving.push((client, generation, wanted));
@@ -184,10 +185,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     Session::new(0, self.worker.now, false),
                 ),
                 fd: connection.fd,
+                sealing: connection.sealing.take(),
                 input: std::mem::take(&mut connection.input),
                 hung_up: connection.hung_up,
                 wanted,
             };
+            self.secured_clients -= usize::from(moving.sealing.is_some());
             self.clients.remove(client);
             let gauges = &self.worker.server.clients;
             gauges[self.worker.core].add(-1);
@@ -198,13 +201,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A client has come that wants to be a replica.
     pub(super) fn take_moving(&mut self, moving: Moving) {
-        let Moving { mut session, fd, input, hung_up, wanted } = moving;
+        let Moving { mut session, fd, sealing, input, hung_up, wanted } = moving;
+        self.secured_clients += usize::from(sealing.is_some());
         session.facts.home = self.worker.core as u16;
         let generation = self.clients.next_generation();
         let index = self.clients.insert(Connection::new(session, fd, generation));
         let Some(connection) = self.clients.get(index) else { return };
         connection.session.place = index;
         connection.input = input;
+        connection.sealing = sealing;
         if hung_up {
             return self.doomed.push(index);
         }

@@ -11,18 +11,26 @@ use std::path::PathBuf;
 use crate::acl::file::Declarations;
 use crate::base::sys;
 use crate::config::Host;
-use crate::dispatch::table::table;
+use crate::dispatch::table::Table;
 
 /// The system that the configuration is loaded on.
-#[derive(Default)]
 pub(super) struct SystemHost {
+    /// The commands under the names that the configuration gives them.
+    pub(super) table: Table,
     /// The users that the configuration declares.
     pub(super) declared: Declarations,
 }
 
+impl SystemHost {
+    /// A host on which nothing has been loaded.
+    pub(super) fn new() -> SystemHost {
+        SystemHost { table: Table::build(), declared: Declarations::default() }
+    }
+}
+
 impl Host for SystemHost {
     fn read_file(&mut self, path: &[u8]) -> Result<Vec<u8>, String> {
-        std::fs::read(self::path(path)).map_err(|error| sys::reason(&error))
+        read_file(path)
     }
 
     fn read_stdin(&mut self) -> Result<Vec<u8>, String> {
@@ -66,9 +74,18 @@ impl Host for SystemHost {
         opened.map(drop).map_err(|error| sys::reason(&error))
     }
 
-    fn declare_user(&mut self, words: &[&[u8]]) -> Result<(), String> {
-        self.declared.declare(words, table().catalogue())
+    fn rename_command(&mut self, old: &[u8], new: &[u8]) -> Result<(), String> {
+        self.table.rename(old, new)
     }
+
+    fn declare_user(&mut self, words: &[&[u8]]) -> Result<(), String> {
+        self.declared.declare(words, self.table.catalogue())
+    }
+}
+
+/// The whole file.
+pub(super) fn read_file(path: &[u8]) -> Result<Vec<u8>, String> {
+    std::fs::read(self::path(path)).map_err(|error| sys::reason(&error))
 }
 
 /// Bytes as a path.

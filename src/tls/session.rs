@@ -43,6 +43,8 @@ pub struct Session {
     is_closed_by_peer: bool,
     /// We have.
     has_said_goodbye: bool,
+    /// The peer broke the rules: nothing is sealed any more.
+    is_broken: bool,
 }
 
 impl std::fmt::Debug for Session {
@@ -87,6 +89,7 @@ impl Session {
             outgoing: Vec::new(),
             is_closed_by_peer: false,
             has_said_goodbye: false,
+            is_broken: false,
         }
     }
 
@@ -125,6 +128,10 @@ impl Session {
         scratch: &mut Vec<u8>,
         take: &mut dyn FnMut(&[u8]),
     ) -> Result<(), Broken> {
+        if self.is_broken || self.is_closed_by_peer {
+            // Nobody looks at what comes behind the end.
+            return Ok(());
+        }
         let mut buffer = std::mem::take(&mut self.incoming);
         let is_own = !buffer.is_empty();
         if !is_own {
@@ -143,10 +150,10 @@ impl Session {
         if self.incoming.is_empty() {
             self.incoming = Vec::new();
         }
-        assert!(
-            outcome.is_err() || self.incoming.len() <= INCOMING_BYTES_MAX,
-            "what is incomplete is part of one message"
-        );
+        if self.incoming.len() > INCOMING_BYTES_MAX {
+            self.is_broken = true;
+            return Err(Broken(rustls::Error::General("message too long".into())));
+        }
         outcome
     }
 
@@ -171,10 +178,10 @@ impl Session {
             used += discard;
             match step {
                 Ok(Next::Again) => {}
-                Ok(Next::Wait) => return (Ok(()), used),
-                // Nobody looks at what comes behind the peer's last word.
-                Ok(Next::Closed) => return (Ok(()), buffer.len()),
+                Ok(Next::Wait) if !self.is_closed_by_peer => return (Ok(()), used),
+                Ok(Next::Wait | Next::Closed) => return (Ok(()), buffer.len()),
                 Err(error) => {
+                    self.is_broken = true;
                     self.tell_peer();
                     return (Err(Broken(error)), buffer.len());
                 }
@@ -249,6 +256,9 @@ impl Session {
 
     /// Lets `write` write; None if this connection does not send now.
     fn with_writer<T>(&mut self, write: impl FnOnce(&mut dyn Writer) -> T) -> Option<T> {
+        if self.is_broken {
+            return None;
+        }
         match &mut self.side {
             Side::Server(side) => writer_of(side.process_tls_records(&mut []), write),
             Side::Client(side) => writer_of(side.process_tls_records(&mut []), write),

@@ -85,7 +85,7 @@ impl StoresServerSessions for SessionCache {
 
 /// Memory has an end, even where the directive has none: about 100 MB.
 const LEN_MAX: usize = 100_000;
-const FOREVER: Duration = Duration::from_secs(10 * 365 * 24 * 3600);
+const FOREVER: Duration = Duration::MAX;
 
 #[cfg(test)]
 mod tests {

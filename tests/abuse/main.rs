@@ -5,6 +5,7 @@
 //! Invariant: each test runs with one core and with four; nothing waits for luck, every wait polls
 //! for what it waits for until a deadline; no server ends with a panic in its log.
 
+mod advisories;
 mod client_memory;
 mod crowds;
 mod ending;
@@ -15,6 +16,7 @@ mod functions;
 mod garbage;
 mod metrics;
 mod permissions;
+mod renamed;
 mod scripts;
 mod sockets;
 #[path = "../support/mod.rs"]

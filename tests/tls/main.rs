@@ -8,12 +8,14 @@ mod certificates;
 mod client;
 mod directives;
 mod hostile;
+mod replication;
 #[path = "../support/mod.rs"]
 mod support;
 mod traffic;
 mod users;
 
 use std::net::TcpListener;
+use std::rc::Rc;
 use std::time::{Duration, Instant};
 
 use certificates::Certificates;
@@ -28,12 +30,21 @@ const POLL_PAUSE: Duration = Duration::from_millis(5);
 struct Secure {
     server: Server,
     port: u16,
-    files: Certificates,
+    files: Rc<Certificates>,
 }
 
 impl Secure {
     fn start(cores: usize, options: &[(&str, &str)]) -> Secure {
-        let (files, port) = (Certificates::new(), free_port());
+        Secure::start_with(Rc::new(Certificates::new()), cores, options)
+    }
+
+    /// Another server with the same certificates.
+    fn start_beside(&self, cores: usize, options: &[(&str, &str)]) -> Secure {
+        Secure::start_with(self.files.clone(), cores, options)
+    }
+
+    fn start_with(files: Rc<Certificates>, cores: usize, options: &[(&str, &str)]) -> Secure {
+        let port = free_port();
         let mut all = vec![
             ("tls-port".to_owned(), port.to_string()),
             ("tls-cert-file".to_owned(), files.path("server.crt")),

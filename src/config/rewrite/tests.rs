@@ -34,6 +34,10 @@ impl Host for OneFile {
         Ok(())
     }
 
+    fn rename_command(&mut self, _old: &[u8], _new: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
     fn declare_user(&mut self, _words: &[&[u8]]) -> Result<(), String> {
         Ok(())
     }

@@ -3,7 +3,7 @@
 //! Invariant: no more is read while the cores have enough to do, or while a snapshot is loaded; then
 //! the primary is told that somebody is still there.
 
-use std::cell::Cell;
+use std::cell::{Cell, RefCell};
 use std::io;
 use std::net::Shutdown;
 use std::rc::Rc;
@@ -12,18 +12,22 @@ use std::time::Duration;
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
+use tokio::sync::Mutex;
 use tokio::time::timeout;
 
 use super::snapshot::Receiving;
 use super::{PAUSE, Replica, unix_seconds};
 use crate::base::sys;
+use crate::config::Config;
 use crate::config::value::Endpoint;
+use crate::control::handshake;
 use crate::control::migrate::connect;
 use crate::observe::link::LinkState;
 use crate::observe::log;
 use crate::persist::migration::Target;
 use crate::replication::chunk::{FromPrimary, Reader};
 use crate::replication::link::{Event, Fault, Introduction, Link, Position, acknowledgement};
+use crate::tls;
 
 /// What is read at once.
 const READ_BYTES: usize = 256 << 10;
@@ -33,6 +37,16 @@ const QUEUED_BYTES_MAX: u64 = 4 << 20;
 const ACK_PERIOD: Duration = Duration::from_secs(1);
 /// The version that the replica names. Source: what Valkey's primaries ask for.
 const VERSION: &str = "9.1.2";
+
+/// Encrypts a link; the certificates are read anew for each.
+async fn secure(stream: &TcpStream, config: &Config, host: &str) -> Result<tls::Session, String> {
+    let context = tls::Context::load(config);
+    let context = context.map_err(|_| "the certificates cannot be used".to_owned())?;
+    let rules = context.client.ok_or("no authority says whom to trust")?;
+    let mut session = tls::Session::connect(&rules, host).map_err(|error| error.to_string())?;
+    let done = handshake::connect(stream, &mut session).await;
+    done.map(|()| session).map_err(|error| error.to_string())
+}
 
 /// What the primary is told from time to time.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -48,6 +62,10 @@ enum Says {
 pub(super) struct Session {
     pub(super) replica: Rc<Replica>,
     stream: TcpStream,
+    /// With `tls-replication`.
+    sealing: Option<RefCell<tls::Session>>,
+    /// Held by whoever writes: a message, or a record, goes out to its end.
+    writing: Mutex<()>,
     pub(super) term: u64,
     says: Cell<Says>,
     is_closed: Cell<bool>,
@@ -73,8 +91,17 @@ impl Session {
         // Small messages, each of which somebody waits for.
         let _ = stream.set_nodelay(true);
         log::notice("Non blocking connect for SYNC fired the event.");
+        let config = replica.config();
+        let mut sealing = None;
+        if config.tls_replication {
+            let secured = timeout(limit, secure(&stream, &config, &target.host)).await;
+            let secured = secured.unwrap_or_else(|_| Err("it took too long".to_owned()));
+            let refused = |reason| format!("Error condition on socket for SYNC: {reason}");
+            sealing = Some(RefCell::new(secured.map_err(refused)?));
+        }
         let (says, is_closed) = (Cell::new(Says::Nothing), Cell::new(false));
-        Ok(Session { replica, stream, term, says, is_closed })
+        let writing = Mutex::new(());
+        Ok(Session { replica, stream, sealing, writing, term, says, is_closed })
     }
 
     /// Ends it.
@@ -126,6 +153,22 @@ impl Session {
 
     /// Waits for bytes, and reads what fits into the spare room of `buffer`. 0 at the end.
     async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+        let Some(sealing) = &self.sealing else { return self.receive(buffer).await };
+        let (mut sealed, before) = (Vec::with_capacity(buffer.capacity()), buffer.len());
+        loop {
+            let is_end = self.receive(&mut sealed).await? == 0;
+            let mut session = sealing.borrow_mut();
+            let mut take = |plain: &[u8]| buffer.extend_from_slice(plain);
+            let opened = session.open(&sealed, &mut Vec::new(), &mut take);
+            opened.map_err(|error| handshake::broken(&error))?;
+            if buffer.len() > before || is_end || session.is_closed_by_peer() {
+                return Ok(buffer.len() - before);
+            }
+            sealed.clear();
+        }
+    }
+
+    async fn receive(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         loop {
             self.stream.readable().await?;
             match self.stream.try_read_buf(buffer) {
@@ -135,25 +178,26 @@ impl Session {
         }
     }
 
-    async fn write(&self, mut bytes: &[u8]) -> io::Result<()> {
-        while !bytes.is_empty() {
-            self.stream.writable().await?;
-            match self.stream.try_write(bytes) {
-                Ok(count) => bytes = &bytes[count..],
-                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
-                Err(error) => return Err(error),
-            }
-        }
-        Ok(())
+    async fn write(&self, bytes: &[u8]) -> io::Result<()> {
+        let _held = self.writing.lock().await;
+        let Some(sealing) = &self.sealing else {
+            return handshake::send(&self.stream, bytes).await;
+        };
+        let mut sealed = Vec::new();
+        let done = sealing.borrow_mut().seal(bytes, &mut sealed);
+        done.ok_or(io::ErrorKind::ConnectionAborted)?;
+        handshake::send(&self.stream, &sealed).await
     }
 
     fn introduction(&self) -> Introduction {
         let config = self.replica.config();
         let announced = config.replica_announce_port;
+        let has_secure = config.tls_replication && config.tls_port != 0;
+        let own = if has_secure { config.tls_port } else { config.port };
         Introduction {
             user: config.masteruser.clone(),
             password: config.masterauth.clone(),
-            port: if announced == 0 { config.port } else { announced },
+            port: if announced == 0 { own } else { announced },
             address: config.replica_announce_ip.clone(),
             version: VERSION,
         }

@@ -35,6 +35,10 @@ impl Host for Empty {
         Ok(())
     }
 
+    fn rename_command(&mut self, _old: &[u8], _new: &[u8]) -> Result<(), String> {
+        Ok(())
+    }
+
     fn declare_user(&mut self, _words: &[&[u8]]) -> Result<(), String> {
         Ok(())
     }
