@@ -23,7 +23,8 @@ use crate::base::sys;
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
-use crate::commands::server::{acl, replicaof};
+use crate::commands::replication::replicaof;
+use crate::commands::server::acl;
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{Ask, ControlThread, Done, Handle};
@@ -40,7 +41,7 @@ use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reser
 use crate::observe::stats::{CoreStats, Gauge};
 use crate::persist::aof::block::Opened;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::pubsub::tracking::letterboxes;
 use crate::replication::chunk::FromPrimary;
 use crate::ring::kernel::{self, KernelRing};
@@ -480,6 +481,8 @@ impl Control for Handle {
             Request::Discard
             | Request::Unwatch
             | Request::Leave(_)
+            | Request::Sync(_)
+            | Request::AwaitAcks(_)
             | Request::Save(_)
             | Request::Rewrite => {
                 unreachable!("a core does this itself")
@@ -503,7 +506,9 @@ impl Control for Handle {
             Done::Task => Answer::Done,
             Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
-            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
+            Done::Unfollowed(primary) => {
+                Answer::Everywhere(replicaof::take_role(primary, self.server()))
+            }
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -539,6 +544,18 @@ impl Control for Handle {
 
     fn configured(&self, config: &Arc<Config>) {
         Handle::configured(self, config);
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        Handle::outgoing(self)
+    }
+
+    fn took(&self, bytes: u64) {
+        Handle::took(self, bytes);
+    }
+
+    fn give_up(&self) {
+        Handle::give_up(self);
     }
 
     fn shut_down(&self) {

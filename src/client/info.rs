@@ -71,6 +71,7 @@ pub fn flags(session: &Session, held: &ConnectionFacts) -> String {
     let tracking = facts.tracking;
     let states = [
         ('O', facts.monitoring),
+        ('S', session.is_replica()),
         ('P', facts.subscribed),
         ('x', held.multi.is_some()),
         ('b', session.blocked),

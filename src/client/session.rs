@@ -6,6 +6,7 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 
+use super::replica::Replica;
 use super::tracking::{Redirect, Tracking};
 use crate::acl::UserRef;
 use crate::acl::users::{DEFAULT_NAME, Named};
@@ -110,6 +111,10 @@ pub struct Session {
     pub prefixes: Vec<Name>,
     /// The cores have been told of prefixes.
     pub follows: bool,
+    /// What makes it a replica, since it first said something of that.
+    pub replica: Option<Box<Replica>>,
+    /// The number of the last turn that changed something for it; 0 before that.
+    pub last_write: u64,
     /// CLIENT NO-EVICT: not a victim of maxmemory-clients.
     pub no_evict: bool,
     /// CLIENT CAPA redirect (Valkey).
@@ -180,6 +185,8 @@ impl Session {
             redirect: None,
             prefixes: Vec::new(),
             follows: false,
+            replica: None,
+            last_write: 0,
             no_evict: false,
             capa_redirect: false,
             user_name: None,
@@ -204,6 +211,11 @@ impl Session {
     pub fn is_local(&self) -> bool {
         let loopback = ["127.", "::1:", "[::1]:"];
         self.unix || loopback.iter().any(|prefix| self.addr.starts_with(prefix))
+    }
+
+    /// True if it is a replica.
+    pub fn is_replica(&self) -> bool {
+        self.replica.as_ref().is_some_and(|replica| replica.is_attached())
     }
 
     /// Logs it in.

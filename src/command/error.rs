@@ -66,10 +66,13 @@ pub enum CommandError {
     InvalidSecondDb,
     OutOfMemory,
     Loading,
+    NoPrimaryLink,
     ReadOnly,
     PrimaryDown,
     SavesFail,
     SaveInProgress,
+    FilterNeedsEof,
+    NoReplicas,
     /// BGREWRITEAOF while another one is under way.
     RewriteInProgress,
     /// BGSAVE while a snapshot for something else is under way.
@@ -267,6 +270,7 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::NoPrimaryLink => "NOMASTERLINK Can't SYNC while not connected with my master",
             Self::ReadOnly => "READONLY You can't write against a read only replica.",
             Self::PrimaryDown => {
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."
@@ -279,6 +283,8 @@ impl CommandError {
                  (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
                  about the RDB error."
             }
+            Self::FilterNeedsEof => "ERR Filtered replica requires EOF capability",
+            Self::NoReplicas => "NOREPLICAS Not enough good replicas to write.",
             Self::SaveInProgress => "ERR Background save already in progress",
             Self::RewriteInProgress => {
                 "ERR Background append only file rewriting already in progress"

@@ -81,6 +81,8 @@ impl SessionContext<'_> {
 pub enum SaveOrder {
     /// While everybody goes on: BGSAVE, save points.
     Background,
+    /// While everybody goes on, for replicas that wait for a snapshot.
+    Replicas,
     /// While commands of keys wait: SAVE.
     Foreground,
     /// The same, and then the process ends; `force` ends it even if the save fails.
@@ -112,8 +114,28 @@ pub enum SaveOrder {
     StopJournal,
 }
 
+/// What a client wants that asks for the stream.
+#[derive(Clone, Debug)]
+pub struct SyncWanted {
+    /// PSYNC: the history that it has, and the next byte of it. SYNC has none.
+    pub from: Option<(Box<[u8]>, i64)>,
+}
+
+/// How many replicas are to have what a client has written.
+#[derive(Clone, Copy, Debug)]
+pub struct AcksWanted {
+    /// So many, at least.
+    pub replicas: i64,
+    /// Until when the client waits for them. None is for ever.
+    pub deadline: Option<Millis>,
+}
+
 /// What a session command asks of the event loop.
 pub enum Request {
+    /// Make the client a replica. Nothing that it sent behind the command counts.
+    Sync(SyncWanted),
+    /// The reply, how many replicas have what the client has written, waits until these are enough.
+    AwaitAcks(AcksWanted),
     /// End the process.
     Shutdown,
     /// Drop the commands that MULTI has queued, and forget the watched keys.

@@ -11,6 +11,7 @@ use super::{Outcome, SessionContext};
 use crate::acl::{Log, Users, log::LogEntry};
 use crate::base::listening::Change;
 use crate::client::ConnectionTable;
+use crate::client::replica::Listed;
 use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
 use crate::observe::latency::Latency;
@@ -69,6 +70,8 @@ pub enum Part {
     Latency(Latency),
     /// The function that has run for too long on the core.
     Running(RunningFunction),
+    /// The replicas among the clients of the core.
+    Replicas(Vec<Listed>),
     /// Why it could not be done.
     Failed(String),
 }

@@ -14,6 +14,7 @@ pub mod hyperloglog;
 pub mod keyspace;
 pub mod list;
 pub mod pubsub;
+pub mod replication;
 pub mod scripting;
 pub mod server;
 pub mod set;
@@ -78,6 +79,11 @@ pub const ALL: &[&[Command]] = &[
     pubsub::publish::COMMANDS,
     pubsub::show::COMMANDS,
     pubsub::subscribe::COMMANDS,
+    replication::replconf::COMMANDS,
+    replication::replicaof::COMMANDS,
+    replication::role::COMMANDS,
+    replication::sync::COMMANDS,
+    replication::wait::COMMANDS,
     scripting::eval::COMMANDS,
     scripting::function::COMMANDS,
     scripting::script::COMMANDS,
@@ -94,6 +100,5 @@ pub const ALL: &[&[Command]] = &[
     server::persistence::COMMANDS,
     server::monitor::COMMANDS,
     server::process::COMMANDS,
-    server::replicaof::COMMANDS,
     transactions::COMMANDS,
 ];

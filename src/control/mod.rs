@@ -9,8 +9,9 @@ mod load;
 mod migrate;
 mod replica;
 mod save;
+mod send;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -35,7 +36,7 @@ use crate::persist::aof::block::Opened;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::{Outcome, Parcel};
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::replication::chunk::FromPrimary;
 
 /// What the control thread is asked to do.
@@ -99,6 +100,7 @@ pub struct Handle {
     inboxes: Vec<std::sync::Mutex<Receiver<Answer>>>,
     keys: Vec<load::Desk>,
     journal: load::JournalDesk,
+    way: Arc<send::Way>,
     event_fds: Vec<RawFd>,
     followed: std::sync::Mutex<Receiver<FromPrimary>>,
     acknowledged: Arc<Notify>,
@@ -146,6 +148,7 @@ impl ControlThread {
             server: server.clone(),
             owner,
             router: RefCell::new(router),
+            history: Cell::default(),
             listens,
             journal: journal_desk.clone(),
             saves: saves.clone(),
@@ -153,6 +156,8 @@ impl ControlThread {
         let (orders, followed) = channel();
         let acknowledged = Arc::new(Notify::new());
         let to_cores = (orders, acknowledged.clone());
+        let way = send::Way::new(event_fds[0]);
+        let outgoing = way.clone();
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
@@ -162,7 +167,7 @@ impl ControlThread {
                     desks,
                     (config_file, log_file),
                     facts,
-                    (loader, pieces, to_cores),
+                    (loader, pieces, outgoing, to_cores),
                 ));
             })
             .expect("a thread more than the cores");
@@ -172,6 +177,7 @@ impl ControlThread {
             inboxes,
             keys,
             journal: journal_desk,
+            way,
             event_fds,
             followed: std::sync::Mutex::new(followed),
             acknowledged,
@@ -230,6 +236,21 @@ impl Handle {
         let _ = self.saves.send(save::Message::Piece(save.clone(), piece));
     }
 
+    /// What comes next of a snapshot for replicas.
+    pub fn outgoing(&self) -> Option<Outgoing> {
+        self.way.next()
+    }
+
+    /// So many bytes of it have been sent to all of them.
+    pub fn took(&self, bytes: u64) {
+        self.way.took(bytes);
+    }
+
+    /// Nobody wants the snapshot for replicas under way any more.
+    pub fn give_up(&self) {
+        self.way.give_up();
+    }
+
     /// Has a file loaded.
     pub fn load(&self, order: LoadOrder) {
         let _ = self.tasks.send(Task::Load(order));
@@ -248,6 +269,11 @@ impl Handle {
     /// What was opened for the journal. Only its writer asks.
     pub fn journal(&self) -> Option<Opened> {
         self.journal.take()
+    }
+
+    /// Facts of the process.
+    pub fn server(&self) -> Arc<ServerFacts> {
+        self.server.clone()
     }
 
     /// Ends the link to the primary, for a server that is to follow another one, or none.
@@ -301,9 +327,10 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, pieces, (orders, acknowledged)): (
+    (loader, pieces, way, (orders, acknowledged)): (
         load::Loader,
         UnboundedReceiver<save::Message>,
+        Arc<send::Way>,
         (Sender<FromPrimary>, Arc<Notify>),
     ),
 ) {
@@ -314,6 +341,7 @@ async fn serve(
         event_fds: loader.event_fds.clone(),
         desks: desks.clone(),
         journal: loader.journal.clone(),
+        way,
         keeper: aof::rewrite::Keeper::new(server.clone()),
     };
     tokio_uring::spawn(saves.run(pieces));

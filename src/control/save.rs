@@ -15,6 +15,7 @@ use tokio::sync::mpsc::UnboundedReceiver;
 use super::aof::rewrite::Keeper;
 use super::files::Files;
 use super::load::JournalDesk;
+use super::send::{Way, Wire};
 use super::{Ask, Desk, Done, answer};
 use crate::base::sys;
 use crate::observe::log;
@@ -36,13 +37,21 @@ pub(super) enum Message {
     End(tokio::sync::oneshot::Sender<()>),
 }
 
+/// Where the pieces of a save go.
+enum Sink<F> {
+    /// To a file.
+    File(Writer<F>),
+    /// To replicas.
+    Wire(Wire),
+}
+
 /// The save that is being written.
 struct Job<F> {
     save: Arc<Save>,
     /// The file, until it is whole.
     beside: PathBuf,
     /// None after a failure.
-    writer: Option<Writer<F>>,
+    writer: Option<Sink<F>>,
     /// Pieces that wait, by partition.
     waiting: Vec<VecDeque<Piece>>,
     /// The partition that is in the middle of a record.
@@ -58,6 +67,7 @@ pub(super) struct SaveWriter {
     pub(super) event_fds: Vec<i32>,
     pub(super) desks: Rc<Vec<Desk>>,
     pub(super) journal: JournalDesk,
+    pub(super) way: Arc<Way>,
     pub(super) keeper: Keeper,
 }
 
@@ -85,7 +95,7 @@ impl SaveWriter {
                 }
             };
             if job.is_none() {
-                job = Some(begin(&storage, save, self.server.pid).await);
+                job = Some(begin(&storage, save, self.server.pid, &self.way).await);
             }
             let Some(open) = &mut job else { continue };
             let persistence = &self.server.persistence;
@@ -132,6 +142,9 @@ impl SaveWriter {
 
     /// Nothing of a snapshot that did not come to its end is left behind.
     async fn drop_files(&mut self, storage: &Files, save: &Save, beside: &Path) {
+        if save.is_for_replicas() {
+            self.way.end(false);
+        }
         // It may not even have been made.
         let _ = storage.remove(beside).await;
         if let Target::AofBase(rewrite) = save.target {
@@ -144,7 +157,14 @@ impl SaveWriter {
         let Job { save, writer, beside, began, .. } = job;
         let is_unwanted = save.is_cancelled() && writer.is_some();
         let outcome = match writer {
-            Some(writer) if !is_unwanted => self.settle(storage, writer, (&save, &beside)).await,
+            Some(Sink::File(writer)) if !is_unwanted => {
+                self.settle(storage, writer, (&save, &beside)).await
+            }
+            Some(Sink::Wire(wire)) if !is_unwanted => {
+                wire.finish(&save).await;
+                self.way.end(true);
+                Ok(())
+            }
             _ => Err(()),
         };
         if outcome.is_err() {
@@ -154,6 +174,10 @@ impl SaveWriter {
         match &save.target {
             Target::Dump(_) => tell_dump(&self.server, &save, ended, seconds),
             Target::AofBase(_) => tell_rewrite(&self.server, ended, seconds),
+            Target::Replicas { .. } if ended.0.is_ok() => {
+                log::notice("Background RDB transfer terminated with success");
+            }
+            Target::Replicas { .. } => log::warning("Background transfer error"),
         }
         self.server.persistence.end();
         self.wake();
@@ -180,16 +204,25 @@ impl SaveWriter {
                 ));
                 self.keeper.install((beside, len), *rewrite).await
             }
+            Target::Replicas { .. } => {
+                let sent = send_file(storage, (beside, len), &self.way).await;
+                sent.map_err(|error| log_failure(&error))
+            }
         }
     }
 }
 
-async fn begin<S: Storage>(storage: &S, save: Arc<Save>, pid: u32) -> Job<S::File> {
+async fn begin<S: Storage>(storage: &S, save: Arc<Save>, pid: u32, way: &Arc<Way>) -> Job<S::File> {
     let beside = PathBuf::from(match save.target {
-        Target::Dump(_) => format!("temp-{pid}.rdb"),
+        Target::Dump(_) | Target::Replicas { .. } => format!("temp-{pid}.rdb"),
         Target::AofBase(_) => format!("temp-rewriteaof-bg-{pid}.aof"),
     });
-    let created = Writer::create(storage, &save, &beside).await;
+    let created = match save.target {
+        Target::Replicas { is_diskless: true } => {
+            Ok(Sink::Wire(Wire::begin(way.clone(), &save).await))
+        }
+        _ => Writer::create(storage, &save, &beside).await.map(Sink::File),
+    };
     let partitions = save.progress.len();
     let mut job = Job {
         save,
@@ -232,8 +265,12 @@ impl<F> Job<F> {
             }
             let len = piece.len;
             let written = match &mut self.writer {
-                Some(writer) if !self.save.is_cancelled() => {
+                Some(Sink::File(writer)) if !self.save.is_cancelled() => {
                     writer.write(storage, &self.save, piece).await
+                }
+                Some(Sink::Wire(wire)) if !self.save.is_cancelled() => {
+                    wire.write(piece).await;
+                    Ok(())
                 }
                 _ => Ok(()),
             };
@@ -253,6 +290,16 @@ impl<F> Job<F> {
         self.writer = None;
         self.save.cancel();
     }
+}
+
+/// Sends a whole file to replicas, which nobody else needs: it has no name any more then.
+async fn send_file(storage: &Files, (path, len): (&Path, u64), way: &Arc<Way>) -> Stored<()> {
+    let opened = tokio_uring::fs::File::open(path).await;
+    let file = opened.map_err(|error| StorageError::of(path, error))?;
+    storage.remove(path).await?;
+    let way = way.clone();
+    tokio_uring::spawn(async move { way.send_file(file, len).await });
+    Ok(())
 }
 
 fn log_failure(error: &StorageError) {

@@ -2,7 +2,8 @@
 //!
 //! Invariant: whoever changes a key adds its lines right behind, in the order of the changes; what
 //! one transaction or script did leaves in one piece. A command's gate is at least the number of
-//! every turn whose changes it may have seen. Without a journal nothing of this runs.
+//! every turn whose changes it may have seen; without a file, of those that it made. Without a journal
+//! and without replicas nothing of this runs.
 //! Source: Redis 8.0.6 (what is a transaction); docs/decisions/0013-journal.md.
 
 use std::sync::Arc;
@@ -19,11 +20,13 @@ use crate::command::{Args, Flags, keyspec};
 use crate::persist::aof::block::{Block, Cut, JournalFile, Lines, Word};
 use crate::types::BigString;
 
-/// What a core gathers for the journal in a turn.
+/// What a core gathers in a turn for the journal, which is the file, the replicas' stream, or both.
 #[derive(Debug, Default)]
 pub struct Scribe {
-    /// Changes are journaled.
+    /// Changes become lines, for the file or for replicas.
     pub(super) is_on: bool,
+    /// Replies wait for the file.
+    pub(super) waits: bool,
     /// What has been done in this turn.
     lines: Lines,
     /// What was done before another file began, or the journal ended.
@@ -73,6 +76,18 @@ impl Scribe {
         self.before = Some(Cut { file, is_fresh, lines: self.lines.take() });
     }
 
+    /// A snapshot for replicas begins: what is done from now on is not in it, and selects its
+    /// database. The caller has all partitions.
+    pub fn begin_snapshot(&mut self) {
+        assert!(self.unit.is_none(), "a snapshot begins between commands");
+        self.lines.forget_db();
+    }
+
+    /// What the turn has done so far.
+    pub fn lines_so_far(&self) -> impl Iterator<Item = &Lines> {
+        self.before.iter().map(|cut| &cut.lines).chain([&self.lines])
+    }
+
     /// Begins what belongs together. False if it is part of something larger.
     pub fn open_unit(&mut self) -> bool {
         let opens = self.is_on && self.unit.is_none();
@@ -120,9 +135,11 @@ impl Worker {
         self.is_heeded = self.notifies || self.scribe.is_on;
     }
 
-    /// Looks whether changes are journaled; those of a load are not, since they come from a file.
+    /// Looks whether changes become lines; those of a load do not, since they come from a file.
     pub(super) fn check_journal(&mut self) {
-        let is_on = self.server.journal.takes_lines() && !self.loading;
+        self.scribe.waits = self.server.journal.is_on();
+        let takes = self.server.journal.takes_lines() || self.server.replication.feeds();
+        let is_on = takes && !self.loading;
         if is_on != self.scribe.is_on {
             self.scribe.is_on = is_on;
             self.listening_changed();
@@ -163,6 +180,9 @@ impl Worker {
         }
         if wrote {
             self.scribe.gate = Gate::PENDING;
+        }
+        if !self.scribe.waits {
+            return;
         }
         match registered.way {
             Way::Here => {}

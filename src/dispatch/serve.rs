@@ -18,11 +18,12 @@ use crate::base::time::Millis;
 use crate::client::{ReplyMode, SessionFacts};
 use crate::command::args::join;
 use crate::command::context::Keyspace;
-use crate::command::{Args, CommandError, Flags, Suspension, keyspec};
+use crate::command::session_context::AcksWanted;
+use crate::command::{Args, CommandError, Denied, Flags, Suspension, keyspec};
 use crate::observe::command_log::Note;
 use crate::resp::reply::ReplyBuffer;
 use crate::store::waiters::Waiter;
-use crate::txn::batch::{Address, Blocked};
+use crate::txn::batch::{Acks, Address, Blocked};
 use crate::txn::cores::{CoreSet, SlotMap};
 
 /// What the home of a client has to know of the end of its wait.
@@ -85,7 +86,20 @@ impl Worker {
                 partition.waiters_mut().add(key, &waiter);
             }
         }
-        Blocked { waiter, deadline }
+        Blocked { waiter, deadline, acks: None }
+    }
+
+    /// Lets a client wait for what replicas acknowledge, and for no key.
+    pub fn wait_for_acks(
+        &mut self,
+        wanted: AcksWanted,
+        acks: Acks,
+        who: (Address, SessionFacts),
+        command: (&Registered, Args<'_>),
+    ) -> Blocked {
+        let suspension = Suspension { deadline: wanted.deadline, ..Suspension::away(Denied::Null) };
+        let blocked = self.wait(Keyspace::Lent(&mut []), suspension, who, command);
+        Blocked { acks: Some(acks), ..blocked }
     }
 
     /// Serves those who waited for what the last command did.

@@ -29,7 +29,7 @@ pub(super) type Deadlines = BTreeMap<(Millis, u64), (u32, u32)>;
 /// Why a wait ends without having been served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum End {
-    /// Its time is up, or CLIENT UNBLOCK pretends so.
+    /// Its time is up, or CLIENT UNBLOCK pretends so; or replicas have what they are to have.
     Timeout,
     /// CLIENT UNBLOCK ERROR.
     Error,
@@ -57,6 +57,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         connection.session.wait = Some(blocked.waiter.claim.clone());
         if connection.hung_up {
             self.doomed.push(batch.client);
+        }
+        let (client, generation) = (batch.client, batch.generation);
+        if blocked.acks.is_some() {
+            self.asking.push((client, generation));
         }
         connection.blocked = Some(batch);
         self.worker.stats.blocked_clients.add(1);
@@ -115,12 +119,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if taken {
                 self.end_unserved(client, End::Timeout);
             } else if let Some(batch) = &mut connection.blocked
-                && let Some(Blocked { waiter, deadline }) = &mut batch.blocked
+                && let Some(Blocked { waiter, deadline, .. }) = &mut batch.blocked
             {
                 let again = Millis(self.worker.now.0 + 1);
                 *deadline = Some(again);
                 self.deadlines.insert((again, waiter.facts.id), (client, generation));
             }
+        }
+    }
+
+    /// A client's wait for replicas is over.
+    pub(super) fn end_acked(&mut self, client: u32) {
+        let Some(connection) = self.clients.get(client) else { return };
+        if connection.session.wait.as_ref().is_some_and(|claim| claim.take().is_ok()) {
+            self.end_unserved(client, End::Timeout);
         }
     }
 
@@ -139,8 +151,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Ends a wait whose claim this core has taken.
     fn end_unserved(&mut self, client: u32, end: End) {
         let Some(batch) = self.unblock(client) else { return };
-        let Some(Blocked { waiter, .. }) = &batch.blocked else { return };
-        let waiter = waiter.clone();
+        let Some(Blocked { waiter, acks, .. }) = &batch.blocked else { return };
+        let (waiter, acks) = (waiter.clone(), *acks);
+        let replication = &self.worker.server.replication;
+        let acked = acks.map(|acks| replication.count_acked(acks.target.number()));
         let mut served = Served {
             full_name: self.worker.table.all()[usize::from(waiter.command)].full_name,
             reply_mode: waiter.facts.reply_mode,
@@ -154,7 +168,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match end {
             End::Error => reply.error(CommandError::Unblocked.text()),
             End::Role => reply.error(CommandError::UnblockedByRole.text()),
-            End::Timeout => reply.null_array(),
+            End::Timeout => match acked {
+                Some(acked) => reply.integer(acked as i64),
+                None => reply.null_array(),
+            },
         });
         self.forget_everywhere(&waiter);
         self.end_wait(batch, served);

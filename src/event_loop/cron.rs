@@ -287,6 +287,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.give_back_memory();
         if self.worker.core == 0 {
             self.look_at_saves();
+            self.look_at_replicas();
             self.look_at_rewrites();
         }
     }

@@ -260,6 +260,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     Some(Request::Shutdown) => self.control.shut_down(),
                     Some(Request::Discard) => self.discard(client, true),
                     Some(Request::Unwatch) => self.discard(client, false),
+                    Some(Request::AwaitAcks(wanted)) => {
+                        self.end_segment(client);
+                        let acks = self.acks_for(client, wanted);
+                        let Core { clients, stage, ring, worker, .. } = self;
+                        let Some(connection) = clients.get(client) else { return Staying::Ends };
+                        let generation = connection.generation;
+                        let who = Address { home: worker.core, client, generation };
+                        let command = (registered, stage.args(staged, ring));
+                        let who = (who, connection.session.facts);
+                        return Staying::Blocks(worker.wait_for_acks(wanted, acks, who, command));
+                    }
                     Some(request) => return Staying::Waits(request),
                 }
             }

@@ -200,7 +200,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Starts to receive from a client, unless it must not be read from now.
     pub(super) fn arm_receive(&mut self, index: u32) {
         let Some(connection) = self.clients.get(index) else { return };
-        if connection.is_dead || connection.hung_up || connection.receiving != Receiving::Off {
+        let ends = connection.is_dead || connection.hung_up || connection.leaves;
+        if ends || connection.receiving != Receiving::Off {
             return;
         }
         let waits = !connection.may_run() || connection.is_ready;
@@ -345,6 +346,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         if self.worker.core == 0 {
             self.take_opened();
+            self.take_outgoing();
             self.look_at_saves();
             self.look_at_rewrites();
         }

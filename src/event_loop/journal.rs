@@ -66,11 +66,15 @@ impl Desk {
         self.seen[from] = number;
     }
 
-    /// A block of another core has come.
-    pub(super) fn take(&mut self, from: usize, number: u64, block: Block) {
-        self.saw(from, number);
+    /// A block is to be written.
+    pub(super) fn write(&mut self, number: u64, block: Block) {
         let writer = self.writer.as_mut().expect("blocks are sent to the writer");
         writer.add(number, block);
+    }
+
+    /// The number of the turn that ends, if it has changes.
+    pub(super) fn number(&self) -> Option<u64> {
+        self.number
     }
 
     /// A client's replies wait.
@@ -95,9 +99,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.desk.number = Some(number);
         self.worker.server.journal.took(number);
         let block = self.worker.scribe.take_block();
-        match &mut self.desk.writer {
-            Some(writer) => writer.add(number, block),
-            None => self.mail.post_first(WRITER, Message::Block(number, Box::new(block))),
+        if self.worker.core == WRITER {
+            self.take_block(number, block);
+        } else {
+            self.mail.post_first(WRITER, Message::Block(number, Box::new(block)));
         }
         self.mail.resolve_gates(number);
         if let Some(partition) = self.seat.partition_now() {
@@ -111,7 +116,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// What a pending gate stands for now that the turn has its number.
-    fn pending_number(&self) -> u64 {
+    pub(super) fn pending_number(&self) -> u64 {
         self.desk.number.unwrap_or_else(|| self.worker.server.journal.last().number())
     }
 
@@ -125,8 +130,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// How far the journal is safe, as far as replies wait for it.
-    fn covered(&self) -> u64 {
+    /// How far the journal is safe, as far as replies wait for it: without a file, for nothing.
+    pub(super) fn covered(&self) -> u64 {
+        if !self.worker.server.journal.is_on() {
+            return u64::MAX;
+        }
         let is_synced = self.sync_policy() == AppendFsync::Always;
         self.worker.server.journal.covered(is_synced)
     }
@@ -155,6 +163,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let covered = self.covered();
         let Core { clients, ring, desk, .. } = self;
         let Some(connection) = clients.get(index) else { return false };
+        connection.session.last_write = gate.number();
         connection.output.resolve(number);
         connection.output.release(covered);
         if gate.is_covered(covered) {
@@ -300,7 +309,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// The number up to which all blocks are with the writer.
-    fn settled_here(&self) -> u64 {
+    pub(super) fn settled_here(&self) -> u64 {
         // What has settled is in the queues; what is not in a queue any more has been taken.
         let settled = self.mail.settled();
         let others = (0..self.mail.cores()).filter(|core| *core != WRITER);
@@ -439,7 +448,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for from in (0..self.mail.cores()).filter(|core| *core != WRITER) {
             while let Some(message) = self.mail.take(from) {
                 if let Message::Block(number, block) = message {
-                    self.desk.take(from, number, *block);
+                    self.desk.saw(from, number);
+                    self.take_block(number, *block);
                 }
             }
             self.inbox.forget(from);

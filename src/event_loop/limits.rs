@@ -23,12 +23,26 @@ impl Connection {
     #[inline]
     pub(super) fn is_over_limit(&mut self, config: &Config, now: Millis) -> bool {
         let facts = &self.session.facts;
-        let class = if facts.subscribed { ClientClass::Pubsub } else { ClientClass::Normal };
-        let limit = &config.client_output_buffer_limit[class as usize];
+        let class = match &self.session.replica {
+            Some(replica) if replica.is_attached() => ClientClass::Replica,
+            _ if facts.subscribed => ClientClass::Pubsub,
+            _ => ClientClass::Normal,
+        };
+        let mut limit = config.client_output_buffer_limit[class as usize];
+        let mut waiting = self.unsent_bytes() as u64;
+        if class == ClientClass::Replica
+            && let Some(replica) = &self.session.replica
+        {
+            // What is kept anyway costs nothing more.
+            waiting += replica.behind;
+            let kept = config.repl_backlog_size;
+            limit.hard_bytes = limit.hard_bytes.max(kept.min(limit.hard_bytes * kept));
+            limit.soft_bytes = limit.soft_bytes.max(kept.min(limit.soft_bytes * kept));
+        }
         if limit.hard_bytes == 0 && limit.soft_bytes == 0 && facts.authenticated {
             return false;
         }
-        let bytes = self.unsent_bytes() as u64;
+        let bytes = waiting;
         let is_stranger = !facts.authenticated && bytes > STRANGER_BYTES_MAX as u64;
         if is_stranger || limit.hard_bytes != 0 && bytes >= limit.hard_bytes {
             return true;

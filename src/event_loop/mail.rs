@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::replicas::Moving;
 use crate::acl::Denial;
 use crate::base::gate::Gate;
 use crate::base::mailbox::{Parked, Receiver, Sender};
@@ -85,6 +86,11 @@ pub enum Message {
     Pushes(u64, Gate, Vec<Push>),
     /// To the writer of the journal: what a turn did, with its number.
     Block(u64, Box<Block>),
+    /// To the core that keeps the stream: a client that wants to be a replica.
+    Moving(Box<Moving>),
+    /// To the same: have the replicas say how far they are, when they have been sent what this turn
+    /// did.
+    AskReplicas(u64),
     /// To everybody: a script runs for too long, somewhere.
     Busy,
 }

@@ -4,6 +4,7 @@
 //! leaves only in `before_sleep`. A core is `io` (ring, clients, mail) and a seat for its partition,
 //! which may be lent: nothing in `io` can reach the partition.
 
+mod acks;
 mod batches;
 mod block;
 mod clients;
@@ -22,11 +23,13 @@ mod output;
 mod push;
 mod refusals;
 mod replay;
+mod replicas;
 mod rewrite;
 mod sabotage;
 mod save;
 mod script;
 mod stage;
+mod sync;
 mod tracking;
 mod transact;
 mod travel;
@@ -56,7 +59,7 @@ use crate::observe::command_log::CommandLog;
 use crate::persist::aof::block::Opened;
 use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use crate::persist::migration::Outcome;
-use crate::persist::save::{Piece as SavePiece, Save};
+use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::replication::chunk::FromPrimary;
 use crate::resp::reply::ReplyBuffer;
 use crate::ring::{Kind, Op, Ring, Token, Wait};
@@ -69,6 +72,7 @@ use cron::Cron;
 use journal::Desk;
 use mail::WholeId;
 use push::Inbox;
+use replicas::Feeder;
 use stage::Stage;
 use transact::Held;
 
@@ -159,6 +163,14 @@ pub trait Control {
     fn rewrite(&self, order: RewriteOrder);
     /// What was opened for the journal.
     fn journal(&self) -> Option<Opened>;
+    /// What comes next of a snapshot for replicas. Only the core that sends it asks.
+    fn outgoing(&self) -> Option<Outgoing> {
+        None
+    }
+    /// So many bytes of it have been sent to all of them.
+    fn took(&self, _bytes: u64) {}
+    /// Nobody wants it any more.
+    fn give_up(&self) {}
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }
@@ -210,6 +222,11 @@ pub struct Core<R: Ring, C: Clock> {
     hung_up: Vec<u32>,
     /// The journal, and who waits for it.
     desk: Desk,
+    /// The stream, and the replicas that follow it.
+    feeder: Feeder,
+    /// Clients that wait for replicas, and those that have begun to in this turn.
+    awaiting: Vec<(u32, u32)>,
+    asking: Vec<(u32, u32)>,
     /// What closed clients have subscribed to and have not left yet.
     leaving: Vec<Leaving>,
     /// Pushes on their way to clients.
@@ -282,6 +299,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             doomed: Vec::new(),
             hung_up: Vec::new(),
             desk: Desk::new(core, cores),
+            feeder: Feeder::new(),
+            awaiting: Vec::new(),
+            asking: Vec::new(),
             leaving: Vec::new(),
             inbox: Inbox::new(cores),
             arrived: Vec::new(),
@@ -360,6 +380,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
         self.served = 0;
         self.reap();
+        self.move_replicas();
         self.take_mail();
         self.stage_ready();
         self.run_staged();
@@ -371,6 +392,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.follow_some();
         self.keep_house();
         self.leave_some();
+        self.settle_acks();
         self.settle_waits();
         self.run_scripts();
         self.before_sleep();
@@ -412,6 +434,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.post_invalidations();
         self.write_held();
         self.release_replies();
+        self.ask_for_acks();
+        self.serve_replicas();
         self.send_replies();
         self.close_doomed();
         self.stage.clear(&mut self.ring);

@@ -356,6 +356,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.leave_channels(index);
         self.stop_tracking(index);
         self.worker.server.clients[self.worker.core].add(-1);
+        if self.clients.get(index).is_some_and(|connection| connection.session.is_replica()) {
+            self.lose_replica(index);
+        }
         self.forget_if_done(index);
     }
 

@@ -157,7 +157,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     self.desk.saw(from, number);
                     self.inbox.heads[from] = Some(Head { number, gate, list: list.into() });
                 }
-                Some(Message::Block(number, block)) => self.desk.take(from, number, *block),
+                Some(Message::Block(number, block)) => {
+                    self.desk.saw(from, number);
+                    self.take_block(number, *block);
+                }
                 Some(message) => {
                     // What came before it runs before it.
                     self.run_arrived();

@@ -107,6 +107,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.answer_save(ticket, answer);
                 return Some(partitions);
             }
+            SaveOrder::Replicas => {
+                self.begin_sync(&mut partitions);
+                return Some(partitions);
+            }
             SaveOrder::Rewrite => {
                 self.begin_rewrite(&mut partitions);
                 return Some(partitions);
@@ -168,13 +172,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // It has not begun, and cannot before these partitions are back.
             server.journal.rewrites.scheduled.store(true, Ordering::Relaxed);
         }
+        if server.persistence.is_busy_with(Purpose::Replicas) {
+            self.control.give_up();
+        }
         server.persistence.cancelled.store(true, Ordering::Release);
         partitions.iter().for_each(|one| one.cancel_snapshot());
     }
 
     /// Takes the right to a snapshot of partitions that are all here. False if another one is under
     /// way.
-    fn take_right(&self, purpose: Purpose, partitions: &[Box<Partition>]) -> bool {
+    pub(super) fn take_right(&self, purpose: Purpose, partitions: &[Box<Partition>]) -> bool {
         let is_clear = partitions.iter().all(|one| !one.has_snapshot());
         is_clear && self.worker.server.persistence.begin(purpose, self.worker.now.seconds())
     }
@@ -186,6 +193,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         target: Target,
         is_urgent: bool,
     ) {
+        let history = self.history_facts(&target);
         let server = &self.worker.server;
         let now = self.worker.now;
         let config = &self.worker.config;
@@ -199,19 +207,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let keys = databases.iter().map(|(_, keys, _)| keys).sum();
         server.persistence.save_keys.store(keys, Ordering::Relaxed);
-        let text_of = |library: &Arc<Library>| Bytes::copy_from_slice(&library.code);
-        let libraries: Vec<Bytes> = self.worker.functions.all().map(text_of).collect();
-        let number = |number: i64| number.to_string().into_bytes();
-        let facts: [(&str, &[u8]); 5] = [
-            ("redis-ver", REDIS_VERSION.as_bytes()),
-            ("redis-bits", b"64"),
-            ("ctime", &number(now.seconds())),
-            ("used-mem", &number(crate::base::alloc::used_memory() as i64)),
-            ("aof-base", if matches!(target, Target::AofBase(_)) { b"1" } else { b"0" }),
-        ];
+        let libraries = self.libraries();
+        let preamble = self.preamble_of(&target, history, (&libraries, &databases));
         let syncs_often = match target {
             Target::Dump(_) => config.rdb_save_incremental_fsync,
             Target::AofBase(_) => config.aof_rewrite_incremental_fsync,
+            Target::Replicas { .. } => false,
         };
         let save = Arc::new(Save::new(Wanted {
             epoch: server.persistence.next_epoch(),
@@ -229,7 +230,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
                 _ => Usage::Untold,
             },
-            preamble: preamble(&facts, &libraries, &databases),
+            preamble,
             keys,
             changes: server.sum(|stats| stats.dirty.get()),
             partitions: partitions.len(),
@@ -238,6 +239,33 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for (number, partition) in partitions.iter_mut().enumerate() {
             partition.begin_snapshot(&save, number, now);
         }
+    }
+
+    /// The texts of all libraries of functions.
+    pub(super) fn libraries(&self) -> Vec<Bytes> {
+        let text_of = |library: &Arc<Library>| Bytes::copy_from_slice(&library.code);
+        self.worker.functions.all().map(text_of).collect()
+    }
+
+    /// What stands before the keys of a snapshot.
+    pub(super) fn preamble_of(
+        &self,
+        target: &Target,
+        history: Vec<(&'static str, Vec<u8>)>,
+        (libraries, databases): (&[Bytes], &[(usize, u64, u64)]),
+    ) -> Vec<u8> {
+        let number = |number: i64| number.to_string().into_bytes();
+        let mut facts = vec![
+            ("redis-ver", REDIS_VERSION.as_bytes().to_vec()),
+            ("redis-bits", b"64".to_vec()),
+            ("ctime", number(self.worker.now.seconds())),
+            ("used-mem", number(crate::base::alloc::used_memory() as i64)),
+        ];
+        facts.extend(history);
+        facts.push(("aof-base", number(i64::from(matches!(target, Target::AofBase(_))))));
+        let facts: Vec<(&str, &[u8])> =
+            facts.iter().map(|(name, value)| (*name, value.as_slice())).collect();
+        preamble(&facts, libraries, databases)
     }
 
     /// A slice of a save, if one is under way. True if there is more of it.
@@ -325,7 +353,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.answer_save(ticket, Err(CANNOT_END.into()));
             }
             SaveOrder::Rewrite | SaveOrder::StopJournal => {}
-            SaveOrder::Background | SaveOrder::Foreground | SaveOrder::Reload { .. } => {
+            SaveOrder::Background
+            | SaveOrder::Replicas
+            | SaveOrder::Foreground
+            | SaveOrder::Reload { .. } => {
                 let answer = if is_saved { Ok(Answer::Done) } else { Err(FAILED.into()) };
                 self.answer_save(ticket, answer);
             }

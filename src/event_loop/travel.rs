@@ -62,6 +62,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Block(..) | Message::Pushes(..) => {
                 unreachable!("pushes wait for their place among all others")
             }
+            Message::Moving(moving) => self.take_moving(*moving),
+            Message::AskReplicas(number) => self.ask_replicas(number),
             Message::Busy => self.worker.look_for_busy(),
         }
     }
@@ -241,6 +243,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let request = worker.session(&mut connection.session, held, registered, args, replies);
         Worker::settle_caching(&mut connection.session.facts, registered);
         batch.facts = connection.session.facts;
+        if let Some(Request::AwaitAcks(wanted)) = request {
+            let who = (batch.address(), batch.facts);
+            let acks = self.acks_for(client, wanted);
+            let args = batch.peek()?;
+            batch.blocked = Some(self.worker.wait_for_acks(wanted, acks, who, (registered, args)));
+            self.block(batch);
+            return None;
+        }
         batch.ran(registered.full_name);
         take_notes(worker, &mut batch);
         if connection.session.close_after_reply {
@@ -274,7 +284,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Has done what a command asks for; its batch waits for that.
     pub(super) fn ask(&mut self, ticket: Ticket, request: Request) {
-        let Request::Leave(job) = request else { return self.ask_control(ticket, request) };
+        let job = match request {
+            Request::Leave(job) => job,
+            Request::Sync(wanted) => {
+                let Batch { client, generation, .. } = *ticket.batch;
+                self.keep_spare(ticket.batch);
+                return self.begin_move(client, generation, wanted);
+            }
+            request => return self.ask_control(ticket, request),
+        };
         let Ticket { batch, held } = ticket;
         self.discard(batch.client, true);
         let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::GoOn };

@@ -62,6 +62,8 @@ pub struct Connection {
     pub segment: Option<(usize, usize)>,
     /// How the socket is read.
     pub receiving: Receiving,
+    /// It is to be a replica, which live on another core.
+    pub leaves: bool,
     /// Its commands are under way elsewhere, or wait for something.
     pub away: bool,
     /// Commands that wait until the client has read more of its replies.
@@ -108,6 +110,7 @@ impl Connection {
             sending: Bytes::new(),
             segment: None,
             receiving: Receiving::Off,
+            leaves: false,
             away: false,
             stalled: None,
             blocked: None,

@@ -100,6 +100,12 @@ impl Listener {
     }
 }
 
+/// Whether small packets go out at once on a connection.
+pub fn set_nodelay(fd: Fd, nodelay: bool) -> io::Result<()> {
+    let borrowed = crate::base::sys::borrow_fd(fd);
+    SockRef::from(&borrowed).set_tcp_nodelay(nodelay)
+}
+
 /// An IPv4 address that came in an IPv6 one is shown as itself.
 fn plain_ip(ip: IpAddr) -> IpAddr {
     match ip {

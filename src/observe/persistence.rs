@@ -60,6 +60,8 @@ pub enum Purpose {
     Dump = 1,
     /// The base of the AOF.
     AofBase = 2,
+    /// Replicas.
+    Replicas = 3,
 }
 
 /// No snapshot is under way.

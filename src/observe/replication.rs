@@ -10,10 +10,14 @@ use std::sync::atomic::{
     fence,
 };
 
+use crate::base::core_set::{CORES_MAX, CoreSet};
+
 /// Forty hexadecimal digits that name a history of changes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ReplicationId([u32; ID_WORDS]);
 
+/// Replicas that WAIT counts, at most.
+const COUNTED_MAX: usize = 64;
 /// Eight digits each.
 const ID_WORDS: usize = 5;
 /// Digits of an id.
@@ -86,6 +90,13 @@ pub struct Replication {
     pub backlog_len: AtomicU64,
     /// Bytes that it takes, with what is only kept for replicas that are behind.
     pub backlog_bytes: AtomicU64,
+    /// For each replica that follows the stream, the number of the last block that it has, and one
+    /// more; 0 is nobody.
+    acked: Box<[AtomicU64; COUNTED_MAX]>,
+    /// The same for what its append-only file has on disk.
+    acked_synced: Box<[AtomicU64; COUNTED_MAX]>,
+    /// Cores that wait for one of these to rise.
+    waiting: [AtomicU64; CORES_MAX / 64],
     /// Replicas that are attached, in any state.
     pub replicas: AtomicU32,
     /// Those that have everything and said so not long ago. Source: min-replicas-max-lag.
@@ -112,6 +123,9 @@ impl Replication {
             backlog_first: AtomicU64::new(0),
             backlog_len: AtomicU64::new(0),
             backlog_bytes: AtomicU64::new(0),
+            acked: Box::new([const { AtomicU64::new(0) }; COUNTED_MAX]),
+            acked_synced: Box::new([const { AtomicU64::new(0) }; COUNTED_MAX]),
+            waiting: Default::default(),
             replicas: AtomicU32::new(0),
             good_replicas: AtomicU32::new(0),
             syncs_full: AtomicU64::new(0),
@@ -157,6 +171,35 @@ impl Replication {
         }
         self.former_until.store(history.former_until, Relaxed);
         self.version.fetch_add(1, Release);
+    }
+
+    /// How many replicas have everything up to block `number`.
+    pub fn count_acked(&self, number: u64) -> usize {
+        self.acked.iter().filter(|acked| acked.load(SeqCst) > number).count()
+    }
+
+    /// How many have it on disk.
+    pub fn count_synced(&self, number: u64) -> usize {
+        self.acked_synced.iter().filter(|acked| acked.load(SeqCst) > number).count()
+    }
+
+    /// The numbers of the last blocks that each replica has, and has on disk. The cores that wait for
+    /// more of them have to be woken.
+    pub fn acknowledge(&self, numbers: impl Iterator<Item = (u64, u64)>) -> CoreSet {
+        let mut numbers = numbers;
+        for (acked, synced) in self.acked.iter().zip(self.acked_synced.iter()) {
+            let next = numbers.next();
+            acked.store(next.map_or(0, |(number, _)| number + 1), SeqCst);
+            synced.store(next.map_or(0, |(_, number)| number + 1), SeqCst);
+        }
+        let [low, high] = &self.waiting;
+        let bits = |word: &AtomicU64| u128::from(word.swap(0, SeqCst));
+        CoreSet::of_bits(bits(low) | bits(high) << 64)
+    }
+
+    /// A core waits for replicas. It has to look once more how far they are.
+    pub fn wait(&self, core: usize) {
+        self.waiting[core / 64].fetch_or(1 << (core % 64), SeqCst);
     }
 
     /// True if what commands change becomes lines of the stream.

@@ -75,6 +75,8 @@ counters! {
         net_input_bytes,
         /// Bytes sent to clients.
         net_output_bytes,
+        /// Bytes of the stream and of snapshots sent to replicas.
+        net_repl_output_bytes,
         /// Reads of a key that was there.
         keyspace_hits,
         /// Reads of a key that was not.

@@ -37,6 +37,25 @@ pub enum Target {
     Dump(PathBuf),
     /// The base of the AOF, which gets its name from the manifest.
     AofBase(Rewrite),
+    /// Replicas that wait for a snapshot: they get it as it is written, or all of it from a file.
+    Replicas {
+        /// It is not written to a file first.
+        is_diskless: bool,
+    },
+}
+
+/// A snapshot for replicas, on its way to the core that sends it.
+#[derive(Debug)]
+pub enum Outgoing {
+    /// Its length, if that is known before its first byte.
+    Length(u64),
+    /// More of it.
+    Bytes(Bytes),
+    /// Its end. If it is not whole, nobody can use it.
+    End {
+        /// Nothing is missing.
+        is_whole: bool,
+    },
 }
 
 /// One save, from its instant to its end.
@@ -149,6 +168,17 @@ impl Save {
         self.cancelled.store(true, Ordering::Release);
     }
 
+    /// True if it can be written as slowly as its readers read, which is for others to bound.
+    pub fn is_for_replicas(&self) -> bool {
+        matches!(self.target, Target::Replicas { .. })
+    }
+
+    /// The first bytes of a file that is sent before all of it is known: they say the lowest version,
+    /// which every reader takes, and readers look at each value's own type.
+    pub fn magic(&self) -> [u8; MAGIC_LEN] {
+        magic(self.version.load(Ordering::Relaxed))
+    }
+
     /// True if it is not wanted any more.
     pub fn is_cancelled(&self) -> bool {
         self.cancelled.load(Ordering::Acquire)
@@ -238,7 +268,7 @@ impl<F> Writer<F> {
 
     /// Ends the file, which is whole and safe then, but for its name. Its length.
     pub async fn finish<S: Storage<File = F>>(mut self, storage: &S, save: &Save) -> Stored<u64> {
-        let magic = magic(save.version.load(Ordering::Relaxed));
+        let magic = save.magic();
         let body = self.offset - MAGIC_LEN as u64;
         let end = Checksum::end(save.checksums.then_some(self.checksum), &magic, body);
         storage.write_at(&mut self.file, self.offset, end.to_vec()).await?;
@@ -256,7 +286,7 @@ pub async fn put_in_place<S: Storage>(storage: &S, beside: &Path, path: &Path) -
 }
 
 /// The first version that knows functions.
-const FUNCTIONS_SINCE: u16 = 10;
+pub const FUNCTIONS_SINCE: u16 = 10;
 /// With rdb-save-incremental-fsync a file is synced each time that it has grown so much.
 const SYNC_BYTES: u64 = 4 << 20;
 /// What LZF gets through while a line of memory is fetched.

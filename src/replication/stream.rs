@@ -23,12 +23,14 @@ pub struct Stream {
     db: Option<usize>,
     /// Where blocks end that somebody may ask for: their numbers, and the offsets behind them.
     ends: VecDeque<(u64, u64)>,
+    /// The number of the last block.
+    last: u64,
 }
 
 impl Stream {
     /// The stream of a history of so many bytes.
     pub fn new(offset: u64) -> Stream {
-        Stream { offset, backlog: None, db: None, ends: VecDeque::new() }
+        Stream { offset, backlog: None, db: None, ends: VecDeque::new(), last: 0 }
     }
 
     /// Bytes of the history so far.
@@ -57,7 +59,7 @@ impl Stream {
     /// The history is another one, and has so many bytes: that of a primary, or of a file.
     pub fn restart(&mut self, offset: u64) {
         let had_backlog = self.backlog.is_some();
-        *self = Stream::new(offset);
+        *self = Stream { last: self.last, ..Stream::new(offset) };
         if had_backlog {
             self.begin_backlog();
         }
@@ -80,25 +82,37 @@ impl Stream {
     }
 
     /// Feeds what a turn did.
-    pub fn feed(&mut self, number: u64, lines: Lines) {
-        if lines.is_empty() {
-            return;
-        }
-        if self.db != Some(lines.first_db()) {
-            let mut select = Vec::new();
-            write_select(&mut select, lines.first_db());
-            self.append(&select);
-        }
-        self.db = Some(lines.last_db());
-        let bytes = lines.into_bytes();
-        self.offset += bytes.len() as u64;
-        if let Some(backlog) = &mut self.backlog {
-            backlog.append_owned(bytes);
+    pub fn feed(&mut self, number: u64, lines: &Lines) {
+        if !lines.is_empty() {
+            if let Some(select) = self.select_for(lines) {
+                self.append(&select);
+            }
+            self.db = Some(lines.last_db());
+            self.append(lines.bytes());
         }
         if self.ends.len() == ENDS_MAX {
             self.ends.pop_front();
         }
         self.ends.push_back((number, self.offset));
+        self.last = number;
+    }
+
+    /// The offset when these lines, which come next, will have been fed.
+    pub fn offset_behind<'l>(&self, lines: impl Iterator<Item = &'l Lines>) -> u64 {
+        let (mut db, mut offset) = (self.db, self.offset);
+        for lines in lines.filter(|lines| !lines.is_empty()) {
+            if db != Some(lines.first_db()) {
+                offset += select(lines.first_db()).len() as u64;
+            }
+            offset += lines.bytes().len() as u64;
+            db = Some(lines.last_db());
+        }
+        offset
+    }
+
+    /// The line that selects the database of lines, if that is not selected.
+    fn select_for(&self, lines: &Lines) -> Option<Vec<u8>> {
+        (self.db != Some(lines.first_db())).then(|| select(lines.first_db()))
     }
 
     /// Feeds a line of the replication itself, which is for no database.
@@ -123,10 +137,29 @@ impl Stream {
         }
     }
 
-    /// The offset at which everything up to block `number` has been fed, or one somewhat behind it.
-    pub fn offset_of(&self, number: u64) -> u64 {
-        let at = self.ends.partition_point(|(other, _)| *other < number);
-        self.ends.get(at).map_or(self.offset, |(_, offset)| *offset)
+    /// The number of the last block that was fed.
+    pub fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// The number of the last block that ends at `offset` or before. None if that was so long ago
+    /// that nobody remembers.
+    pub fn number_at(&self, offset: u64) -> Option<u64> {
+        if offset >= self.offset {
+            return Some(self.last);
+        }
+        let at = self.ends.partition_point(|(_, end)| *end <= offset);
+        at.checked_sub(1).map(|last| self.ends[last].0)
+    }
+
+    /// The offset up to which no block has a higher number than `covered`. None if that was so long
+    /// ago that nobody remembers.
+    pub fn offset_before(&self, covered: u64) -> Option<u64> {
+        let at = self.ends.partition_point(|(other, _)| *other <= covered);
+        if at == self.ends.len() {
+            return Some(self.offset);
+        }
+        at.checked_sub(1).map(|last| self.ends[last].1)
     }
 
     /// Forgets of the backlog what is older than `limit` bytes and what no replica needs that still
@@ -136,6 +169,12 @@ impl Stream {
             backlog.trim(limit, held);
         }
     }
+}
+
+fn select(db: usize) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    write_select(&mut bytes, db);
+    bytes
 }
 
 /// Ends of blocks that are remembered: of more turns than any client's write is usually back.
@@ -163,23 +202,36 @@ mod tests {
     #[test]
     fn lines_select_their_database_and_count() {
         let mut stream = Stream::new(10);
-        stream.feed(1, lines(&[(0, "DEL lost")]));
+        stream.feed(1, &lines(&[(0, "DEL lost")]));
         assert_eq!(stream.offset(), 10 + 23 + 23);
         let start = stream.offset();
         stream.begin_backlog();
-        stream.feed(2, lines(&[(0, "DEL a"), (3, "DEL b")]));
+        stream.feed(2, &lines(&[(0, "DEL a"), (3, "DEL b")]));
         stream.feed_line(&[b"PING"]);
-        stream.feed(3, lines(&[(3, "DEL c")]));
+        stream.feed(3, &lines(&[(3, "DEL c")]));
         stream.forget_db();
-        stream.feed(4, lines(&[(3, "DEL d")]));
+        stream.feed(4, &lines(&[(3, "DEL d")]));
         assert_eq!(
             text(&stream, start),
             "*2|$3|DEL|$1|a|*2|$6|SELECT|$1|3|*2|$3|DEL|$1|b|*1|$4|PING|*2|$3|DEL|$1|c|\
              *2|$6|SELECT|$1|3|*2|$3|DEL|$1|d|"
         );
-        assert_eq!(stream.offset_of(4), stream.offset());
-        assert_eq!(stream.offset_of(2), start + 63);
-        assert_eq!(stream.offset_of(9), stream.offset());
+        assert_eq!(stream.offset_before(2), Some(start + 63));
+        assert_eq!(
+            (stream.offset_before(0), stream.offset_before(9)),
+            (None, Some(stream.offset()))
+        );
+        let numbers = [0, start + 62, start + 63, stream.offset()].map(|at| stream.number_at(at));
+        assert_eq!(numbers, [None, Some(1), Some(2), Some(4)]);
+    }
+
+    #[test]
+    fn it_is_known_before_where_lines_will_end() {
+        let mut stream = Stream::new(0);
+        let turns = [lines(&[(0, "DEL a")]), lines(&[]), lines(&[(0, "DEL b"), (1, "DEL c")])];
+        let expected = stream.offset_behind(turns.iter());
+        turns.iter().enumerate().for_each(|(number, turn)| stream.feed(number as u64, turn));
+        assert_eq!(stream.offset(), expected);
     }
 
     #[test]

@@ -265,7 +265,8 @@ impl Partition {
     #[inline]
     pub fn is_choked(&self) -> bool {
         self.snapshot.as_ref().is_some_and(|snapshot| {
-            !snapshot.save.is_cancelled() && snapshot.queued() > snapshot.walk_max() * CHOKE_FACTOR
+            let waits = !snapshot.save.is_for_replicas() && !snapshot.save.is_cancelled();
+            waits && snapshot.queued() > snapshot.walk_max() * CHOKE_FACTOR
         })
     }
 

@@ -47,6 +47,17 @@ pub struct Blocked {
     pub waiter: Arc<Waiter>,
     /// Until when. None is for ever.
     pub deadline: Option<Millis>,
+    /// What it waits for instead of keys.
+    pub acks: Option<Acks>,
+}
+
+/// What a client that waits for replicas wants them to have.
+#[derive(Clone, Copy, Debug)]
+pub struct Acks {
+    /// Everything up to the last block that the client's commands have made.
+    pub target: Gate,
+    /// So many of them, at least.
+    pub replicas: i64,
 }
 
 /// Where a batch has spent its time, in ticks.

@@ -11,11 +11,13 @@ mod process;
 pub(super) use figures::counted;
 use std::fmt::Display;
 
-use super::{ALWAYS, BASE, publish};
+use super::{ALWAYS, BASE};
+use crate::client::replica::Listed;
 use crate::command::whole::Part;
 use crate::command::{
     Acl, Args, Argument, ArgumentKind, Arity, Command, Handler, Outcome, SessionContext, Whole,
 };
+use crate::commands::replication::role::{list_replicas, listed};
 use crate::resp::reply::Reply;
 
 /// The table's slice.
@@ -28,17 +30,17 @@ pub const COMMANDS: &[Command] = &[Command {
     acl: Acl::DANGEROUS,
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     arguments: &[Argument::new("section", ArgumentKind::String).optional().multiple()],
-    handler: Handler::Whole(Whole { begin: publish, gather: info }),
+    handler: Handler::Whole(Whole { begin: list_replicas, gather: info }),
     ..BASE
 }];
 
 fn info(
     cx: &mut SessionContext<'_>,
     args: Args<'_>,
-    _parts: Vec<Part>,
+    parts: Vec<Part>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    let mut report = Report::default();
+    let mut report = Report { replicas: listed(parts), ..Report::default() };
     for section in SECTIONS {
         if section.is_asked_for(args) {
             report.begin(section.title);
@@ -111,6 +113,8 @@ const SECTIONS: &[Section] = &[
 #[derive(Default)]
 struct Report {
     text: Vec<u8>,
+    /// Who follows this server.
+    replicas: Vec<Listed>,
 }
 
 impl Report {

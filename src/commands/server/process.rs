@@ -1,28 +1,17 @@
-//! ROLE, SHUTDOWN, TIME: the process and its role.
+//! SHUTDOWN, TIME: the process and its clock.
 //!
-//! Invariant: nothing here is replicated yet, and the replies say so in the form that a server
-//! without replicas has. Source: these commands of Redis 8.0.6.
+//! Invariant: the process ends when the event loop says so. Source: these commands of Redis 8.0.6.
 
-use super::{ALWAYS, BASE, OPERATOR, replicaof};
+use super::{ALWAYS, BASE, OPERATOR};
 use crate::command::session_context::{Request, SaveOrder};
 use crate::command::{
-    Acl, Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
+    Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
 };
 use crate::observe::log;
 use crate::resp::reply::Reply;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[
-    Command {
-        name: "ROLE",
-        summary: "Tells whether the server is a primary or a replica, and of whom.",
-        since: "2.8.12",
-        arity: Arity::Exactly(1),
-        flags: ALWAYS.with(Flags::FAST).with(Flags::NOSCRIPT),
-        acl: Acl::ADMIN.with(Acl::DANGEROUS),
-        handler: Handler::Session(role),
-        ..BASE
-    },
     Command {
         name: "SHUTDOWN",
         summary: "Ends the server.",
@@ -54,18 +43,6 @@ pub const COMMANDS: &[Command] = &[
         ..BASE
     },
 ];
-
-fn role(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if let Some(primary) = &cx.config.replicaof {
-        replicaof::role(cx, primary, reply);
-        return Ok(());
-    }
-    reply.array(3);
-    reply.bulk(b"master");
-    reply.integer(0);
-    reply.array(0);
-    Ok(())
-}
 
 /// There is no replica to wait for, so NOW changes nothing.
 fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -6,8 +6,8 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     Directive::new("replicaof", Kind::ReplicaOf, "no one").alias("slaveof").immutable(),
     optional_text("masterauth").alias("primaryauth").sensitive(),
     optional_text("masteruser").alias("primaryuser").sensitive(),
-    int("min-replicas-to-write", 0, INT_MAX, "0").alias("min-slaves-to-write").refused(REPLICATION),
-    int("min-replicas-max-lag", 0, INT_MAX, "10").alias("min-slaves-max-lag").pending(),
+    int("min-replicas-to-write", 0, INT_MAX, "0").alias("min-slaves-to-write"),
+    int("min-replicas-max-lag", 0, INT_MAX, "10").alias("min-slaves-max-lag"),
     yes_no("replica-serve-stale-data", "yes").alias("slave-serve-stale-data"),
     yes_no("replica-read-only", "yes").alias("slave-read-only"),
     // What is replaced is freed in slices in any case.
@@ -19,18 +19,18 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     optional_text("replica-announce-ip").alias("slave-announce-ip"),
     int("replica-announce-port", 0, 65535, "0").alias("slave-announce-port"),
     memory("replica-full-sync-buffer-limit", 0, LONG_MAX_BYTES, "0").pending(),
-    yes_no("repl-disable-tcp-nodelay", "no").pending(),
-    yes_no("repl-diskless-sync", "yes").pending(),
-    int("repl-diskless-sync-delay", 0, INT_MAX, "5").pending(),
-    int("repl-diskless-sync-max-replicas", 0, INT_MAX, "0").pending(),
+    yes_no("repl-disable-tcp-nodelay", "no"),
+    yes_no("repl-diskless-sync", "yes"),
+    int("repl-diskless-sync-delay", 0, INT_MAX, "5"),
+    int("repl-diskless-sync-max-replicas", 0, INT_MAX, "0"),
     choice("repl-diskless-load", REPL_DISKLESS_LOAD, "disabled").denied_when_loading(),
     yes_no("repl-rdb-channel", "yes").hidden().pending(),
     yes_no("dual-channel-replication-enabled", "no").pending(),
     yes_no("repl-mptcp", "no").immutable().pending(),
-    int("repl-ping-replica-period", 1, INT_MAX, "10").alias("repl-ping-slave-period").pending(),
+    int("repl-ping-replica-period", 1, INT_MAX, "10").alias("repl-ping-slave-period"),
     int("repl-timeout", 1, INT_MAX, "60"),
-    memory("repl-backlog-size", 1, LONG_MAX_BYTES, "1mb").pending(),
-    int("repl-backlog-ttl", 0, LONG_MAX, "3600").pending(),
+    memory("repl-backlog-size", 1, LONG_MAX_BYTES, "1mb"),
+    int("repl-backlog-ttl", 0, LONG_MAX, "3600"),
     yes_no("rdb-del-sync-files", "no").pending(),
     choice(
         "propagation-error-behavior",
@@ -43,5 +43,3 @@ pub(super) const DIRECTIVES: &[Directive] = &[
 /// A snapshot is looked through before it takes the place of the data in each of these ways.
 const REPL_DISKLESS_LOAD: &[Choice] =
     &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2), ("flush-before-load", 3)];
-
-const REPLICATION: &str = "replication";

@@ -14,9 +14,6 @@ use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::script::Refusal;
 use crate::script::interrupt::KILLED;
 
-/// The bit of `Run::places` that stands for the journal.
-const TO_JOURNAL: u8 = 1;
-
 /// What became of a command that a script called.
 pub enum Inside {
     /// It has written its reply.
@@ -42,7 +39,7 @@ impl Worker {
         let now = std::mem::replace(&mut self.now, run.now);
         let facts = &mut run.facts;
         self.in_script = true;
-        self.scribe.is_muted = run.places & TO_JOURNAL == 0;
+        self.scribe.is_muted = run.places == 0;
         let suspension = self.run(keyspace.reborrow(), facts, registered, args, buffer);
         self.now = now;
         if self.is_heard(keyspace) {

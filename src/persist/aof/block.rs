@@ -10,7 +10,7 @@ use super::files::Rewrite;
 use crate::base::number::write_u64;
 
 /// Lines, and the databases that the first and the last of them are for.
-#[derive(Debug, Default)]
+#[derive(Clone, Debug, Default)]
 pub struct Lines {
     bytes: Vec<u8>,
     count: usize,
@@ -36,11 +36,6 @@ impl Lines {
     /// Their bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
-    }
-
-    /// The same, to be kept.
-    pub fn into_bytes(self) -> bytes::Bytes {
-        self.bytes.into()
     }
 
     /// The database of the first line; for the lines to be played, it has to be selected.
@@ -98,6 +93,11 @@ impl Lines {
         self.last_db = unit.last_db;
         unit.bytes.clear();
         unit.count = 0;
+    }
+
+    /// The next line selects its database, whichever is selected now.
+    pub fn forget_db(&mut self) {
+        self.last_db = usize::MAX;
     }
 
     /// Takes all lines; room for as many is kept.

@@ -21,7 +21,8 @@ pub(super) fn stats(cx: &SessionContext<'_>, report: &mut Report) {
     report.field("instantaneous_ops_per_sec", rate(|r| &r.commands));
     report.field("total_net_input_bytes", total(|t| &t.net_input_bytes));
     report.field("total_net_output_bytes", total(|t| &t.net_output_bytes));
-    report.zeros(&["total_net_repl_input_bytes", "total_net_repl_output_bytes"]);
+    report.zeros(&["total_net_repl_input_bytes"]);
+    report.field("total_net_repl_output_bytes", total(|t| &t.net_repl_output_bytes));
     report.field("instantaneous_input_kbps", kilobytes(rate(|r| &r.input_bytes)));
     report.field("instantaneous_output_kbps", kilobytes(rate(|r| &r.output_bytes)));
     report.field("instantaneous_input_repl_kbps", kilobytes(0));

@@ -252,13 +252,22 @@ pub(super) fn replication(cx: &SessionContext<'_>, report: &mut Report) {
         of_replica(cx, primary, report);
     }
     report.field("connected_slaves", replication.replicas.load(Relaxed));
+    if cx.config.min_replicas_to_write > 0 && cx.config.min_replicas_max_lag > 0 {
+        report.field("min_slaves_good_slaves", replication.good_replicas.load(Relaxed));
+    }
+    for (number, one) in std::mem::take(&mut report.replicas).iter().enumerate() {
+        let (address, port) = (String::from_utf8_lossy(&one.address), one.port);
+        let (state, acked, lag) = (one.state, one.acked, one.lag);
+        let line = format!("ip={address},port={port},state={state},offset={acked},lag={lag}");
+        report.field(format_args!("slave{number}"), line);
+    }
     report.field("master_failover_state", "no-failover");
     report.field("master_replid", history.id);
     report.field("master_replid2", history.former);
     report.field("master_repl_offset", replication.offset.load(Relaxed));
     report.field("second_repl_offset", history.former_until);
     report.field("repl_backlog_active", i32::from(replication.has_backlog.load(Relaxed)));
-    report.field("repl_backlog_size", cx.config.text_of("repl-backlog-size"));
+    report.field("repl_backlog_size", cx.config.repl_backlog_size);
     let first = replication.backlog_first.load(Relaxed);
     report.field("repl_backlog_first_byte_offset", first);
     report.field("repl_backlog_histlen", replication.backlog_len.load(Relaxed));

@@ -1,0 +1,538 @@
+//! Replicas: clients of the core that keeps the stream, which they get as far as it may be told.
+//!
+//! Invariant: a client that asks for the stream moves, with its connection, to the core that keeps it,
+//! and lives there to its end; nothing of it is under way when it leaves its home. The stream is fed
+//! in the order of the numbers of turns, and a replica is sent what is behind what it was sent last,
+//! out of memory that all of them share. Source: Redis 8.0.6, replication.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::journal::WRITER;
+use super::sync::Sync;
+use super::{Core, Message};
+use crate::base::time::{Clock, Millis};
+use crate::client::replica::Stage;
+use crate::client::{Session, info};
+use crate::command::session_context::SyncWanted;
+use crate::net::connection::{Connection, Receiving};
+use crate::net::input::Input;
+use crate::observe::log;
+use crate::observe::replication::{History, ReplicationId};
+use crate::persist::aof::block::{Block, Lines};
+use crate::replication::identity::psync_offset;
+use crate::replication::stream::Stream;
+use crate::ring::{Fd, Kind, Op, Ring};
+
+/// So much of the stream goes out with the replies of a turn; more in sends of its own.
+const TURN_BYTES_MAX: usize = 16 * 1024;
+
+/// A client on its way to the core that keeps the stream.
+pub struct Moving {
+    session: Session,
+    fd: Fd,
+    input: Input,
+    hung_up: bool,
+    wanted: SyncWanted,
+}
+
+/// The stream, and who follows it. Only the core that keeps it has anything here, but for clients that
+/// leave.
+pub(super) struct Feeder {
+    /// The stream.
+    pub(super) stream: Stream,
+    /// What turns have done that wait for turns of lower numbers.
+    due: BTreeMap<u64, Vec<Lines>>,
+    /// How far the stream may be told.
+    told: u64,
+    /// The replicas: their places and incarnations.
+    pub(super) replicas: Vec<(u32, u32)>,
+    /// The snapshot that replicas get.
+    pub(super) sync: Option<Sync>,
+    /// One has been ordered.
+    pub(super) is_ordered: bool,
+    /// One that nobody wants any more has not come to its end.
+    pub(super) drains: bool,
+    /// Replicas are to say how far they are, when the stream has come to this number.
+    pub(super) asks_at: Option<u64>,
+    /// When something was fed last.
+    pub(super) fed_at: Millis,
+    /// Since when there has been no replica.
+    pub(super) lonely_since: Millis,
+    /// The second in which replicas were looked at last.
+    pub(super) looked_at: i64,
+    /// Clients of this core that want to be replicas, as soon as nothing of them is under way.
+    leaving: Vec<(u32, u32, SyncWanted)>,
+}
+
+impl Feeder {
+    pub(super) fn new() -> Feeder {
+        Feeder {
+            stream: Stream::new(0),
+            due: BTreeMap::new(),
+            told: 0,
+            replicas: Vec::new(),
+            sync: None,
+            is_ordered: false,
+            drains: false,
+            asks_at: None,
+            fed_at: Millis(0),
+            lonely_since: Millis(0),
+            looked_at: 0,
+            leaving: Vec::new(),
+        }
+    }
+
+    /// True if the stream takes what commands do.
+    pub(super) fn is_fed(&self) -> bool {
+        self.stream.backlog().is_some()
+    }
+
+    /// What a turn did.
+    pub(super) fn add(&mut self, number: u64, block: &Block) {
+        let behind = block.cut.as_ref().map(|cut| &cut.lines);
+        let lines = [Some(&block.lines), behind].into_iter().flatten();
+        self.due.insert(number, lines.filter(|lines| !lines.is_empty()).cloned().collect());
+    }
+
+    /// Feeds what has come up to this number.
+    fn feed(&mut self, bound: u64, now: Millis) {
+        while let Some(first) = self.due.first_entry()
+            && *first.key() <= bound
+        {
+            let (number, turn) = first.remove_entry();
+            turn.iter().for_each(|lines| self.stream.feed(number, lines));
+            self.fed_at = now;
+        }
+    }
+
+    /// Feeds all that has come; the offset behind the lines that come next. The caller has all
+    /// partitions, so nothing of a lower number is under way.
+    pub(super) fn offset_behind<'l>(
+        &mut self,
+        lines: impl Iterator<Item = &'l Lines>,
+        now: Millis,
+    ) -> u64 {
+        self.feed(u64::MAX, now);
+        self.stream.offset_behind(lines)
+    }
+
+    /// The stream is that of a primary, at this offset of its history, where this database is selected.
+    pub(super) fn restart(&mut self, offset: u64, db: usize) {
+        self.due.clear();
+        self.stream.restart(offset);
+        self.stream.begin_backlog();
+        self.stream.set_db(Some(db));
+        self.told = offset;
+    }
+
+    /// Bytes of the primary, behind which this database is selected.
+    pub(super) fn pass_on(&mut self, bytes: Bytes, db: usize, now: Millis) {
+        self.stream.feed_verbatim(bytes);
+        self.stream.set_db(Some(db));
+        self.fed_at = now;
+    }
+
+    /// Nothing is kept any more.
+    pub(super) fn end(&mut self) {
+        self.stream.end_backlog();
+        self.due.clear();
+    }
+
+    /// Feeds a line of the replication itself.
+    pub(super) fn feed_line(&mut self, words: &[&[u8]], now: Millis) {
+        self.stream.feed_line(words);
+        self.fed_at = now;
+    }
+}
+
+impl<R: Ring, C: Clock> Core<R, C> {
+    /// A client wants to be a replica: it leaves as soon as nothing of it is under way.
+    pub(super) fn begin_move(&mut self, client: u32, generation: u32, wanted: SyncWanted) {
+        if self.worker.core == WRITER {
+            if let Some(connection) = self.clients.get(client) {
+                connection.away = false;
+            }
+            self.attach(client, wanted);
+            return self.client_is_free(client);
+        }
+        let Some(connection) = self.clients.of(client, generation) else { return };
+        connection.leaves = true;
+        let kind = match connection.receiving {
+            Receiving::Armed => Some(Kind::Recv),
+            Receiving::Single => Some(Kind::RecvInto),
+            Receiving::Ending | Receiving::Off => None,
+        };
+        if let Some(kind) = kind {
+            let token = connection.token(kind, client);
+            self.ring.push(Op::Cancel { token });
+        }
+        self.feeder.leaving.push((client, generation, wanted));
+    }
+
+    /// Sends clients on their way that want to be replicas.
+    #[inline]
+    pub(super) fn move_replicas(&mut self) {
+        if !self.feeder.leaving.is_empty() {
+            self.move_ready();
+        }
+    }
+
+    #[cold]
+    fn move_ready(&mut self) {
+        for (client, generation, wanted) in std::mem::take(&mut self.feeder.leaving) {
+            let Some(connection) = self.clients.of(client, generation) else { continue };
+            if connection.is_dead {
+                continue;
+            }
+            let is_quiet = connection.pending_ops == 0
+                && connection.receiving == Receiving::Off
+                && connection.output.is_idle()
+                && connection.segment.is_none();
+            if !is_quiet {
+                self.feeder.leaving.push((client, generation, wanted));
+                continue;
+            }
+            let moving = Moving {
+                session: std::mem::replace(
+                    &mut connection.session,
+                    Session::new(0, self.worker.now, false),
+                ),
+                fd: connection.fd,
+                input: std::mem::take(&mut connection.input),
+                hung_up: connection.hung_up,
+                wanted,
+            };
+            self.clients.remove(client);
+            let gauges = &self.worker.server.clients;
+            gauges[self.worker.core].add(-1);
+            gauges[WRITER].add(1);
+            self.mail.post(WRITER, Message::Moving(Box::new(moving)));
+        }
+    }
+
+    /// A client has come that wants to be a replica.
+    pub(super) fn take_moving(&mut self, moving: Moving) {
+        let Moving { mut session, fd, input, hung_up, wanted } = moving;
+        session.facts.home = self.worker.core as u16;
+        let generation = self.clients.next_generation();
+        let index = self.clients.insert(Connection::new(session, fd, generation));
+        let Some(connection) = self.clients.get(index) else { return };
+        connection.session.place = index;
+        connection.input = input;
+        if hung_up {
+            return self.doomed.push(index);
+        }
+        self.arm_receive(index);
+        self.attach(index, wanted);
+        self.client_is_free(index);
+    }
+
+    /// A client of this core becomes a replica.
+    fn attach(&mut self, index: u32, wanted: SyncWanted) {
+        let now = self.worker.now;
+        let Some(connection) = self.clients.get(index) else { return };
+        let generation = connection.generation;
+        let session = &mut connection.session;
+        let Some(mut replica) = session.replica.take() else { return };
+        let name = replica.name(session);
+        log::notice(format!("Replica {name} asks for synchronization"));
+        replica.acked_at = now;
+        let granted = wanted.from.as_ref().and_then(|(id, next)| self.grant(&name, id, *next));
+        let server = self.worker.server.clone();
+        let counts = &server.replication;
+        let one_more = |count: &std::sync::atomic::AtomicU64| {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+        };
+        match granted {
+            Some(sent) => {
+                one_more(&counts.syncs_partial);
+                (replica.stage, replica.sent) = (Stage::Online, sent);
+                let id = counts.history().id;
+                let answer = match replica.takes_psync2 {
+                    true => format!("+CONTINUE {id}\r\n"),
+                    false => "+CONTINUE\r\n".to_owned(),
+                };
+                self.send_to(index, answer.into());
+                let len = self.feeder.stream.offset() - sent;
+                let next = psync_offset(sent);
+                log::notice(format!(
+                    "Partial resynchronization request from {name} accepted. Sending {len} bytes of backlog starting from offset {next}."
+                ));
+            }
+            None => {
+                if wanted.from.is_some_and(|(id, _)| *id != *b"?") {
+                    one_more(&counts.syncs_refused);
+                }
+                one_more(&counts.syncs_full);
+                replica.stage = Stage::Waits;
+            }
+        }
+        if let Some(connection) = self.clients.get(index) {
+            connection.session.replica = Some(replica);
+            if self.worker.config.repl_disable_tcp_nodelay {
+                // Where it has none, nothing is delayed anyway.
+                let _ = crate::net::listener::set_nodelay(connection.fd, false);
+            }
+        }
+        self.feeder.replicas.push((index, generation));
+        self.begin_stream();
+        self.replicas_changed();
+        self.look_at_syncs();
+    }
+
+    /// Whether a replica can go on from the byte that it names: how many bytes it has.
+    fn grant(&self, name: &str, id: &[u8], next: i64) -> Option<u64> {
+        let history = self.worker.server.replication.history();
+        let stream = &self.feeder.stream;
+        if id == b"?" {
+            log::notice(format!("Full resync requested by replica {name} "));
+            return None;
+        }
+        let known = ReplicationId::parse(id).filter(|id| [history.id, history.former].contains(id));
+        let Some(known) = known else {
+            let (asked, ours, former) = (String::from_utf8_lossy(id), history.id, history.former);
+            log::notice(format!(
+                "Partial resynchronization not accepted: Replication ID mismatch (Replica asked for '{asked}', my replication IDs are '{ours}' and '{former}')"
+            ));
+            return None;
+        };
+        if !history.holds(known, next) {
+            let until = history.former_until;
+            log::notice(format!(
+                "Partial resynchronization not accepted: Requested offset for second ID was {next}, but I can reply up to {until}"
+            ));
+            return None;
+        }
+        let has = u64::try_from(next).ok().and_then(|next| next.checked_sub(1));
+        let kept = stream.backlog().filter(|backlog| {
+            has.is_some_and(|has| (backlog.first()..=backlog.end()).contains(&has))
+        });
+        if kept.is_none() {
+            log::notice(format!(
+                "Unable to partial resync with replica {name} for lack of backlog (Replica request was: {next})."
+            ));
+            if has.is_some_and(|has| has >= stream.offset()) {
+                log::warning(format!(
+                    "Warning: replica {name} tried to PSYNC with an offset that is greater than the master replication offset."
+                ));
+            }
+            return None;
+        }
+        has
+    }
+
+    /// What commands do becomes part of the stream from now on, and is kept.
+    pub(super) fn begin_stream(&mut self) {
+        if self.feeder.is_fed() {
+            return;
+        }
+        // Nobody can go on with what has not been kept.
+        let id = self.new_replication_id();
+        self.worker.server.replication.publish(History::new(id));
+        self.feeder.stream.begin_backlog();
+        self.feeder.fed_at = self.worker.now;
+        log::notice(format!(
+            "Replication backlog created, my new replication IDs are '{id}' and '{}'",
+            ReplicationId::NONE
+        ));
+        self.worker.server.replication.feed(true);
+        self.worker.check_persistence();
+    }
+
+    /// An id that no history has.
+    pub(super) fn new_replication_id(&mut self) -> ReplicationId {
+        let rng = &mut self.worker.rng;
+        ReplicationId::new(std::array::from_fn(|_| rng.next_u64() as u32))
+    }
+
+    /// Queues bytes for a replica that are no part of the stream.
+    pub(super) fn send_to(&mut self, index: u32, bytes: Bytes) {
+        let Some(connection) = self.clients.get(index) else { return };
+        connection.output.push(bytes);
+        self.dirty.push(index);
+    }
+
+    /// A turn's block has come to the core that keeps the journal and the stream.
+    pub(super) fn take_block(&mut self, number: u64, block: Block) {
+        if self.worker.server.replication.feeds() {
+            self.feeder.add(number, &block);
+        }
+        if self.worker.server.journal.takes_lines() || block.cut.is_some() {
+            self.desk.write(number, block);
+        }
+    }
+
+    /// The stream's part of a turn: what is due is fed, and replicas are sent what they lack.
+    #[inline]
+    pub(super) fn serve_replicas(&mut self) {
+        if self.feeder.is_fed() {
+            self.feed_stream();
+            self.send_stream();
+            self.tell_acks();
+        }
+    }
+
+    fn feed_stream(&mut self) {
+        let now = self.worker.now;
+        if !self.feeder.due.is_empty() {
+            let bound = self.fed_bound();
+            self.feeder.feed(bound, now);
+            self.has_more |= !self.feeder.due.is_empty();
+        }
+        let stream = &self.feeder.stream;
+        if self.worker.follows() {
+            self.feeder.asks_at = None;
+        }
+        if self.feeder.asks_at.is_some_and(|number| stream.last() >= number)
+            && self.worker.switches.pause.is_none()
+        {
+            self.feeder.asks_at = None;
+            self.feeder.feed_line(&[b"REPLCONF", b"GETACK", b"*"], now);
+        }
+        let stream = &self.feeder.stream;
+        let told = match self.worker.server.journal.is_on() {
+            true => stream.offset_before(self.covered()).unwrap_or(0),
+            false => stream.offset(),
+        };
+        self.feeder.told = self.feeder.told.max(told);
+        let sent = self.feeder.replicas.iter().filter_map(|(index, _)| {
+            let replica = self.clients.get(*index)?.session.replica.as_ref()?;
+            matches!(replica.stage, Stage::Receives | Stage::Loads | Stage::Online)
+                .then_some(replica.sent)
+        });
+        let held = sent.min().unwrap_or(u64::MAX);
+        self.feeder.stream.trim(self.worker.config.repl_backlog_size, held);
+        self.publish_stream();
+    }
+
+    /// The number up to which all turns have come: this one is the next, where no other is missing.
+    fn fed_bound(&mut self) -> u64 {
+        if self.mail.cores() == 1 {
+            return u64::MAX;
+        }
+        let bound = self.settled_here();
+        bound + u64::from(self.desk.number() == Some(bound + 1))
+    }
+
+    /// What everybody may know of the stream.
+    pub(super) fn publish_stream(&self) {
+        use std::sync::atomic::Ordering::Relaxed;
+        let (shared, stream) = (&self.worker.server.replication, &self.feeder.stream);
+        shared.offset.store(stream.offset(), Relaxed);
+        shared.has_backlog.store(stream.backlog().is_some(), Relaxed);
+        let (first, len, bytes) = stream.backlog().map_or((0, 0, 0), |backlog| {
+            (backlog.first() + 1, backlog.len(), backlog.held_bytes())
+        });
+        shared.backlog_first.store(first, Relaxed);
+        shared.backlog_len.store(len, Relaxed);
+        shared.backlog_bytes.store(bytes, Relaxed);
+    }
+
+    fn send_stream(&mut self) {
+        for at in 0..self.feeder.replicas.len() {
+            let (index, _) = self.feeder.replicas[at];
+            let Some(connection) = self.clients.get(index) else { continue };
+            if connection.segment.is_some_and(|(_, len)| len > 0) {
+                self.cut_off_rogue(index);
+                continue;
+            }
+            let stage = connection.session.replica.as_ref().map(|replica| replica.stage);
+            match stage {
+                Some(Stage::Online) => self.send_next(index),
+                Some(Stage::Receives) => self.send_snapshot(index),
+                Some(Stage::Loads) => self.go_online_if_loaded(index),
+                Some(Stage::Waits | Stage::Stranger | Stage::Served) | None => {}
+            }
+            self.note_behind(index);
+        }
+    }
+
+    /// A replica gets what it was not sent yet, as far as it may be told.
+    pub(super) fn send_next(&mut self, index: u32) {
+        let Core { clients, feeder, .. } = self;
+        let Some(connection) = clients.get(index) else { return };
+        let is_free = connection.output.is_idle() && connection.goes_on();
+        let Some(replica) = connection.session.replica.as_mut() else { return };
+        if !is_free || replica.sent >= feeder.told {
+            return;
+        }
+        let backlog = feeder.stream.backlog();
+        let Some(mut bytes) = backlog.and_then(|backlog| backlog.read(replica.sent)) else {
+            return;
+        };
+        bytes.truncate((feeder.told - replica.sent).min(bytes.len() as u64) as usize);
+        replica.sent += bytes.len() as u64;
+        let is_all = replica.sent == feeder.told;
+        let stats = &self.worker.stats.totals;
+        stats.net_repl_output_bytes.add(bytes.len() as u64);
+        if bytes.len() > TURN_BYTES_MAX {
+            return self.send_to(index, bytes);
+        }
+        self.has_more |= !is_all;
+        self.begin_segment(index);
+        self.replies.bytes.extend_from_slice(&bytes);
+        self.end_segment(index);
+    }
+
+    /// Charges a replica what it has not been sent, and cuts it off if that is too much.
+    fn note_behind(&mut self, index: u32) {
+        let Core { clients, feeder, .. } = self;
+        let Some(connection) = clients.get(index) else { return };
+        let Some(replica) = connection.session.replica.as_mut() else { return };
+        let snapshot = feeder.sync.as_ref().map_or(0, |sync| sync.waiting_bytes(index));
+        replica.behind = match replica.stage {
+            Stage::Receives => feeder.stream.offset().saturating_sub(replica.sent) + snapshot,
+            Stage::Loads | Stage::Online => feeder.stream.offset().saturating_sub(replica.sent),
+            Stage::Stranger | Stage::Waits | Stage::Served => 0,
+        };
+        self.check_output(index);
+    }
+
+    /// A replica has caused a reply, which would be taken for a part of the stream.
+    #[cold]
+    fn cut_off_rogue(&mut self, index: u32) {
+        let core = self.worker.core;
+        let Some(connection) = self.clients.get(index) else { return };
+        if let Some((start, len)) = &mut connection.segment {
+            (*start, *len) = (0, 0);
+        }
+        let held = connection.facts(core);
+        let mut line = Vec::new();
+        info::write_line(&mut line, &connection.session, &held, self.worker.now);
+        line.pop();
+        let command = connection.session.last_command;
+        log::warning(format!(
+            "Replica generated a reply to command '{command}', disconnecting it: {}",
+            String::from_utf8_lossy(&line)
+        ));
+        connection.closing = true;
+        self.doomed.push(index);
+    }
+
+    /// All replicas go, and come back to hear of the history's new name.
+    pub(super) fn drop_replicas(&mut self) {
+        for (index, _) in self.feeder.replicas.clone() {
+            if let Some(connection) = self.clients.get(index) {
+                connection.closing = true;
+                self.doomed.push(index);
+            }
+        }
+    }
+
+    /// A replica's connection ends.
+    #[cold]
+    pub(super) fn lose_replica(&mut self, index: u32) {
+        let now = self.worker.now;
+        let Some(connection) = self.clients.get(index) else { return };
+        let Some(replica) = connection.session.replica.as_ref() else { return };
+        log::notice(format!("Connection with replica {} lost.", replica.name(&connection.session)));
+        self.feeder.replicas.retain(|(other, _)| *other != index);
+        if self.feeder.replicas.is_empty() {
+            self.feeder.lonely_since = now;
+        }
+        self.leave_sync(index);
+        self.replicas_changed();
+    }
+}
