@@ -72,6 +72,8 @@ pub enum CommandError {
     SavesFail,
     SaveInProgress,
     FilterNeedsEof,
+    WaitOnReplica,
+    SyncWithoutPrimary,
     NoReplicas,
     /// BGREWRITEAOF while another one is under way.
     RewriteInProgress,
@@ -282,6 +284,12 @@ impl CommandError {
                  instance is configured to report errors during writes if RDB snapshotting fails \
                  (stop-writes-on-bgsave-error option). Please check the Redis logs for details \
                  about the RDB error."
+            }
+            Self::WaitOnReplica => {
+                "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
+            }
+            Self::SyncWithoutPrimary => {
+                "NOMASTERLINK Can't SYNC while not connected with my master"
             }
             Self::FilterNeedsEof => "ERR Filtered replica requires EOF capability",
             Self::NoReplicas => "NOREPLICAS Not enough good replicas to write.",

@@ -98,6 +98,8 @@ impl Worker {
             Some(CommandError::OutOfMemory.text().into())
         } else if (is_probe || self.cannot_save(flags)) && !facts.replays {
             Some(self.misconfigured())
+        } else if self.lacks_replicas(flags, facts) {
+            Some(CommandError::NoReplicas.text().into())
         } else if self.is_read_only(flags, facts) {
             Some(CommandError::ReadOnly.text().into())
         } else if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
@@ -127,6 +129,12 @@ impl Worker {
         let error = self.server.journal.error.load(Ordering::Relaxed);
         let reason = sys::reason(&std::io::Error::from_raw_os_error(error));
         format!("MISCONF Errors writing to the AOF file: {reason}").into_bytes()
+    }
+
+    /// True if commands, of which any has these flags, may not run since too few replicas would have
+    /// what they do.
+    pub(super) fn lacks_replicas(&self, flags: Flags, facts: &SessionFacts) -> bool {
+        self.lacks_replicas && flags.has(Flags::WRITE) && !facts.replays
     }
 
     /// True if commands, of which any has these flags, may not run on a replica that only reads.

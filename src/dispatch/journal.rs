@@ -138,7 +138,9 @@ impl Worker {
     /// Looks whether changes become lines; those of a load do not, since they come from a file.
     pub(super) fn check_journal(&mut self) {
         self.scribe.waits = self.server.journal.is_on();
-        let takes = self.server.journal.takes_lines() || self.server.replication.feeds();
+        // A replica passes on the very bytes of its primary.
+        let feeds = self.server.replication.feeds() && !self.follows;
+        let takes = self.server.journal.takes_lines() || feeds;
         let is_on = takes && !self.loading;
         if is_on != self.scribe.is_on {
             self.scribe.is_on = is_on;

@@ -121,6 +121,9 @@ impl Worker {
         if self.cannot_save(any) && !facts.replays {
             return Some(self.misconfigured());
         }
+        if self.lacks_replicas(any, facts) {
+            return Some(CommandError::NoReplicas.text().into());
+        }
         if self.is_read_only(any, facts) {
             return Some(CommandError::ReadOnly.text().into());
         }

@@ -90,6 +90,8 @@ pub struct Worker {
     pub(super) stale: Stale,
     /// Writes are refused, since saves or the journal fail.
     pub(super) saves_fail: bool,
+    /// Writes are refused, since too few replicas would have them.
+    pub(super) lacks_replicas: bool,
     /// This server follows a primary.
     pub(super) follows: bool,
     /// It does, and its clients may only read.
@@ -199,6 +201,7 @@ impl Worker {
             loading: false,
             stale: Stale::Goes,
             saves_fail: false,
+            lacks_replicas: false,
             follows: false,
             read_only: false,
             is_stranded: false,
@@ -308,7 +311,16 @@ impl Worker {
         self.saves_fail = self.journal_fails || self.snapshots_fail();
         let is_shown = !self.follows || self.config.replica_serve_stale_data;
         self.is_stranded = !is_shown && !self.server.primary_link.is_up();
-        self.is_restricted = self.saves_fail | self.loading | self.read_only | self.is_stranded;
+        let wanted = self.config.min_replicas_to_write;
+        self.lacks_replicas = wanted > 0
+            && self.config.min_replicas_max_lag > 0
+            && !self.follows
+            && self.server.replication.good_replicas.load(Relaxed) < wanted;
+        self.is_restricted = self.saves_fail
+            | self.loading
+            | self.read_only
+            | self.is_stranded
+            | self.lacks_replicas;
         self.stale = match self.switches.pause {
             _ if self.loading => Stale::Lives,
             // A replica is told by its primary what has gone.

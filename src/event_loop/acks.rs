@@ -81,7 +81,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Replicas are to say how far they are.
     pub(super) fn ask_replicas(&mut self, number: u64) {
-        if self.feeder.is_fed() {
+        if self.feeder.is_fed() && !self.worker.follows() {
             self.feeder.asks_at = Some(self.feeder.asks_at.map_or(number, |at| at.max(number)));
         }
     }

@@ -132,7 +132,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         server.replication.publish(History::new(id));
         self.feeder.restart(offset, db);
         self.publish_stream();
-        self.drop_replicas();
+        self.disconnect_replicas();
     }
 
     /// The server follows nobody any more: from here on the history is its own, and who has followed
@@ -145,11 +145,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         history.shift(id, offset);
         replication.publish(history);
         self.feeder.lonely_since = self.worker.now;
-        self.drop_replicas();
+        self.disconnect_replicas();
         log::notice(format!(
             "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {id}",
             history.former, history.former_until
         ));
+        self.worker.check_persistence();
     }
 
     /// The primary goes on with our history, whatever it calls it now.
@@ -165,7 +166,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if history.id != id {
             history.follow(id, offset);
             replication.publish(history);
-            self.drop_replicas();
+            self.disconnect_replicas();
         }
     }
 }

@@ -341,6 +341,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
     }
 
+    /// The history has another name: replicas hear of it when they ask whether they can go on.
+    pub(super) fn disconnect_replicas(&mut self) {
+        self.feeder.stream.forget_db();
+        for (index, _) in &self.feeder.replicas {
+            if let Some(connection) = self.clients.get(*index) {
+                connection.closing = true;
+                self.doomed.push(*index);
+            }
+        }
+    }
+
     /// An id that no history has.
     pub(super) fn new_replication_id(&mut self) -> ReplicationId {
         let rng = &mut self.worker.rng;
@@ -509,16 +520,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         ));
         connection.closing = true;
         self.doomed.push(index);
-    }
-
-    /// All replicas go, and come back to hear of the history's new name.
-    pub(super) fn drop_replicas(&mut self) {
-        for (index, _) in self.feeder.replicas.clone() {
-            if let Some(connection) = self.clients.get(index) {
-                connection.closing = true;
-                self.doomed.push(index);
-            }
-        }
     }
 
     /// A replica's connection ends.

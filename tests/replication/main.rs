@@ -17,6 +17,7 @@ mod hostile;
 mod prefix;
 mod proxy;
 mod role;
+mod sentinel;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

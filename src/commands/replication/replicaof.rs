@@ -115,7 +115,7 @@ pub fn take_role(primary: Option<Endpoint>, server: Arc<ServerFacts>) -> Job {
 }
 
 /// ROLE of a replica.
-pub(super) fn role(cx: &SessionContext<'_>, primary: &Endpoint, reply: &mut Reply<'_>) {
+pub fn role(cx: &SessionContext<'_>, primary: &Endpoint, reply: &mut Reply<'_>) {
     let link = &cx.server.primary_link;
     reply.array(5);
     reply.bulk(b"slave");

@@ -31,6 +31,9 @@ pub const COMMANDS: &[Command] = &[Command {
 }];
 
 fn wait(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if cx.config.replicaof.is_some() {
+        return Err(CommandError::WaitOnReplica);
+    }
     let replicas = number::parse_i64(args.get(1)).ok_or(CommandError::NotAnInteger)?;
     let deadline = args.timeout_millis(2, cx.now)?;
     if cx.inside_exec {

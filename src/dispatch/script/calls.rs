@@ -102,6 +102,9 @@ impl Worker {
         if !run.has_written && self.is_read_only(command.flags, &run.facts) {
             return Err(self.refuse_in_script(of, CommandError::ReadOnly.text().as_bytes()));
         }
+        if !run.has_written && self.lacks_replicas(command.flags, &run.facts) {
+            return Err(self.refuse_in_script(of, CommandError::NoReplicas.text().as_bytes()));
+        }
         if !run.has_written && self.cannot_save(command.flags) {
             return Err(self.refuse_in_script(of, &self.misconfigured()));
         }
