@@ -14,6 +14,7 @@ mod support;
 mod converge;
 mod data;
 mod hostile;
+mod moving;
 mod prefix;
 mod proxy;
 mod role;
