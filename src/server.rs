@@ -23,7 +23,8 @@ use crate::base::sys;
 use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
-use crate::commands::server::{acl, replicaof};
+use crate::commands::replication::replicaof;
+use crate::commands::server::acl;
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Host, Loaded};
 use crate::control::{Ask, ControlThread, Done, Handle};
@@ -505,7 +506,9 @@ impl Control for Handle {
             Done::Task => Answer::Done,
             Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
-            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
+            Done::Unfollowed(primary) => {
+                Answer::Everywhere(replicaof::take_role(primary, self.server()))
+            }
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -531,18 +534,6 @@ impl Control for Handle {
         Handle::journal(self)
     }
 
-    fn outgoing(&self) -> Option<Outgoing> {
-        Handle::outgoing(self)
-    }
-
-    fn took(&self, bytes: u64) {
-        Handle::took(self, bytes);
-    }
-
-    fn give_up(&self) {
-        Handle::give_up(self);
-    }
-
     fn followed(&self) -> Option<FromPrimary> {
         Handle::followed(self)
     }
@@ -553,6 +544,18 @@ impl Control for Handle {
 
     fn configured(&self, config: &Arc<Config>) {
         Handle::configured(self, config);
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        Handle::outgoing(self)
+    }
+
+    fn took(&self, bytes: u64) {
+        Handle::took(self, bytes);
+    }
+
+    fn give_up(&self) {
+        Handle::give_up(self);
     }
 
     fn shut_down(&self) {

@@ -11,7 +11,7 @@ mod replica;
 mod save;
 mod send;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::os::fd::RawFd;
 use std::path::PathBuf;
 use std::rc::Rc;
@@ -148,14 +148,16 @@ impl ControlThread {
             server: server.clone(),
             owner,
             router: RefCell::new(router),
+            history: Cell::default(),
             listens,
             journal: journal_desk.clone(),
             saves: saves.clone(),
         };
-        let way = send::Way::new(event_fds[0]);
         let (orders, followed) = channel();
         let acknowledged = Arc::new(Notify::new());
-        let to_cores = (orders, acknowledged.clone(), way.clone());
+        let to_cores = (orders, acknowledged.clone());
+        let way = send::Way::new(event_fds[0]);
+        let outgoing = way.clone();
         let thread = std::thread::Builder::new()
             .name("control".into())
             .spawn(move || {
@@ -165,7 +167,7 @@ impl ControlThread {
                     desks,
                     (config_file, log_file),
                     facts,
-                    (loader, pieces, to_cores),
+                    (loader, pieces, outgoing, to_cores),
                 ));
             })
             .expect("a thread more than the cores");
@@ -269,6 +271,11 @@ impl Handle {
         self.journal.take()
     }
 
+    /// Facts of the process.
+    pub fn server(&self) -> Arc<ServerFacts> {
+        self.server.clone()
+    }
+
     /// Ends the link to the primary, for a server that is to follow another one, or none.
     pub fn follow(&self, ask: Ask, primary: Option<Endpoint>) {
         let _ = self.tasks.send(Task::Follow { ask, primary });
@@ -320,10 +327,11 @@ async fn serve(
     desks: Vec<Desk>,
     (config_file, log_file): (PathBuf, Option<PathBuf>),
     server: Arc<ServerFacts>,
-    (loader, pieces, (orders, acknowledged, way)): (
+    (loader, pieces, way, (orders, acknowledged)): (
         load::Loader,
         UnboundedReceiver<save::Message>,
-        (Sender<FromPrimary>, Arc<Notify>, Arc<send::Way>),
+        Arc<send::Way>,
+        (Sender<FromPrimary>, Arc<Notify>),
     ),
 ) {
     let (loader, desks) = (Rc::new(loader), Rc::new(desks));

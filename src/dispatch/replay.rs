@@ -118,7 +118,9 @@ impl Worker {
         if let Some(followed) = transaction.followed
             && followed.has_begun
         {
-            self.server.primary_link.applied.store(followed.end, SeqCst);
+            let link = &self.server.primary_link;
+            link.applied.store(followed.end, SeqCst);
+            link.db.store(followed.db, SeqCst);
         }
     }
 

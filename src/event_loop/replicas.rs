@@ -118,6 +118,22 @@ impl Feeder {
         self.stream.offset_behind(lines)
     }
 
+    /// The stream is that of a primary, at this offset of its history, where this database is selected.
+    pub(super) fn restart(&mut self, offset: u64, db: usize) {
+        self.due.clear();
+        self.stream.restart(offset);
+        self.stream.begin_backlog();
+        self.stream.set_db(Some(db));
+        self.told = offset;
+    }
+
+    /// Bytes of the primary, behind which this database is selected.
+    pub(super) fn pass_on(&mut self, bytes: Bytes, db: usize, now: Millis) {
+        self.stream.feed_verbatim(bytes);
+        self.stream.set_db(Some(db));
+        self.fed_at = now;
+    }
+
     /// Nothing is kept any more.
     pub(super) fn end(&mut self) {
         self.stream.end_backlog();
@@ -325,32 +341,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
     }
 
-    /// Passes on what has come of the primary.
-    pub(super) fn pass_on(&mut self, bytes: Bytes) {
-        self.feeder.stream.feed_verbatim(bytes);
-        self.feeder.fed_at = self.worker.now;
-    }
-
-    /// The stream goes on at this offset of another history. Whoever follows it has to ask how.
-    pub(super) fn restart_stream(&mut self, offset: u64) {
-        self.feeder.stream.restart(offset);
-        self.feeder.stream.begin_backlog();
-        self.feeder.told = offset;
-        self.worker.server.replication.feed(true);
-        self.disconnect_replicas();
-    }
-
-    /// The history has another name: replicas hear of it when they ask whether they can go on.
-    pub(super) fn disconnect_replicas(&mut self) {
-        self.feeder.stream.forget_db();
-        for (index, _) in &self.feeder.replicas {
-            if let Some(connection) = self.clients.get(*index) {
-                connection.closing = true;
-                self.doomed.push(*index);
-            }
-        }
-    }
-
     /// An id that no history has.
     pub(super) fn new_replication_id(&mut self) -> ReplicationId {
         let rng = &mut self.worker.rng;
@@ -366,7 +356,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A turn's block has come to the core that keeps the journal and the stream.
     pub(super) fn take_block(&mut self, number: u64, block: Block) {
-        if self.feeder.is_fed() && !self.worker.follows() {
+        if self.worker.server.replication.feeds() {
             self.feeder.add(number, &block);
         }
         if self.worker.server.journal.takes_lines() || block.cut.is_some() {
@@ -392,6 +382,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.has_more |= !self.feeder.due.is_empty();
         }
         let stream = &self.feeder.stream;
+        if self.worker.follows() {
+            self.feeder.asks_at = None;
+        }
         if self.feeder.asks_at.is_some_and(|number| stream.last() >= number)
             && self.worker.switches.pause.is_none()
         {
@@ -490,8 +483,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(replica) = connection.session.replica.as_mut() else { return };
         let snapshot = feeder.sync.as_ref().map_or(0, |sync| sync.waiting_bytes(index));
         replica.behind = match replica.stage {
-            Stage::Receives => feeder.stream.offset() - replica.sent + snapshot,
-            Stage::Loads | Stage::Online => feeder.stream.offset() - replica.sent,
+            Stage::Receives => feeder.stream.offset().saturating_sub(replica.sent) + snapshot,
+            Stage::Loads | Stage::Online => feeder.stream.offset().saturating_sub(replica.sent),
             Stage::Stranger | Stage::Waits | Stage::Served => 0,
         };
         self.check_output(index);
@@ -516,6 +509,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         ));
         connection.closing = true;
         self.doomed.push(index);
+    }
+
+    /// All replicas go, and come back to hear of the history's new name.
+    pub(super) fn drop_replicas(&mut self) {
+        for (index, _) in self.feeder.replicas.clone() {
+            if let Some(connection) = self.clients.get(index) {
+                connection.closing = true;
+                self.doomed.push(index);
+            }
+        }
     }
 
     /// A replica's connection ends.

@@ -47,8 +47,9 @@ pub enum FromPrimary {
         /// That load has failed: what it has made is to go, too.
         has_failed: bool,
     },
-    /// The data of the primary has been loaded, and its history is ours.
-    Adopt(Position),
+    /// The data of the primary has been loaded, and its history is ours; the database that is selected
+    /// there.
+    Adopt(Position, usize),
     /// The primary goes on with our history, under its present name.
     GoOn(Position),
 }

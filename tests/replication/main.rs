@@ -15,6 +15,7 @@ mod converge;
 mod data;
 mod hostile;
 mod prefix;
+mod primary;
 mod proxy;
 mod role;
 

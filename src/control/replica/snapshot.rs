@@ -117,7 +117,8 @@ impl Receiving {
                 "Failed trying to load the MASTER synchronization DB from disk: {reason}"
             )));
         }
-        replica.order(FromPrimary::Adopt(position));
+        let db = loader.history.take().map_or(0, |(_, db)| db);
+        replica.order(FromPrimary::Adopt(position, db));
         while loader.server.replication.history().id != position.id && link.term() == session.term {
             tokio::time::sleep(PAUSE).await;
         }
