@@ -149,7 +149,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         server.replication.publish(History::new(id));
         self.feeder.restart(offset, db);
         self.publish_stream();
-        self.disconnect_replicas();
+        self.drop_replicas();
     }
 
     /// The server follows nobody any more: from here on the history is its own, and who has followed
@@ -162,7 +162,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         history.shift(id, offset);
         replication.publish(history);
         self.feeder.lonely_since = self.worker.now;
-        self.disconnect_replicas();
+        self.drop_replicas();
         log::notice(format!(
             "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {id}",
             history.former, history.former_until
@@ -183,7 +183,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if history.id != id {
             history.follow(id, offset);
             replication.publish(history);
-            self.disconnect_replicas();
+            self.drop_replicas();
         }
     }
 }

@@ -150,16 +150,11 @@ impl Feeder {
 impl<R: Ring, C: Clock> Core<R, C> {
     /// A client wants to be a replica: it leaves as soon as nothing of it is under way.
     pub(super) fn begin_move(&mut self, client: u32, generation: u32, wanted: SyncWanted) {
-        if self.worker.core == WRITER {
-            if let Some(connection) = self.clients.get(client) {
-                connection.away = false;
-            }
-            self.attach(client, wanted);
-            return self.client_is_free(client);
-        }
+        let is_here = self.worker.core == WRITER;
         let Some(connection) = self.clients.of(client, generation) else { return };
-        connection.leaves = true;
+        connection.leaves = !is_here;
         let kind = match connection.receiving {
+            _ if is_here => None,
             Receiving::Armed => Some(Kind::Recv),
             Receiving::Single => Some(Kind::RecvInto),
             Receiving::Ending | Receiving::Off => None,
@@ -169,6 +164,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.ring.push(Op::Cancel { token });
         }
         self.feeder.leaving.push((client, generation, wanted));
+        self.has_more = true;
     }
 
     /// Sends clients on their way that want to be replicas.
@@ -186,12 +182,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if connection.is_dead {
                 continue;
             }
-            let is_quiet = connection.pending_ops == 0
-                && connection.receiving == Receiving::Off
-                && connection.output.is_idle()
-                && connection.segment.is_none();
-            if !is_quiet {
+            let is_here = self.worker.core == WRITER;
+            let is_sent = connection.output.is_idle() && connection.segment.is_none();
+            let is_unread = connection.pending_ops == 0 && connection.receiving == Receiving::Off;
+            if !is_sent || !is_here && !is_unread {
                 self.feeder.leaving.push((client, generation, wanted));
+                continue;
+            }
+            if is_here {
+                connection.away = false;
+                self.attach(client, wanted);
+                self.client_is_free(client);
                 continue;
             }
             let moving = Moving {
@@ -339,17 +340,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         ));
         self.worker.server.replication.feed(true);
         self.worker.check_persistence();
-    }
-
-    /// The history has another name: replicas hear of it when they ask whether they can go on.
-    pub(super) fn disconnect_replicas(&mut self) {
-        self.feeder.stream.forget_db();
-        for (index, _) in &self.feeder.replicas {
-            if let Some(connection) = self.clients.get(*index) {
-                connection.closing = true;
-                self.doomed.push(*index);
-            }
-        }
     }
 
     /// An id that no history has.

@@ -17,14 +17,14 @@ use crate::{CORES, ask, follow, info, oracle, start, wait_for_link, wait_in_sync
 const PROGRAMS: u64 = 12;
 const CLIENTS: u64 = 3;
 
-fn seed() -> u64 {
+pub(crate) fn seed() -> u64 {
     let seed = env("REPL_SEED").and_then(|seed| seed.parse().ok()).unwrap_or(1);
     println!("REPL_SEED={seed}");
     seed
 }
 
 /// Programs of several clients at once.
-fn write(primary: &Server, seed: u64) {
+pub(crate) fn write(primary: &Server, seed: u64) {
     let facts = facts_of(primary);
     thread::scope(|scope| {
         for client in 0..CLIENTS {
@@ -40,7 +40,7 @@ fn write(primary: &Server, seed: u64) {
 }
 
 /// Cuts a link at random until it is told to stop.
-fn cut_at_random(proxy: &Proxy, seed: u64, is_over: &AtomicBool) {
+pub(crate) fn cut_at_random(proxy: &Proxy, seed: u64, is_over: &AtomicBool) {
     let mut random = Random::new(seed);
     while !is_over.load(Ordering::Acquire) {
         thread::sleep(Duration::from_millis(random.below(400) as u64));

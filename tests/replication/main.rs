@@ -16,6 +16,7 @@ mod data;
 mod hostile;
 mod moving;
 mod prefix;
+mod primary;
 mod proxy;
 mod role;
 mod sentinel;
