@@ -31,8 +31,9 @@ use crate::base::time::{Clock, SystemClock, TickRate};
 use crate::base::turns::Turns;
 use crate::command::session_context::Request;
 use crate::command::whole::{Job, Part};
+use crate::commands::replication::replicaof;
+use crate::commands::server::acl;
 use crate::commands::server::report::report;
-use crate::commands::server::{acl, replicaof};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Loaded};
 use crate::control::{self, Ask, ControlThread, Done, Handle};
@@ -581,7 +582,9 @@ impl Control for Handle {
             Done::Task => Answer::Done,
             Done::Rewrite => Answer::Said("Background append only file rewriting started"),
             Done::Migrated(outcome) => Answer::Migrated(outcome),
-            Done::Unfollowed(primary) => Answer::Everywhere(replicaof::take_role(primary)),
+            Done::Unfollowed(primary) => {
+                Answer::Everywhere(replicaof::take_role(primary, self.server()))
+            }
             Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
         });
         Some((ticket, outcome))
@@ -637,18 +640,6 @@ impl Control for Handle {
         Handle::journal(self)
     }
 
-    fn outgoing(&self) -> Option<Outgoing> {
-        Handle::outgoing(self)
-    }
-
-    fn took(&self, bytes: u64) {
-        Handle::took(self, bytes);
-    }
-
-    fn give_up(&self) {
-        Handle::give_up(self);
-    }
-
     fn followed(&self) -> Option<FromPrimary> {
         Handle::followed(self)
     }
@@ -659,6 +650,18 @@ impl Control for Handle {
 
     fn configured(&self, config: &Arc<Config>) {
         Handle::configured(self, config);
+    }
+
+    fn outgoing(&self) -> Option<Outgoing> {
+        Handle::outgoing(self)
+    }
+
+    fn took(&self, bytes: u64) {
+        Handle::took(self, bytes);
+    }
+
+    fn give_up(&self) {
+        Handle::give_up(self);
     }
 
     fn shut_down(&self) {

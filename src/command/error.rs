@@ -66,6 +66,7 @@ pub enum CommandError {
     InvalidSecondDb,
     OutOfMemory,
     Loading,
+    NoPrimaryLink,
     ReadOnly,
     PrimaryDown,
     SavesFail,
@@ -271,6 +272,7 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::NoPrimaryLink => "NOMASTERLINK Can't SYNC while not connected with my master",
             Self::ReadOnly => "READONLY You can't write against a read only replica.",
             Self::PrimaryDown => {
                 "MASTERDOWN Link with MASTER is down and replica-serve-stale-data is set to 'no'."

@@ -80,6 +80,7 @@ pub const ALL: &[&[Command]] = &[
     pubsub::show::COMMANDS,
     pubsub::subscribe::COMMANDS,
     replication::replconf::COMMANDS,
+    replication::replicaof::COMMANDS,
     replication::role::COMMANDS,
     replication::sync::COMMANDS,
     replication::wait::COMMANDS,
@@ -99,6 +100,5 @@ pub const ALL: &[&[Command]] = &[
     server::persistence::COMMANDS,
     server::monitor::COMMANDS,
     server::process::COMMANDS,
-    server::replicaof::COMMANDS,
     transactions::COMMANDS,
 ];

@@ -205,21 +205,6 @@ settings! {
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
     /// The primary that the server follows; None for a primary.
     replicaof: Option<Endpoint> = replicaof "replicaof",
-    min_replicas_to_write: u32 = number "min-replicas-to-write",
-    /// Seconds.
-    min_replicas_max_lag: u32 = number "min-replicas-max-lag",
-    repl_disable_tcp_nodelay: bool = yes "repl-disable-tcp-nodelay",
-    repl_diskless_sync: bool = yes "repl-diskless-sync",
-    /// Seconds that a snapshot for replicas waits for more of them.
-    repl_diskless_sync_delay: u32 = number "repl-diskless-sync-delay",
-    /// So many replicas do not wait for more; 0 = any number does.
-    repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
-    /// Seconds.
-    repl_ping_replica_period: u32 = number "repl-ping-replica-period",
-    /// Bytes.
-    repl_backlog_size: u64 = bytes "repl-backlog-size",
-    /// Seconds that the backlog is kept without replicas; 0 = for ever.
-    repl_backlog_ttl: u64 = number "repl-backlog-ttl",
     /// Password for the primary; empty = none.
     masterauth: Vec<u8> = text "masterauth",
     /// User to be there; empty = the default one.
@@ -233,8 +218,23 @@ settings! {
     replica_announce_ip: Vec<u8> = text "replica-announce-ip",
     /// 0 = `port`.
     replica_announce_port: u16 = number "replica-announce-port",
+    min_replicas_to_write: u32 = number "min-replicas-to-write",
+    /// Seconds.
+    min_replicas_max_lag: u32 = number "min-replicas-max-lag",
+    repl_disable_tcp_nodelay: bool = yes "repl-disable-tcp-nodelay",
+    repl_diskless_sync: bool = yes "repl-diskless-sync",
+    /// Seconds that a snapshot for replicas waits for more of them.
+    repl_diskless_sync_delay: u32 = number "repl-diskless-sync-delay",
+    /// So many replicas do not wait for more; 0 = any number does.
+    repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
+    /// Seconds.
+    repl_ping_replica_period: u32 = number "repl-ping-replica-period",
     /// Seconds without a word after which a link is given up.
     repl_timeout: u32 = number "repl-timeout",
+    /// Bytes.
+    repl_backlog_size: u64 = bytes "repl-backlog-size",
+    /// Seconds that the backlog is kept without replicas; 0 = for ever.
+    repl_backlog_ttl: u64 = number "repl-backlog-ttl",
     cluster_enabled: bool = yes "cluster-enabled",
 
     /// Microseconds; 0 = everything, negative = nothing.

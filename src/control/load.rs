@@ -3,7 +3,7 @@
 //! Invariant: one load at a time; no more is read while a core has enough to do; the end is told when
 //! all cores have made their keys. Log lines are those that scripts wait for.
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
@@ -17,17 +17,20 @@ use tokio::sync::mpsc::UnboundedSender;
 use super::files::Files;
 use super::runtime::File;
 use super::save;
+use crate::base::number::parse_u64;
 use crate::base::slot::Slot;
 use crate::base::sys;
 use crate::base::time::Millis;
 use crate::observe::journal::State;
 use crate::observe::log;
+use crate::observe::replication::ReplicationId;
 use crate::observe::server::ServerFacts;
 use crate::persist::aof::block::Opened;
 use crate::persist::aof::files::AofFiles;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Load, LoadOrder, Piece, Records};
 use crate::persist::rdb::file::{FileReader, Record};
+use crate::replication::link::Position;
 
 /// Where the keys of each core go.
 pub(super) struct Loader {
@@ -38,6 +41,8 @@ pub(super) struct Loader {
     pub(super) owner: Box<dyn Fn(Slot) -> usize + Send>,
     /// Where the commands of an AOF run.
     pub(super) router: RefCell<Router>,
+    /// Where the data of the last file stood in some history, and the database that was selected there.
+    pub(super) history: Cell<Option<(Position, usize)>>,
     /// There are TCP sockets, and a Unix socket.
     pub(super) listens: (bool, bool),
     /// Where the writer of the journal finds its file.
@@ -78,6 +83,7 @@ impl Loader {
     /// Loads what is to be loaded. All cores go on as before when this returns, unless it fails at the
     /// start: then the process ends, and nobody is to see half of the data.
     pub(super) async fn load(&self, order: &LoadOrder) -> Result<(), NotLoaded> {
+        self.history.set(None);
         let outcome = match &order.aof {
             Some(place) => self.load_aof(order, place).await,
             None => self.load_rdb(order).await,
@@ -170,7 +176,9 @@ impl Loader {
     async fn read_records(&self, rdb: &Rdb<'_>, load: &Arc<Load>) -> Result<u64, NotLoaded> {
         let persistence = &self.server.persistence;
         let mut reader = FileReader::new(rdb.checks);
+        self.history.set(None);
         let mut batch = Batch {
+            history: (None, None, 0),
             loader: self,
             load,
             records: (0..self.desks.len()).map(|_| Records::first(rdb.flushes)).collect(),
@@ -250,6 +258,8 @@ struct Batch<'a> {
     /// More keys do not fit the file.
     keys_max: u64,
     now: Millis,
+    /// What the file says of the history that it belongs to: name, offset, database.
+    history: (Option<ReplicationId>, Option<u64>, usize),
 }
 
 impl Batch<'_> {
@@ -285,6 +295,9 @@ impl Batch<'_> {
                 self.records[core].push(self.db, &key);
             }
             Record::End(is_checked) => {
+                if let (Some(id), Some(offset), db) = self.history {
+                    self.loader.history.set(Some((Position { id, offset }, db)));
+                }
                 if !is_checked && !self.load.is_trial {
                     log::notice("RDB file was saved with checksum disabled: no check performed.");
                 }
@@ -295,7 +308,7 @@ impl Batch<'_> {
     }
 
     /// What the file says of itself.
-    fn tell(&self, name: &[u8], value: &[u8]) {
+    fn tell(&mut self, name: &[u8], value: &[u8]) {
         let text = String::from_utf8_lossy(value);
         let number = text.parse::<i64>().unwrap_or(0);
         match name {
@@ -309,6 +322,12 @@ impl Batch<'_> {
             b"used-mem" => {
                 let megabytes = number as f64 / (1024.0 * 1024.0);
                 log::notice(format!("RDB memory usage when created {megabytes:.2} Mb"));
+            }
+            b"repl-id" => self.history.0 = ReplicationId::parse(value),
+            b"repl-offset" => self.history.1 = parse_u64(value),
+            b"repl-stream-db" => {
+                let db = parse_u64(value).and_then(|db| usize::try_from(db).ok());
+                self.history.2 = db.filter(|db| *db < self.databases).unwrap_or(0);
             }
             _ => {}
         }

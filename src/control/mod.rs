@@ -16,7 +16,7 @@ mod save;
 mod send;
 mod watchdog;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 use std::net::TcpListener;
 use std::os::fd::{OwnedFd, RawFd};
 use std::path::PathBuf;
@@ -181,13 +181,14 @@ impl ControlThread {
             server: server.clone(),
             owner,
             router: RefCell::new(router),
+            history: Cell::default(),
             listens,
             journal: journal_desk.clone(),
             saves: saves.clone(),
         };
-        let way = send::Way::new(event_fds[0]);
         let (orders, followed) = channel();
         let acknowledged = Arc::new(Notify::new());
+        let way = send::Way::new(event_fds[0]);
         let to_cores = (orders, acknowledged.clone(), way.clone());
         let observer = metrics::Observer::new(inquirers, event_fds.clone(), server.clone());
         let thread = std::thread::Builder::new()

@@ -24,8 +24,10 @@ use crate::config::value::Endpoint;
 use crate::observe::link::{LinkState, PrimaryLink};
 use crate::observe::log;
 use crate::observe::stats::CoreStats;
+use crate::persist::load::Replacement;
 use crate::replication::chunk::FromPrimary;
-use crate::replication::link::Fault;
+use crate::replication::identity::History;
+use crate::replication::link::{Fault, Position};
 use session::Session;
 
 /// The core that takes what comes of the primary.
@@ -44,6 +46,12 @@ pub(super) struct Replica {
     target: RefCell<Option<Endpoint>>,
     /// Counts the changes of that.
     generation: Cell<u64>,
+    /// This server's history is its own, and has not been looked at since it is to follow another.
+    was_primary: Cell<bool>,
+    /// The configuration is known.
+    is_configured: Cell<bool>,
+    /// The server has started as a replica: nobody has written since its file was loaded.
+    starts_so: Cell<bool>,
     /// The link that is open.
     session: RefCell<Option<Rc<Session>>>,
     /// A chunk that the primary wants to hear of has taken effect.
@@ -64,6 +72,9 @@ impl Replica {
             config: RefCell::default(),
             target: RefCell::default(),
             generation: Cell::new(0),
+            was_primary: Cell::new(true),
+            is_configured: Cell::new(false),
+            starts_so: Cell::new(false),
             session: RefCell::default(),
             asked,
             replacements: Cell::new(0),
@@ -83,10 +94,15 @@ impl Replica {
         let target = config.replicaof.clone();
         *self.config.borrow_mut() = config;
         if *self.target.borrow() == target {
+            self.is_configured.set(true);
             return;
         }
         self.cut();
         *self.target.borrow_mut() = target.clone();
+        let follows_now = target.is_some();
+        self.starts_so
+            .set(self.starts_so.get() || !self.is_configured.replace(true) && follows_now);
+        self.was_primary.set(!follows_now || self.was_primary.get());
         if let Some(primary) = target {
             let (replica, generation) = (self.clone(), self.generation.get());
             tokio::task::spawn_local(async move { replica.follow(&primary, generation).await });
@@ -122,7 +138,11 @@ impl Replica {
     async fn follow(self: Rc<Self>, primary: &Endpoint, generation: u64) {
         self.link().set_state(LinkState::Connect);
         self.wait_for_data().await;
-        self.hear_of_all_writes().await;
+        if self.was_primary.get() {
+            self.hear_of_all_writes(generation).await;
+            self.find_position();
+            self.was_primary.set(false);
+        }
         let host = String::from_utf8_lossy(&primary.host).into_owned();
         log::notice(format!("Connecting to MASTER {host}:{}", primary.port));
         while self.goes_on(generation) {
@@ -143,6 +163,20 @@ impl Replica {
             if self.goes_on(generation) {
                 log::notice(format!("Reconnecting to MASTER {host}:{}", primary.port));
             }
+        }
+    }
+
+    /// Finds out where the data stands of a server that begins to follow: as the file says that it has
+    /// just loaded, or in its own history.
+    fn find_position(&self) {
+        let (link, replication) = (self.link(), &self.loader.server.replication);
+        let loaded = self.loader.history.take().filter(|_| self.starts_so.take());
+        if let Some((Position { id, offset }, db)) = loaded {
+            replication.publish(History::new(id));
+            link.applied.store(offset, SeqCst);
+            link.db.store(db, SeqCst);
+        } else {
+            link.applied.store(replication.offset.load(SeqCst), SeqCst);
         }
     }
 
@@ -173,9 +207,9 @@ impl Replica {
 
     /// A server that was a primary until now: waits until all that its clients have written is part of
     /// its history.
-    async fn hear_of_all_writes(&self) {
+    async fn hear_of_all_writes(&self, generation: u64) {
         let server = &self.loader.server;
-        while !server.stats.iter().all(|core| core.follows.get() == 1) {
+        while self.goes_on(generation) && !server.stats.iter().all(|core| core.follows.get() == 1) {
             tokio::time::sleep(PAUSE).await;
         }
         // What a turn did is on its way at its end, and arrives in the next one; its place among what
@@ -203,12 +237,20 @@ impl Replica {
         self.loader.event_fds.iter().for_each(|fd| sys::write_event(*fd));
     }
 
-    /// Has all data go, to be followed by a load, or behind one that has failed.
-    async fn clear(&self, has_failed: bool) {
+    /// Has all data go, to be followed by a load, or behind one that has failed. False if the link does
+    /// not count any more, and the data stays.
+    async fn clear(&self, term: u64, has_failed: bool) -> bool {
         let number = self.replacements.get() + 1;
         self.replacements.set(number);
-        self.order(FromPrimary::Replace { number, has_failed });
-        while self.link().cleared.load(SeqCst) < number {
+        self.order(FromPrimary::Replace(Replacement { term, number, has_failed }));
+        loop {
+            let is_cut = self.link().term() != term && !self.link().is_running();
+            if self.link().cleared.load(SeqCst) >= number {
+                return true;
+            }
+            if is_cut {
+                return false;
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }

@@ -139,15 +139,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let config = self.worker.config.clone();
         let period = i64::from(config.repl_ping_replica_period) * 1000;
-        let leads = !self.worker.follows();
-        if leads && !self.feeder.replicas.is_empty() && now.0 >= self.feeder.fed_at.0 + period {
+        // A replica passes on what its primary sends, and nothing else.
+        let speaks = !self.worker.follows() && !self.feeder.replicas.is_empty();
+        if speaks && now.0 >= self.feeder.fed_at.0 + period {
             self.feeder.feed_line(&[b"PING"], now);
         }
         self.keep_waiting_alive();
         self.cut_off_silent(Millis(now.0 - i64::from(config.repl_timeout) * 1000));
         let lonely = (now.0 - self.feeder.lonely_since.0) / 1000;
         let ttl = config.repl_backlog_ttl;
-        if leads && self.feeder.replicas.is_empty() && ttl > 0 && lonely > ttl as i64 {
+        let is_idle = self.feeder.replicas.is_empty() && !self.worker.follows();
+        if is_idle && ttl > 0 && lonely > ttl as i64 {
             self.end_stream(ttl);
         }
         self.replicas_changed();

@@ -167,11 +167,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         };
         self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match end {
             End::Error => reply.error(CommandError::Unblocked.text()),
+            End::Role => reply.error(CommandError::UnblockedByRole.text()),
             End::Timeout => match acked {
                 Some(acked) => reply.integer(acked as i64),
                 None => reply.null_array(),
             },
-            End::Role => reply.error(CommandError::UnblockedByRole.text()),
         });
         self.forget_everywhere(&waiter);
         self.end_wait(batch, served);

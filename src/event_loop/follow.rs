@@ -11,8 +11,9 @@ use super::Core;
 use crate::base::time::Clock;
 use crate::command::session_context::SaveOrder;
 use crate::observe::log;
+use crate::persist::load::Replacement;
 use crate::replication::chunk::{Chunk, FromPrimary};
-use crate::replication::identity::{History, ReplicationId};
+use crate::replication::identity::History;
 use crate::replication::link::Position;
 use crate::ring::Ring;
 use crate::store::partition::Partition;
@@ -48,11 +49,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 match self.control.followed() {
                     None => return,
                     Some(FromPrimary::Chunk(chunk)) => self.follower.chunk = Some(chunk),
-                    Some(FromPrimary::Replace { number, has_failed }) => {
-                        self.order_save(None, SaveOrder::Replace { number, has_failed });
+                    Some(FromPrimary::Replace(wanted)) => {
+                        self.order_save(None, SaveOrder::Replace(wanted));
                     }
-                    Some(FromPrimary::Adopt(position)) => self.adopt(position),
-                    Some(FromPrimary::GoOn(position)) => self.go_on(position),
+                    Some(FromPrimary::Adopt { term, position, db }) => {
+                        if self.begin_link_work(term) {
+                            self.adopt(position, db);
+                            self.worker.server.primary_link.end();
+                        }
+                    }
+                    Some(FromPrimary::GoOn { term, position }) => {
+                        if self.begin_link_work(term) {
+                            self.go_on(position);
+                            self.worker.server.primary_link.end();
+                        }
+                    }
                 }
             }
             if self.clock.monotonic().since(began) > CHUNK_NANOS_PER_TURN {
@@ -68,8 +79,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let db = chunk.lines.db().unwrap_or_default();
         let mut transaction = Box::<Transaction>::default();
         self.worker.queue_lines(&chunk.lines, db, &mut transaction, self.map);
-        let (term, end) = (chunk.term, chunk.end);
-        transaction.followed = Some(Followed { term, end, has_begun: false });
+        let (term, end, db_behind) = (chunk.term, chunk.end, chunk.db);
+        transaction.followed = Some(Followed { term, end, db: db_behind, has_begun: false });
         self.follower.is_running = true;
         self.run_for_nobody(transaction, db);
     }
@@ -77,17 +88,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// A chunk has run, or may not.
     pub(super) fn chunk_done(&mut self) {
         self.follower.is_running = false;
-        let server = self.worker.server.clone();
-        let link = &server.primary_link;
+        let link = &self.worker.server.primary_link;
         let mut asks = false;
         let counts = self.follower.chunk.as_ref().is_some_and(|chunk| chunk.term == link.term());
         if link.is_running() {
             if let Some(chunk) = self.follower.chunk.take() {
                 link.queued.fetch_sub(chunk.bytes.len() as u64, SeqCst);
-                link.db.store(chunk.db, SeqCst);
                 asks = chunk.asks;
-                self.pass_on(chunk.bytes);
-                server.replication.offset.store(chunk.end, SeqCst);
+                self.feeder.pass_on(chunk.bytes, chunk.db, self.worker.now);
             }
             link.end();
             if asks {
@@ -108,64 +116,74 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// All data goes: that of the primary is about to be loaded. The caller has all partitions.
-    pub(super) fn make_room(
-        &mut self,
-        partitions: &mut [Box<Partition>],
-        (number, has_failed): (u64, bool),
-    ) {
+    pub(super) fn make_room(&mut self, partitions: &mut [Box<Partition>], wanted: Replacement) {
+        if !self.begin_link_work(wanted.term) {
+            return;
+        }
         if !self.break_journal() {
-            return self.order_save(None, SaveOrder::Replace { number, has_failed });
+            self.worker.server.primary_link.end();
+            return self.order_save(None, SaveOrder::Replace(wanted));
         }
         partitions.iter_mut().for_each(|one| one.flush_all());
-        let worker = &mut self.worker;
         // What is here now is of no history that anybody knows.
-        let id = ReplicationId::new(std::array::from_fn(|_| worker.rng.next_u64() as u32));
+        let id = self.new_replication_id();
+        let worker = &mut self.worker;
         worker.server.replication.publish(History::new(id));
         worker.server.persistence.begin_load(worker.now.seconds());
         worker.check_persistence();
-        worker.server.primary_link.cleared.store(number, SeqCst);
+        worker.server.primary_link.cleared.store(wanted.number, SeqCst);
+        worker.server.primary_link.end();
+    }
+
+    /// Something of a link is about to take effect that is no chunk. False if the link does not count.
+    fn begin_link_work(&self, term: u64) -> bool {
+        self.worker.server.primary_link.begin(term)
     }
 
     /// The primary's history is ours from now on.
-    fn adopt(&mut self, Position { id, offset }: Position) {
+    fn adopt(&mut self, Position { id, offset }: Position, db: usize) {
         let server = &self.worker.server;
         server.primary_link.applied.store(offset, SeqCst);
-        server.replication.offset.store(offset, SeqCst);
+        server.primary_link.db.store(db, SeqCst);
+        server.replication.feed(false);
         server.replication.publish(History::new(id));
-        // The stream behind a snapshot begins with a SELECT, if any other is meant.
-        server.primary_link.db.store(0, SeqCst);
-        self.restart_stream(offset);
+        self.feeder.restart(offset, db);
+        self.publish_stream();
+        self.drop_replicas();
     }
 
     /// The server follows nobody any more: from here on the history is its own, and who has followed
     /// the same primary can go on with it.
     pub(super) fn step_up(&mut self) {
-        let worker = &mut self.worker;
-        let id = ReplicationId::new(std::array::from_fn(|_| worker.rng.next_u64() as u32));
-        let replication = &worker.server.replication;
+        let offset = self.worker.server.primary_link.applied.load(SeqCst);
+        let id = self.new_replication_id();
+        let replication = &self.worker.server.replication;
         let mut history = replication.history();
-        let offset = replication.offset.load(SeqCst);
         history.shift(id, offset);
         replication.publish(history);
+        self.feeder.lonely_since = self.worker.now;
+        self.drop_replicas();
         log::notice(format!(
             "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {id}",
             history.former, history.former_until
         ));
-        self.disconnect_replicas();
         self.worker.check_persistence();
     }
 
     /// The primary goes on with our history, whatever it calls it now.
     fn go_on(&mut self, Position { id, offset }: Position) {
-        let replication = &self.worker.server.replication;
+        let server = self.worker.server.clone();
+        let replication = &server.replication;
+        replication.feed(false);
+        if !self.feeder.is_fed() || self.feeder.stream.offset() != offset {
+            self.feeder.restart(offset, server.primary_link.db.load(SeqCst));
+            self.publish_stream();
+        }
         let mut history = replication.history();
-        let is_renamed = history.id != id;
-        history.follow(id, offset);
-        replication.publish(history);
-        if !self.feeder.is_fed() {
-            self.restart_stream(offset);
-        } else if is_renamed {
-            self.disconnect_replicas();
+        if history.id != id {
+            history.follow(id, offset);
+            replication.publish(history);
+            self.drop_replicas();
         }
     }
 }

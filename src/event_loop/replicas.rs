@@ -120,6 +120,22 @@ impl Feeder {
         self.stream.offset_behind(lines)
     }
 
+    /// The stream is that of a primary, at this offset of its history, where this database is selected.
+    pub(super) fn restart(&mut self, offset: u64, db: usize) {
+        self.due.clear();
+        self.stream.restart(offset);
+        self.stream.begin_backlog();
+        self.stream.set_db(Some(db));
+        self.told = offset;
+    }
+
+    /// Bytes of the primary, behind which this database is selected.
+    pub(super) fn pass_on(&mut self, bytes: Bytes, db: usize, now: Millis) {
+        self.stream.feed_verbatim(bytes);
+        self.stream.set_db(Some(db));
+        self.fed_at = now;
+    }
+
     /// Nothing is kept any more.
     pub(super) fn end(&mut self) {
         self.stream.end_backlog();
@@ -136,16 +152,11 @@ impl Feeder {
 impl<R: Ring, C: Clock> Core<R, C> {
     /// A client wants to be a replica: it leaves as soon as nothing of it is under way.
     pub(super) fn begin_move(&mut self, client: u32, generation: u32, wanted: SyncWanted) {
-        if self.worker.core == WRITER {
-            if let Some(connection) = self.clients.get(client) {
-                connection.away = false;
-            }
-            self.attach(client, wanted);
-            return self.client_is_free(client);
-        }
+        let is_here = self.worker.core == WRITER;
         let Some(connection) = self.clients.of(client, generation) else { return };
-        connection.leaves = true;
+        connection.leaves = !is_here;
         let token = match connection.receiving {
+            _ if is_here => None,
             Receiving::Armed => Some(connection.receive_token(client)),
             Receiving::Single => Some(connection.token(Kind::RecvInto, client)),
             Receiving::Ending | Receiving::Off => None,
@@ -154,6 +165,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.ring.push(Op::Cancel { token });
         }
         self.feeder.leaving.push((client, generation, wanted));
+        self.has_more = true;
     }
 
     /// Sends clients on their way that want to be replicas.
@@ -171,12 +183,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if connection.is_dead {
                 continue;
             }
-            let is_quiet = connection.pending_ops == 0
-                && connection.receiving == Receiving::Off
-                && connection.output.is_idle()
-                && connection.segment.is_none();
-            if !is_quiet {
+            let is_here = self.worker.core == WRITER;
+            let is_sent = connection.output.is_idle() && connection.segment.is_none();
+            let is_unread = connection.pending_ops == 0 && connection.receiving == Receiving::Off;
+            if !is_sent || !is_here && !is_unread {
                 self.feeder.leaving.push((client, generation, wanted));
+                continue;
+            }
+            if is_here {
+                connection.away = false;
+                self.attach(client, wanted);
+                self.client_is_free(client);
                 continue;
             }
             let moving = Moving {
@@ -330,32 +347,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
     }
 
-    /// Passes on what has come of the primary.
-    pub(super) fn pass_on(&mut self, bytes: Bytes) {
-        self.feeder.stream.feed_verbatim(bytes);
-        self.feeder.fed_at = self.worker.now;
-    }
-
-    /// The stream goes on at this offset of another history. Whoever follows it has to ask how.
-    pub(super) fn restart_stream(&mut self, offset: u64) {
-        self.feeder.stream.restart(offset);
-        self.feeder.stream.begin_backlog();
-        self.feeder.told = offset;
-        self.worker.server.replication.feed(true);
-        self.disconnect_replicas();
-    }
-
-    /// The history has another name: replicas hear of it when they ask whether they can go on.
-    pub(super) fn disconnect_replicas(&mut self) {
-        self.feeder.stream.forget_db();
-        for (index, _) in &self.feeder.replicas {
-            if let Some(connection) = self.clients.get(*index) {
-                connection.closing = true;
-                self.doomed.push(*index);
-            }
-        }
-    }
-
     /// An id that no history has.
     pub(super) fn new_replication_id(&mut self) -> ReplicationId {
         let rng = &mut self.worker.rng;
@@ -371,7 +362,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A turn's block has come to the core that keeps the journal and the stream.
     pub(super) fn take_block(&mut self, number: u64, block: Block) {
-        if self.feeder.is_fed() && !self.worker.follows() {
+        if self.worker.server.replication.feeds() {
             self.feeder.add(number, &block);
         }
         if self.worker.server.journal.takes_lines() || block.cut.is_some() {
@@ -397,6 +388,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.has_more |= !self.feeder.due.is_empty();
         }
         let stream = &self.feeder.stream;
+        if self.worker.follows() {
+            self.feeder.asks_at = None;
+        }
         if self.feeder.asks_at.is_some_and(|number| stream.last() >= number)
             && self.worker.switches.pause.is_none()
         {
@@ -495,8 +489,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(replica) = connection.session.replica.as_mut() else { return };
         let snapshot = feeder.sync.as_ref().map_or(0, |sync| sync.waiting_bytes(index));
         replica.behind = match replica.stage {
-            Stage::Receives => feeder.stream.offset() - replica.sent + snapshot,
-            Stage::Loads | Stage::Online => feeder.stream.offset() - replica.sent,
+            Stage::Receives => feeder.stream.offset().saturating_sub(replica.sent) + snapshot,
+            Stage::Loads | Stage::Online => feeder.stream.offset().saturating_sub(replica.sent),
             Stage::Stranger | Stage::Waits | Stage::Served => 0,
         };
         self.check_output(index);

@@ -238,8 +238,17 @@ impl<R: Ring, C: Clock> Running<'_, R, C> {
         worker.enter_script(true);
         if registered.way == Way::Home {
             let request = worker.session(&mut session, held, registered, args, replies);
-            // What would leave the core cannot be called from scripts.
-            debug_assert!(request.is_none_or(|one| matches!(one, Request::Unwatch)));
+            match request {
+                // Nothing waits in a script: the reply is what is so now.
+                Some(Request::AwaitAcks(_)) => {
+                    let acked = worker.server.replication.count_acked(0);
+                    Reply::new(replies, self.run.facts.proto).integer(acked as i64);
+                }
+                // What would leave the core cannot be called from scripts.
+                request => {
+                    debug_assert!(request.is_none_or(|one| matches!(one, Request::Unwatch)));
+                }
+            }
         } else if let Some(job) = worker.begin_whole(&mut session, held, registered, args, replies)
         {
             let part = self.core.run_part(&job);

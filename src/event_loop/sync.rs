@@ -7,7 +7,7 @@
 //! Source: Redis 8.0.6, replication.
 
 use std::collections::VecDeque;
-use std::sync::atomic::Ordering::{Relaxed, Release};
+use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use bytes::Bytes;
 
@@ -213,6 +213,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// The offset of this instant. The caller has all partitions.
     pub(super) fn instant(&mut self) -> u64 {
+        if self.worker.follows() {
+            // A chunk that has taken effect may not have been passed on.
+            return self.worker.server.primary_link.applied.load(SeqCst);
+        }
         let Core { feeder, worker, .. } = self;
         let now = worker.now;
         feeder.offset_behind(worker.scribe.lines_so_far(), now)
@@ -221,15 +225,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// What a snapshot says of the history that it belongs to, so that who begins with it can go on.
     /// The caller has all partitions.
     pub(super) fn history_facts(&mut self, target: &Target) -> Vec<(&'static str, Vec<u8>)> {
-        let is_known = self.worker.core == WRITER && self.feeder.is_fed();
-        if !is_known || matches!(target, Target::AofBase(_)) {
+        if matches!(target, Target::AofBase(_)) {
             return Vec::new();
         }
-        let offset = self.instant();
-        let db = match self.worker.follows() {
-            true => self.worker.server.primary_link.db.load(Relaxed),
-            // The stream selects its database itself.
-            false => 0,
+        let server = self.worker.server.clone();
+        let (offset, db) = if self.worker.follows() {
+            if !server.replication.has_backlog.load(Relaxed) {
+                return Vec::new();
+            }
+            (self.instant(), server.primary_link.db.load(SeqCst))
+        } else if self.worker.core == WRITER && self.feeder.is_fed() {
+            let db = self.feeder.stream.db().filter(|db| *db != usize::MAX).unwrap_or(0);
+            (self.instant(), db)
+        } else {
+            return Vec::new();
         };
         let id = self.worker.server.replication.history().id;
         vec![

@@ -15,7 +15,7 @@ use crate::command::whole::Job;
 use crate::command::{Args, CommandError};
 use crate::dispatch::table::{Registered, Way};
 use crate::observe::stats::CoreStats;
-use crate::resp::reply::ReplyBuffer;
+use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::store::watchers::{Watched, WatchedKeys};
@@ -266,6 +266,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         match request {
             // Neither can be queued: RESET and DISCARD run at once, and nothing is watched any more.
             None | Some(Request::Discard | Request::Unwatch) => {}
+            // Nothing waits here: the reply is what is so now.
+            Some(Request::AwaitAcks(_)) => {
+                let acked = worker.server.replication.count_acked(session.last_write);
+                Reply::new(replies, batch.facts.proto).integer(acked as i64);
+            }
             Some(Request::Shutdown) => self.control.shut_down(),
             Some(request) => return Step::Asks(request),
         }

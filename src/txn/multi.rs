@@ -56,6 +56,8 @@ pub struct Followed {
     pub term: u64,
     /// The offset behind it.
     pub end: u64,
+    /// The database that is selected there.
+    pub db: usize,
     /// It still counted when it began.
     pub has_begun: bool,
 }

@@ -3,6 +3,7 @@
 //! Invariant: nothing here sends a byte of the stream; the core that keeps it does.
 
 pub mod replconf;
+pub mod replicaof;
 pub mod role;
 pub mod sync;
 pub mod wait;

@@ -6,14 +6,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::BASE;
+use super::{BASE, replicaof};
 use crate::client::Verdict;
 use crate::client::replica::Listed;
 use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
     Acl, Args, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext, Whole,
 };
-use crate::commands::server::replicaof;
 use crate::resp::reply::Reply;
 
 /// The table's slice.

@@ -45,6 +45,7 @@ fn psync(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>) ->
     if is_replica(cx) {
         return Ok(());
     }
+    refuse_without_link(cx)?;
     let offset = number::parse_i64(args.get(2)).ok_or(CommandError::NotAnInteger)?;
     begin(cx, SyncWanted { from: Some((args.get(1).into(), offset)) })
 }
@@ -53,7 +54,14 @@ fn sync(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>) ->
     if is_replica(cx) {
         return Ok(());
     }
+    refuse_without_link(cx)?;
     begin(cx, SyncWanted { from: None })
+}
+
+/// A replica that has lost its primary has nothing to go on with.
+fn refuse_without_link(cx: &SessionContext<'_>) -> Outcome {
+    let is_up = cx.config.replicaof.is_none() || cx.server.primary_link.is_up();
+    if is_up { Ok(()) } else { Err(CommandError::NoPrimaryLink) }
 }
 
 /// Who is a replica already, or only watches, is not answered.

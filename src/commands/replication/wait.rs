@@ -30,17 +30,12 @@ pub const COMMANDS: &[Command] = &[Command {
     ..BASE
 }];
 
-fn wait(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn wait(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
     if cx.config.replicaof.is_some() {
         return Err(CommandError::WaitOnReplica);
     }
     let replicas = number::parse_i64(args.get(1)).ok_or(CommandError::NotAnInteger)?;
     let deadline = args.timeout_millis(2, cx.now)?;
-    if cx.inside_exec {
-        let acked = cx.server.replication.count_acked(cx.session.last_write);
-        reply.integer(acked as i64);
-        return Ok(());
-    }
     *cx.request = Some(Request::AwaitAcks(AcksWanted { replicas, deadline }));
     Ok(())
 }

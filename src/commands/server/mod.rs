@@ -17,7 +17,6 @@ pub mod module;
 pub mod monitor;
 pub mod persistence;
 pub mod process;
-pub mod replicaof;
 pub mod report;
 
 use std::sync::Arc;

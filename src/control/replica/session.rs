@@ -26,6 +26,7 @@ use crate::observe::link::LinkState;
 use crate::observe::log;
 use crate::persist::migration::Target;
 use crate::replication::chunk::{FromPrimary, Reader};
+use crate::replication::identity::ReplicationId;
 use crate::replication::link::{Event, Fault, Introduction, Link, Position, acknowledgement};
 use crate::tls;
 
@@ -265,9 +266,8 @@ impl Session {
 
     /// Asks the primary to go on where our data stands.
     async fn ask(&self, step: &mut Step<'_>) -> Result<(), Fault> {
-        let replication = &self.replica.loader.server.replication;
-        let id = replication.history().id;
-        let position = Position { id, offset: replication.offset.load(SeqCst) };
+        let id = self.replica.loader.server.replication.history().id;
+        let position = Position { id, offset: self.replica.link().applied.load(SeqCst) };
         log::notice(format!(
             "Trying a partial resynchronization (request {id}:{}).",
             position.offset + 1
@@ -278,14 +278,15 @@ impl Session {
     }
 
     /// The primary goes on where our data stands.
-    fn go_on(&self, step: &mut Step<'_>, id: Option<crate::replication::identity::ReplicationId>) {
+    fn go_on(&self, step: &mut Step<'_>, id: Option<ReplicationId>) {
         let Some(position) = step.position else { return };
         log::notice("Successful partial resynchronization with master.");
-        if let Some(id) = id.filter(|id| *id != position.id) {
+        let id = id.unwrap_or(position.id);
+        if id != position.id {
             log::notice(format!("Master replication ID changed to {id}"));
-            self.replica.order(FromPrimary::GoOn(Position { id, ..position }));
         }
-        self.replica.link().applied.store(position.offset, SeqCst);
+        let (term, offset) = (self.term, position.offset);
+        self.replica.order(FromPrimary::GoOn { term, position: Position { id, offset } });
         self.follow_from(step, position.offset);
         log::notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
     }

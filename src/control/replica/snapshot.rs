@@ -96,7 +96,9 @@ impl Receiving {
             return Err(Fault("Connection with master lost.".into()));
         }
         log::notice("MASTER <-> REPLICA sync: Flushing old data");
-        replica.clear(false).await;
+        if !replica.clear(session.term, false).await {
+            return Err(Fault("Connection with master lost.".into()));
+        }
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let order = LoadOrder {
             aof: None,
@@ -110,14 +112,16 @@ impl Receiving {
         let loaded = loader.load_rdb(&order).await;
         if let Err(error) = loaded {
             let reason = reason_of(&error);
-            replica.clear(true).await;
+            replica.clear(session.term, true).await;
             loader.end_load();
             return Err(Fault(format!(
                 "Failed trying to load the MASTER synchronization DB from disk: {reason}"
             )));
         }
-        replica.order(FromPrimary::Adopt(position));
-        while loader.server.replication.history().id != position.id && link.term() == session.term {
+        let db = loader.history.take().map_or(0, |(_, db)| db);
+        let term = session.term;
+        replica.order(FromPrimary::Adopt { term, position, db });
+        while loader.server.replication.history().id != position.id && link.term() == term {
             tokio::time::sleep(PAUSE).await;
         }
         link.set_state(LinkState::Connected);

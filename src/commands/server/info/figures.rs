@@ -3,6 +3,7 @@
 //! Invariant: a sum is over all cores, each of which is the only writer of its counters.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use super::{InfoFacts, Report};
 use crate::command::{CommandTable, Listed};
@@ -22,14 +23,18 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("instantaneous_ops_per_sec", rate(|r| &r.commands));
     report.field("total_net_input_bytes", total(|t| &t.net_input_bytes));
     report.field("total_net_output_bytes", total(|t| &t.net_output_bytes));
-    report.zeros(&["total_net_repl_input_bytes"]);
+    let from_primary = cx.server.primary_link.input_bytes.load(Relaxed);
+    report.field("total_net_repl_input_bytes", from_primary);
     report.field("total_net_repl_output_bytes", total(|t| &t.net_repl_output_bytes));
     report.field("instantaneous_input_kbps", kilobytes(rate(|r| &r.input_bytes)));
     report.field("instantaneous_output_kbps", kilobytes(rate(|r| &r.output_bytes)));
     report.field("instantaneous_input_repl_kbps", kilobytes(0));
     report.field("instantaneous_output_repl_kbps", kilobytes(0));
     report.field("rejected_connections", total(|t| &t.rejected_connections));
-    report.zeros(&["sync_full", "sync_partial_ok", "sync_partial_err"]);
+    let syncs = &cx.server.replication;
+    report.field("sync_full", syncs.syncs_full.load(Relaxed));
+    report.field("sync_partial_ok", syncs.syncs_partial.load(Relaxed));
+    report.field("sync_partial_err", syncs.syncs_refused.load(Relaxed));
     report.field("expired_subkeys", total(|t| &t.expired_subkeys));
     report.field("expired_keys", total(|t| &t.expired_keys));
     report.field("expired_stale_perc", "0.00");

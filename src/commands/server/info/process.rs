@@ -138,13 +138,11 @@ pub(super) fn memory(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("rss_overhead_bytes", 0);
     report.field("mem_fragmentation_ratio", format_args!("{:.2}", figures.fragmentation()));
     report.field("mem_fragmentation_bytes", figures.fragmentation_bytes());
-    report.zeros(&[
-        "mem_not_counted_for_evict",
-        "mem_replication_backlog",
-        "mem_total_replication_buffers",
-        "mem_replica_full_sync_buffer",
-        "mem_clients_slaves",
-    ]);
+    report.zeros(&["mem_not_counted_for_evict"]);
+    let backlog = cx.server.replication.backlog_bytes.load(Relaxed);
+    report.field("mem_replication_backlog", backlog);
+    report.field("mem_total_replication_buffers", backlog);
+    report.zeros(&["mem_replica_full_sync_buffer", "mem_clients_slaves"]);
     report.field("mem_clients_normal", figures.clients);
     report.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
     report.field("mem_allocator", "mimalloc");

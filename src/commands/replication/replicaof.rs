@@ -16,6 +16,7 @@ use crate::command::{
 };
 use crate::config::value::Endpoint;
 use crate::observe::log;
+use crate::observe::server::ServerFacts;
 use crate::resp::reply::Reply;
 
 /// The table's slice.
@@ -94,9 +95,14 @@ fn replicaof(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
 }
 
 /// Every core takes up the role. Whoever waits for a key on a primary waits in vain on a replica.
-pub fn take_role(primary: Option<Endpoint>) -> Job {
+pub fn take_role(primary: Option<Endpoint>, server: Arc<ServerFacts>) -> Job {
     Arc::new(move |view| {
         let (was, is) = (view.config.replicaof.is_some(), primary.is_some());
+        if was && !is {
+            // Before any core lets a client write: what it writes belongs to the history.
+            let replication = &server.replication;
+            replication.feed(replication.has_backlog.load(Relaxed));
+        }
         *view.config = Arc::new(view.config.with_replicaof(primary.clone()));
         if is && !was {
             view.clients.for_each(&mut |session, _| match &session.wait {
