@@ -16,6 +16,7 @@ use crate::config::Config;
 use crate::config::value::Endpoint;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
+use crate::persist::load::Replacement;
 use crate::persist::migration::Parcel;
 use crate::pubsub::{Directory, Trackers};
 use crate::script::{Functions, Scripts};
@@ -100,12 +101,7 @@ pub enum SaveOrder {
         merge: bool,
     },
     /// All data goes, since that of a primary is about to be loaded.
-    Replace {
-        /// How many such orders there were.
-        number: u64,
-        /// That load has failed: what it has made goes, too.
-        has_failed: bool,
-    },
+    Replace(Replacement),
     /// All data is read from the AOF, when it holds all changes: DEBUG LOADAOF.
     LoadAof,
     /// The base of the AOF, for which all has been opened: BGREWRITEAOF.

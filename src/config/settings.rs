@@ -180,6 +180,8 @@ settings! {
     replica_announce_ip: Vec<u8> = text "replica-announce-ip",
     /// 0 = `port`.
     replica_announce_port: u16 = number "replica-announce-port",
+    /// Seconds without a word after which a link is given up.
+    repl_timeout: u32 = number "repl-timeout",
     min_replicas_to_write: u32 = number "min-replicas-to-write",
     /// Seconds.
     min_replicas_max_lag: u32 = number "min-replicas-max-lag",
@@ -191,8 +193,6 @@ settings! {
     repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
     /// Seconds.
     repl_ping_replica_period: u32 = number "repl-ping-replica-period",
-    /// Seconds without a word after which a link is given up.
-    repl_timeout: u32 = number "repl-timeout",
     /// Bytes.
     repl_backlog_size: u64 = bytes "repl-backlog-size",
     /// Seconds that the backlog is kept without replicas; 0 = for ever.

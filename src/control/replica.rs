@@ -24,6 +24,7 @@ use crate::config::value::Endpoint;
 use crate::observe::link::{LinkState, PrimaryLink};
 use crate::observe::log;
 use crate::observe::stats::CoreStats;
+use crate::persist::load::Replacement;
 use crate::replication::chunk::FromPrimary;
 use crate::replication::identity::History;
 use crate::replication::link::{Fault, Position};
@@ -138,7 +139,7 @@ impl Replica {
         self.link().set_state(LinkState::Connect);
         self.wait_for_data().await;
         if self.was_primary.get() {
-            self.hear_of_all_writes().await;
+            self.hear_of_all_writes(generation).await;
             self.find_position();
             self.was_primary.set(false);
         }
@@ -206,9 +207,9 @@ impl Replica {
 
     /// A server that was a primary until now: waits until all that its clients have written is part of
     /// its history.
-    async fn hear_of_all_writes(&self) {
+    async fn hear_of_all_writes(&self, generation: u64) {
         let server = &self.loader.server;
-        while !server.stats.iter().all(|core| core.follows.get() == 1) {
+        while self.goes_on(generation) && !server.stats.iter().all(|core| core.follows.get() == 1) {
             tokio::time::sleep(PAUSE).await;
         }
         // What a turn did is on its way at its end, and arrives in the next one; its place among what
@@ -236,12 +237,20 @@ impl Replica {
         self.loader.event_fds.iter().for_each(|fd| sys::write_event(*fd));
     }
 
-    /// Has all data go, to be followed by a load, or behind one that has failed.
-    async fn clear(&self, has_failed: bool) {
+    /// Has all data go, to be followed by a load, or behind one that has failed. False if the link does
+    /// not count any more, and the data stays.
+    async fn clear(&self, term: u64, has_failed: bool) -> bool {
         let number = self.replacements.get() + 1;
         self.replacements.set(number);
-        self.order(FromPrimary::Replace { number, has_failed });
-        while self.link().cleared.load(SeqCst) < number {
+        self.order(FromPrimary::Replace(Replacement { term, number, has_failed }));
+        loop {
+            let is_cut = self.link().term() != term && !self.link().is_running();
+            if self.link().cleared.load(SeqCst) >= number {
+                return true;
+            }
+            if is_cut {
+                return false;
+            }
             tokio::time::sleep(PAUSE).await;
         }
     }

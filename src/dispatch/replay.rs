@@ -168,6 +168,14 @@ impl Worker {
     pub fn tell_failure(&mut self, reply: &[u8], command: &str) {
         let Some(text) = reply.strip_prefix(b"-") else { return };
         self.stats.totals.unexpected_error_replies.add(1);
+        let (second, told) = &mut self.failures_told;
+        if *second != self.now.seconds() {
+            (*second, *told) = (self.now.seconds(), 0);
+        }
+        *told += 1;
+        if *told > FAILURES_TOLD_PER_SECOND {
+            return;
+        }
         let line = text.split(|byte| *byte == b'\r').next().unwrap_or_default();
         let line = String::from_utf8_lossy(line);
         let (who, whom) =
@@ -177,6 +185,9 @@ impl Worker {
         ));
     }
 }
+
+/// A stream of nothing but mistakes does not fill the disk.
+const FAILURES_TOLD_PER_SECOND: u32 = 100;
 
 /// Why a command of others is not run again, as an error reply. None if it is: it may change what is
 /// kept, and has its words.

@@ -92,6 +92,8 @@ pub struct Worker {
     pub(super) saves_fail: bool,
     /// Writes are refused, since too few replicas would have them.
     pub(super) lacks_replicas: bool,
+    /// Commands of others that failed when they were run again: in which second how many were told.
+    pub(super) failures_told: (i64, u32),
     /// This server follows a primary.
     pub(super) follows: bool,
     /// It does, and its clients may only read.
@@ -202,6 +204,7 @@ impl Worker {
             stale: Stale::Goes,
             saves_fail: false,
             lacks_replicas: false,
+            failures_told: (0, 0),
             follows: false,
             read_only: false,
             is_stranded: false,

@@ -11,6 +11,7 @@ use super::Core;
 use crate::base::time::Clock;
 use crate::command::session_context::SaveOrder;
 use crate::observe::log;
+use crate::persist::load::Replacement;
 use crate::replication::chunk::{Chunk, FromPrimary};
 use crate::replication::identity::History;
 use crate::replication::link::Position;
@@ -48,11 +49,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 match self.control.followed() {
                     None => return,
                     Some(FromPrimary::Chunk(chunk)) => self.follower.chunk = Some(chunk),
-                    Some(FromPrimary::Replace { number, has_failed }) => {
-                        self.order_save(None, SaveOrder::Replace { number, has_failed });
+                    Some(FromPrimary::Replace(wanted)) => {
+                        self.order_save(None, SaveOrder::Replace(wanted));
                     }
-                    Some(FromPrimary::Adopt(position, db)) => self.adopt(position, db),
-                    Some(FromPrimary::GoOn(position)) => self.go_on(position),
+                    Some(FromPrimary::Adopt { term, position, db }) => {
+                        if self.begin_link_work(term) {
+                            self.adopt(position, db);
+                            self.worker.server.primary_link.end();
+                        }
+                    }
+                    Some(FromPrimary::GoOn { term, position }) => {
+                        if self.begin_link_work(term) {
+                            self.go_on(position);
+                            self.worker.server.primary_link.end();
+                        }
+                    }
                 }
             }
             if self.clock.monotonic().since(began) > CHUNK_NANOS_PER_TURN {
@@ -105,13 +116,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// All data goes: that of the primary is about to be loaded. The caller has all partitions.
-    pub(super) fn make_room(
-        &mut self,
-        partitions: &mut [Box<Partition>],
-        (number, has_failed): (u64, bool),
-    ) {
+    pub(super) fn make_room(&mut self, partitions: &mut [Box<Partition>], wanted: Replacement) {
+        if !self.begin_link_work(wanted.term) {
+            return;
+        }
         if !self.break_journal() {
-            return self.order_save(None, SaveOrder::Replace { number, has_failed });
+            self.worker.server.primary_link.end();
+            return self.order_save(None, SaveOrder::Replace(wanted));
         }
         partitions.iter_mut().for_each(|one| one.flush_all());
         // What is here now is of no history that anybody knows.
@@ -120,7 +131,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         worker.server.replication.publish(History::new(id));
         worker.server.persistence.begin_load(worker.now.seconds());
         worker.check_persistence();
-        worker.server.primary_link.cleared.store(number, SeqCst);
+        worker.server.primary_link.cleared.store(wanted.number, SeqCst);
+        worker.server.primary_link.end();
+    }
+
+    /// Something of a link is about to take effect that is no chunk. False if the link does not count.
+    fn begin_link_work(&self, term: u64) -> bool {
+        self.worker.server.primary_link.begin(term)
     }
 
     /// The primary's history is ours from now on.
@@ -132,7 +149,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         server.replication.publish(History::new(id));
         self.feeder.restart(offset, db);
         self.publish_stream();
-        self.drop_replicas();
+        self.disconnect_replicas();
     }
 
     /// The server follows nobody any more: from here on the history is its own, and who has followed
@@ -145,11 +162,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         history.shift(id, offset);
         replication.publish(history);
         self.feeder.lonely_since = self.worker.now;
-        self.drop_replicas();
+        self.disconnect_replicas();
         log::notice(format!(
             "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {id}",
             history.former, history.former_until
         ));
+        self.worker.check_persistence();
     }
 
     /// The primary goes on with our history, whatever it calls it now.
@@ -165,7 +183,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if history.id != id {
             history.follow(id, offset);
             replication.publish(history);
-            self.drop_replicas();
+            self.disconnect_replicas();
         }
     }
 }

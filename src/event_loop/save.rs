@@ -91,13 +91,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let is_loading = self.worker.is_loading();
         match order {
             // Somebody loads another file: it is tried again.
-            SaveOrder::Replace { has_failed: false, .. } if is_loading => {
+            SaveOrder::Replace(wanted) if is_loading && !wanted.has_failed => {
                 self.order_save(None, order);
                 return Some(partitions);
             }
             _ => {}
         }
-        if is_loading && !matches!(order, SaveOrder::Replace { .. }) {
+        if is_loading && !matches!(order, SaveOrder::Replace(_)) {
             self.answer_save(ticket, Err(CommandError::Loading.text().into()));
             return Some(partitions);
         }
@@ -125,7 +125,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             SaveOrder::Foreground
             | SaveOrder::Reload { .. }
-            | SaveOrder::Replace { .. }
+            | SaveOrder::Replace(_)
             | SaveOrder::LoadAof => {}
             SaveOrder::Ending { .. } => {
                 if is_busy {
@@ -339,9 +339,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 let order = self.order_again(ticket);
                 self.control.load(LoadOrder { merge, flushes, ..order });
             }
-            SaveOrder::Replace { number, has_failed } => {
-                self.make_room(&mut partitions, (number, has_failed));
-            }
+            SaveOrder::Replace(wanted) => self.make_room(&mut partitions, wanted),
             SaveOrder::LoadAof => {
                 partitions.iter_mut().for_each(|one| one.flush_all());
                 let order = self.order_again(ticket);

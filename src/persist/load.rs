@@ -117,6 +117,17 @@ pub struct RewriteOrder {
     pub asker: Option<(usize, u64)>,
 }
 
+/// An order to let all data go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Replacement {
+    /// Which link the new data came over.
+    pub term: u64,
+    /// How many such orders there were.
+    pub number: u64,
+    /// The load of the new data has failed: what it has made is to go, too.
+    pub has_failed: bool,
+}
+
 /// What goes to a core.
 #[derive(Debug)]
 pub enum Piece {

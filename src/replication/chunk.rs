@@ -17,6 +17,7 @@ use super::link::{Fault, Position};
 use crate::base::number::parse_u64;
 use crate::persist::aof::replay::{Line, Lines, Route, Router};
 use crate::persist::aof::scan::{Found, Scanner};
+use crate::persist::load::Replacement;
 
 /// A piece of the stream.
 #[derive(Debug)]
@@ -41,17 +42,23 @@ pub enum FromPrimary {
     /// A piece of the stream.
     Chunk(Box<Chunk>),
     /// All data is to go: that of the primary is about to be loaded.
-    Replace {
-        /// How many such orders there were.
-        number: u64,
-        /// That load has failed: what it has made is to go, too.
-        has_failed: bool,
+    Replace(Replacement),
+    /// The data of the primary has been loaded, and its history is ours.
+    Adopt {
+        /// Which link it came over.
+        term: u64,
+        /// Where it stands.
+        position: Position,
+        /// The database that is selected there.
+        db: usize,
     },
-    /// The data of the primary has been loaded, and its history is ours; the database that is selected
-    /// there.
-    Adopt(Position, usize),
     /// The primary goes on with our history, under its present name.
-    GoOn(Position),
+    GoOn {
+        /// Which link that came over.
+        term: u64,
+        /// Where it stands.
+        position: Position,
+    },
 }
 
 /// Reads the stream.

@@ -81,6 +81,73 @@ fn a_replica_of_a_stock_primary_holds_what_that_holds() {
 }
 
 #[test]
+fn a_replica_of_our_own_primary_holds_what_that_holds() {
+    for cores in CORES {
+        converge(&Binary::Ours { cores }, "our primary");
+    }
+}
+
+#[test]
+fn replicas_of_a_replica_get_the_same_bytes() {
+    let Some(stock) = oracle() else { return };
+    let seed = seed();
+    for cores in CORES {
+        let first = start(&stock, &[("repl-backlog-size", "64mb")]);
+        let middle = start(&Binary::Ours { cores }, &[("repl-backlog-size", "64mb")]);
+        follow(&middle, first.port());
+        wait_in_sync(&first, &middle);
+        let last = [start(&stock, &[]), start(&Binary::Ours { cores: 2 }, &[])];
+        last.iter().for_each(|server| follow(server, middle.port()));
+        write(&first, seed);
+        for server in &last {
+            wait_in_sync(&first, &middle);
+            wait_in_sync(&first, server);
+            assert_eq!(info(server, "master_replid"), info(&first, "master_replid"));
+            assert_same(&first, server, &format!("behind {cores} cores, seed {seed}"));
+        }
+        // The one in the middle takes over: those behind it go on where they are.
+        let offset = info(&middle, "master_repl_offset");
+        assert_eq!(ask(&middle, "REPLICAOF NO ONE"), "+OK");
+        write(&middle, seed + 1);
+        for server in &last {
+            wait_in_sync(&middle, server);
+            assert_same(&middle, server, &format!("after a promotion at {offset}, seed {seed}"));
+        }
+        assert_eq!(middle.info("stats", "sync_full").as_deref(), Some("2"), "one for each");
+    }
+}
+
+#[test]
+fn a_restart_costs_no_snapshot() {
+    let Some(stock) = oracle() else { return };
+    for cores in CORES {
+        let primary = start(&stock, &[]);
+        let dir = tempfile::tempdir().expect("a directory");
+        let path = dir.path().to_str().expect("a path that is text").to_owned();
+        let port = primary.port().to_string();
+        let place = format!("127.0.0.1 {port}");
+        let file = dir.path().join("replica.conf");
+        std::fs::write(&file, format!("replicaof {place}\n")).expect("a file");
+        let file = file.to_str().expect("a path that is text").to_owned();
+        let options = [("include", file.as_str()), ("dir", path.as_str())];
+        {
+            let mut replica = start(&Binary::Ours { cores }, &options);
+            ask(&primary, "SET before 1");
+            wait_in_sync(&primary, &replica);
+            let _ = replica.client().call(&["SHUTDOWN", "SAVE"]);
+            let deadline = std::time::Instant::now() + crate::DEADLINE;
+            assert!(replica.exit_status(deadline).is_some_and(|status| status.success()));
+        }
+        ask(&primary, "SET meanwhile 1");
+        let replica = start(&Binary::Ours { cores }, &options);
+        wait_in_sync(&primary, &replica);
+        assert_same(&primary, &replica, "after a restart");
+        assert_eq!(primary.info("stats", "sync_full").as_deref(), Some("1"));
+        assert_eq!(primary.info("stats", "sync_partial_ok").as_deref(), Some("1"));
+    }
+}
+
+#[test]
 fn a_short_cut_costs_no_snapshot() {
     let Some(stock) = oracle() else { return };
     for cores in CORES {

@@ -14,10 +14,12 @@ mod support;
 mod converge;
 mod data;
 mod hostile;
+mod moving;
 mod prefix;
 mod primary;
 mod proxy;
 mod role;
+mod sentinel;
 
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};

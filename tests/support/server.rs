@@ -44,17 +44,40 @@ impl Server {
         panic!("{program:?}: no attempt out of {PORT_ATTEMPTS} could bind its port");
     }
 
+    /// The same with a configuration file, which the server may rewrite, in place of options.
+    pub(crate) fn start_with_file(program: &Program, file: &Path) -> Self {
+        Self::restart_with_file(program, file, free_port())
+    }
+
+    /// The same on a port that is known.
+    pub(crate) fn restart_with_file(program: &Program, file: &Path, port: u16) -> Self {
+        let command = |dir: &Path| {
+            let mut command = program.bare_command();
+            command.arg(file).args(["--port", &port.to_string(), "--save", "", "--dir"]).arg(dir);
+            command
+        };
+        Self::spawn(program, port, command).expect("its port is free")
+    }
+
     /// None when another process took the port between our choosing it and the server's bind.
     fn try_start(program: &Program, options: &[(String, String)]) -> Option<Self> {
-        let dir = tempfile::tempdir().expect("a temporary directory");
         let port = free_port();
+        let command = |dir: &Path| {
+            let mut command = program.command();
+            command.args(["--port", &port.to_string(), "--save", "", "--dir"]).arg(dir);
+            for (name, value) in options {
+                command.arg(format!("--{name}"));
+                command.arg(if value == "\"\"" { "" } else { value });
+            }
+            command
+        };
+        Self::spawn(program, port, command)
+    }
+
+    fn spawn(program: &Program, port: u16, command: impl Fn(&Path) -> Command) -> Option<Self> {
+        let dir = tempfile::tempdir().expect("a temporary directory");
         let log = File::create(dir.path().join(LOG_NAME)).expect("a log file");
-        let mut command = program.command();
-        command.args(["--port", &port.to_string(), "--save", "", "--dir"]).arg(dir.path());
-        for (name, value) in options {
-            command.arg(format!("--{name}"));
-            command.arg(if value == "\"\"" { "" } else { value });
-        }
+        let mut command = command(dir.path());
         command.stdin(Stdio::null());
         command.stdout(log.try_clone().expect("the log file again")).stderr(log);
         let child = command.spawn().unwrap_or_else(|e| panic!("cannot start {program:?}: {e}"));
@@ -152,18 +175,25 @@ impl Drop for Server {
 }
 
 impl Program {
-    fn command(&self) -> Command {
+    /// Without any argument; a server of ours then has as many cores as its file says.
+    fn bare_command(&self) -> Command {
         match self {
             Self::Stock(path) => Command::new(path),
-            Self::Ours { cores } => {
+            Self::Ours { .. } => {
                 let built = env!("CARGO_BIN_EXE_ironring").to_owned();
-                let mut command = Command::new(env("IRONRING_BIN").unwrap_or(built));
-                if env("IRONRING_STOCK").is_none() {
-                    command.args(["--cores", &cores.to_string()]);
-                }
-                command
+                Command::new(env("IRONRING_BIN").unwrap_or(built))
             }
         }
+    }
+
+    fn command(&self) -> Command {
+        let mut command = self.bare_command();
+        if let Self::Ours { cores } = self
+            && env("IRONRING_STOCK").is_none()
+        {
+            command.args(["--cores", &cores.to_string()]);
+        }
+        command
     }
 }
 

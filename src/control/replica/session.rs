@@ -217,7 +217,8 @@ impl Session {
         if id != position.id {
             log::notice(format!("Master replication ID changed to {id}"));
         }
-        self.replica.order(FromPrimary::GoOn(Position { id, ..position }));
+        let (term, offset) = (self.term, position.offset);
+        self.replica.order(FromPrimary::GoOn { term, position: Position { id, offset } });
         self.follow_from(step, position.offset);
         log::notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
     }

@@ -97,7 +97,9 @@ impl Receiving {
             return Err(Fault("Connection with master lost.".into()));
         }
         log::notice("MASTER <-> REPLICA sync: Flushing old data");
-        replica.clear(false).await;
+        if !replica.clear(session.term, false).await {
+            return Err(Fault("Connection with master lost.".into()));
+        }
         log::notice("MASTER <-> REPLICA sync: Loading DB in memory");
         let order = LoadOrder {
             aof: None,
@@ -111,15 +113,16 @@ impl Receiving {
         let loaded = loader.load_rdb(&order).await;
         if let Err(error) = loaded {
             let reason = reason_of(&error);
-            replica.clear(true).await;
+            replica.clear(session.term, true).await;
             loader.end_load();
             return Err(Fault(format!(
                 "Failed trying to load the MASTER synchronization DB from disk: {reason}"
             )));
         }
         let db = loader.history.take().map_or(0, |(_, db)| db);
-        replica.order(FromPrimary::Adopt(position, db));
-        while loader.server.replication.history().id != position.id && link.term() == session.term {
+        let term = session.term;
+        replica.order(FromPrimary::Adopt { term, position, db });
+        while loader.server.replication.history().id != position.id && link.term() == term {
             tokio::time::sleep(PAUSE).await;
         }
         link.set_state(LinkState::Connected);
