@@ -101,12 +101,9 @@ impl Way {
         let mut offset = 0;
         while offset < len && !self.is_unwanted() {
             let (read, buffer) = file.read_at(vec![0; READ_BYTES], offset).await;
-            let count = match read {
-                Ok(count @ 1..) => count,
-                Ok(_) | Err(_) => {
-                    log::warning("Read error sending DB to replica");
-                    return self.end(false);
-                }
+            let Ok(count @ 1..) = read else {
+                log::warning("Read error sending DB to replica");
+                return self.end(false);
             };
             offset += count as u64;
             self.send(Bytes::from(buffer).slice(..count)).await;

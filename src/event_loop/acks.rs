@@ -6,6 +6,8 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::journal::WRITER;
+use super::sync::Sync;
 use super::{Core, Message};
 use crate::base::gate::Gate;
 use crate::base::time::{Clock, Millis};
@@ -15,8 +17,6 @@ use crate::observe::log;
 use crate::observe::replication::History;
 use crate::ring::Ring;
 use crate::txn::batch::Acks;
-
-use super::journal::WRITER;
 
 impl<R: Ring, C: Clock> Core<R, C> {
     /// What a client that asks for replicas' acknowledgements waits for.
@@ -161,7 +161,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let (index, _) = self.feeder.replicas[at];
             let Some(connection) = self.clients.get(index) else { continue };
             let stage = connection.session.replica.as_ref().map(|replica| replica.stage);
-            let is_first = self.feeder.sync.as_ref().is_some_and(|sync| sync.is_unbegun());
+            let is_first = self.feeder.sync.as_ref().is_some_and(Sync::is_unbegun);
             let waits = stage == Some(Stage::Waits) || stage == Some(Stage::Receives) && is_first;
             if waits && connection.output.is_idle() {
                 self.send_to(index, bytes::Bytes::from_static(b"\n"));

@@ -149,7 +149,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         server.replication.publish(History::new(id));
         self.feeder.restart(offset, db);
         self.publish_stream();
-        self.drop_replicas();
+        self.disconnect_replicas();
     }
 
     /// The server follows nobody any more: from here on the history is its own, and who has followed
@@ -183,7 +183,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if history.id != id {
             history.follow(id, offset);
             replication.publish(history);
-            self.drop_replicas();
+            self.disconnect_replicas();
         }
     }
 }

@@ -6,6 +6,7 @@
 //! out of memory that all of them share. Source: Redis 8.0.6, replication.
 
 use std::collections::BTreeMap;
+use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 
@@ -248,32 +249,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let granted = wanted.from.as_ref().and_then(|(id, next)| self.grant(&name, id, *next));
         let server = self.worker.server.clone();
         let counts = &server.replication;
-        let one_more = |count: &std::sync::atomic::AtomicU64| {
-            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
-        };
-        match granted {
-            Some(sent) => {
-                one_more(&counts.syncs_partial);
-                (replica.stage, replica.sent) = (Stage::Online, sent);
-                let id = counts.history().id;
-                let answer = match replica.takes_psync2 {
-                    true => format!("+CONTINUE {id}\r\n"),
-                    false => "+CONTINUE\r\n".to_owned(),
-                };
-                self.send_to(index, answer.into());
-                let len = self.feeder.stream.offset() - sent;
-                let next = psync_offset(sent);
-                log::notice(format!(
-                    "Partial resynchronization request from {name} accepted. Sending {len} bytes of backlog starting from offset {next}."
-                ));
+        if let Some(sent) = granted {
+            counts.syncs_partial.fetch_add(1, Relaxed);
+            (replica.stage, replica.sent) = (Stage::Online, sent);
+            let answer = if replica.takes_psync2 {
+                format!("+CONTINUE {}\r\n", counts.history().id)
+            } else {
+                "+CONTINUE\r\n".to_owned()
+            };
+            self.send_to(index, answer.into());
+            let len = self.feeder.stream.offset() - sent;
+            let next = psync_offset(sent);
+            log::notice(format!(
+                "Partial resynchronization request from {name} accepted. Sending {len} bytes of backlog starting from offset {next}."
+            ));
+        } else {
+            if wanted.from.is_some_and(|(id, _)| *id != *b"?") {
+                counts.syncs_refused.fetch_add(1, Relaxed);
             }
-            None => {
-                if wanted.from.is_some_and(|(id, _)| *id != *b"?") {
-                    one_more(&counts.syncs_refused);
-                }
-                one_more(&counts.syncs_full);
-                replica.stage = Stage::Waits;
-            }
+            counts.syncs_full.fetch_add(1, Relaxed);
+            replica.stage = Stage::Waits;
         }
         if let Some(connection) = self.clients.get(index) {
             connection.session.replica = Some(replica);
@@ -347,6 +342,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.worker.check_persistence();
     }
 
+    /// The history has another name: replicas hear of it when they ask whether they can go on.
+    pub(super) fn disconnect_replicas(&mut self) {
+        self.feeder.stream.forget_db();
+        for (index, _) in &self.feeder.replicas {
+            if let Some(connection) = self.clients.get(*index) {
+                connection.closing = true;
+                self.doomed.push(*index);
+            }
+        }
+    }
+
     /// An id that no history has.
     pub(super) fn new_replication_id(&mut self) -> ReplicationId {
         let rng = &mut self.worker.rng;
@@ -398,9 +404,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.feeder.feed_line(&[b"REPLCONF", b"GETACK", b"*"], now);
         }
         let stream = &self.feeder.stream;
-        let told = match self.worker.server.journal.is_on() {
-            true => stream.offset_before(self.covered()).unwrap_or(0),
-            false => stream.offset(),
+        let told = if self.worker.server.journal.is_on() {
+            stream.offset_before(self.covered()).unwrap_or(0)
+        } else {
+            stream.offset()
         };
         self.feeder.told = self.feeder.told.max(told);
         let sent = self.feeder.replicas.iter().filter_map(|(index, _)| {
@@ -424,7 +431,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// What everybody may know of the stream.
     pub(super) fn publish_stream(&self) {
-        use std::sync::atomic::Ordering::Relaxed;
         let (shared, stream) = (&self.worker.server.replication, &self.feeder.stream);
         shared.offset.store(stream.offset(), Relaxed);
         shared.has_backlog.store(stream.backlog().is_some(), Relaxed);
