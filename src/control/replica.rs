@@ -98,7 +98,7 @@ impl Replica {
             return;
         }
         self.cut();
-        *self.target.borrow_mut() = target.clone();
+        self.target.borrow_mut().clone_from(&target);
         let follows_now = target.is_some();
         self.starts_so
             .set(self.starts_so.get() || !self.is_configured.replace(true) && follows_now);
@@ -188,7 +188,6 @@ impl Replica {
     }
 
     /// Opens a link and follows it to its end; why it has ended.
-
     async fn try_link(self: &Rc<Self>, primary: &Endpoint, term: u64, generation: u64) -> String {
         self.link().set_state(LinkState::Connecting);
         log::notice("MASTER <-> REPLICA sync started");

@@ -4,6 +4,7 @@
 //! a stock server; without it Debian's is taken, and without that one the tests that need one are
 //! skipped, loudly.
 
+#[allow(dead_code, reason = "replies are compared elsewhere")]
 #[path = "../differential/program/mod.rs"]
 mod program;
 #[path = "../differential/random.rs"]
