@@ -354,7 +354,8 @@ pub struct CoreStats {
     pub max_output_bytes: Counter,
     /// Bytes that clients hold.
     pub clients_bytes: Counter,
-    /// The most that a client holds that may be evicted for it; 0 where clients are not limited.
+    /// The most that a client holds that may be evicted for it; `u64::MAX` where the core knows of no
+    /// limit.
     pub largest_client_bytes: Counter,
     /// How soon the partition's best candidate for eviction is to go; 0 if none is known.
     pub eviction_score: Counter,

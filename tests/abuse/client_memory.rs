@@ -45,7 +45,7 @@ fn the_largest_clients_go_until_the_rest_fits() {
             small
         }));
         wait_until("all that is held", || number(server, "memory", "mem_clients_normal") > 6 << 20);
-        assert_eq!(names(&mut client).len(), 12);
+        wait_until("all names", || names(&mut client).len() == 12);
         // Room for three of them and all the small ones.
         set_limit(&mut client, "3500000");
         wait_until("the limit held", || number(server, "memory", "mem_clients_normal") < 3_500_000);
