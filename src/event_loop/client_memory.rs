@@ -63,7 +63,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// The limit may have changed.
     pub(super) fn client_limit_changed(&mut self) {
         let limit = self.worker.config.client_memory_limit();
-        if std::mem::replace(&mut self.client_memory.limit, limit) == limit {
+        let before = std::mem::replace(&mut self.client_memory.limit, limit);
+        self.publish_client_memory();
+        if before == limit {
             return;
         }
         for index in self.clients.indexes() {
@@ -101,7 +103,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn publish_client_memory(&self) {
-        let largest = self.client_memory.largest().map_or(0, |(bytes, _)| bytes);
+        // Who has not heard of the limit yet may have the largest client: nobody else evicts before.
+        let largest = match self.client_memory.limit {
+            None => u64::MAX,
+            Some(_) => self.client_memory.largest().map_or(0, |(bytes, _)| bytes),
+        };
         self.worker.stats.clients_bytes.set(self.client_memory.total);
         self.worker.stats.largest_client_bytes.set(largest);
     }

@@ -358,7 +358,8 @@ pub struct CoreStats {
     pub max_output_bytes: Counter,
     /// Bytes that clients hold.
     pub clients_bytes: Counter,
-    /// The most that a client holds that may be evicted for it; 0 where clients are not limited.
+    /// The most that a client holds that may be evicted for it; `u64::MAX` where the core knows of no
+    /// limit.
     pub largest_client_bytes: Counter,
     /// 1 on a core that knows that this server is a replica.
     pub follows: Counter,

@@ -14,8 +14,9 @@ const HOSTILE: &str = "<script>alert(1)</script>\"\\\n}";
 /// Runs `test` on servers with one core and with four that answer on a port of their own.
 fn with_metrics(test: impl Fn(&Server, u16)) {
     for cores in [1, 4] {
-        let port = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = port.local_addr().expect("its number").port();
+        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = free.local_addr().expect("its number").port();
+        drop(free);
         let server = start(cores, &[("metrics-port", &port.to_string())]);
         test(&server, port);
         end(server, "TERM");

@@ -18,7 +18,7 @@ use tokio::time::{Sleep, sleep};
 /// Connections at a time.
 const CONNECTIONS_MAX: usize = 32;
 /// Scrapers connect again after it.
-const LIFETIME: Duration = Duration::from_secs(60);
+const LIFETIME: Duration = Duration::from_mins(1);
 /// What accepting waits after it has failed, for want of descriptors as a rule.
 const FAILED_PAUSE: Duration = Duration::from_millis(100);
 

@@ -98,11 +98,13 @@ fn is_db(name: &str) -> bool {
 fn shown(bytes: &[u8]) -> String {
     let mut text = String::new();
     for chunk in bytes.utf8_chunks() {
-        let valid = chunk.valid().chars();
-        valid.for_each(|character| match character.is_control() {
-            true => text.extend(character.escape_default()),
-            false => text.push(character),
-        });
+        for character in chunk.valid().chars() {
+            if character.is_control() {
+                text.extend(character.escape_default());
+            } else {
+                text.push(character);
+            }
+        }
         text.extend(chunk.invalid().iter().map(|byte| format!("\\x{byte:02x}")));
     }
     text
