@@ -134,6 +134,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 log::notice("Saving the final RDB snapshot before exiting.");
             }
         }
+        self.worker.server.persistence.is_held.store(true, Ordering::Release);
         if is_busy {
             self.clear_for(order, &partitions);
         }
@@ -332,6 +333,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn end_holding(&mut self, holding: Holding, is_saved: bool) -> bool {
         let Holding { mut partitions, wanted: WantedSave { ticket, order }, .. } = holding;
+        self.worker.server.persistence.is_held.store(false, Ordering::Release);
         match order {
             SaveOrder::Ending { force } if is_saved || force => {
                 self.control.shut_down();

@@ -21,6 +21,9 @@ pub struct Persistence {
     pub keys_expired: AtomicU64,
     /// What the snapshot under way is for, as a number of `Purpose`; `NONE` without one.
     under_way: AtomicU8,
+    /// Somebody keeps all partitions, for a save that clients wait for or to load: no base of the AOF
+    /// can begin.
+    pub is_held: AtomicBool,
     /// A save is to begin when no snapshot is under way.
     pub scheduled: AtomicBool,
     /// The snapshot under way is not wanted any more.
@@ -81,6 +84,7 @@ impl Persistence {
             keys_loaded: AtomicU64::new(0),
             keys_expired: AtomicU64::new(0),
             under_way: AtomicU8::new(NONE),
+            is_held: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             since: AtomicI64::new(0),
@@ -120,8 +124,11 @@ impl Persistence {
         self.under_way.load(Ordering::Acquire) == purpose as u8
     }
 
-    /// Takes the right to the next snapshot. False if somebody has it.
+    /// Takes the right to the next snapshot. False if somebody has it, or is in its way.
     pub fn begin(&self, purpose: Purpose, now: i64) -> bool {
+        if purpose == Purpose::AofBase && self.is_held.load(Ordering::Acquire) {
+            return false;
+        }
         let taken = self.under_way.compare_exchange(
             NONE,
             purpose as u8,

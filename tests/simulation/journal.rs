@@ -204,10 +204,12 @@ impl Plane {
             writer.finish(&self.disk, save).await
         });
         let len = written.map_err(drop)?;
-        let (_, incr) = now(self.files.install(beside, rewrite)).map_err(drop)?;
-        if let (Some(incr), Some(fd)) = (incr, self.next) {
-            self.named.insert(incr, fd);
+        if let (Rewrite::Anew, Some(fd)) = (rewrite, self.next) {
+            // Also a step that fails may be found on the disk.
+            let mut next = self.files.manifest().clone();
+            self.named.insert(next.next_incr(FILENAME, Some(0)).name.clone(), fd);
         }
+        now(self.files.install(beside, rewrite)).map_err(drop)?;
         self.facts.journal.rewrites.base_bytes.store(len, Ordering::Release);
         self.facts.journal.has_base();
         now(self.files.remove_history()).map(drop).map_err(drop)
@@ -225,11 +227,9 @@ impl Plane {
         }
         let mut is_torn = false;
         for incr in &manifest.incr {
-            // A name that nobody has heard of: that of the file which waited for its base, or of one
-            // that was never opened, since the step that named it failed.
-            let waited = self.next.filter(|_| manifest.incr.len() == 1);
-            let fd = self.named.get(&incr.name).copied().or(waited);
-            let bytes = fd.and_then(|fd| net.file(fd, power_cut)).unwrap_or_default();
+            // One that nobody has heard of was never opened, since the step that named it failed.
+            let fd = self.named.get(&incr.name);
+            let bytes = fd.and_then(|fd| net.file(*fd, power_cut)).unwrap_or_default();
             assert!(!is_torn || bytes.is_empty(), "a file goes on behind one that is torn");
             is_torn |= replay(&bytes, &mut keys);
         }
