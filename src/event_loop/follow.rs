@@ -162,7 +162,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         history.shift(id, offset);
         replication.publish(history);
         self.feeder.lonely_since = self.worker.now;
-        self.drop_replicas();
+        self.disconnect_replicas();
         log::notice(format!(
             "Setting secondary replication ID to {}, valid up to offset: {}. New replication ID is {id}",
             history.former, history.former_until

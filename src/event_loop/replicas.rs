@@ -523,16 +523,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.doomed.push(index);
     }
 
-    /// All replicas go, and come back to hear of the history's new name.
-    pub(super) fn drop_replicas(&mut self) {
-        for (index, _) in &self.feeder.replicas {
-            if let Some(connection) = self.clients.get(*index) {
-                connection.closing = true;
-                self.doomed.push(*index);
-            }
-        }
-    }
-
     /// A replica's connection ends.
     #[cold]
     pub(super) fn lose_replica(&mut self, index: u32) {
