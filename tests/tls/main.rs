@@ -15,7 +15,7 @@ mod traffic;
 mod users;
 
 use std::net::TcpListener;
-use std::rc::Rc;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use certificates::Certificates;
@@ -30,12 +30,12 @@ const POLL_PAUSE: Duration = Duration::from_millis(5);
 struct Secure {
     server: Server,
     port: u16,
-    files: Rc<Certificates>,
+    files: Arc<Certificates>,
 }
 
 impl Secure {
     fn start(cores: usize, options: &[(&str, &str)]) -> Secure {
-        Secure::start_with(Rc::new(Certificates::new()), cores, options)
+        Secure::start_with(Arc::new(Certificates::new()), cores, options)
     }
 
     /// Another server with the same certificates.
@@ -43,7 +43,7 @@ impl Secure {
         Secure::start_with(self.files.clone(), cores, options)
     }
 
-    fn start_with(files: Rc<Certificates>, cores: usize, options: &[(&str, &str)]) -> Secure {
+    fn start_with(files: Arc<Certificates>, cores: usize, options: &[(&str, &str)]) -> Secure {
         let port = free_port();
         let mut all = vec![
             ("tls-port".to_owned(), port.to_string()),
