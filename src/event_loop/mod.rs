@@ -185,13 +185,17 @@ pub trait Control {
     /// Nobody wants it any more.
     fn give_up(&self) {}
     /// Those who connect from now on find these certificates.
-    fn use_tls(&self, context: Arc<tls::Context>);
+    fn use_tls(&self, _context: Arc<tls::Context>) {}
     /// Does the handshake of a connection.
-    fn secure(&self, newcomer: Newcomer);
+    fn secure(&self, _newcomer: Newcomer) {}
     /// The next connection for `core` that is through its handshake.
-    fn secured(&self, core: usize) -> Option<Box<Secured>>;
+    fn secured(&self, _core: usize) -> Option<Box<Secured>> {
+        None
+    }
     /// What the control plane wants to know of `core`: a part that sends it there.
-    fn inquiry(&self, core: usize) -> Option<Job>;
+    fn inquiry(&self, _core: usize) -> Option<Job> {
+        None
+    }
     /// The process is to end: wake everybody.
     fn shut_down(&self);
 }

@@ -106,7 +106,7 @@ impl Pair<'_> {
     fn answers(&self, server: &Server, program: &Program) -> Vec<Answer> {
         let mut control = server.client();
         control.call(&["FLUSHALL"]).expect("a reply to FLUSHALL");
-        for library in program::LIBRARIES {
+        for library in program::function::NAMES {
             control.call(&["FUNCTION", "DELETE", library]).expect("a reply, perhaps an error");
         }
         let mut client = server.client();

@@ -168,7 +168,7 @@ fn ask_for_stream(server: &Server, id: &str, offset: &str) -> (TcpStream, String
         if byte[0] != b'\n' || line.last() == Some(&b'\r') {
             line.push(byte[0]);
         }
-        lines = line.iter().filter(|byte| **byte == b'\n').count();
+        lines = memchr::memchr_iter(b'\n', &line).count();
     }
     (stream, String::from_utf8_lossy(&line).into_owned())
 }

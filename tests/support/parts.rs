@@ -26,7 +26,6 @@ use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::Opened;
 use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
-use ironring::tls::{Context, Newcomer, Secured};
 
 /// 2026-01-01, when every such core begins.
 pub(crate) const WALL_AT_START: Micros = Micros(1_767_225_600_000_000);
@@ -52,14 +51,6 @@ impl Control for NoControl {
     }
 
     fn inquiry(&self, _core: usize) -> Option<Job> {
-        None
-    }
-
-    fn use_tls(&self, _context: Arc<Context>) {}
-
-    fn secure(&self, _newcomer: Newcomer) {}
-
-    fn secured(&self, _core: usize) -> Option<Box<Secured>> {
         None
     }
 

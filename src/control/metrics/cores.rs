@@ -173,7 +173,9 @@ mod tests {
     #[test]
     fn buckets_cumulate() {
         let histogram = Histogram::default();
-        [500, 1_500, 1_500, 3_000_000, 60_000_000_000].map(|nanos| histogram.record(nanos));
+        for nanos in [500, 1_500, 1_500, 3_000_000, 60_000_000_000] {
+            histogram.record(nanos);
+        }
         let (count, buckets) = buckets(&histogram);
         assert_eq!((count, buckets.len()), (5, ENDS_NANOS.len()));
         assert_eq!((buckets[0], buckets[1]), ((1e-6, 1), (2e-6, 3)));

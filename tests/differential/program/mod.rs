@@ -5,7 +5,7 @@
 //! that leaves just that out. To cover another command, add its lines to its group in `program/`.
 
 mod bitmap;
-mod function;
+pub(crate) mod function;
 mod geo;
 mod hash;
 mod list;
@@ -63,9 +63,6 @@ pub(crate) struct Group {
     /// Expands a word of its own; false if it does not know the word.
     pub(crate) expand: fn(&mut Generator<'_>, &str, &mut Vec<Vec<u8>>) -> bool,
 }
-
-/// Names of the libraries of functions that programs leave behind.
-pub(crate) use function::NAMES as LIBRARIES;
 
 /// Every group. A program is about one or two of them.
 const GROUPS: &[&Group] = &[
