@@ -138,7 +138,7 @@ impl Worker {
     }
 
     /// Adds commands that have run elsewhere to a transaction which begins in this database. Those
-    /// that no primary sends, and none writes to an AOF, are left out.
+    /// that no primary sends are left out.
     pub fn queue_lines(
         &mut self,
         lines: &Lines,
@@ -149,7 +149,9 @@ impl Worker {
         let mut ranges = Vec::new();
         for line in lines.iter() {
             let registered = &self.table.all()[usize::from(line.id)];
-            let why_not = with_args(line, &mut ranges, |args| why_not_replayed(registered, args));
+            let of_file = self.loading;
+            let why_not =
+                with_args(line, &mut ranges, |args| why_not_replayed(registered, args, of_file));
             if let Some(reason) = why_not {
                 self.tell_failure(reason.as_bytes(), registered.full_name);
                 continue;
@@ -191,9 +193,9 @@ impl Worker {
 /// A stream of nothing but mistakes does not fill the disk.
 const FAILURES_TOLD_PER_SECOND: u32 = 100;
 
-/// Why a command of others is not run again, as an error reply. None if it is: it may change what is
-/// kept, and has its words.
-fn why_not_replayed(registered: &Registered, args: Args<'_>) -> Option<String> {
+/// Why a command of others is not run again, as an error reply. None if it is: it has its words, and
+/// may change what is kept, or stands in a file of this server.
+fn why_not_replayed(registered: &Registered, args: Args<'_>, of_file: bool) -> Option<String> {
     let command = registered.command;
     if !command.accepts(args.len()) {
         let name = registered.full_name;
@@ -202,6 +204,6 @@ fn why_not_replayed(registered: &Registered, args: Args<'_>) -> Option<String> {
     let is_of_data = !matches!(registered.way, Way::Home | Way::Whole | Way::Exec);
     let changes = command.flags.any(Flags::WRITE.with(Flags::MAY_REPLICATE));
     let is_script = registered.full_name.starts_with("script|");
-    let is_run = is_of_data || changes || is_script;
+    let is_run = is_of_data || changes || is_script || of_file;
     (!is_run).then(|| "-ERR this is no command of a replication stream".to_owned())
 }

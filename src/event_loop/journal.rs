@@ -306,8 +306,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         journal.is_syncing.store(writer.is_syncing(), Relaxed);
         let again = writer.waits_for_others();
+        // What is over to another file is safe without an operation that would end.
+        let progress = writer.progress();
         self.desk.writer = Some(writer);
+        self.publish_progress(progress);
         again
+    }
+
+    /// Tells the cores with replies that wait how far the file is: the numbers up to which everything
+    /// is in the kernel, and synced.
+    fn publish_progress(&mut self, (written, synced): (u64, u64)) {
+        for core in self.worker.server.journal.advance(written, synced).iter() {
+            self.ring.push(Op::Wake { core });
+        }
     }
 
     fn is_sync_due(&mut self, writer: &Writer, policy: AppendFsync, now: Nanos) -> bool {
@@ -389,15 +400,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let slot = (token.index() != WHOLE_FILE).then(|| token.index());
             writer.was_synced(slot, result)
         };
-        let ((written, synced), is_sound) = (writer.progress(), writer.is_sound());
+        let (progress, is_sound) = (writer.progress(), writer.is_sound());
         if let Some(failure) = failure {
             self.journal_failed(&failure);
         } else if is_sound && self.worker.server.journal.has_recovered() {
             log::notice("AOF write error looks solved, Redis can write again.");
         }
-        for core in self.worker.server.journal.advance(written, synced).iter() {
-            self.ring.push(Op::Wake { core });
-        }
+        self.publish_progress(progress);
     }
 
     #[cold]

@@ -62,7 +62,8 @@ impl Listener {
 
     /// True if those who come in here are to be encrypted.
     pub fn is_secure(&self, config: &Config) -> bool {
-        matches!(self.place(), Place::Tcp(address) if address.port() == config.tls_port)
+        let port = config.tls_port;
+        port != 0 && matches!(self.place(), Place::Tcp(address) if address.port() == port)
     }
 
     /// Lets nobody connect any more.

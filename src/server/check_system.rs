@@ -27,7 +27,7 @@ use Finding::{Bad, Good, Note};
 /// Looks at everything.
 pub(super) fn run() -> ExitCode {
     let checks: [(&str, fn(&Machine) -> Finding); 14] = [
-        ("io_uring", |_| io_uring()),
+        ("io_uring", |_| the_ring()),
         ("kernel", kernel_version),
         ("processors", |_| processors()),
         ("overcommit", overcommit),
@@ -84,7 +84,7 @@ impl Machine {
     }
 }
 
-fn io_uring() -> Finding {
+fn the_ring() -> Finding {
     match kernel::probe() {
         Ok(()) => Good("available".into()),
         Err(error) => Bad(format!(
