@@ -139,7 +139,7 @@ impl<'a> Loader<'a> {
             if line.is_empty() || line.starts_with(b"#") {
                 continue;
             }
-            let place = || Place { line: index + 1, text: line.into() };
+            let place = || Place { line: index + 1, text: shown(line) };
             match self.load_line(line, place, depth) {
                 Ok(()) => {}
                 Err(LineError::Reason(reason)) => return Err(report(Some(&place()), &reason)),
@@ -160,11 +160,7 @@ impl<'a> Loader<'a> {
         let [name, args @ ..] = words.as_slice() else { return Ok(()) };
         if let Some(found) = directives::find(name) {
             self.set(found, args)?;
-            let mut place = place();
-            if found.directive().sensitive {
-                place.text = [found.name.as_bytes(), b" (hidden)"].concat();
-            }
-            self.set_at[found.index] = Some(place);
+            self.set_at[found.index] = Some(place());
             return Ok(());
         }
         let name = name.to_ascii_lowercase();
@@ -256,6 +252,16 @@ impl LoadError {
 
 fn missing(what: &str) -> String {
     format!("this needs {what}, not available in this version")
+}
+
+/// A line as a report may show it: without what is secret.
+fn shown(line: &[u8]) -> Vec<u8> {
+    let words = split_args(line).unwrap_or_default();
+    let named = words.first().and_then(|name| directives::find(name));
+    match named.filter(|found| found.directive().sensitive) {
+        Some(found) => [found.name.as_bytes(), b" (hidden)"].concat(),
+        None => line.into(),
+    }
 }
 
 fn report(place: Option<&Place>, reason: &str) -> LoadError {

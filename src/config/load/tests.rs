@@ -95,12 +95,7 @@ fn files_and_arguments_load_as_in_redis() {
 
 #[test]
 fn what_is_not_there_yet_stops_the_start() {
-    for line in [
-        "cluster-enabled yes",
-        "min-replicas-to-write 1",
-        "loadmodule /m.so",
-        "sentinel monitor a 10.0.0.1 6379 2",
-    ] {
+    for line in ["cluster-enabled yes", "loadmodule /m.so", "sentinel monitor a 10.0.0.1 6379 2"] {
         let error = load_text(&format!("# first\n{line}\n")).expect_err(line);
         let place = format!("at line 2\n>>> '{line}'\nthis needs ");
         assert!(error.contains(&place), "{error}");
@@ -117,7 +112,7 @@ fn a_refused_secret_is_not_shown() {
 #[test]
 fn a_request_may_be_taken_back() {
     assert!(load_text("appendonly yes\nappendonly no\n").is_ok());
-    assert!(load_text("min-replicas-to-write 1\nmin-replicas-to-write 0\n").is_ok());
+    assert!(load_text("cluster-enabled yes\ncluster-enabled no\n").is_ok());
     assert!(load_text("appendonly no\ntls-port 0\ncluster-enabled no\n").is_ok());
 }
 
@@ -126,10 +121,10 @@ fn what_is_accepted_without_effect_is_logged_once() {
     let notices = |text| load_text(text).expect("it is accepted").notices;
     assert_eq!(notices("save \"\"\nio-threads 1\nmaxmemory 1gb\n"), [""; 0]);
     assert_eq!(
-        notices("save \"\"\nio-threads 2\nio-threads 4\nrepl-timeout 9\n"),
+        notices("save \"\"\nio-threads 2\nio-threads 4\nimport-mode yes\n"),
         [
             "'io-threads' is accepted and has no effect here",
-            "'repl-timeout' is accepted, but what it configures is not available in this version",
+            "'import-mode' is accepted, but what it configures is not available in this version",
         ]
     );
     assert_eq!(notices("port 0\n"), [""; 0]);

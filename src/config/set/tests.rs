@@ -56,7 +56,7 @@ fn all_pairs_are_set_or_none() {
 fn what_is_not_there_yet_cannot_be_set() {
     let config = Config::default();
     let refused = |name, value| set(&config, &[(name, value)]).expect_err("it is refused");
-    assert!(refused("min-replicas-to-write", "1").contains("replication"));
+    assert!(refused("core-ports", "7000").contains("immutable config"));
     assert!(set(&config, &[("appendonly", "yes"), ("tls-port", "0")]).is_ok());
     assert!(set(&config, &[("repl-timeout", "5"), ("activedefrag", "yes")]).is_ok());
 }
@@ -64,10 +64,13 @@ fn what_is_not_there_yet_cannot_be_set() {
 #[test]
 fn changes_are_named_and_logged() {
     let config = Config::default();
-    let changed = set(&config, &[("maxmemory", "1gb"), ("hz", "10"), ("slave-priority", "1")]);
+    let changed = set(
+        &config,
+        &[("maxmemory", "1gb"), ("hz", "10"), ("slave-priority", "1"), ("import-mode", "yes")],
+    );
     let changed = changed.expect("all are valid");
     let names: Vec<_> = changed.changes(&config).map(|(directive, _)| directive.name).collect();
-    assert_eq!(names, ["maxmemory", "replica-priority"]);
+    assert_eq!(names, ["maxmemory", "replica-priority", "import-mode"]);
     assert_eq!(changed.notices(&config).len(), 1);
 }
 
