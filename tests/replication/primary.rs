@@ -45,8 +45,8 @@ fn write_in_time(primary: &Server) {
         waiting.read_reply().expect("it is served");
     }
     wait_until("all that expires has expired", || {
-        let left = ask(primary, "KEYS short*");
-        left == "*0"
+        let left = |pattern: &str| ask(primary, &format!("KEYS {pattern}"));
+        left("short*") == "*0" && left("hash[0-9]*") == "*0"
     });
 }
 
