@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Real clients and applications against a running server: the redis crate, redis-py, ioredis, and the flows of
-# BullMQ, Bull, redlock, rate-limiter-flexible, socket.io, Celery and Sidekiq on four cores and on one.
+# BullMQ, Bull, redlock, rate-limiter-flexible, socket.io, Celery and Sidekiq on four cores and on one; redis-py behind
+# a stock Sentinel.
 # ci/clients.sh [BINARY]: without an argument, the release build.
 source "$(dirname "$0")/common.sh"
 
@@ -102,6 +103,7 @@ fi
 
 serve 2
 [ -z "$python" ] || run "$python" tests/clients/redis_py.py "$port"
+[ -z "$python" ] || [ -n "${IRONRING_STOCK:-}" ] || run "$python" tests/clients/sentinel_flow.py "$binary"
 [ -z "$node" ] || run node "$work/ioredis/test.js" "$port"
 
 for cores in 4 1; do

@@ -7,59 +7,35 @@
 mod backend;
 mod check_aof;
 mod check_system;
+mod cores;
 mod host;
 mod logging;
+mod requests;
+mod sockets;
 mod standing;
+mod users;
 
-use std::io::ErrorKind;
-use std::net::TcpListener;
 use std::os::fd::{IntoRawFd, OwnedFd};
 use std::process::ExitCode;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
-use std::sync::{Arc, Barrier, Mutex};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
-use crate::acl::Users;
-use crate::acl::file::{self as acl_file, Declarations};
+use crate::acl::file::Declarations;
 use crate::base::alloc;
-use crate::base::listening::{ListeningSocket, Name};
-use crate::base::mailbox;
-use crate::base::rng::Rng;
-use crate::base::siphash::HashKey;
-use crate::base::slot::Slot;
-use crate::base::sys::{self, crash, process};
-use crate::base::time::{Clock, SystemClock, TickRate};
-use crate::base::turns::Turns;
-use crate::command::session_context::Request;
-use crate::command::whole::{Job, Part};
-use crate::commands::replication::replicaof;
-use crate::commands::server::acl;
-use crate::commands::server::report::report;
+use crate::base::sys::{self, process};
+use crate::base::time::{Clock, SystemClock};
 use crate::config::args::{self, Startup};
 use crate::config::{self, Config, Loaded};
-use crate::control::{self, Ask, ControlThread, Done, Handle};
-use crate::dispatch::worker::Identity;
+use crate::control::{self, ControlThread, Handle};
 use crate::dispatch::{replay, table};
-use crate::event_loop::{self, Answer, Control, Core, MAILBOX_CAPACITY, Mail, Message, Parts};
-use crate::net::listener::Listener;
-use crate::observe::journal::Journal;
-use crate::observe::link::PrimaryLink;
+use crate::event_loop;
 use crate::observe::log;
 use crate::observe::persistence::{ENDING, Persistence};
 use crate::observe::process::ProcessFacts;
-use crate::observe::replication::{Replication, ReplicationId};
+use crate::observe::replication::ReplicationId;
 use crate::observe::server::{IRONRING_VERSION, REDIS_VERSION, ServerFacts, reserved_descriptors};
-use crate::observe::stats::{CoreStats, Gauge};
-use crate::persist::aof::block::Opened;
-use crate::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
-use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
-use crate::pubsub::tracking::letterboxes;
-use crate::replication::chunk::FromPrimary;
-use crate::ring::Backend;
 use crate::ring::epoll::EpollRing;
 use crate::ring::kernel::KernelRing;
-use crate::store::key::Hasher;
-use crate::store::partition::Partition;
-use crate::tls::{self, Newcomer, Secured};
 use crate::txn::cores::{CORES_MAX, SlotMap};
 use backend::Way;
 use standing::Standing;
@@ -115,42 +91,11 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     alloc::register_thread();
     let processors = sys::allowed_processors();
     let cores = core_count(&config, processors.len());
-    let mut clock = SystemClock::new();
     let way = match backend::choose(config.io_backend) {
         Ok(way) => way,
         Err(reason) => return refuse(&reason),
     };
-    let facts = Arc::new(ServerFacts {
-        run_id: random_id(),
-        pid: std::process::id(),
-        process: ProcessFacts::new(way.name(), standing.supervised, cores),
-        started: clock.wall().millis(),
-        executable: std::env::current_exe()
-            .map_or(String::new(), |path| path.display().to_string()),
-        config_file: file.map_or(String::new(), |path| String::from_utf8_lossy(&path).into_owned()),
-        os: sys::uname(),
-        system_memory: sys::system_memory(),
-        startup_memory: AtomicU64::new(0),
-        list_packed_threshold: AtomicU64::new(0),
-        peak_memory: AtomicU64::new(0),
-        resident_memory: AtomicU64::new(0),
-        stats: (0..cores)
-            .map(|_| Arc::new(CoreStats::new(table::table().all().len(), config.databases)))
-            .collect(),
-        clients: (0..cores).map(|_| Gauge::default()).collect(),
-        client_ids: AtomicU64::new(0),
-        logged: Default::default(),
-        shutdown: AtomicBool::new(false),
-        busy: crate::observe::busy::BusyScripts::new(cores),
-        persistence: Persistence::new(clock.wall().millis().seconds()),
-        journal: Journal::default(),
-        primary_link: PrimaryLink::default(),
-        replication: Replication::new(ReplicationId::new(std::array::from_fn(|_| {
-            let mut word = [0; 4];
-            host::random_bytes(&mut word);
-            u32::from_le_bytes(word)
-        }))),
-    });
+    let facts = Arc::new(facts(&config, file, cores, (way.name(), standing.supervised)));
     let event_fds = (0..cores).map(|_| sys::event_fd().map(OwnedFd::into_raw_fd));
     let event_fds: Vec<_> = match event_fds.collect() {
         Ok(fds) => fds,
@@ -181,11 +126,11 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     let config = fit_open_files(config, cores);
     let started = config.and_then(|config| {
         announce_place(&config, &facts, &notices, cores);
-        let users = first_users(&config, declared)?;
+        let users = users::first(&config, declared)?;
         let people = (Arc::new(config), Arc::new(users));
         let start = match &way {
-            Way::IoUring => start_cores::<KernelRing>,
-            Way::Epoll(_) => start_cores::<EpollRing>,
+            Way::IoUring => cores::start::<KernelRing>,
+            Way::Epoll(_) => cores::start::<EpollRing>,
         };
         start(&people, &facts, &control.handle(), &event_fds, &processors)
     });
@@ -194,7 +139,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
             wait_for_the_end(&control.handle(), &facts);
             control::tell_supervisor(&facts, "STOPPING=1");
             let orderly = threads.into_iter().all(|thread| thread.join().is_ok());
-            remove_socket_file(&unix_socket);
+            sockets::remove_file(&unix_socket);
             standing.end();
             log::warning("Ironring is now ready to exit, bye bye...");
             let orderly = orderly && !facts.persistence.fatal.load(Ordering::Acquire);
@@ -207,6 +152,33 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     };
     control.join();
     code
+}
+
+/// What all cores know of the process, as it begins: with which ring, and by whom it is supervised.
+fn facts(
+    config: &Config,
+    file: Option<Vec<u8>>,
+    cores: usize,
+    (backend, supervised): (&'static str, &'static str),
+) -> ServerFacts {
+    let now = SystemClock::new().wall().millis();
+    let process = ProcessFacts::new(backend, supervised, cores);
+    let sizes = (cores, table::table().all().len(), config.databases);
+    let history = ReplicationId::new(std::array::from_fn(|_| {
+        let mut word = [0; 4];
+        host::random_bytes(&mut word);
+        u32::from_le_bytes(word)
+    }));
+    ServerFacts {
+        run_id: random_id(),
+        executable: std::env::current_exe()
+            .map_or(String::new(), |path| path.display().to_string()),
+        config_file: file.map_or(String::new(), |path| String::from_utf8_lossy(&path).into_owned()),
+        os: sys::uname(),
+        system_memory: sys::system_memory(),
+        persistence: Persistence::new(now.seconds(), config.key_load_delay),
+        ..ServerFacts::new(process, now, sizes, history)
+    }
 }
 
 fn refuse(reason: &str) -> ExitCode {
@@ -292,234 +264,6 @@ fn fit_open_files(config: Config, cores: usize) -> Result<Config, String> {
     Ok(config.with_maxclients(clients as u32))
 }
 
-/// The users that the server starts with: those of the configuration, or of the ACL file.
-fn first_users(config: &Config, declared: &Declarations) -> Result<Users, String> {
-    let text = |report: Vec<u8>| String::from_utf8_lossy(&report).into_owned();
-    let users = Users::clone(&table::table().first_users(config));
-    let defaults = acl::defaults(config);
-    if config.aclfile.is_empty() {
-        let users = declared.make(users, defaults).map_err(|line| {
-            log::warning(text(line));
-            "Critical error while loading ACLs. Exiting.".to_owned()
-        })?;
-        for named in declared.names().filter_map(|name| users.find(name)) {
-            if !named.user.is_enabled() {
-                let name = String::from_utf8_lossy(&named.name);
-                log::notice(format!(
-                    "The user '{name}' is disabled (there is no 'on' modifier in the user description). Make sure this is not a configuration error."
-                ));
-            }
-        }
-        return Ok(users);
-    }
-    if !declared.is_empty() {
-        return Err("Configuring Redis with users defined in redis.conf and at the same setting an ACL file path is invalid. This setup is very likely to lead to configuration errors and security holes, please define either an ACL file or declare users directly in your redis.conf, but not both.".into());
-    }
-    let report = |report: String| format!("Aborting Redis startup because of ACL errors: {report}");
-    let path = &config.aclfile;
-    let content = host::read_file(path).map_err(|reason| {
-        let path = String::from_utf8_lossy(path);
-        report(format!("Error loading ACLs, opening file '{path}': {reason}"))
-    })?;
-    let parsed = acl_file::parse(&content, path, users.catalogue(), defaults);
-    Ok(users.replace(parsed.map_err(|line| report(text(line)))?))
-}
-
-/// Opens all listening sockets; an address with `-` before it may be missing.
-fn listen(config: &Config) -> Result<Vec<Listener>, String> {
-    if config.port != 0 && config.port == config.tls_port {
-        return Err(format!("Failed listening on port {} (tls), aborting.", config.port));
-    }
-    let mut sockets = Vec::new();
-    for name in config.listening_names(host::resolve) {
-        let socket = open(&name, config.tcp_backlog).map_err(|error| {
-            let port = name.address.map_or(config.port, |address| address.port());
-            log::warning(format!(
-                "Warning: Could not create server TCP listening socket {}:{port}: bind: {}",
-                name.text,
-                sys::reason(&error)
-            ));
-            let way = if port == config.tls_port { "tls" } else { "tcp" };
-            format!("Failed listening on port {port} ({way}), aborting.")
-        })?;
-        sockets.extend(socket);
-    }
-    if !config.unixsocket.is_empty() {
-        let path = String::from_utf8_lossy(&config.unixsocket);
-        let opened = ListeningSocket::unix(&path, config.unixsocketperm, config.tcp_backlog);
-        sockets.push(opened.map_err(|error| {
-            format!("Failed opening Unix socket: bind: {}", sys::reason(&error))
-        })?);
-    }
-    if sockets.is_empty() {
-        return Err("Configured to not listen anywhere, exiting.".into());
-    }
-    Ok(sockets.into_iter().map(|socket| Listener::new(Arc::new(socket))).collect())
-}
-
-/// Listens on an address. One in use is tried again for a while: the kernel takes a moment to close what
-/// the ring of a killed process still listens on, and scripts start the next one at once.
-fn open(name: &Name, backlog: i32) -> std::io::Result<Option<ListeningSocket>> {
-    for _ in 0..BIND_TRIES {
-        match name.open(backlog) {
-            Err(error) if error.kind() == std::io::ErrorKind::AddrInUse => {
-                std::thread::sleep(BIND_PAUSE);
-            }
-            result => return result,
-        }
-    }
-    name.open(backlog)
-}
-
-/// Together about a second.
-const BIND_TRIES: u32 = 50;
-const BIND_PAUSE: std::time::Duration = std::time::Duration::from_millis(20);
-
-/// Listens for those who want metrics.
-fn listen_for_metrics(config: &Config) -> Result<Vec<TcpListener>, String> {
-    let mut sockets = Vec::new();
-    for name in config.metrics_names(host::resolve) {
-        let opened = match name.address {
-            Some(address) => TcpListener::bind(address),
-            None => Err(std::io::Error::new(ErrorKind::NotFound, "Name or service not known")),
-        };
-        match opened {
-            Ok(socket) => sockets.push(socket),
-            Err(_) if name.is_optional => {}
-            Err(error) => {
-                return Err(format!(
-                    "Could not listen for metrics on {}:{}: {}",
-                    name.text,
-                    config.metrics_port,
-                    sys::reason(&error)
-                ));
-            }
-        }
-    }
-    Ok(sockets)
-}
-
-type Threads = Vec<std::thread::JoinHandle<()>>;
-
-/// One core's ends of its queues to and from every core.
-struct Ends {
-    senders: Vec<Option<mailbox::Sender<Message>>>,
-    receivers: Vec<Option<mailbox::Receiver<Message>>>,
-}
-
-fn mailboxes(cores: usize) -> Vec<Ends> {
-    let empty = || Ends {
-        senders: (0..cores).map(|_| None).collect(),
-        receivers: (0..cores).map(|_| None).collect(),
-    };
-    let mut ends: Vec<Ends> = (0..cores).map(|_| empty()).collect();
-    for from in 0..cores {
-        for to in (0..cores).filter(|to| *to != from) {
-            let (sender, receiver) = mailbox::channel(MAILBOX_CAPACITY);
-            ends[from].senders[to] = Some(sender);
-            ends[to].receivers[from] = Some(receiver);
-        }
-    }
-    ends
-}
-
-/// Starts one pinned thread a core; returns when every ring is set up, or with the first failure.
-fn start_cores<R: Backend>(
-    (config, users): &(Arc<Config>, Arc<Users>),
-    facts: &Arc<ServerFacts>,
-    control: &Arc<Handle>,
-    event_fds: &[i32],
-    processors: &[usize],
-) -> Result<Threads, String> {
-    let mut tls = None;
-    if tls::Context::is_needed(config) {
-        let context = tls::Context::load(config);
-        let context =
-            context.map_err(|_| "Failed to configure TLS. Check logs for more info.".to_owned())?;
-        tls = Some(Arc::new(context));
-    }
-    let mut listeners = listen(config)?;
-    let metrics = listen_for_metrics(config)?;
-    let cores = event_fds.len();
-    let map = SlotMap::new(cores);
-    let mut secret = [0; 16];
-    host::random_bytes(&mut secret);
-    let half = |at: usize| u64::from_le_bytes(secret[at..at + 8].try_into().unwrap_or_default());
-    let hasher = Hasher::new(HashKey { k0: half(0), k1: half(8) });
-    let tick_rate = TickRate::calibrate();
-    let parked = &facts.process.parked;
-    let turns = Arc::new(Turns::new(cores));
-    let letterboxes = letterboxes(cores);
-    let ring_fds = Arc::new(Mutex::new(vec![Ok(-1); cores]));
-    let barrier = Arc::new(Barrier::new(cores + 1));
-    let mut threads = Threads::new();
-    for (core, ends) in mailboxes(cores).into_iter().enumerate() {
-        let shared = (parked.clone(), turns.clone(), letterboxes.clone());
-        let mail = Mail::new(core, ends.senders, ends.receivers, shared);
-        let listeners = if core == 0 { std::mem::take(&mut listeners) } else { Vec::new() };
-        let identity = Identity {
-            core,
-            config: config.clone(),
-            tls: tls.clone(),
-            users: users.clone(),
-            server: facts.clone(),
-            hasher,
-            rng: Rng::new(half(0) ^ half(8) ^ core as u64),
-            tick_rate,
-        };
-        let (first, last) = map.range(core);
-        let (control, event_fd, databases) = (control.clone(), event_fds[core], config.databases);
-        let may_spin = cores <= processors.len();
-        let processor = may_spin.then(|| processors[core]);
-        let (ring_fds, barrier) = (ring_fds.clone(), barrier.clone());
-        let run = move || {
-            alloc::register_thread();
-            crash::register_thread(Some(core));
-            if let Some(processor) = processor {
-                // A thread that cannot be pinned still works.
-                let _ = sys::pin_thread(processor);
-            }
-            let ring = R::open(event_fd);
-            let result = ring.as_ref().map(R::wake_fd).map_err(R::refusal);
-            lock(&ring_fds)[core] = result;
-            barrier.wait();
-            let peers: Vec<i32> = lock(&ring_fds).iter().flatten().copied().collect();
-            let (Ok(mut ring), true) = (ring, peers.len() == cores) else { return };
-            ring.set_peers(peers);
-            let slots = (Slot::from_number(first.into()), Slot::from_number(last.into()));
-            let (Some(first), Some(last)) = slots else { return };
-            let partition = Box::new(Partition::new(first, last, databases, hasher));
-            let clock = SystemClock::new();
-            let parts =
-                Parts { ring, clock, identity, partition, mail, listeners, control, may_spin };
-            Core::new(parts).run();
-        };
-        let thread = std::thread::Builder::new().name(format!("core-{core}")).spawn(run);
-        threads.push(thread.map_err(|error| format!("Cannot start a thread: {error}"))?);
-    }
-    barrier.wait();
-    if let Some(reason) = lock(&ring_fds).iter().find_map(|result| result.clone().err()) {
-        return Err(reason);
-    }
-    facts.startup_memory.store(alloc::used_memory() as u64, Ordering::Relaxed);
-    log::notice("Server initialized");
-    control.serve_metrics(metrics);
-    control.load(event_loop::load_order(config, None));
-    Ok(threads)
-}
-
-/// The end: nobody can connect any more.
-fn remove_socket_file(unix_socket: &[u8]) {
-    if !unix_socket.is_empty() {
-        log::notice("Removing the unix socket file.");
-        host::remove_file(unix_socket);
-    }
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-}
-
 /// Returns when SHUTDOWN or a signal has ended the cores' loops.
 fn wait_for_the_end(control: &Arc<Handle>, facts: &ServerFacts) {
     let mut was_asked = false;
@@ -546,127 +290,5 @@ fn wait_for_the_end(control: &Arc<Handle>, facts: &ServerFacts) {
         let flags = flags.load(Ordering::Relaxed);
         facts.persistence.ending.store(flags | ENDING, Ordering::Release);
         control.wake_all();
-    }
-}
-
-impl Control for Handle {
-    fn ask(&self, core: usize, ticket: u64, request: Request) {
-        let ask = Ask { core, ticket };
-        match request {
-            Request::Shutdown => self.shut_down(),
-            Request::Discard
-            | Request::Unwatch
-            | Request::Leave(_)
-            | Request::Sync(_)
-            | Request::AwaitAcks(_)
-            | Request::Save(_)
-            | Request::Rewrite => {
-                unreachable!("a core does this itself")
-            }
-            Request::Migrate(parcel) => self.migrate(ask, parcel),
-            Request::Follow(primary) => self.follow(ask, primary),
-            Request::RewriteConfig { config, users } => self.rewrite_config(ask, config, users),
-            Request::SaveUsers { config, users } => {
-                self.save_users(ask, host::path(&config.aclfile), users);
-            }
-            Request::LoadUsers { config, users, client } => {
-                let path = host::path(&config.aclfile);
-                self.load_users(ask, path, users, (acl::defaults(&config), client));
-            }
-        }
-    }
-
-    fn answer(&self, core: usize) -> Option<(u64, Result<Answer, String>)> {
-        let (ticket, outcome) = Handle::answer(self, core)?;
-        let outcome = outcome.map(|done| match done {
-            Done::Task => Answer::Done,
-            Done::Rewrite => Answer::Said("Background append only file rewriting started"),
-            Done::Migrated(outcome) => Answer::Migrated(outcome),
-            Done::Unfollowed(primary) => {
-                Answer::Everywhere(replicaof::take_role(primary, self.server()))
-            }
-            Done::Users(users, client) => Answer::Everywhere(acl::change::install(users, client)),
-        });
-        Some((ticket, outcome))
-    }
-
-    fn save(&self, save: &Arc<Save>, piece: SavePiece) {
-        Handle::save(self, save, piece);
-    }
-
-    fn load(&self, order: LoadOrder) {
-        Handle::load(self, order);
-    }
-
-    fn loaded(&self, core: usize) -> Option<(Arc<Load>, Piece)> {
-        Handle::loaded(self, core)
-    }
-
-    fn inquiry(&self, core: usize) -> Option<Job> {
-        let answer = Handle::inquiry(self, core)?;
-        let server = self.server();
-        Some(Arc::new(move |view| {
-            // Who has asked may have gone.
-            let _ = answer.send(report(view, &server, table::table()));
-            Part::Done
-        }))
-    }
-
-    fn use_tls(&self, context: Arc<tls::Context>) {
-        Handle::use_tls(self, context);
-    }
-
-    fn secure(&self, newcomer: Newcomer) {
-        Handle::secure(self, newcomer);
-    }
-
-    fn secured(&self, core: usize) -> Option<Box<Secured>> {
-        Handle::secured(self, core)
-    }
-
-    fn rewrite(&self, order: RewriteOrder) {
-        Handle::rewrite(self, order);
-    }
-
-    fn fill(&self, fd: OwnedFd, number: u64, place: (u64, u64)) {
-        Handle::fill(self, fd, number, place);
-    }
-
-    fn trim(&self, fd: OwnedFd, len: u64) {
-        Handle::trim(self, fd, len);
-    }
-
-    fn journal(&self) -> Option<Opened> {
-        Handle::journal(self)
-    }
-
-    fn followed(&self) -> Option<FromPrimary> {
-        Handle::followed(self)
-    }
-
-    fn acknowledge(&self) {
-        Handle::acknowledge(self);
-    }
-
-    fn configured(&self, config: &Arc<Config>) {
-        Handle::configured(self, config);
-    }
-
-    fn outgoing(&self) -> Option<Outgoing> {
-        Handle::outgoing(self)
-    }
-
-    fn took(&self, bytes: u64) {
-        Handle::took(self, bytes);
-    }
-
-    fn give_up(&self) {
-        Handle::give_up(self);
-    }
-
-    fn shut_down(&self) {
-        Handle::shut_down(self);
-        // The main thread waits for a signal.
-        sys::raise_signal(libc::SIGTERM);
     }
 }

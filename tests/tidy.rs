@@ -94,8 +94,21 @@ const EDGES: &[(&str, &[&str])] = &[
             "tls",
         ],
     ),
-    // The ACL file is read and judged there.
-    ("control", &["acl", "config", "observe", "base", "persist", "replication", "cluster", "tls"]),
+    // The ACL file is read and judged there, and jobs for all cores are made that need files.
+    (
+        "control",
+        &[
+            "acl",
+            "base",
+            "cluster",
+            "command",
+            "config",
+            "observe",
+            "persist",
+            "replication",
+            "tls",
+        ],
+    ),
 ];
 
 /// Modules that join everything.

@@ -81,6 +81,13 @@ impl Args {
         let text = self.text(name).replace('_', "");
         text.parse().map_err(|_| format!("--{name}: {text:?} is not a number it takes").into())
     }
+
+    /// The same, as numbers with commas between them.
+    pub(crate) fn numbers<T: FromStr>(&self, name: &str) -> Result<Vec<T>> {
+        let text = self.text(name);
+        let numbers: std::result::Result<_, _> = text.split(',').map(str::parse).collect();
+        numbers.map_err(|_| format!("--{name}: {text:?} is not a list of numbers").into())
+    }
 }
 
 /// The usage lines of these options.

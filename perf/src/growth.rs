@@ -198,8 +198,7 @@ impl Growing {
 
     fn serve(&mut self, token: usize, plan: &Plan) -> Result<()> {
         let client = &mut self.clients[token];
-        client.flush()?;
-        let replies = client.receive(&mut self.buffer, false)?.replies;
+        let replies = client.serve(&mut self.buffer)?;
         if replies == 0 {
             return Ok(());
         }

@@ -263,6 +263,12 @@ impl Connection {
         Ok(())
     }
 
+    /// Sends what did not fit before and reads everything that has come; how many replies that was.
+    pub(crate) fn serve(&mut self, buffer: &mut [u8]) -> Result<u64> {
+        self.flush()?;
+        Ok(self.receive(buffer, false)?.replies)
+    }
+
     /// Sends what did not fit before.
     #[inline]
     pub(crate) fn flush(&mut self) -> Result<()> {

@@ -5,6 +5,10 @@
 mod args;
 mod chart;
 mod compare;
+mod crowd;
+mod durable;
+mod eviction;
+mod files;
 mod growth;
 mod lines;
 mod listeners;
@@ -69,6 +73,24 @@ const SUBCOMMANDS: &[Subcommand] = &[
         about: "GET latency, writes and memory while a BGSAVE runs",
         options: saving::OPTIONS,
         run: saving::run,
+    },
+    Subcommand {
+        name: "eviction",
+        about: "writes, memory and hit rate at maxmemory",
+        options: eviction::OPTIONS,
+        run: eviction::run,
+    },
+    Subcommand {
+        name: "files",
+        about: "how fast an RDB file is saved and loaded, or an AOF is loaded",
+        options: files::OPTIONS,
+        run: files::run,
+    },
+    Subcommand {
+        name: "durable",
+        about: "writes that are on the disk before their reply, and GETs beside them",
+        options: durable::OPTIONS,
+        run: durable::run,
     },
     Subcommand {
         name: "smoke",

@@ -59,12 +59,15 @@ fn table(record: &Record) -> Result<String> {
         "compare" => Ok(compare_table(record, 0)),
         "memory" => Ok(plain_table(record, MEMORY_COLUMNS)),
         "growth" => Ok(plain_table(record, GROWTH_COLUMNS)),
+        "eviction" => Ok(plain_table(record, EVICTION_COLUMNS)),
         "saving" => {
             let rows = record.rows.iter().zip(record.each());
             let whole = rows.filter(|(_, row)| row.text("part") == "whole");
             let rows = whole.map(|(fields, _)| fields.clone()).collect();
             Ok(plain_table(&Record { rows, ..record.clone() }, SAVING_COLUMNS))
         }
+        "durable" => Ok(plain_table(record, DURABLE_COLUMNS)),
+        "files" => Ok(plain_table(record, FILES_COLUMNS)),
         kind => Err(format!("a record of kind {kind:?} is unknown").into()),
     }
 }
@@ -99,7 +102,9 @@ fn charts(record: &Record) -> Result<Vec<(&'static str, String)>> {
             )
             .to_svg(),
         )]),
+        "eviction" => Ok(Vec::new()),
         "saving" => Ok(vec![("latency", saving_chart(record).to_svg())]),
+        "durable" | "files" => Ok(Vec::new()),
         kind => Err(format!("a record of kind {kind:?} is unknown").into()),
     }
 }
@@ -345,6 +350,48 @@ const SAVING_COLUMNS: &[Heading] = &[
     ("resident_mib", "RSS MiB"),
     ("copied_mib", "copied MiB"),
     ("turn_cpu_max_usec", "longest turn us"),
+];
+
+const EVICTION_COLUMNS: &[Heading] = &[
+    ("server", "server"),
+    ("phase", "phase"),
+    ("seconds", "s"),
+    ("writes_per_second", "writes/s"),
+    ("p50_us", "p50 us"),
+    ("p99_us", "p99 us"),
+    ("p999_us", "p99.9 us"),
+    ("max_us", "max us"),
+    ("used_max_of_limit", "used/limit"),
+    ("resident_mib", "RSS MiB"),
+    ("keys", "keys"),
+    ("hit_rate", "hit rate"),
+];
+
+const DURABLE_COLUMNS: &[Heading] = &[
+    ("server", "server"),
+    ("clients", "clients"),
+    ("writes_per_second", "writes/s"),
+    ("ratio", "ratio"),
+    ("ratio_q1", "q1"),
+    ("ratio_q3", "q3"),
+    ("write_p50_us", "SET p50 us"),
+    ("write_p99_us", "SET p99 us"),
+    ("get_p50_us", "GET p50 us"),
+    ("get_p99_us", "GET p99 us"),
+    ("get_p99_ratio", "GET p99 ratio"),
+];
+
+const FILES_COLUMNS: &[Heading] = &[
+    ("server", "server"),
+    ("file", "file"),
+    ("keys", "keys"),
+    ("file_mib", "MiB"),
+    ("save_seconds", "save s"),
+    ("save_cpu_seconds", "save CPU s"),
+    ("load_seconds", "load s"),
+    ("load_cpu_seconds", "load CPU s"),
+    ("keys_per_cpu_second", "keys/CPU s"),
+    ("load_ratio", "load ratio"),
 ];
 
 fn plain_table(record: &Record, headings: &[Heading]) -> String {

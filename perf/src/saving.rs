@@ -5,21 +5,18 @@
 //! write before the save, during it and after it, so the phases of one run are compared. Rows whose
 //! `part` is `slice` are the same run over time.
 
-use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
-
-use hdrhistogram::Histogram;
 
 use crate::args::{Args, Opt};
 use crate::compare::{note_commands, note_version};
+use crate::crowd::{Crowd, Tally, Writers};
 use crate::growth::longest_turn;
-use crate::load::{self, Connection};
 use crate::memory::cpu_list;
 use crate::record::Record;
 use crate::report;
 use crate::resp::Reply;
 use crate::server::{Client, Server, Spec, info_field};
-use crate::workload::{Keys, Mix, Random, Workload};
+use crate::workload::{Keys, Mix, Workload};
 use crate::{Result, sys};
 
 /// Options of `saving`.
@@ -65,8 +62,6 @@ const SLICE: Duration = Duration::from_millis(250);
 const SAVE_TIME_MAX: Duration = Duration::from_mins(10);
 /// Requests of the preparation that are in flight.
 const PREPARE_PIPELINE: usize = 100;
-/// The key of the probe, which nobody writes.
-const PROBE_KEY: u64 = 999_999_999_999;
 
 /// Runs the subcommand.
 pub(crate) fn run(args: &Args) -> Result<()> {
@@ -140,10 +135,9 @@ impl Plan {
     }
 
     fn save(&self, server: &Server, record: &mut Record) -> Result<()> {
-        server.fill(PROBE_KEY, PROBE_KEY + 1, self.value_bytes)?;
         let mut control = Client::open(server.port)?;
         let mut running = Running::start(self, server)?;
-        running.turn_until(self, Instant::now() + self.pause / 4)?;
+        running.crowd.turn_until(Instant::now() + self.pause / 4, &mut running.slice.tally)?;
         for phase in [Phase::Before, Phase::Saving, Phase::After] {
             control.call(&["CONFIG", "RESETSTAT"])?;
             running.begin_phase();
@@ -178,7 +172,7 @@ impl Plan {
     fn row(&self, server: &Server, phase: Phase, seen: &Seen, run_began: Instant) -> Vec<String> {
         let seconds = seen.began.elapsed().as_secs_f64();
         let us = |ns: u64| format!("{:.1}", ns as f64 / 1e3);
-        let at = |q| us(seen.latency.value_at_quantile(q));
+        let at = |q| us(seen.tally.probes.value_at_quantile(q));
         vec![
             server.name.clone(),
             self.keys.to_string(),
@@ -189,12 +183,12 @@ impl Plan {
             seen.part.to_owned(),
             format!("{:.2}", seen.began.duration_since(run_began).as_secs_f64()),
             format!("{seconds:.2}"),
-            format!("{:.0}", seen.written as f64 / seconds),
-            seen.latency.len().to_string(),
+            format!("{:.0}", seen.tally.written as f64 / seconds),
+            seen.tally.probes.len().to_string(),
             at(0.5),
             at(0.99),
             at(0.999),
-            us(seen.latency.max()),
+            us(seen.tally.probes.max()),
             mebibytes(seen.resident),
         ]
     }
@@ -205,16 +199,14 @@ struct Seen {
     /// `whole` for a phase, `slice` for a slice of one.
     part: &'static str,
     began: Instant,
-    latency: Histogram<u64>,
-    written: u64,
+    tally: Tally,
     /// The most bytes that were resident.
     resident: u64,
 }
 
 impl Seen {
     fn new(part: &'static str) -> Seen {
-        let latency = load::new_histogram();
-        Seen { part, began: Instant::now(), latency, written: 0, resident: 0 }
+        Seen { part, began: Instant::now(), tally: Tally::new(), resident: 0 }
     }
 }
 
@@ -232,15 +224,9 @@ fn is_saving(control: &mut Client) -> Result<bool> {
     }
 }
 
-/// The clients on their way: writers first, the probe last.
+/// The clients on their way.
 struct Running {
-    epoll: sys::Epoll,
-    clients: Vec<Connection>,
-    write: Workload,
-    get: Workload,
-    buffer: Vec<u8>,
-    next_probe: Instant,
-    heard: Instant,
+    crowd: Crowd,
     began: Instant,
     phase: Seen,
     slice: Seen,
@@ -248,34 +234,19 @@ struct Running {
 
 impl Running {
     fn start(plan: &Plan, server: &Server) -> Result<Running> {
-        let epoll = sys::Epoll::new(plan.writers + 1)?;
-        let mut clients = Vec::new();
-        for token in 0..=plan.writers {
-            let client = Connection::open(server.port)?;
-            epoll.add(client.stream.as_raw_fd(), token)?;
-            clients.push(client);
-        }
-        let workload = |command: &str, pipeline, keys| -> Result<Workload> {
-            Ok(Workload::new(&Mix::parse(command)?, pipeline, plan.value_bytes, keys))
+        let writers = Writers {
+            count: plan.writers,
+            write: &plan.write,
+            pipeline: plan.pipeline,
+            keys: plan.keys,
+            value_bytes: plan.value_bytes,
         };
-        let now = Instant::now();
-        let uniform = Keys::Uniform { below: plan.keys, random: Random::new(plan.keys) };
-        let mut running = Running {
-            epoll,
-            clients,
-            write: workload(&plan.write, plan.pipeline, uniform)?,
-            get: workload("get", 1, Keys::sequence(PROBE_KEY, PROBE_KEY + 1))?,
-            buffer: vec![0; load::buffer_bytes()],
-            next_probe: now,
-            heard: now,
-            began: now,
+        Ok(Running {
+            crowd: Crowd::start(server, &writers, plan.beat)?,
+            began: Instant::now(),
             phase: Seen::new("whole"),
             slice: Seen::new("slice"),
-        };
-        for token in 0..plan.writers {
-            running.clients[token].send(&mut running.write, false, now)?;
-        }
-        Ok(running)
+        })
     }
 
     fn begin_phase(&mut self) {
@@ -291,54 +262,14 @@ impl Running {
         phase: Phase,
         record: &mut Record,
     ) -> Result<()> {
-        self.turn_until(plan, self.slice.began + SLICE)?;
+        self.crowd.turn_until(self.slice.began + SLICE, &mut self.slice.tally)?;
         self.slice.resident = server.resident_bytes()?;
         let mut row = plan.row(server, phase, &self.slice, self.began);
         row.extend([String::new(), String::new()]);
         record.rows.push(row);
         let slice = std::mem::replace(&mut self.slice, Seen::new("slice"));
-        self.phase.latency.add(&slice.latency)?;
-        self.phase.written += slice.written;
+        self.phase.tally.add(&slice.tally)?;
         self.phase.resident = self.phase.resident.max(slice.resident);
         Ok(())
-    }
-
-    fn turn_until(&mut self, plan: &Plan, end: Instant) -> Result<()> {
-        loop {
-            let ready = self.epoll.wait(1)?;
-            for i in 0..ready {
-                self.serve(self.epoll.token(i), plan)?;
-            }
-            let now = Instant::now();
-            let probe = &mut self.clients[plan.writers];
-            if now >= self.next_probe && probe.outstanding == 0 {
-                self.get.set_keys(Keys::sequence(PROBE_KEY, PROBE_KEY + 1));
-                probe.send(&mut self.get, false, now)?;
-                self.next_probe = now + plan.beat;
-            }
-            if now.saturating_duration_since(self.heard) > load::SILENCE {
-                return Err(format!("no reply for {} s", load::SILENCE.as_secs()).into());
-            }
-            if now >= end {
-                return Ok(());
-            }
-        }
-    }
-
-    fn serve(&mut self, token: usize, plan: &Plan) -> Result<()> {
-        let client = &mut self.clients[token];
-        client.flush()?;
-        let replies = client.receive(&mut self.buffer, false)?.replies;
-        if replies == 0 {
-            return Ok(());
-        }
-        let now = Instant::now();
-        self.heard = now;
-        if token == plan.writers {
-            self.slice.latency.saturating_record((now - client.sent_at).as_nanos() as u64);
-            return Ok(());
-        }
-        self.slice.written += replies;
-        if client.outstanding == 0 { client.send(&mut self.write, false, now) } else { Ok(()) }
     }
 }

@@ -6,7 +6,7 @@
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -15,11 +15,13 @@ use crate::workload::{Keys, Mix, Workload};
 use crate::{Result, sys};
 
 /// How long a server may take until it answers PING.
-const START_TIME_MAX: Duration = Duration::from_secs(20);
+const START_TIME_MAX: Duration = Duration::from_mins(5);
 /// A reply that takes longer than this is an error.
 const REPLY_TIME_MAX: Duration = Duration::from_mins(1);
 /// SETs sent at once by a fill.
 const FILL_PIPELINE: usize = 500;
+/// What a server says, in its folder.
+const LOG: &str = "server.log";
 /// First port tried.
 const PORT_FIRST: u16 = 17300;
 
@@ -66,6 +68,9 @@ pub(crate) struct Server {
     pub(crate) port: u16,
     child: Child,
     folder: PathBuf,
+    program: PathBuf,
+    arguments: Vec<String>,
+    cpus: Vec<usize>,
 }
 
 impl Server {
@@ -81,21 +86,47 @@ impl Server {
                 .replace("{cpus}", &cpus.len().to_string())
         };
         let argv: Vec<String> = spec.argv.iter().map(fill_in).collect();
-        let log = File::create(folder.join("server.log"))?;
         // The server runs in its own folder, so a path relative to ours must become absolute.
         let program = if argv[0].contains('/') {
             fs::canonicalize(&argv[0]).map_err(|e| format!("{}: {e}", argv[0]))?
         } else {
             PathBuf::from(&argv[0])
         };
-        let mut command = Command::new(&program);
-        command.args(&argv[1..]).current_dir(&folder);
-        command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
-        sys::confine(&mut command, cpus);
-        let child = command.spawn().map_err(|e| format!("{}: {e}", program.display()))?;
-        let mut server = Server { name: spec.name.clone(), port, child, folder };
+        let arguments = argv[1..].to_vec();
+        let child = spawn(&program, &arguments, &folder, cpus)?;
+        let (name, cpus) = (spec.name.clone(), cpus.to_vec());
+        let mut server = Server { name, port, child, folder, program, arguments, cpus };
         server.await_pong()?;
         Ok(server)
+    }
+
+    /// Ends the process as a crash would; its folder stays.
+    pub(crate) fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait()?;
+        Ok(())
+    }
+
+    /// Starts it again in its folder, and waits until it answers: all is loaded then.
+    pub(crate) fn start_again(&mut self) -> Result<()> {
+        self.child = spawn(&self.program, &self.arguments, &self.folder, &self.cpus)?;
+        self.await_pong()
+    }
+
+    /// Bytes of all files in its folder, and those below it, but for its log.
+    pub(crate) fn file_bytes(&self) -> Result<u64> {
+        let (mut folders, mut bytes) = (vec![self.folder.clone()], 0);
+        while let Some(folder) = folders.pop() {
+            for entry in fs::read_dir(folder)? {
+                let entry = entry?;
+                if entry.file_type()?.is_dir() {
+                    folders.push(entry.path());
+                } else if entry.file_name() != LOG {
+                    bytes += entry.metadata()?.len();
+                }
+            }
+        }
+        Ok(bytes)
     }
 
     fn await_pong(&mut self) -> Result<()> {
@@ -108,13 +139,13 @@ impl Server {
             if answer.is_ok_and(|reply| reply == Reply::Status(b"PONG".to_vec())) {
                 return Ok(());
             }
-            std::thread::sleep(Duration::from_millis(20));
+            std::thread::sleep(Duration::from_millis(5));
         }
         Err(format!("{} does not answer PING:\n{}", self.name, self.log()).into())
     }
 
     fn log(&self) -> String {
-        let text = fs::read(self.folder.join("server.log")).unwrap_or_default();
+        let text = fs::read(self.folder.join(LOG)).unwrap_or_default();
         let text = String::from_utf8_lossy(&text);
         let lines: Vec<&str> = text.lines().collect();
         lines[lines.len().saturating_sub(10)..].join("\n")
@@ -188,6 +219,15 @@ impl Drop for Server {
     }
 }
 
+fn spawn(program: &Path, arguments: &[String], folder: &Path, cpus: &[usize]) -> Result<Child> {
+    let log = File::create(folder.join(LOG))?;
+    let mut command = Command::new(program);
+    command.args(arguments).current_dir(folder);
+    command.stdin(Stdio::null()).stderr(log.try_clone()?).stdout(log);
+    sys::confine(&mut command, cpus);
+    command.spawn().map_err(|e| format!("{}: {e}", program.display()).into())
+}
+
 /// The value of one INFO field.
 pub(crate) fn info_field<'a>(info: &'a str, name: &str) -> Option<&'a str> {
     info.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(':')).map(str::trim)
@@ -213,14 +253,35 @@ impl Client {
         let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
         resp::write_command(&mut request, &argv);
         self.stream.write_all(&request)?;
+        Ok(self.receive(1)?.remove(0))
+    }
+
+    /// Sends commands at once and waits for their replies, none of which may be an error.
+    pub(crate) fn call_all(&mut self, requests: &[u8], count: usize) -> Result<Vec<Reply>> {
+        self.stream.write_all(requests)?;
+        let replies = self.receive(count)?;
+        match replies.iter().find(|reply| matches!(reply, Reply::Error(_))) {
+            Some(error) => Err(format!("a command was answered {error:?}").into()),
+            None => Ok(replies),
+        }
+    }
+
+    fn receive(&mut self, count: usize) -> Result<Vec<Reply>> {
         let (mut received, mut piece) = (Vec::new(), [0; 16 * 1024]);
-        loop {
-            let n = self.read(&mut piece)?;
-            received.extend_from_slice(&piece[..n]);
-            if let Some((reply, _)) = resp::parse(&received)? {
-                return Ok(reply);
+        let (mut replies, mut at) = (Vec::new(), 0);
+        while replies.len() < count {
+            match resp::parse(&received[at..])? {
+                Some((reply, used)) => {
+                    replies.push(reply);
+                    at += used;
+                }
+                None => {
+                    let n = self.read(&mut piece)?;
+                    received.extend_from_slice(&piece[..n]);
+                }
             }
         }
+        Ok(replies)
     }
 
     /// The connection, for other uses.

@@ -348,7 +348,8 @@ impl Keys {
     }
 
     #[inline]
-    fn draw(&mut self) -> u64 {
+    /// The number of the next key.
+    pub(crate) fn draw(&mut self) -> u64 {
         match self {
             Keys::Uniform { below, random } => random.below(*below),
             Keys::Drawn { draws, at } => {
@@ -390,6 +391,11 @@ impl Random {
     fn unit(&mut self) -> f64 {
         (self.next() >> 11) as f64 / (1u64 << 53) as f64
     }
+}
+
+/// The key of this number.
+pub(crate) fn key_of(key: u64) -> String {
+    format!("key:{key:012}")
 }
 
 /// The value that a key has after a fill or a SET of the generator.

@@ -87,7 +87,7 @@ pub struct Denial {
     pub username: Vec<u8>,
     /// When.
     pub time: Millis,
-    /// The full name of the command that was sent.
+    /// The full name of the command that the client sent: EXEC or EVAL, if this one stood inside.
     pub command: &'static str,
     /// The client's line in CLIENT LIST; written at its home.
     pub client: Vec<u8>,

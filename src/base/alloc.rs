@@ -18,8 +18,8 @@ use std::cell::Cell;
 use std::sync::atomic::{AtomicI64, AtomicU64, AtomicUsize, Ordering};
 
 use libmimalloc_sys::{
-    mi_collect, mi_free, mi_malloc, mi_malloc_aligned, mi_realloc, mi_realloc_aligned, mi_zalloc,
-    mi_zalloc_aligned,
+    mi_collect, mi_free, mi_malloc, mi_malloc_aligned, mi_process_info, mi_realloc,
+    mi_realloc_aligned, mi_zalloc, mi_zalloc_aligned,
 };
 
 /// mimalloc.
@@ -111,10 +111,38 @@ unsafe impl<A: GlobalAlloc> GlobalAlloc for Counting<A> {
     }
 }
 
-/// Gives memory that the calling thread has freed back to the system, as far as whole pages are free.
+/// Makes whole pages that the calling thread has freed free for every thread.
 pub fn give_back() {
     // SAFETY: frees only what nobody holds.
     unsafe { mi_collect(false) }
+}
+
+/// Gives the pages that no thread holds back to the system, whoever has freed them. Takes as long as the
+/// kernel needs for that: not for a core.
+pub fn give_back_all() {
+    // SAFETY: frees only what nobody holds.
+    unsafe { mi_collect(true) }
+}
+
+/// Bytes of the pages that mimalloc has from the system: what is in use, and what is free beside it. Some that it gave
+/// back count, too: more than what is resident are not there.
+pub fn committed_memory() -> usize {
+    let mut committed = 0;
+    let unasked = std::ptr::null_mut();
+    // SAFETY: `committed` is one number that lives on; what is not asked for may be null.
+    unsafe {
+        mi_process_info(
+            unasked,
+            unasked,
+            unasked,
+            unasked,
+            unasked,
+            &raw mut committed,
+            unasked,
+            unasked,
+        );
+    }
+    committed
 }
 
 /// Bytes that the process holds now, at the sizes of their classes. Exact when no thread allocates

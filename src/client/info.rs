@@ -12,6 +12,13 @@ use crate::base::words::c_string;
 use crate::pubsub::Kind;
 use crate::resp::Proto;
 
+/// The line of a client, as the log shows it.
+pub fn line(session: &Session, held: &ConnectionFacts, now: Millis) -> String {
+    let mut line = Vec::new();
+    write_line(&mut line, session, held, now);
+    String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
+}
+
 /// Appends the line of a client, its end included.
 pub fn write_line(out: &mut Vec<u8>, session: &Session, held: &ConnectionFacts, now: Millis) {
     let Session { facts, addr, laddr, fd, .. } = session;
@@ -72,6 +79,7 @@ pub fn flags(session: &Session, held: &ConnectionFacts) -> String {
     let states = [
         ('O', facts.monitoring),
         ('S', session.is_replica()),
+        ('M', session.is_primary),
         ('P', facts.subscribed),
         ('x', held.multi.is_some()),
         ('b', session.blocked),
@@ -82,6 +90,7 @@ pub fn flags(session: &Session, held: &ConnectionFacts) -> String {
         ('U', session.unix),
         ('e', session.no_evict),
         ('T', facts.no_touch),
+        ('C', session.replica.as_ref().is_some_and(|replica| replica.is_rdb_channel)),
         ('I', facts.import_source),
     ];
     let letters: String = states.iter().filter(|(_, is)| *is).map(|(letter, _)| *letter).collect();

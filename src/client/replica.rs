@@ -15,6 +15,10 @@ pub enum Stage {
     Stranger,
     /// It waits for a snapshot to begin.
     Waits,
+    /// A main channel: it waits for its rdb channel, or for the snapshot to begin that goes there.
+    WaitsForChannel,
+    /// A main channel: it gets the stream while its rdb channel gets the snapshot.
+    Streams,
     /// It waits for the first byte of its snapshot, or gets it.
     Receives,
     /// It has its snapshot, and the stream goes on when it says so.
@@ -36,6 +40,12 @@ pub struct Replica {
     pub takes_eof: bool,
     /// It understands that the history is called by another name.
     pub takes_psync2: bool,
+    /// It takes the snapshot over a connection of its own.
+    pub takes_rdb_channel: bool,
+    /// It is such a connection, an rdb channel.
+    pub is_rdb_channel: bool,
+    /// The client that the rdb channel is for, its main channel. Once attached, only one that is here.
+    pub main_channel: Option<u64>,
     /// It wants a snapshot and no stream.
     pub wants_rdb_only: bool,
     /// It wants parts of the data set: those that are named.
@@ -70,11 +80,23 @@ impl Replica {
     pub fn is_attached(&self) -> bool {
         self.stage != Stage::Stranger
     }
+
+    /// The offset from which on the stream is kept for it. None if it gets none.
+    pub fn needs_stream_from(&self) -> Option<u64> {
+        let needs = match self.stage {
+            Stage::Receives => !self.wants_rdb_only,
+            Stage::Streams | Stage::Loads | Stage::Online => true,
+            Stage::Stranger | Stage::Waits | Stage::WaitsForChannel | Stage::Served => false,
+        };
+        needs.then_some(self.sent)
+    }
 }
 
 /// What INFO and ROLE tell of a replica.
 #[derive(Clone, Debug)]
 pub struct Listed {
+    /// What the log calls it.
+    pub name: String,
     /// The address that it wants to be known by, or has.
     pub address: Vec<u8>,
     /// The port that it listens on; 0 if it has not said.
@@ -88,17 +110,21 @@ pub struct Listed {
 }
 
 impl Listed {
-    /// What is told of a client. None if it is no replica, or one that nobody need know of.
+    /// What is told of a client. None if it is no replica, or one that nobody need know of: an rdb
+    /// channel is told of as its main channel.
     pub fn of(session: &Session, now: Millis) -> Option<Listed> {
         let replica = session.replica.as_ref()?;
         let state = match replica.stage {
             Stage::Stranger | Stage::Served => return None,
-            Stage::Waits => "wait_bgsave",
+            _ if replica.main_channel.is_some() => return None,
+            Stage::Waits | Stage::WaitsForChannel => "wait_bgsave",
+            Stage::Streams => "send_bulk_and_stream",
             Stage::Receives => "send_bulk",
             Stage::Loads | Stage::Online => "online",
         };
         let lag = if state == "online" { now.seconds() - replica.acked_at.seconds() } else { 0 };
         Some(Listed {
+            name: replica.name(session),
             address: replica.address_of(session),
             port: replica.port,
             state,

@@ -101,6 +101,8 @@ pub struct Session {
     pub subscriptions: Option<Box<Subscriptions>>,
     /// What its SUBSCRIBE or kin answers when every core knows.
     pub answer: Vec<u8>,
+    /// How many pieces of its command have been done on every core, if there are more.
+    pub pieces_done: usize,
     /// That says what it has left: messages that it still gets go before.
     pub leaves: bool,
     /// Its place in the table of its home core.
@@ -111,6 +113,8 @@ pub struct Session {
     pub prefixes: Vec<Name>,
     /// The cores have been told of prefixes.
     pub follows: bool,
+    /// It is the link to the primary, which this server opened itself.
+    pub is_primary: bool,
     /// What makes it a replica, since it first said something of that.
     pub replica: Option<Box<Replica>>,
     /// The number of the last turn that changed something for it; 0 before that.
@@ -180,11 +184,13 @@ impl Session {
             wait: None,
             subscriptions: None,
             answer: Vec::new(),
+            pieces_done: 0,
             leaves: false,
             place: 0,
             redirect: None,
             prefixes: Vec::new(),
             follows: false,
+            is_primary: false,
             replica: None,
             last_write: 0,
             no_evict: false,

@@ -21,7 +21,7 @@ use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::persist::migration::Migration;
-use crate::pubsub::{Directory, Invalidation, Invalidations, Pushes};
+use crate::pubsub::{Directory, Invalidations, Pushes};
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy, Stale};
 use crate::store::db::{Db, LookupMut, Replaced};
@@ -167,6 +167,8 @@ pub struct Context<'a> {
     pub migration: &'a mut Option<Migration>,
     /// Keys that the client watches from now on.
     pub watched: &'a mut Vec<Watched>,
+    /// A script calls it.
+    pub in_script: bool,
     /// The command that runs.
     pub command: Listed,
     /// Every user.
@@ -202,11 +204,8 @@ impl Context<'_> {
         for partition in self.keyspace.partitions() {
             partition.tracked_mut().clear();
         }
-        for (home, stats) in self.server.stats.iter().enumerate() {
-            if stats.tracking_clients.get() > 0 {
-                self.invalidations.add(home, Invalidation::All);
-            }
-        }
+        let clients = self.server.stats.iter().map(|stats| stats.tracking_clients.get());
+        self.invalidations.add_all(clients);
     }
 
     /// True if the client's user may read keys that the request does not name: SORT's BY and GET.

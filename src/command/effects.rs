@@ -101,6 +101,7 @@ pub struct Effects {
     /// Which of `keys` tell that a key went by itself.
     gone: BTreeSet<usize>,
     all_keys: bool,
+    is_for_replicas: bool,
     lines: Vec<Line>,
 }
 
@@ -207,6 +208,17 @@ impl Effects {
         self.interest.journal
     }
 
+    /// Propagates the command to replicas though it changed nothing.
+    #[inline]
+    pub fn propagate_to_replicas(&mut self) {
+        self.is_for_replicas = true;
+    }
+
+    /// True if replicas get the command though it changed nothing.
+    pub fn is_for_replicas(&self) -> bool {
+        self.is_for_replicas
+    }
+
     /// Propagates nothing for this command, though it changed something.
     #[inline]
     pub fn propagate_nothing(&mut self) {
@@ -273,6 +285,7 @@ impl Effects {
         self.dirty = 0;
         self.propagation = Propagation::Verbatim;
         self.all_keys = false;
+        self.is_for_replicas = false;
         if self.interest != Interest::default() {
             self.events.clear();
             self.keys.clear();

@@ -56,6 +56,7 @@ pub enum CommandError {
     InvalidFrequency,
     DumpFooter,
     BadDataFormat,
+    NotInScripts,
     NoSuchKey,
     NoTable,
     SameObject,
@@ -65,6 +66,7 @@ pub enum CommandError {
     InvalidFirstDb,
     InvalidSecondDb,
     OutOfMemory,
+    TooManyPushes,
     Loading,
     NoPrimaryLink,
     ReadOnly,
@@ -73,7 +75,23 @@ pub enum CommandError {
     SaveInProgress,
     FilterNeedsEof,
     WaitOnReplica,
+    WaitaofOnReplica,
+    WaitaofWithoutFile,
+    NotZeroOrOne,
     SyncWithoutPrimary,
+    SyncWhileFailingOver,
+    TakeOverByPrimary,
+    TakeOverOfOther,
+    FailingOver,
+    NoFailover,
+    FailoverTimeout,
+    FailoverOnReplica,
+    FailoverWithoutReplicas,
+    FailoverForce,
+    FailoverTarget,
+    FailoverTargetOffline,
+    RoleWhileFailingOver,
+    RoleOfReplica,
     NoReplicas,
     /// BGREWRITEAOF while another one is under way.
     RewriteInProgress,
@@ -261,6 +279,7 @@ impl CommandError {
             Self::InvalidFrequency => "ERR Invalid FREQ value, must be >= 0 and <= 255",
             Self::DumpFooter => "ERR DUMP payload version or checksum are wrong",
             Self::BadDataFormat => "ERR Bad data format",
+            Self::NotInScripts => "ERR This Redis command is not allowed from script",
             Self::NoSuchKey => "ERR no such key",
             Self::NoTable => {
                 "ERR The value stored at the specified key is not represented using an hash table"
@@ -272,6 +291,7 @@ impl CommandError {
             Self::InvalidFirstDb => "ERR invalid first DB index",
             Self::InvalidSecondDb => "ERR invalid second DB index",
             Self::OutOfMemory => "OOM command not allowed when used memory > 'maxmemory'.",
+            Self::TooManyPushes => "ERR too many messages of one script or transaction",
             Self::NoPrimaryLink => "NOMASTERLINK Can't SYNC while not connected with my master",
             Self::ReadOnly => "READONLY You can't write against a read only replica.",
             Self::PrimaryDown => {
@@ -288,9 +308,31 @@ impl CommandError {
             Self::WaitOnReplica => {
                 "ERR WAIT cannot be used with replica instances. Please also note that since Redis 4.0 if a replica is configured to be writable (which is not the default) writes to replicas are just local and are not propagated."
             }
+            Self::WaitaofOnReplica => {
+                "ERR WAITAOF cannot be used with replica instances. Please also note that writes to replicas are just local and are not propagated."
+            }
+            Self::WaitaofWithoutFile => {
+                "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
+            }
+            Self::NotZeroOrOne => "ERR value is out of range, value must between 0 and 1",
             Self::SyncWithoutPrimary => {
                 "NOMASTERLINK Can't SYNC while not connected with my master"
             }
+            Self::SyncWhileFailingOver => "NOMASTERLINK Can't SYNC while failing over",
+            Self::TakeOverByPrimary => "ERR PSYNC FAILOVER can't be sent to a master.",
+            Self::TakeOverOfOther => "ERR PSYNC FAILOVER replid must match my replid.",
+            Self::FailingOver => "ERR FAILOVER already in progress.",
+            Self::NoFailover => "ERR No failover in progress.",
+            Self::FailoverTimeout => "ERR FAILOVER timeout must be greater than 0",
+            Self::FailoverOnReplica => "ERR FAILOVER is not valid when server is a replica.",
+            Self::FailoverWithoutReplicas => "ERR FAILOVER requires connected replicas.",
+            Self::FailoverForce => {
+                "ERR FAILOVER with force option requires both a timeout and target HOST and IP."
+            }
+            Self::FailoverTarget => "ERR FAILOVER target HOST and PORT is not a replica.",
+            Self::FailoverTargetOffline => "ERR FAILOVER target replica is not online.",
+            Self::RoleWhileFailingOver => "ERR REPLICAOF not allowed while failing over.",
+            Self::RoleOfReplica => "ERR Command is not valid when client is a replica.",
             Self::FilterNeedsEof => "ERR Filtered replica requires EOF capability",
             Self::NoReplicas => "NOREPLICAS Not enough good replicas to write.",
             Self::SaveInProgress => "ERR Background save already in progress",

@@ -114,27 +114,106 @@ pub enum SaveOrder {
 }
 
 /// What a client wants that asks for the stream.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SyncWanted {
     /// PSYNC: the history that it has, and the next byte of it. SYNC has none.
     pub from: Option<(Box<[u8]>, i64)>,
 }
 
-/// How many replicas are to have what a client has written.
+impl SyncWanted {
+    /// Bytes of the history that the client has, as it says.
+    pub fn has(&self) -> u64 {
+        let next = self.from.as_ref().map_or(0, |(_, next)| *next);
+        u64::try_from(next.saturating_sub(1)).unwrap_or(0)
+    }
+}
+
+/// Who is to have what a client has written.
 #[derive(Clone, Copy, Debug)]
 pub struct AcksWanted {
-    /// So many, at least.
+    /// So many replicas, at least.
     pub replicas: i64,
+    /// WAITAOF: they are to have it on disk; and if this says so, this server, too.
+    pub on_disk: Option<bool>,
     /// Until when the client waits for them. None is for ever.
     pub deadline: Option<Millis>,
 }
+
+/// A replica that is to take the place of this primary.
+#[derive(Clone, Debug)]
+pub struct FailoverWanted {
+    /// Which one; the first that has everything without.
+    pub target: Option<Endpoint>,
+    /// Milliseconds for which it may lack something.
+    pub timeout: Option<i64>,
+    /// Then it takes the place nevertheless.
+    pub force: bool,
+}
+
+/// How the process is to end.
+#[derive(Clone, Copy, Debug)]
+pub struct EndWanted {
+    /// Data is saved before.
+    pub saves: bool,
+    /// It ends even if that fails.
+    pub force: bool,
+    /// Replicas are not waited for.
+    pub now: bool,
+}
+
+/// What the core that keeps the stream decides.
+#[derive(Clone, Debug)]
+pub enum Handover {
+    /// A replica is to take this server's place.
+    Failover(FailoverWanted),
+    /// That is not wanted any more.
+    AbortFailover,
+    /// The process is to end when the replicas have everything.
+    End(EndWanted),
+    /// That is not wanted any more.
+    AbortEnd,
+}
+
+impl Request {
+    /// True if the reply is written when the request has been answered, behind the command.
+    pub fn is_answered_later(&self) -> bool {
+        match self {
+            Request::Prepare(_)
+            | Request::Save(_)
+            | Request::Follow(_)
+            | Request::Rewrite
+            | Request::Feed(_)
+            | Request::Handover(_)
+            | Request::RewriteConfig { .. }
+            | Request::SaveUsers { .. }
+            | Request::LoadUsers { .. } => true,
+            Request::Sync(_)
+            | Request::TakeOver(_)
+            | Request::AwaitAcks(_)
+            | Request::Shutdown
+            | Request::Discard
+            | Request::Unwatch
+            | Request::Leave(_)
+            | Request::Migrate(_) => false,
+        }
+    }
+}
+
+/// Work beside the cores that makes a job for all of them, or says why there is none.
+pub type Preparation = Box<dyn FnOnce() -> Result<Job, String> + Send>;
 
 /// What a session command asks of the event loop.
 pub enum Request {
     /// Make the client a replica. Nothing that it sent behind the command counts.
     Sync(SyncWanted),
-    /// The reply, how many replicas have what the client has written, waits until these are enough.
+    /// Send these words to the replicas, and to nothing else.
+    Feed(Vec<Vec<u8>>),
+    /// The reply, who has what the client has written, waits until these are enough.
     AwaitAcks(AcksWanted),
+    /// Be a primary, and then make the client a replica.
+    TakeOver(SyncWanted),
+    /// Hand over to a replica, or end; the reply waits until that is decided.
+    Handover(Handover),
     /// End the process.
     Shutdown,
     /// Drop the commands that MULTI has queued, and forget the watched keys.
@@ -151,12 +230,17 @@ pub enum Request {
     Rewrite,
     /// Send keys to another server; the command runs again with what became of them.
     Migrate(Box<Parcel>),
+    /// Have every core do a job that is made by work which may take long, since it asks the system for
+    /// files; the reply is OK then, or what went wrong.
+    Prepare(Preparation),
     /// Write the configuration file; the reply waits for the result.
     RewriteConfig {
         /// The configuration to write.
         config: Arc<Config>,
         /// The users to write into it.
         users: Arc<Users>,
+        /// Directives that have their defaults are written, too.
+        writes_defaults: bool,
     },
     /// Write the ACL file; the reply waits for the result.
     SaveUsers {

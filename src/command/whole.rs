@@ -4,7 +4,7 @@
 //! reply is written at home after the last part came back; so a change of a registry is in force
 //! everywhere before it is acknowledged.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use super::args::Args;
 use super::{Outcome, SessionContext};
@@ -14,6 +14,7 @@ use crate::client::ConnectionTable;
 use crate::client::replica::Listed;
 use crate::config::Config;
 use crate::observe::command_log::{CommandLog, LoggedCommand};
+use crate::observe::hotkeys::HotKeySession;
 use crate::observe::keys::KeySamples;
 use crate::observe::latency::Latency;
 use crate::observe::stats::CoreStats;
@@ -21,6 +22,8 @@ use crate::persist::aof::block::Lines;
 use crate::pubsub::{Directory, Hearers, Monitors, Prefixes};
 use crate::resp::reply::Reply;
 use crate::script::{Functions, RunningFunction, Scripts};
+use crate::store::partition::Partition;
+use crate::store::sizes::KeySizes;
 use crate::tls;
 
 /// The two halves of a command that runs on every core.
@@ -74,6 +77,10 @@ pub enum Part {
     Running(RunningFunction),
     /// The replicas among the clients of the core.
     Replicas(Vec<Listed>),
+    /// What INFO KEYSIZES needs: the replicas, too, and how large the keys of the core are.
+    KeySizes(Vec<Listed>, KeySizes),
+    /// What HOTKEYS has counted on the core.
+    HotKeys(Box<HotKeySession>),
     /// Why it could not be done.
     Failed(String),
 }
@@ -82,6 +89,8 @@ pub enum Part {
 pub struct CoreView<'a> {
     /// The core's number.
     pub core: usize,
+    /// The core's partition, unless another core has it now.
+    pub partition: Option<&'a Partition>,
     /// The clients that live here.
     pub clients: &'a mut dyn ConnectionTable,
     /// The configuration that this core works with; replaced whole.
@@ -116,6 +125,8 @@ pub struct CoreView<'a> {
     pub listening: &'a mut Option<Arc<Change>>,
     /// The certificates that those who connect from now on find; replaced whole.
     pub tls: &'a mut Option<Arc<tls::Context>>,
+    /// What HOTKEYS counts on this core.
+    pub hotkeys: &'a mut Option<Box<HotKeySession>>,
     /// Keys of this core that stand out.
     pub keys: &'a mut KeySamples,
     /// The time of this turn.
@@ -129,8 +140,10 @@ pub struct Switches {
     pub active_expire: bool,
     /// DEBUG PAUSE-CRON.
     pub cron_paused: bool,
-    /// CLIENT PAUSE: until when, and whether it holds all commands or only writes.
+    /// Until when commands are held back, and whether all or only writes.
     pub pause: Option<Pause>,
+    /// For what each of these is, by `Hold`.
+    holds: [Option<Pause>; HOLDS],
     /// SHUTDOWN was ordered.
     pub shutdown: bool,
     /// DEBUG SLEEP: the core stops for this long, once.
@@ -143,17 +156,56 @@ impl Default for Switches {
             active_expire: true,
             cron_paused: false,
             pause: None,
+            holds: [None; HOLDS],
             shutdown: false,
             stall_nanos: 0,
         }
     }
 }
 
-/// What CLIENT PAUSE ordered.
+impl Switches {
+    /// From here on commands are held back for this, or not.
+    pub fn hold(&mut self, reason: Hold, pause: Option<Pause>) {
+        self.holds[reason as usize] = pause;
+        self.pause = self.holds.iter().copied().flatten().reduce(|one, other| Pause {
+            until: one.until.max(other.until),
+            all: one.all || other.all,
+        });
+    }
+
+    /// What holds commands back for this.
+    pub fn held(&self, reason: Hold) -> Option<Pause> {
+        self.holds[reason as usize]
+    }
+}
+
+/// Why commands are held back.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Hold {
+    /// CLIENT PAUSE.
+    Client,
+    /// SHUTDOWN waits for replicas.
+    Shutdown,
+    /// FAILOVER does.
+    Failover,
+}
+
+const HOLDS: usize = 3;
+
+/// How commands are held back.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Pause {
     /// Unix time in milliseconds at which it ends.
     pub until: crate::base::time::Millis,
     /// Reads are held, too.
     pub all: bool,
+}
+
+/// What the first core has made; two that make it at once keep one of both, and none waits.
+pub fn take_over<T: Clone>(made: &OnceLock<T>, make: impl FnOnce() -> T) -> T {
+    if made.get().is_none() {
+        // Somebody else may have been faster: then that counts.
+        let _ = made.set(make());
+    }
+    made.get().cloned().unwrap_or_else(|| unreachable!("it was set a line ago"))
 }

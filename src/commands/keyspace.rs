@@ -102,7 +102,9 @@ fn flushall(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outc
         partition.flush_all();
     }
     report_flush(cx, args, deleted);
-    if !cx.config.save.is_empty() {
+    if cx.config.save.is_empty() {
+        cx.server.persistence.give_up_save();
+    } else {
         cx.server.persistence.supersede();
     }
     reply.ok();

@@ -48,6 +48,16 @@ choices! {
 }
 
 choices! {
+    /// How a replica takes a snapshot of its primary.
+    DisklessLoad {
+        Disabled = "disabled",
+        OnEmptyDb = "on-empty-db",
+        Swapdb = "swapdb",
+        FlushBeforeLoad = "flush-before-load",
+    }
+}
+
+choices! {
     /// The least important messages that are logged.
     LogLevel {
         Debug = "debug",

@@ -36,6 +36,9 @@ pub struct Directive {
     pub status: Status,
     /// CONFIG SET refuses it.
     pub immutable: bool,
+    /// CONFIG SET takes it, though immutable, with the value that it has: who sets all that CONFIG GET
+    /// has told leaves out the directives that Redis does not let change, and Redis has not this one.
+    pub restates: bool,
     /// CONFIG SET needs `enable-protected-configs`.
     pub protected: bool,
     /// CONFIG SET refuses it while the dataset is loading.
@@ -131,6 +134,7 @@ impl Directive {
             default,
             status: Status::Live,
             immutable: false,
+            restates: false,
             protected: false,
             denied_when_loading: false,
             sensitive: false,
@@ -158,6 +162,10 @@ impl Directive {
 
     const fn immutable(self) -> Directive {
         Directive { immutable: true, ..self }
+    }
+
+    const fn restates(self) -> Directive {
+        Directive { restates: true, ..self }
     }
 
     const fn protected(self) -> Directive {

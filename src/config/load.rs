@@ -2,11 +2,13 @@
 //! the start ends. Invariant: the report is Redis' to the byte; nothing is opened but through the
 //! [`Host`]. Source: Redis 8.0.6.
 
+use std::sync::Arc;
+
 use super::REDIS_VERSION;
 use super::args::Sources;
 use super::directives::{self, Directive, Found};
 use super::kind::{Kind, Reason};
-use super::settings::Config;
+use super::settings::{Config, Values, default_values};
 use super::value::Value;
 use crate::base::words::{split_args, trim_line};
 
@@ -84,7 +86,7 @@ pub fn load(sources: &Sources, host: &mut dyn Host) -> Result<Loaded, LoadError>
 
 struct Loader<'a> {
     host: &'a mut dyn Host,
-    values: Box<[Value]>,
+    values: Values,
     /// By directive: where it was set last.
     set_at: Box<[Option<Place>]>,
 }
@@ -110,7 +112,7 @@ impl<T: Into<Reason>> From<T> for LineError {
 
 impl<'a> Loader<'a> {
     fn new(host: &'a mut dyn Host) -> Loader<'a> {
-        let values = directives::all().iter().map(|entry| entry.default_value()).collect();
+        let values = default_values();
         let set_at = vec![None; directives::all().len()].into();
         Loader { host, values, set_at }
     }
@@ -195,7 +197,7 @@ impl<'a> Loader<'a> {
             }
             args => self.parse(directive, found.index, args)?,
         };
-        self.values[found.index] = value;
+        self.values[found.index] = Arc::new(value);
         Ok(())
     }
 
@@ -232,7 +234,7 @@ impl<'a> Loader<'a> {
         }
         let dir = directives::find(b"dir").expect("dir is a directive");
         if self.set_at[dir.index].is_none() {
-            self.values[dir.index] = Value::Text(self.host.current_dir());
+            self.values[dir.index] = Arc::new(Value::Text(self.host.current_dir()));
         }
         let config = Config::from_values(self.values);
         if !config.logfile.is_empty() {

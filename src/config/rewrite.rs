@@ -19,9 +19,10 @@ const FILE_ONLY: [&str; 5] = ["include", "rename-command", "user", "loadmodule",
 /// A line is replaced by the directive's new line, however often the directive stood there before;
 /// what is then left over becomes empty. A directive that is not in the file is added at the end,
 /// unless it has its default. `users` are the users as `user` lines describe them (`default on
-/// ...`). Lines of no meaning are commented out. `old` is empty when there is no file.
-pub fn rewrite(old: &[u8], config: &Config, users: &[Vec<u8>]) -> Vec<u8> {
-    let mut file = File::read(old);
+/// ...`). Lines of no meaning are commented out. `old` is empty when there is no file. With
+/// `writes_defaults` every directive that has a value gets its line.
+pub fn rewrite(old: &[u8], config: &Config, users: &[Vec<u8>], writes_defaults: bool) -> Vec<u8> {
+    let mut file = File { writes_defaults, ..File::read(old) };
     for (directive, value) in directives::all().iter().zip(config.values()) {
         file.write_directive(directive, value);
     }
@@ -40,6 +41,7 @@ struct File {
     /// By directive: its lines that have not been replaced yet.
     places: HashMap<&'static str, VecDeque<usize>>,
     signed: bool,
+    writes_defaults: bool,
 }
 
 impl File {
@@ -84,7 +86,7 @@ impl File {
         let line = [name.as_bytes(), b" ", text].concat();
         match place {
             Some(place) => self.lines[place] = line,
-            None if forced => {
+            None if forced || self.writes_defaults => {
                 if !self.signed {
                     self.lines.push(SIGNATURE.into());
                     self.signed = true;

@@ -1,9 +1,11 @@
 //! CONFIG SET: all pairs or none. Invariant: the reply is Redis' to the byte, and the first thing
 //! that is wrong decides it. Source: replies of Redis 8.0.6.
 
+use std::sync::Arc;
+
 use super::directives::{self, Directive, Found};
 use super::kind::{Kind, Reason};
-use super::settings::Config;
+use super::settings::{Config, Values};
 use super::value::Value;
 use crate::base::words::c_string;
 
@@ -79,12 +81,15 @@ impl Config {
         for (name, _) in pairs {
             targets.push(self.settable(name, &targets, context)?);
         }
-        let mut values: Box<[Value]> = self.values().into();
+        let mut values: Values = self.values().into();
         for (target, (_, text)) in targets.iter().zip(pairs) {
             let name = target.name.as_bytes();
             let value = parse_replacement(target.directive(), text, &values[target.index])
                 .map_err(|reason| ConfigError::failed(name, reason))?;
-            values[target.index] = value;
+            if target.directive().immutable && value != *values[target.index] {
+                return Err(ConfigError::failed(name, IMMUTABLE));
+            }
+            values[target.index] = Arc::new(value);
         }
         Ok(Config::from_values(values))
     }
@@ -97,7 +102,7 @@ impl Config {
     ) -> impl Iterator<Item = (&'static Directive, &'a Value)> {
         let values = self.values().iter().zip(before.values());
         let changed = directives::all().iter().zip(values).filter(|(_, (now, was))| now != was);
-        changed.map(|(directive, (now, _))| (*directive, now))
+        changed.map(|(directive, (now, _))| (*directive, &**now))
     }
 
     /// For the log: those of the [`changes`](Config::changes) that will not do what they say.
@@ -115,8 +120,8 @@ impl Config {
     ) -> Result<Found, ConfigError> {
         let found = directives::find(name).ok_or_else(|| ConfigError::Unknown(name.into()))?;
         let directive = found.directive();
-        if directive.immutable {
-            return Err(ConfigError::failed(name, "can't set immutable config"));
+        if directive.immutable && !directive.restates {
+            return Err(ConfigError::failed(name, IMMUTABLE));
         }
         if directive.protected && !self.enable_protected_configs.allows(context.local) {
             return Err(ConfigError::failed(name, "can't set protected config"));
@@ -150,6 +155,8 @@ fn parse_replacement(directive: &Directive, text: &[u8], current: &Value) -> Res
         None => Ok(value),
     }
 }
+
+const IMMUTABLE: &str = "can't set immutable config";
 
 #[cfg(test)]
 mod tests;

@@ -2,13 +2,18 @@
 //! Invariant: a field always says what the directive of the same name says, since both are made
 //! together. A directive that starts to work gets its line here.
 
+use std::sync::Arc;
+
 use super::choices::{
-    AclPubsubDefault, AppendFsync, IoBackend, LogFormat, LogLevel, LogTimestampFormat,
-    MaxmemoryPolicy, ProtectedAction, SanitizeDumpPayload, ShutdownFlags, Supervised,
-    SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
+    AclPubsubDefault, AppendFsync, DisklessLoad, IoBackend, LogFormat, LogLevel,
+    LogTimestampFormat, MaxmemoryPolicy, ProtectedAction, SanitizeDumpPayload, ShutdownFlags,
+    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
 };
 use super::directives;
 use super::value::{BufferLimit, ClientMemory, Endpoint, NotifyFlags, SavePoint, Value};
+
+/// The values of a configuration. What a change leaves alone it shares with the one before.
+pub(super) type Values = Box<[Arc<Value>]>;
 
 /// Declares [`Config`]: `field: type = reader "directive"`. A reader is a function below.
 macro_rules! settings {
@@ -16,13 +21,13 @@ macro_rules! settings {
         /// The whole configuration. Never changes: [`Config::set`] makes another one.
         #[derive(Clone, Debug)]
         pub struct Config {
-            values: Box<[Value]>,
+            values: Values,
             $(#[doc = concat!("`", $directive, "`")] $(#[$about])* pub $field: $type,)+
         }
 
         impl Config {
             /// Takes one value for each directive, in the order of [`directives::all`].
-            pub(super) fn from_values(values: Box<[Value]>) -> Config {
+            pub(super) fn from_values(values: Values) -> Config {
                 assert_eq!(values.len(), directives::all().len(), "one value for each directive");
                 $(let $field = $read(value_of(&values, $directive));)+
                 Config { values, $($field,)+ }
@@ -68,6 +73,8 @@ settings! {
     unixsocket: Vec<u8> = text "unixsocket",
     /// Its file mode; 0 = as umask says.
     unixsocketperm: u32 = mode "unixsocketperm",
+    /// The address of ours that links to a primary come from; empty = any.
+    bind_source_addr: Vec<u8> = text "bind-source-addr",
     tcp_backlog: i32 = number "tcp-backlog",
     /// Seconds; 0 = off.
     tcp_keepalive: i32 = number "tcp-keepalive",
@@ -189,6 +196,10 @@ settings! {
     stop_writes_on_bgsave_error: bool = yes "stop-writes-on-bgsave-error",
     rdbcompression: bool = yes "rdbcompression",
     rdbchecksum: bool = yes "rdbchecksum",
+    /// Microseconds that each key of a save in the background takes at least.
+    rdb_key_save_delay: i64 = number "rdb-key-save-delay",
+    /// Microseconds that each key of a load takes at least.
+    key_load_delay: i64 = number "key-load-delay",
     rdb_save_incremental_fsync: bool = yes "rdb-save-incremental-fsync",
     appendonly: bool = yes "appendonly",
     appendfsync: AppendFsync = appendfsync "appendfsync",
@@ -202,6 +213,7 @@ settings! {
     aof_disable_auto_gc: bool = yes "aof-disable-auto-gc",
     aof_rewrite_incremental_fsync: bool = yes "aof-rewrite-incremental-fsync",
     aof_load_truncated: bool = yes "aof-load-truncated",
+    aof_use_rdb_preamble: bool = yes "aof-use-rdb-preamble",
     aof_timestamp_enabled: bool = yes "aof-timestamp-enabled",
     /// The primary that the server follows; None for a primary.
     replicaof: Option<Endpoint> = replicaof "replicaof",
@@ -221,12 +233,17 @@ settings! {
     min_replicas_to_write: u32 = number "min-replicas-to-write",
     /// Seconds.
     min_replicas_max_lag: u32 = number "min-replicas-max-lag",
+    /// Bytes; 0 = what `client-output-buffer-limit` says of replicas.
+    replica_full_sync_buffer_limit: u64 = bytes "replica-full-sync-buffer-limit",
     repl_disable_tcp_nodelay: bool = yes "repl-disable-tcp-nodelay",
     repl_diskless_sync: bool = yes "repl-diskless-sync",
     /// Seconds that a snapshot for replicas waits for more of them.
     repl_diskless_sync_delay: u32 = number "repl-diskless-sync-delay",
     /// So many replicas do not wait for more; 0 = any number does.
     repl_diskless_sync_max_replicas: u32 = number "repl-diskless-sync-max-replicas",
+    /// A replica may get its snapshot over a connection of its own.
+    repl_rdb_channel: bool = yes "repl-rdb-channel",
+    repl_diskless_load: DisklessLoad = diskless_load "repl-diskless-load",
     /// Seconds.
     repl_ping_replica_period: u32 = number "repl-ping-replica-period",
     /// Seconds without a word after which a link is given up.
@@ -255,7 +272,7 @@ settings! {
 
 impl Config {
     /// All values, in the order of [`directives::all`].
-    pub(super) fn values(&self) -> &[Value] {
+    pub(super) fn values(&self) -> &[Arc<Value>] {
         &self.values
     }
 
@@ -287,7 +304,7 @@ impl Config {
     pub fn with_dir(&self, dir: &[u8]) -> Config {
         let mut values = self.values.clone();
         let found = directives::find(b"dir").expect("dir is a directive");
-        values[found.index] = Value::Text(dir.into());
+        values[found.index] = Arc::new(Value::Text(dir.into()));
         Config::from_values(values)
     }
 
@@ -296,7 +313,7 @@ impl Config {
     pub fn with_replicaof(&self, primary: Option<Endpoint>) -> Config {
         let mut values = self.values.clone();
         let found = directives::find(b"replicaof").expect("replicaof is a directive");
-        values[found.index] = Value::ReplicaOf(primary);
+        values[found.index] = Arc::new(Value::ReplicaOf(primary));
         Config::from_values(values)
     }
 
@@ -305,7 +322,7 @@ impl Config {
     pub fn with_maxclients(&self, maxclients: u32) -> Config {
         let mut values = self.values.clone();
         let found = directives::find(b"maxclients").expect("maxclients is a directive");
-        values[found.index] = Value::Int(maxclients.into());
+        values[found.index] = Arc::new(Value::Int(maxclients.into()));
         Config::from_values(values)
     }
 }
@@ -315,11 +332,16 @@ const CLIENT_MEMORY_MIN: u64 = 128 * 1024;
 
 impl Default for Config {
     fn default() -> Self {
-        Config::from_values(directives::all().iter().map(|entry| entry.default_value()).collect())
+        Config::from_values(default_values())
     }
 }
 
-fn value_of<'a>(values: &'a [Value], name: &str) -> &'a Value {
+/// The values of a configuration in which nothing is said.
+pub(super) fn default_values() -> Values {
+    directives::all().iter().map(|entry| Arc::new(entry.default_value())).collect()
+}
+
+fn value_of<'a>(values: &'a [Arc<Value>], name: &str) -> &'a Value {
     let found = directives::find(name.as_bytes());
     &values[found.expect("a field names a directive").index]
 }
@@ -370,6 +392,7 @@ reader!(sanitize, SanitizeDumpPayload,
     Value::Choice(_, value) => SanitizeDumpPayload::from_value(*value));
 reader!(maxmemory_policy, MaxmemoryPolicy,
     Value::Choice(_, value) => MaxmemoryPolicy::from_value(*value));
+reader!(diskless_load, DisklessLoad, Value::Choice(_, value) => DisklessLoad::from_value(*value));
 reader!(appendfsync, AppendFsync, Value::Choice(_, value) => AppendFsync::from_value(*value));
 
 fn client_memory(value: &Value) -> ClientMemory {

@@ -18,7 +18,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Instant;
 
-use super::load::{Loader, NotLoaded, READ_BYTES, Rdb};
+use super::load::{Loader, NotLoaded, Pace, READ_BYTES, Rdb};
 use super::runtime::File;
 use crate::base::sys::reason;
 use crate::observe::log;
@@ -151,6 +151,7 @@ impl Part<'_> {
             path: &self.path,
             flushes: false,
             checks: self.order.checks,
+            resumes: false,
             databases: self.order.databases,
         };
         match self.loader.read_rdb(&rdb, &load).await {
@@ -207,6 +208,8 @@ impl Part<'_> {
         log::warning(format!("!!! Warning: short read while loading the AOF file {name}!!!"));
         let offset = verdict.safe;
         log::warning(format!("!!! Truncating the AOF {name} at offset {offset} !!!"));
+        let dropped = verdict.filled.saturating_sub(offset);
+        log::warning(format!("AOF {name}: {dropped} bytes behind that are dropped"));
         Ok(())
     }
 
@@ -215,6 +218,7 @@ impl Part<'_> {
         let mut chunks = Chunks::new(file, begin, end);
         let mut scanner = Scanner::new(begin);
         let mut feeder = Feeder::new(self);
+        let mut pace = Pace::default();
         while let Some(mut chunk) = chunks.next().await.map_err(|error| self.unreadable(&error))? {
             let persistence = &self.loader.server.persistence;
             persistence.loaded_bytes.fetch_add(chunk.len() as u64, Ordering::Relaxed);
@@ -225,6 +229,7 @@ impl Part<'_> {
                 chunk = &chunk[used..];
                 if let Some(Found::Command(offset)) = found {
                     feeder.take(offset).await?;
+                    pace.keep(&persistence.key_load_micros).await;
                 }
             }
         }

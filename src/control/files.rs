@@ -40,8 +40,7 @@ impl LogWriter {
 pub(super) async fn rewrite_config<S: Storage>(
     storage: &S,
     path: &Path,
-    config: &Config,
-    users: &Users,
+    (config, users, writes_defaults): (&Config, &Users, bool),
 ) -> Stored<()> {
     if path.as_os_str().is_empty() {
         let reason = io::Error::other("The server is running without a config file");
@@ -56,7 +55,7 @@ pub(super) async fn rewrite_config<S: Storage>(
     let written = users.iter().filter(|_| config.aclfile.is_empty());
     let lines: Vec<Vec<u8>> =
         written.map(|named| [&*named.name, b" ", &named.user.text()].concat()).collect();
-    write_whole(storage, path, rewrite(&old, config, &lines)).await
+    write_whole(storage, path, rewrite(&old, config, &lines, writes_defaults)).await
 }
 
 /// Writes the ACL file, as a whole.
@@ -183,7 +182,7 @@ mod tests {
     fn rewritten(disk: &SimulatedDisk, path: &Path) -> Stored<()> {
         let config = Config::default();
         let users = Users::new(Box::leak(Box::new(Catalogue::new(vec![], vec![]))));
-        let future = pin!(rewrite_config(disk, path, &config, &users));
+        let future = pin!(rewrite_config(disk, path, (&config, &users, false)));
         match future.poll(&mut Context::from_waker(Waker::noop())) {
             Poll::Ready(outcome) => outcome,
             Poll::Pending => panic!("a simulated operation waited"),

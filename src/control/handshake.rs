@@ -27,6 +27,8 @@ const BEGUN_MAX: usize = 1024;
 const TIME_MAX: Duration = Duration::from_secs(10);
 /// What is received at once.
 const RECEIVED_BYTES_MAX: usize = 8 * 1024;
+/// The type of the record that a handshake begins with: RFC 8446, section 5.1.
+const HANDSHAKE: u8 = 22;
 /// Below that of the cores, which share the processors with this thread.
 const NICENESS: i32 = 10;
 
@@ -34,6 +36,37 @@ const NICENESS: i32 = 10;
 pub(super) struct Door {
     pub(super) secured: Sender<Box<Secured>>,
     pub(super) event_fd: i32,
+}
+
+/// What encrypted connections need; the thread that does their handshakes starts with the first.
+pub(super) struct Security {
+    pub(super) context: Option<Arc<Context>>,
+    handshakes: Option<Handshakes>,
+    doors: Vec<Door>,
+    server: Arc<ServerFacts>,
+}
+
+impl Security {
+    pub(super) fn new(doors: Vec<Door>, server: Arc<ServerFacts>) -> Security {
+        Security { context: None, handshakes: None, doors, server }
+    }
+
+    /// Does the handshake of a connection.
+    pub(super) fn begin(&mut self, newcomer: Newcomer) {
+        if self.handshakes.is_none() {
+            let doors = std::mem::take(&mut self.doors);
+            let started = Handshakes::start(doors, self.server.clone());
+            self.handshakes =
+                Some(started.expect("a thread more than the cores, and a descriptor for it"));
+        }
+        match (&self.handshakes, &self.context) {
+            (Some(handshakes), Some(context)) => handshakes.begin(context.clone(), newcomer),
+            // Dropped, it is closed; its place among the clients is free again.
+            _ => {
+                self.server.clients[newcomer.core].add(-1);
+            }
+        }
+    }
 }
 
 /// The way to the thread.
@@ -107,8 +140,11 @@ async fn shake(
     context: &Context,
     begun: &Semaphore,
 ) -> io::Result<(StdStream, Session, Vec<u8>)> {
-    // Nothing is held for those who have not said a word.
-    stream.readable().await?;
+    // Nothing is held for those who have not said a word; whoever speaks plainly is not answered in records.
+    let mut first = [0; 1];
+    if stream.peek(&mut first).await? == 1 && first[0] != HANDSHAKE {
+        return Err(io::Error::other("not a handshake"));
+    }
     let _permit = begun.acquire().await.map_err(io::Error::other)?;
     let mut session = Session::accept(&context.server).map_err(|error| broken(&error))?;
     let mut early = Vec::new();

@@ -7,7 +7,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
 use std::io;
 use std::path::Path;
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -28,8 +28,9 @@ use crate::observe::server::ServerFacts;
 use crate::persist::aof::block::Opened;
 use crate::persist::aof::files::AofFiles;
 use crate::persist::aof::replay::Router;
-use crate::persist::load::{Load, LoadOrder, Piece, Records};
+use crate::persist::load::{Aim, Load, LoadOrder, Piece, Records};
 use crate::persist::rdb::file::{FileReader, Record};
+use crate::replication::chunk::FromPrimary;
 use crate::replication::link::Position;
 
 /// Where the keys of each core go.
@@ -43,12 +44,16 @@ pub(super) struct Loader {
     pub(super) router: RefCell<Router>,
     /// Where the data of the last file stood in some history, and the database that was selected there.
     pub(super) history: Cell<Option<(Position, usize)>>,
+    /// The libraries of the last file whose records were put aside.
+    pub(super) libraries: Cell<Vec<Vec<u8>>>,
     /// There are TCP sockets, and a Unix socket.
     pub(super) listens: (bool, bool),
     /// Where the writer of the journal finds its file.
     pub(super) journal: JournalDesk,
     /// Who writes saves, and keeps the files of the AOF.
     pub(super) saves: UnboundedSender<save::Message>,
+    /// What the core that keeps the stream is to do about the data and its history.
+    pub(super) orders: Sender<FromPrimary>,
 }
 
 /// Why a file was not loaded.
@@ -64,6 +69,12 @@ pub(super) enum NotLoaded {
 pub(super) const READ_BYTES: usize = 256 << 10;
 /// No key with its value is shorter.
 const KEY_BYTES_MIN: u64 = 3;
+/// A shorter sleep than this is put off.
+const PACE_STEP_MIN: Duration = Duration::from_millis(2);
+/// After so long another pace is noticed.
+const PACE_STEP_MAX: Duration = Duration::from_millis(20);
+/// The core that keeps the stream.
+const FOLLOWER: usize = 0;
 /// How long the reader waits for a core that has enough to do.
 const PAUSE: Duration = Duration::from_micros(200);
 
@@ -75,6 +86,8 @@ pub(super) struct Rdb<'a> {
     pub(super) flushes: bool,
     /// The checksum is compared.
     pub(super) checks: bool,
+    /// See `LoadOrder`.
+    pub(super) resumes: bool,
     /// Databases of the server.
     pub(super) databases: usize,
 }
@@ -115,12 +128,14 @@ impl Loader {
         };
         let len = std::fs::metadata(&order.path).map_or(0, |data| data.len());
         self.server.persistence.loading_bytes.store(len, Ordering::Relaxed);
-        let load = Arc::new(Load::new(self.desks.len(), order.merge, Some(now())));
+        let expires = (!order.keeps_expired).then(now);
+        let load = Arc::new(Load::new(self.desks.len(), order.merge, expires));
         let rdb = Rdb {
             file: &file,
             path: &order.path,
             flushes: order.flushes,
             checks: order.checks,
+            resumes: order.resumes,
             databases: order.databases,
         };
         let outcome = self.read_rdb(&rdb, &load).await;
@@ -149,8 +164,24 @@ impl Loader {
         }
     }
 
-    fn wake(&self) {
+    /// Gives the core that keeps the stream something to do, in order.
+    pub(super) fn order(&self, order: FromPrimary) {
+        let _ = self.orders.send(order);
+        sys::write_event(self.event_fds[FOLLOWER]);
+    }
+
+    /// Has all cores look at how things are.
+    pub(super) fn wake(&self) {
         self.event_fds.iter().for_each(|fd| sys::write_event(*fd));
+    }
+
+    /// Replicas of this primary, which starts, can go on where its file stood: that is in force when
+    /// this returns, so what is left out of the file is told to them.
+    async fn resume(&self, position: Position) {
+        self.order(FromPrimary::Resume(position));
+        while self.server.replication.history().former != position.id {
+            tokio::time::sleep(PAUSE).await;
+        }
     }
 
     /// Reads an RDB file to its end, which may not be that of the file; where that is.
@@ -161,7 +192,7 @@ impl Loader {
         if let Some(error) = load.failure() {
             return Err(NotLoaded::Broken(error.to_string()));
         }
-        if load.is_trial {
+        if load.aim != Aim::Serve {
             return Ok(end);
         }
         let keys = load.keys.load(Ordering::Acquire);
@@ -169,16 +200,22 @@ impl Loader {
         let persistence = &self.server.persistence;
         persistence.keys_loaded.store(keys, Ordering::Relaxed);
         persistence.keys_expired.store(expired, Ordering::Relaxed);
-        log::notice(format!("Done loading RDB, keys loaded: {keys}, keys expired: {expired}."));
+        let skipped = match load.skipped.load(Ordering::Acquire) {
+            0 => String::new(),
+            skipped => format!(", empty keys skipped: {skipped}"),
+        };
+        let loaded = format!("keys loaded: {keys}, keys expired: {expired}{skipped}");
+        log::notice(format!("Done loading RDB, {loaded}."));
         Ok(end)
     }
 
     async fn read_records(&self, rdb: &Rdb<'_>, load: &Arc<Load>) -> Result<u64, NotLoaded> {
         let persistence = &self.server.persistence;
-        let mut reader = FileReader::new(rdb.checks);
+        let mut reader = FileReader::new(rdb.checks && self.server.verifies_checksums());
         self.history.set(None);
+        self.libraries.take();
         let mut batch = Batch {
-            history: (None, None, 0),
+            history: (None, None, None),
             loader: self,
             load,
             records: (0..self.desks.len()).map(|_| Records::first(rdb.flushes)).collect(),
@@ -188,13 +225,27 @@ impl Loader {
             now: now(),
         };
         let (mut offset, mut buffer) = (0, Vec::with_capacity(READ_BYTES));
+        let mut pace = Pace::default();
+        let mut resumes = rdb.resumes;
         loop {
             while let Some(record) =
                 reader.next_record().map_err(|error| NotLoaded::Broken(error.to_string()))?
             {
+                let is_key = matches!(record, Record::Key(_));
+                // What the file says of itself stands in front of its keys.
+                if resumes
+                    && matches!(record, Record::Key(_) | Record::End(_))
+                    && let Some((position, _)) = batch.position()
+                {
+                    resumes = false;
+                    self.resume(position).await;
+                }
                 if batch.take(record)? {
                     batch.send_all();
                     return Ok(reader.position());
+                }
+                if is_key && load.aim != Aim::Trial {
+                    pace.keep(&persistence.key_load_micros).await;
                 }
                 batch.send_full().await?;
             }
@@ -237,6 +288,31 @@ impl Loader {
     }
 }
 
+/// How far a load has to stay behind what the disk and the cores could do. Source: key-load-delay.
+#[derive(Default)]
+pub(super) struct Pace {
+    /// What the keys that were read have to take, and have not taken yet.
+    owed: Duration,
+}
+
+impl Pace {
+    /// A key, or a command, was read, which takes so many microseconds; another number counts from the next step on.
+    pub(super) async fn keep(&mut self, micros: &AtomicI64) {
+        let wanted = || u64::try_from(micros.load(Ordering::Relaxed)).unwrap_or(0);
+        if wanted() == 0 {
+            self.owed = Duration::ZERO;
+            return;
+        }
+        self.owed += Duration::from_micros(wanted());
+        while self.owed >= PACE_STEP_MIN && wanted() > 0 {
+            let step = self.owed.min(PACE_STEP_MAX);
+            let began = Instant::now();
+            tokio::time::sleep(step).await;
+            self.owed = self.owed.saturating_sub(began.elapsed());
+        }
+    }
+}
+
 /// The time.
 pub(super) fn now() -> Millis {
     let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
@@ -259,14 +335,14 @@ struct Batch<'a> {
     keys_max: u64,
     now: Millis,
     /// What the file says of the history that it belongs to: name, offset, database.
-    history: (Option<ReplicationId>, Option<u64>, usize),
+    history: (Option<ReplicationId>, Option<u64>, Option<usize>),
 }
 
 impl Batch<'_> {
     /// Takes a record. True at the end of the file.
     fn take(&mut self, record: Record<'_>) -> Result<bool, NotLoaded> {
         match record {
-            Record::Aux(..) if self.load.is_trial => {}
+            Record::Aux(..) if self.load.aim == Aim::Trial => {}
             Record::Aux(name, value) => self.tell(&name, &value),
             Record::SelectDb(index) => {
                 let known = usize::try_from(index).ok().filter(|index| *index < self.databases);
@@ -278,6 +354,11 @@ impl Batch<'_> {
                 })?;
             }
             Record::Function(text) => {
+                if self.load.aim == Aim::Aside {
+                    let mut libraries = self.loader.libraries.take();
+                    libraries.push(text.to_vec());
+                    self.loader.libraries.set(libraries);
+                }
                 self.records.iter_mut().for_each(|core| core.libraries.push(text.to_vec()));
             }
             Record::ModuleAux(id) => log::warning(format!(
@@ -295,16 +376,20 @@ impl Batch<'_> {
                 self.records[core].push(self.db, &key);
             }
             Record::End(is_checked) => {
-                if let (Some(id), Some(offset), db) = self.history {
-                    self.loader.history.set(Some((Position { id, offset }, db)));
-                }
-                if !is_checked && !self.load.is_trial {
+                self.loader.history.set(self.position());
+                if !is_checked && self.load.aim != Aim::Trial {
                     log::notice("RDB file was saved with checksum disabled: no check performed.");
                 }
                 return Ok(true);
             }
         }
         Ok(false)
+    }
+
+    /// Where the file says that its data stood, and the database that was selected there.
+    fn position(&self) -> Option<(Position, usize)> {
+        let (id, offset, db) = self.history;
+        Some((Position { id: id?, offset: offset? }, db?))
     }
 
     /// What the file says of itself.
@@ -327,7 +412,7 @@ impl Batch<'_> {
             b"repl-offset" => self.history.1 = parse_u64(value),
             b"repl-stream-db" => {
                 let db = parse_u64(value).and_then(|db| usize::try_from(db).ok());
-                self.history.2 = db.filter(|db| *db < self.databases).unwrap_or(0);
+                self.history.2 = db.filter(|db| *db < self.databases);
             }
             _ => {}
         }

@@ -11,7 +11,7 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
 use crate::persist::migration::{Outcome, Parcel, Target, push_count, push_word};
@@ -116,7 +116,7 @@ impl Links {
 
 impl Link {
     async fn open(target: &Target, limit: Duration) -> io::Result<Link> {
-        let stream = timeout(limit, connect(target)).await??;
+        let stream = timeout(limit, connect(target, b"")).await??;
         stream.set_nodelay(true)?;
         Ok(Link { stream, selected: None, used: Instant::now(), received: Vec::new() })
     }
@@ -212,16 +212,39 @@ fn refusal_of(line: &[u8]) -> Option<String> {
     Some(format!("ERR Target instance replied with error: {text}"))
 }
 
-/// Opens a socket to another server.
-pub(super) async fn connect(target: &Target) -> io::Result<TcpStream> {
+/// Opens a socket to another server, from this address of ours if one is named and can be used.
+pub(super) async fn connect(target: &Target, source: &[u8]) -> io::Result<TcpStream> {
+    let source = Target { host: String::from_utf8_lossy(source).into_owned(), port: 0 };
+    let sources = if source.host.is_empty() {
+        Vec::new()
+    } else {
+        addresses(&source).await.unwrap_or_default()
+    };
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses(target).await? {
-        match TcpStream::connect(address).await {
+        let bound = sources.iter().find_map(|source| bound_socket(*source, address));
+        let opened = match bound {
+            Some(socket) => socket.connect(address).await,
+            None => TcpStream::connect(address).await,
+        };
+        match opened {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,
         }
     }
     Err(last)
+}
+
+/// A socket of this address of ours. None if it is no address of ours, or of another family.
+fn bound_socket(source: SocketAddr, target: SocketAddr) -> Option<TcpSocket> {
+    let socket = match (source, target) {
+        (SocketAddr::V4(_), SocketAddr::V4(_)) => TcpSocket::new_v4(),
+        (SocketAddr::V6(_), SocketAddr::V6(_)) => TcpSocket::new_v6(),
+        _ => return None,
+    };
+    let socket = socket.ok()?;
+    socket.bind(source).ok()?;
+    Some(socket)
 }
 
 /// Names are looked up on a thread of their own, since that may take long.

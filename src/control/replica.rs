@@ -5,6 +5,7 @@
 //! primary is here, whole and looked through, and not before. Log lines are those of stock servers.
 //! Source: Redis 8.0.6, replication of a replica.
 
+mod channel;
 mod session;
 mod snapshot;
 
@@ -12,13 +13,11 @@ use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::sync::mpsc::Sender;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
-use tokio::sync::Notify;
+use tokio::sync::{Mutex, Notify};
 
 use super::load::Loader;
-use crate::base::sys;
 use crate::config::Config;
 use crate::config::value::Endpoint;
 use crate::observe::link::{LinkState, PrimaryLink};
@@ -30,17 +29,16 @@ use crate::replication::identity::History;
 use crate::replication::link::{Fault, Position};
 use session::Session;
 
-/// The core that takes what comes of the primary.
-const FOLLOWER: usize = 0;
 /// Between two tries. Source: Redis' replicationCron.
 const TRY_PAUSE: Duration = Duration::from_secs(1);
+/// What has come of a primary that is gone takes effect within this time, or does not.
+const REST_MAX: Duration = Duration::from_secs(1);
 /// Between two looks at what the cores have done.
 const PAUSE: Duration = Duration::from_micros(200);
 
 /// See above.
 pub(super) struct Replica {
     loader: Rc<Loader>,
-    orders: Sender<FromPrimary>,
     config: RefCell<Arc<Config>>,
     /// Whom to follow.
     target: RefCell<Option<Endpoint>>,
@@ -58,17 +56,14 @@ pub(super) struct Replica {
     asked: Arc<Notify>,
     /// Orders to make room for other data.
     replacements: Cell<u64>,
+    /// Held by the one snapshot that may take the place of the data.
+    placing: Mutex<()>,
 }
 
 impl Replica {
-    pub(super) fn new(
-        loader: Rc<Loader>,
-        orders: Sender<FromPrimary>,
-        asked: Arc<Notify>,
-    ) -> Replica {
+    pub(super) fn new(loader: Rc<Loader>, asked: Arc<Notify>) -> Replica {
         Replica {
             loader,
-            orders,
             config: RefCell::default(),
             target: RefCell::default(),
             generation: Cell::new(0),
@@ -78,6 +73,7 @@ impl Replica {
             session: RefCell::default(),
             asked,
             replacements: Cell::new(0),
+            placing: Mutex::new(()),
         }
     }
 
@@ -93,6 +89,11 @@ impl Replica {
     pub(super) fn configure(self: &Rc<Self>, config: Arc<Config>) {
         let target = config.replicaof.clone();
         *self.config.borrow_mut() = config;
+        if target.is_none() {
+            // From now on clients write, so neither the primary nor a file knows where the data stands.
+            self.was_primary.set(true);
+            self.starts_so.set(false);
+        }
         if *self.target.borrow() == target {
             self.is_configured.set(true);
             return;
@@ -102,18 +103,47 @@ impl Replica {
         let follows_now = target.is_some();
         self.starts_so
             .set(self.starts_so.get() || !self.is_configured.replace(true) && follows_now);
-        self.was_primary.set(!follows_now || self.was_primary.get());
         if let Some(primary) = target {
             let (replica, generation) = (self.clone(), self.generation.get());
             tokio::task::spawn_local(async move { replica.follow(&primary, generation).await });
         }
     }
 
+    /// Waits until what the primary has sent has taken effect, since this server is to take its place:
+    /// all that has come, and all up to `offset` if that comes soon.
+    pub(super) async fn catch_up(&self, offset: u64) {
+        let link = self.link();
+        let (offset, began) = (offset.max(link.read.load(Relaxed)), Instant::now());
+        while link.is_up() && link.applied.load(SeqCst) < offset && began.elapsed() < REST_MAX {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
+    /// Waits until what came over a link that has ended has taken effect.
+    async fn take_rest(&self, generation: u64) {
+        let (link, ended) = (self.link(), Instant::now());
+        while self.goes_on(generation) && link.queued.load(SeqCst) > 0 && ended.elapsed() < REST_MAX
+        {
+            tokio::time::sleep(PAUSE).await;
+        }
+    }
+
     /// Ends the link. When this returns, nothing more that came over it takes effect.
     pub(super) async fn stop(&self) {
-        *self.target.borrow_mut() = None;
+        let had_target = self.target.borrow_mut().take().is_some();
+        if had_target && self.was_primary.get() && !self.starts_so.get() {
+            // It was a replica for so short a time that its history is still its own.
+            self.find_position();
+        }
         self.cut();
         self.settle().await;
+    }
+
+    /// Ends the link, which is opened again.
+    pub(super) fn end_link(&self) {
+        if let Some(session) = &*self.session.borrow() {
+            session.close();
+        }
     }
 
     fn cut(&self) {
@@ -150,6 +180,7 @@ impl Replica {
             self.settle().await;
             let began = Instant::now();
             let reason = self.try_link(primary, term, generation).await;
+            self.take_rest(generation).await;
             if !self.goes_on(generation) {
                 return;
             }
@@ -158,7 +189,7 @@ impl Replica {
                 self.link().down_since.store(unix_seconds(), Relaxed);
             }
             self.link().set_state(LinkState::Connect);
-            self.wake();
+            self.loader.wake();
             tokio::time::sleep(TRY_PAUSE.saturating_sub(began.elapsed())).await;
             if self.goes_on(generation) {
                 log::notice(format!("Reconnecting to MASTER {host}:{}", primary.port));
@@ -216,32 +247,22 @@ impl Replica {
         for _ in 0..TURNS_UNTIL_SETTLED {
             let turns = |core: &Arc<CoreStats>| core.totals.turns.get();
             let before: Vec<u64> = server.stats.iter().map(turns).collect();
-            self.wake();
+            self.loader.wake();
             let has_turned = |(core, before)| turns(core) > before;
             while !server.stats.iter().zip(before.iter().copied()).all(has_turned) {
                 tokio::time::sleep(PAUSE).await;
-                self.wake();
+                self.loader.wake();
             }
         }
     }
 
-    /// Gives the cores something, in order.
-    fn order(&self, order: FromPrimary) {
-        let _ = self.orders.send(order);
-        sys::write_event(self.loader.event_fds[FOLLOWER]);
-    }
-
-    /// Has all cores look at how the link is.
-    fn wake(&self) {
-        self.loader.event_fds.iter().for_each(|fd| sys::write_event(*fd));
-    }
-
-    /// Has all data go, to be followed by a load, or behind one that has failed. False if the link does
-    /// not count any more, and the data stays.
-    async fn clear(&self, term: u64, has_failed: bool) -> bool {
+    /// Has all data go: for what was put aside, to be followed by a load, or behind one that has
+    /// failed. False if the link does not count any more, and the data stays.
+    async fn clear(&self, term: u64, within_load: bool, swaps: bool) -> bool {
         let number = self.replacements.get() + 1;
         self.replacements.set(number);
-        self.order(FromPrimary::Replace(Replacement { term, number, has_failed }));
+        let wanted = Replacement { term, number, within_load, swaps };
+        self.loader.order(FromPrimary::Replace(wanted));
         loop {
             let is_cut = self.link().term() != term && !self.link().is_running();
             if self.link().cleared.load(SeqCst) >= number {

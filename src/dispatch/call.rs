@@ -219,6 +219,7 @@ impl Worker {
             waiter: &self.waiter,
             migration: &mut self.migration,
             watched: &mut self.watched,
+            in_script: self.in_script,
             command: registered.listed(),
             users: &self.users,
             directory: &self.directory,
@@ -265,12 +266,16 @@ impl Worker {
 
     /// Writes the reply to a client whose wait ended without having been served, and counts its
     /// command.
-    pub fn answer_wait(&mut self, served: &mut Served, answer: impl FnOnce(&mut Reply<'_>)) {
+    pub fn answer_wait(
+        &mut self,
+        served: &mut Served,
+        answer: impl FnOnce(&Worker, &mut Reply<'_>),
+    ) {
         let registered = &self.table.all()[usize::from(served.waiter.command)];
         let mut facts = SessionFacts { reply_mode: served.reply_mode, ..served.waiter.facts };
         self.start_clock();
         let mut reply = Reply::new(&mut served.replies, facts.proto);
-        answer(&mut reply);
+        answer(self, &mut reply);
         let failed = finish(&self.stats, Ok(()), &mut reply);
         let taken = self.count(registered, failed);
         let (words, ranges) = join(&served.waiter.words);
@@ -304,23 +309,18 @@ impl Worker {
         let failed = finish(&self.stats, outcome, &mut reply);
         let taken = self.count(registered, failed);
         self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
-        settle_reply_mode(&mut session.facts, buffer, start);
+        if self.inside_exec || !request.as_ref().is_some_and(Request::is_answered_later) {
+            settle_reply_mode(&mut session.facts, buffer, start);
+        }
         request
     }
 
-    /// Runs a command of the session inside a transaction.
-    pub fn session_inside(
-        &mut self,
-        session: &mut Session,
-        connection: ConnectionFacts,
-        registered: &'static Registered,
-        args: Args<'_>,
-        buffer: &mut ReplyBuffer,
-    ) -> Option<Request> {
+    /// Runs what belongs to a transaction.
+    pub fn inside<T>(&mut self, run: impl FnOnce(&mut Self) -> T) -> T {
         self.inside_exec = true;
-        let request = self.session(session, connection, registered, args, buffer);
+        let outcome = run(self);
         self.inside_exec = false;
-        request
+        outcome
     }
 
     /// Begins a command that has a part on every core. None if it ended with an error.
@@ -355,21 +355,6 @@ impl Worker {
         }
     }
 
-    /// The same for a command of a transaction.
-    pub fn begin_whole_inside(
-        &mut self,
-        session: &mut Session,
-        connection: ConnectionFacts,
-        registered: &'static Registered,
-        args: Args<'_>,
-        buffer: &mut ReplyBuffer,
-    ) -> Option<Job> {
-        self.inside_exec = true;
-        let job = self.begin_whole(session, connection, registered, args, buffer);
-        self.inside_exec = false;
-        job
-    }
-
     /// Ends a command whose parts have come home; what it asks of the event loop.
     pub fn gather_whole(
         &mut self,
@@ -394,7 +379,9 @@ impl Worker {
         let taken = self.count(registered, failed);
         self.look_at(&session.facts, (registered, args), taken, written(buffer, start));
         let start = if pushed { buffer.bytes.len() } else { start };
-        settle_reply_mode(&mut session.facts, buffer, start);
+        if !matches!(request, Some(Request::Prepare(_))) {
+            settle_reply_mode(&mut session.facts, buffer, start);
+        }
         request
     }
 
@@ -493,7 +480,7 @@ pub(super) fn written(buffer: &ReplyBuffer, start: usize) -> usize {
 
 /// Drops the reply of a client that wants none, and moves CLIENT REPLY SKIP on.
 #[inline]
-pub(super) fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: usize) {
+pub fn settle_reply_mode(facts: &mut SessionFacts, buffer: &mut ReplyBuffer, start: usize) {
     match facts.reply_mode {
         ReplyMode::On => {}
         ReplyMode::Off => buffer.truncate(start),

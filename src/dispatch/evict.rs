@@ -5,13 +5,11 @@
 //! that core is asked to, and the command may run a little above the limit meanwhile.
 //! Source: maxmemory, maxmemory-policy, maxmemory-eviction-tenacity of Redis.
 
-use std::sync::atomic::Ordering::Relaxed;
-
 use super::serve::is_kept_back;
-use super::table::{Registered, Way};
+use super::table::Registered;
 use super::worker::Worker;
 use crate::base::alloc;
-use crate::base::time::Ticks;
+use crate::base::time::{Millis, Ticks};
 use crate::client::SessionFacts;
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
@@ -55,18 +53,25 @@ pub struct MemoryLimit {
     policy: Option<EvictionPolicy>,
     /// Keys that one command evicts at most.
     keys_at_once: usize,
-    /// What this thread may hold until somebody has to look closer. The least there is while changes
-    /// wait for the journal, so that this costs commands nothing otherwise.
+    /// What this thread may hold until somebody has to look closer. The least there is while commands
+    /// wait for others, so that this costs commands nothing otherwise.
     watermark: i64,
-    /// Changes wait, since so many bytes of the journal do.
-    is_choked: bool,
     /// Cores that are to evict, since their candidates are better than those at hand.
     pub asked: CoreSet,
+    /// Bytes of the invalidations that this core has written since a moment, and in the like time
+    /// before.
+    leaving: [u64; 2],
+    leaving_since: Millis,
 }
 
 impl MemoryLimit {
-    /// The limit that a configuration sets.
-    pub(super) fn of(config: &Config) -> MemoryLimit {
+    /// From now on the limit is what this configuration says.
+    pub(super) fn follow(&mut self, config: &Config) {
+        let (leaving, leaving_since) = (self.leaving, self.leaving_since);
+        *self = MemoryLimit { leaving, leaving_since, ..MemoryLimit::of(config) };
+    }
+
+    fn of(config: &Config) -> MemoryLimit {
         // A replica holds what its primary holds.
         let is_free = config.replicaof.is_some() && config.replica_ignore_maxmemory;
         let is_limited = config.maxmemory != 0 && !is_free;
@@ -76,14 +81,16 @@ impl MemoryLimit {
             policy: policy_of(config),
             keys_at_once: keys_at_once(config.maxmemory_eviction_tenacity),
             watermark: i64::MAX,
-            is_choked: false,
             asked: CoreSet::default(),
+            leaving: [0; 2],
+            leaving_since: Millis(0),
         }
     }
 
-    /// Bytes held above the limit; at most 0 if there is none.
-    fn excess(&self) -> i64 {
-        self.bytes.map_or(i64::MIN, |limit| alloc::used_memory() as i64 - limit)
+    /// Bytes held above the limit, of which so many do not count; at most 0 if there is none.
+    fn excess(&self, not_counted: u64) -> i64 {
+        let held = alloc::used_memory() as i64 - not_counted as i64;
+        self.bytes.map_or(i64::MIN, |limit| held - limit)
     }
 
     /// What a core may be above the limit while another one evicts what is better.
@@ -99,11 +106,42 @@ impl MemoryLimit {
 }
 
 impl Worker {
-    /// Looks once a turn how far memory is from its limit, and whether the journal keeps up.
-    pub fn check_memory(&mut self) {
-        let was_choked = self.memory.is_choked;
-        self.memory.is_choked = self.scribe.is_on && self.server.journal.is_choked.load(Relaxed);
-        if self.memory.is_choked {
+    /// Bytes held above the limit.
+    fn excess(&self) -> i64 {
+        let size = self.config.repl_backlog_size;
+        self.memory.excess(self.server.not_counted_for_evict(size))
+    }
+
+    /// Invalidations of so many bytes have been written to clients of this core. What a key that goes
+    /// causes must not have others go.
+    pub fn note_leaving(&mut self, bytes: u64) {
+        if self.memory.bytes.is_none() {
+            return;
+        }
+        self.memory.leaving[0] += bytes;
+        self.server.transit.begin_leaving(bytes);
+    }
+
+    /// Whoever has not read invalidations in this time reads too slowly: they count.
+    fn forget_left(&mut self) {
+        let [last, left] = self.memory.leaving;
+        if last | left != 0 && self.now.0 - self.memory.leaving_since.0 >= LEAVING_MILLIS {
+            self.memory.leaving = [0, last];
+            self.memory.leaving_since = self.now;
+            self.server.transit.end_leaving(left);
+        }
+    }
+
+    /// Looks at the beginning of a turn how far memory is from its limit, and whether others keep up.
+    pub fn begin_memory_turn(&mut self) {
+        self.forget_left();
+        self.check_memory();
+    }
+
+    /// The same amid a turn.
+    fn check_memory(&mut self) {
+        let was_choked = self.is_choked();
+        if self.look_for_chokes() {
             self.memory.watermark = i64::MIN;
             return;
         }
@@ -112,7 +150,7 @@ impl Worker {
         }
         if self.memory.bytes.is_some() {
             // The room is everybody's: each core looks again when it has used its share.
-            let room = -self.memory.excess() / self.server.stats.len().max(1) as i64;
+            let room = -self.excess() / self.server.stats.len().max(1) as i64;
             self.memory.watermark = alloc::thread_memory().saturating_add(room);
         }
     }
@@ -125,8 +163,7 @@ impl Worker {
 
     #[cold]
     fn is_stuck(&self) -> bool {
-        self.memory.excess() > 0
-            && !self.memory.policy.is_some_and(|policy| self.has_candidates(&policy))
+        self.excess() > 0 && !self.memory.policy.is_some_and(|policy| self.has_candidates(&policy))
     }
 
     /// True if evicting has something left to do.
@@ -134,7 +171,7 @@ impl Worker {
         self.switches.pause.is_none()
             && self.memory.policy.is_some()
             && self.memory.may_be_exceeded()
-            && self.memory.excess() > 0
+            && self.excess() > 0
     }
 
     /// True if a key may go somewhere.
@@ -163,7 +200,7 @@ impl Worker {
         if !self.memory.may_be_exceeded() {
             return Admission::Runs;
         }
-        if self.waits_for_journal(registered) {
+        if self.has_to_wait(registered) {
             return Admission::KeptBack;
         }
         let denied = registered.command.flags.has(Flags::DENYOOM);
@@ -176,19 +213,6 @@ impl Worker {
             }
             Room::Made | Room::Asked | Room::None => Admission::Runs,
         }
-    }
-
-    /// True while so many bytes wait to be written to the journal that changes have to wait.
-    pub fn is_journal_choked(&self) -> bool {
-        self.memory.is_choked
-    }
-
-    /// True if a command has to wait for the journal.
-    pub fn waits_for_journal(&self, registered: &Registered) -> bool {
-        let flags = registered.command.flags;
-        let may_change =
-            flags.has(Flags::WRITE) || registered.way == Way::Script && !flags.has(Flags::READONLY);
-        self.memory.is_choked && may_change
     }
 
     /// The same for a transaction: false if it may not run for want of memory.
@@ -212,7 +236,7 @@ impl Worker {
     /// keys as one command has to wait for.
     fn make_room_and(&mut self, keyspace: &mut Keyspace<'_>, spare: i64) -> Room {
         // A primary that is about to step down stays as it is.
-        if self.switches.pause.is_some() || self.memory.excess() <= 0 {
+        if self.switches.pause.is_some() || self.excess() <= 0 {
             self.check_memory();
             return Room::Made;
         }
@@ -222,9 +246,14 @@ impl Worker {
             Effects::new(Interest { keys: self.is_heard(keyspace), ..self.interest() });
         let mut room = Room::Made;
         let mut budget = Budget::new(self.memory.keys_at_once * UNITS_PER_KEY);
+        // What is noted of keys that go is no reason for others to go, on any core.
+        let mut noted = 0;
+        // Nor is what other cores take meanwhile: they make room for that themselves.
+        let (wanted, before) = (self.excess() + spare, alloc::thread_memory());
         while room == Room::Made && !budget.is_spent() {
-            let excess = self.memory.excess();
-            if excess <= -spare {
+            let excess = self.excess();
+            let freed = before - (alloc::thread_memory() - noted as i64);
+            if excess <= -spare || freed >= wanted {
                 break;
             }
             // What was deleted before and is not free yet goes first.
@@ -234,16 +263,30 @@ impl Worker {
                 partition.free_slice(&mut slice);
                 budget.spend(FREE_UNITS - slice.left());
             } else {
-                room = self.evict_one(keyspace, &policy, excess, &mut effects);
+                room = self.evict_one(keyspace, &policy, excess, (&mut effects, &mut noted));
                 budget.spend(UNITS_PER_KEY);
             }
         }
-        self.check_memory();
         self.note_latency_since("eviction-cycle", began);
         self.journal_gone(keyspace, &effects);
+        self.tell_of_gone(keyspace, effects, noted);
+        self.check_memory();
+        room
+    }
+
+    /// Tells whoever listens of keys that went, of which so many bytes were noted. Other cores look while
+    /// that is written, so it is charged beforehand as what it is at most.
+    fn tell_of_gone(&mut self, keyspace: &mut Keyspace<'_>, mut effects: Effects, noted: u64) {
+        let trackers = || self.server.sum(|stats| stats.tracking_clients.get());
+        let charged = if noted == 0 { 0 } else { noted * (1 + trackers()) };
+        self.server.transit.begin_leaving(charged);
+        let before = alloc::thread_memory();
         self.publish_events(effects.take_events());
         self.went_by_itself(keyspace.reborrow(), effects.take_keys());
-        room
+        let told = u64::try_from(alloc::thread_memory() - before);
+        self.note_leaving(told.unwrap_or(0));
+        drop(effects);
+        self.server.transit.end_leaving(noted + charged);
     }
 
     /// Evicts one key, or asks the core that has a better one.
@@ -252,7 +295,7 @@ impl Worker {
         keyspace: &mut Keyspace<'_>,
         policy: &EvictionPolicy,
         excess: i64,
-        effects: &mut Effects,
+        (effects, noted): (&mut Effects, &mut u64),
     ) -> Room {
         let tolerance = self.memory.tolerance();
         let (elsewhere, core) = self.best_elsewhere();
@@ -265,7 +308,11 @@ impl Worker {
             self.stats.eviction_score.set(partition.best_eviction_score());
             if let Eviction::Taken(db, entry) = outcome {
                 self.stats.totals.evicted_keys.add(1);
+                let before = alloc::thread_memory();
                 effects.evicted(db, entry.view().key());
+                let taken = u64::try_from(alloc::thread_memory() - before).unwrap_or(0);
+                self.server.transit.begin_leaving(taken);
+                *noted += taken;
                 partition.graveyard().bury(entry);
                 return Room::Made;
             }
@@ -326,5 +373,7 @@ const KEYS_PER_TENACITY: usize = 20;
 const UNITS_PER_KEY: usize = 10;
 /// Work on what waits to be freed between two looks at what is held.
 const FREE_UNITS: usize = 100;
+/// Time in which an invalidation leaves a server that is not overloaded.
+const LEAVING_MILLIS: i64 = 250;
 /// As a part of the limit.
 const TOLERANCE: i64 = 128;

@@ -18,6 +18,8 @@ use crate::resp::reply::ReplyBuffer;
 
 /// Commands that have gates of their own.
 const GUARDED: Flags = Flags::PROTECTED.with(Flags::NO_MULTI);
+/// What a client has sent whose transaction runs.
+pub(super) const EXEC: &str = "exec";
 /// Bytes of a command's name, and of its arguments together, in the error for an unknown one.
 const QUOTED_BYTES_MAX: usize = 128;
 
@@ -92,6 +94,7 @@ impl Worker {
         facts: &mut SessionFacts,
         buffer: &mut ReplyBuffer,
     ) -> bool {
+        self.look_for_end_of_load();
         let flags = self.flags_of(registered, args);
         let is_probe = self.saves_fail && registered.full_name == "ping";
         let text = if self.is_out_of_memory() && flags.has(Flags::DENYOOM) {
@@ -126,6 +129,11 @@ impl Worker {
         if self.snapshots_fail() {
             return CommandError::SavesFail.text().into();
         }
+        self.journal_error()
+    }
+
+    /// What the disk said when the journal was written last, as an error for clients.
+    pub fn journal_error(&self) -> Vec<u8> {
         let error = self.server.journal.error.load(Ordering::Relaxed);
         let reason = sys::reason(&std::io::Error::from_raw_os_error(error));
         format!("MISCONF Errors writing to the AOF file: {reason}").into_bytes()
@@ -142,6 +150,14 @@ impl Worker {
         self.read_only && flags.has(Flags::WRITE) && !facts.replays
     }
 
+    /// Nobody is told that a file is being loaded whom another core has told that it is not: that core
+    /// looked later, in a turn of its own.
+    pub(super) fn look_for_end_of_load(&mut self) {
+        if self.loading && !self.server.persistence.is_loading() {
+            self.check_persistence();
+        }
+    }
+
     /// Why commands, of which each has these flags, may not run while the data may be old, or is
     /// loaded.
     pub(super) fn cannot_run_yet(
@@ -155,7 +171,9 @@ impl Worker {
         if self.is_stranded && !flags.has(Flags::STALE) {
             return Some(CommandError::PrimaryDown);
         }
-        (self.loading && !flags.has(Flags::LOADING)).then_some(CommandError::Loading)
+        let is_refused = self.loading && !flags.has(Flags::LOADING)
+            || self.loads_aside && flags.has(Flags::NO_ASYNC_LOADING);
+        is_refused.then_some(CommandError::Loading)
     }
 
     /// The gate of permissions: true if the client has not logged in, or its user may not run this,
@@ -208,7 +226,8 @@ impl Worker {
         let username = named.name.to_vec();
         let in_multi = self.inside_exec || facts.in_multi;
         let place = if in_multi { DenialPlace::Multi } else { DenialPlace::TopLevel };
-        let denial = self.denied((denied, username), place, registered, args);
+        let sent = if self.inside_exec { EXEC } else { registered.full_name };
+        let denial = self.denied((denied, username), (place, sent), registered, args);
         self.denials.push(denial);
         Some(text)
     }
@@ -241,7 +260,7 @@ impl Worker {
     pub(super) fn denied(
         &self,
         (denied, username): (Denied, Vec<u8>),
-        place: DenialPlace,
+        (place, sent): (DenialPlace, &'static str),
         registered: &Registered,
         args: Args<'_>,
     ) -> Denial {
@@ -265,7 +284,7 @@ impl Worker {
             object: object.to_vec(),
             username,
             time: self.now,
-            command: registered.full_name,
+            command: sent,
             client: Vec::new(),
         }
     }

@@ -27,6 +27,8 @@ pub struct Scribe {
     pub(super) is_on: bool,
     /// Replies wait for the file.
     pub(super) waits: bool,
+    /// Replicas get the lines.
+    pub(super) feeds: bool,
     /// What has been done in this turn.
     lines: Lines,
     /// What was done before another file began, or the journal ended.
@@ -140,12 +142,18 @@ impl Worker {
         self.scribe.waits = self.server.journal.is_on();
         // A replica passes on the very bytes of its primary.
         let feeds = self.server.replication.feeds() && !self.follows;
+        self.scribe.feeds = feeds;
         let takes = self.server.journal.takes_lines() || feeds;
         let is_on = takes && !self.loading;
         if is_on != self.scribe.is_on {
             self.scribe.is_on = is_on;
             self.listening_changed();
         }
+    }
+
+    /// True if what this server does goes to its replicas.
+    pub fn feeds_replicas(&self) -> bool {
+        self.scribe.feeds
     }
 
     /// True while the journal fails.
@@ -220,7 +228,7 @@ impl Worker {
         let flags = registered.command.flags;
         let is_verbatim = !suspended
             && effects.propagation() == Propagation::Verbatim
-            && effects.dirty() > 0
+            && (effects.dirty() > 0 || effects.is_for_replicas() && scribe.feeds)
             && flags.any(HELD_BACK);
         let count = lines.len() + usize::from(is_verbatim);
         if count == 0 || scribe.is_muted {

@@ -4,6 +4,7 @@
 //! message.
 
 pub mod call;
+mod choke;
 pub mod evict;
 mod gates;
 pub mod journal;

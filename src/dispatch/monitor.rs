@@ -32,7 +32,7 @@ impl Worker {
 
     /// Shows a command.
     pub fn show_always(&mut self, facts: &SessionFacts, registered: &Registered, args: Args<'_>) {
-        if self.monitors.is_empty() {
+        if self.monitors.is_empty() || self.loses_line() {
             return;
         }
         let since = self.tick_rate.nanos(self.last_tick.saturating_sub(self.turn_tick)) / 1000;

@@ -10,9 +10,10 @@ use crate::base::time::{TickRate, Ticks};
 use crate::client::SessionFacts;
 use crate::command::args::ArgValue;
 use crate::command::secret::{REDACTED, secret_words};
-use crate::command::{Args, Flags};
+use crate::command::{Args, Flags, keyspec};
 use crate::config::{Config, directives};
 use crate::observe::command_log::{self, LogKind, LoggedCommand, Note, Spent, WORDS_MAX};
+use crate::observe::hotkeys::HotKeySession;
 
 const NANOS_PER_MICRO: u64 = 1_000;
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -69,7 +70,8 @@ impl Worker {
     /// The configuration, or who watches, has changed.
     pub fn limits_changed(&mut self) {
         self.limits = Limits::of(&self.config);
-        if !self.monitors.is_empty() {
+        let counts = |session: &HotKeySession| session.is_active(self.now);
+        if !self.monitors.is_empty() || self.hotkeys.as_deref().is_some_and(counts) {
             // Everything is looked at.
             self.limits.nanos = 0;
         }
@@ -91,6 +93,30 @@ impl Worker {
         }
     }
 
+    /// Counts a command for HOTKEYS: those of scripts are part of the script, as it names its keys.
+    fn count_hot(
+        &mut self,
+        (registered, args): (&Registered, Args<'_>),
+        nanos: u64,
+        reply_bytes: u64,
+    ) {
+        let ratio = self.hotkeys.as_ref().map_or(1, |session| session.plan.ratio);
+        let is_sampled = ratio == 1 || self.rng.next_u64().is_multiple_of(ratio);
+        let hasher = self.hasher.hash_key();
+        let mut keys = Vec::new();
+        let found = keyspec::keys_of(registered.command.keys, args, |index, _| {
+            let key = args.get(index);
+            keys.push((key, hasher.hash(key)));
+        });
+        let Some(session) = self.hotkeys.as_mut().filter(|one| one.is_active(self.now)) else {
+            return;
+        };
+        if found.is_ok() && !self.in_script {
+            let bytes = args.request_bytes() + reply_bytes;
+            session.add(&keys, (nanos, bytes), is_sampled);
+        }
+    }
+
     #[cold]
     fn note(
         &mut self,
@@ -99,6 +125,9 @@ impl Worker {
         reply_bytes: u64,
     ) {
         let flags = registered.command.flags;
+        if self.hotkeys.is_some() {
+            self.count_hot((registered, args), nanos, reply_bytes);
+        }
         if nanos >= self.limits.latency {
             let event = if flags.has(Flags::FAST) { "fast-command" } else { "command" };
             self.latency.add(event, self.now.seconds(), nanos / NANOS_PER_MILLI);
@@ -129,10 +158,14 @@ impl Worker {
 
     /// Files how long something took that is no command, and began at `began`.
     pub fn note_latency_since(&mut self, event: &'static str, began: u64) {
-        if self.limits.latency == u64::MAX {
-            return;
+        if self.limits.latency < u64::MAX {
+            let nanos = self.tick_rate.nanos(Ticks::now().wrapping_sub(began));
+            self.note_latency(event, nanos);
         }
-        let nanos = self.tick_rate.nanos(Ticks::now().wrapping_sub(began));
+    }
+
+    /// Files how long something took that is no command.
+    pub fn note_latency(&mut self, event: &'static str, nanos: u64) {
         if nanos >= self.limits.latency {
             self.latency.add(event, self.now.seconds(), nanos / NANOS_PER_MILLI);
         }

@@ -13,6 +13,7 @@ use place::script_call;
 pub use place::{Named, words_of};
 
 use super::call::{settle_reply_mode, written};
+use super::gates::EXEC;
 use super::table::Registered;
 use super::worker::Worker;
 use crate::base::time::Millis;
@@ -20,7 +21,7 @@ use crate::client::{ReplyMode, SessionFacts};
 use crate::command::context::Keyspace;
 use crate::command::{Args, CommandError, Flags, ScriptCall};
 use crate::commands::scripting::function;
-use crate::persist::load::{Load, Records};
+use crate::persist::load::{Aim, Load, Records};
 use crate::persist::rdb::file::Fault;
 use crate::resp::Proto;
 use crate::resp::reply::ReplyBuffer;
@@ -37,6 +38,8 @@ pub struct Run {
     pub function: Function,
     /// Its name in errors.
     pub name: Name,
+    /// The full name of the command that its client sent.
+    pub(super) sent: &'static str,
     /// How many keys it was given.
     pub keys: usize,
     /// It has called a command that writes.
@@ -88,10 +91,10 @@ impl Worker {
         }
         for text in &records.libraries {
             let (functions, table) = (&mut self.functions, self.table);
-            let outcome = if load.is_trial {
-                function::try_text(functions, table, text)
-            } else {
+            let outcome = if load.aim == Aim::Serve {
                 function::load_text(functions, table, text, load.replaces)
+            } else {
+                function::try_text(functions, table, text)
             };
             if let Err(line) = outcome {
                 let line = String::from_utf8_lossy(&line);
@@ -113,7 +116,8 @@ impl Worker {
         let call = script_call(registered);
         // Its commands are shown behind it.
         self.show_always(facts, registered, args);
-        let begun = self.prepare_script(call, args, facts, inside_exec);
+        let sent = if inside_exec { EXEC } else { registered.full_name };
+        let begun = self.prepare_script(call, args, facts, (inside_exec, sent));
         match begun {
             Ok(begun) => Some(begun),
             Err(text) => {
@@ -128,7 +132,7 @@ impl Worker {
         call: ScriptCall,
         args: Args<'_>,
         facts: &SessionFacts,
-        inside_exec: bool,
+        (inside_exec, sent): (bool, &'static str),
     ) -> Result<(Box<Engine>, Run), Vec<u8>> {
         let text = |error: CommandError| error.text().as_bytes().to_vec();
         let named = self.named_script(call, args);
@@ -148,7 +152,7 @@ impl Worker {
                 let reach = |_: &[u8]| Reach::Everything;
                 let script = self.scripts.prepare(body, true, self.now.0 as u64, reach)?;
                 self.scripts.insert(&script, &[]);
-                return self.prepare_script(call, args, facts, inside_exec);
+                return self.prepare_script(call, args, facts, (inside_exec, sent));
             }
         };
         let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
@@ -197,6 +201,7 @@ impl Worker {
             facts,
             function,
             name,
+            sent,
             keys,
             has_written: false,
             places: 3,

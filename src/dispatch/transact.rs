@@ -114,6 +114,7 @@ impl Worker {
         facts: &SessionFacts,
         transaction: &Transaction,
     ) -> Option<Vec<u8>> {
+        self.look_for_end_of_load();
         let (any, all) = transaction.flags()?;
         if !self.has_room(keyspace, any.has(Flags::DENYOOM)) {
             return Some(CommandError::OutOfMemory.text().into());
@@ -173,11 +174,10 @@ impl Worker {
         facts: &mut SessionFacts,
         buffer: &mut ReplyBuffer,
     ) -> bool {
-        self.inside_exec = true;
-        let refused = self.refuse_forbidden(registered, args, facts, buffer)
-            || self.busy.is_some() && self.refuse_busy(registered, args, facts, buffer);
-        self.inside_exec = false;
-        refused
+        self.inside(|worker| {
+            worker.refuse_forbidden(registered, args, facts, buffer)
+                || worker.busy.is_some() && worker.refuse_busy(registered, args, facts, buffer)
+        })
     }
 
     /// Ends a transaction: serves who waited for what it did.

@@ -6,6 +6,7 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::choke::Chokes;
 use super::evict::MemoryLimit;
 use super::journal::Scribe;
 use super::note::Limits;
@@ -21,6 +22,7 @@ use crate::command::whole::Switches;
 use crate::config::Config;
 use crate::config::choices::MaxmemoryPolicy;
 use crate::observe::command_log::Note;
+use crate::observe::hotkeys::HotKeySession;
 use crate::observe::latency::Latency;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
@@ -84,11 +86,15 @@ pub struct Worker {
     pub notes: Vec<Note>,
     /// What took long on this core.
     pub latency: Latency,
+    /// What HOTKEYS counts on this core.
+    pub hotkeys: Option<Box<HotKeySession>>,
     pub(super) free_pass: UserRef,
     /// How memory stands against its limit.
     pub memory: MemoryLimit,
     /// A file is being loaded.
     pub(super) loading: bool,
+    /// A snapshot of the primary is put aside.
+    pub(super) loads_aside: bool,
     /// What becomes of what has expired.
     pub(super) stale: Stale,
     /// Writes are refused, since saves or the journal fail.
@@ -127,6 +133,8 @@ pub struct Worker {
     pub directory: Directory,
     /// The clients of this core that do.
     pub hearers: Hearers,
+    /// What has no room in this turn.
+    pub(super) chokes: Chokes,
     /// What this turn pushes to clients.
     pub pushes: Pushes,
     /// Who wants to hear of which prefixes of keys.
@@ -206,7 +214,9 @@ impl Worker {
             turn_tick: Ticks::now(),
             notes: Vec::new(),
             latency: Latency::default(),
+            hotkeys: None,
             loading: false,
+            loads_aside: false,
             stale: Stale::Goes,
             saves_fail: false,
             lacks_replicas: false,
@@ -229,6 +239,7 @@ impl Worker {
             reserved: Vec::new(),
             directory: Directory::new(hasher.hash_key()),
             hearers: Hearers::new(hasher.hash_key()),
+            chokes: Chokes::default(),
             pushes: Pushes::default(),
             prefixes: Prefixes::default(),
             trackers: Trackers::default(),
@@ -268,7 +279,7 @@ impl Worker {
         self.stats.follows.set(self.follows.into());
         self.read_only = self.follows && self.config.replica_read_only;
         self.check_persistence();
-        self.memory = MemoryLimit::of(&self.config);
+        self.memory.follow(&self.config);
         self.limits_changed();
         let memory_bytes = match self.config.script_memory_limit {
             0 => usize::MAX,
@@ -316,6 +327,7 @@ impl Worker {
     /// saves fail, how the link to a primary is, and what all that means for what has expired.
     pub fn check_persistence(&mut self) {
         self.loading = self.server.persistence.is_loading();
+        self.loads_aside = self.server.persistence.is_async_loading();
         self.journal_fails = self.server.journal.refuses();
         self.saves_fail = self.journal_fails || self.snapshots_fail();
         let is_shown = !self.follows || self.config.replica_serve_stale_data;
@@ -327,6 +339,7 @@ impl Worker {
             && self.server.replication.good_replicas.load(Relaxed) < wanted;
         self.is_restricted = self.saves_fail
             | self.loading
+            | self.loads_aside
             | self.read_only
             | self.is_stranded
             | self.lacks_replicas;

@@ -131,6 +131,13 @@ impl Run for GapRun {
     fn splice(&mut self, at: usize, removed: usize, pieces: &[&[u8]]) {
         let behind = self.len() - removed - at;
         let added: usize = pieces.iter().map(|piece| piece.len()).sum();
+        if removed == 0 && behind == 1 && self.buffer.capacity() - self.buffer.len() >= added {
+            // A push behind everything but the mark of the end, which is most of what happens.
+            let last = self.buffer.pop();
+            pieces.iter().for_each(|piece| self.buffer.extend_from_slice(piece));
+            self.buffer.extend(last);
+            return;
+        }
         if added >= removed {
             // The removed bytes are overwritten, so the run opens behind or before them.
             if at < behind {

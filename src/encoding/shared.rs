@@ -54,9 +54,14 @@ impl<T: Clone> Shared<T> {
     #[inline]
     pub fn change(&mut self) -> &mut T {
         if self.is_shared() {
-            *self = Shared::new(T::clone(&self.0));
+            self.separate();
         }
         self.unshared_mut().expect("a fresh part is not shared")
+    }
+
+    #[cold]
+    fn separate(&mut self) {
+        *self = Shared::new(T::clone(&self.0));
     }
 }
 

@@ -1,7 +1,7 @@
 //! How far replicas are: what they have acknowledged, who waits for that, what is done each second.
 //!
 //! Invariant: what replicas acknowledge is told as numbers of blocks, which every core can compare;
-//! a core whose clients wait for it is woken when it rises. Source: Redis 8.0.6: WAIT,
+//! a core whose clients wait for it is woken when it rises. Source: Redis 8.0.6: WAIT, WAITAOF,
 //! min-replicas-to-write, repl-timeout.
 
 use std::sync::atomic::Ordering::Relaxed;
@@ -12,11 +12,60 @@ use super::{Core, Message};
 use crate::base::gate::Gate;
 use crate::base::time::{Clock, Millis};
 use crate::client::replica::Stage;
+use crate::command::CommandError;
 use crate::command::session_context::AcksWanted;
+use crate::dispatch::worker::Worker;
 use crate::observe::log;
 use crate::observe::replication::History;
+use crate::observe::server::ServerFacts;
+use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::txn::batch::Acks;
+
+/// Who has what a client has written.
+struct Acked {
+    /// It is on this server's disk.
+    is_synced: bool,
+    /// So many replicas have it, or have it on disk.
+    replicas: usize,
+}
+
+impl Acked {
+    fn of(server: &ServerFacts, acks: &Acks) -> Acked {
+        let (replication, number) = (&server.replication, acks.target.number());
+        match acks.wanted.on_disk {
+            None => Acked { is_synced: false, replicas: replication.count_acked(number) },
+            Some(_) => Acked {
+                is_synced: server.journal.has_synced(acks.target),
+                replicas: replication.count_synced(number),
+            },
+        }
+    }
+
+    /// Nobody has what is still pending.
+    fn is_enough(&self, acks: &Acks) -> bool {
+        let is_local = acks.wanted.on_disk != Some(true) || self.is_synced;
+        is_local && self.replicas as i64 >= acks.wanted.replicas
+    }
+}
+
+/// False if the client waits for a file that is not written any more.
+fn can_come(worker: &Worker, acks: &Acks) -> bool {
+    acks.wanted.on_disk != Some(true) || worker.config.appendonly
+}
+
+/// The reply to a client that asks who has what it has written.
+pub(super) fn answer_acks(worker: &Worker, acks: &Acks, reply: &mut Reply<'_>) {
+    if !can_come(worker, acks) {
+        return reply.error(CommandError::WaitaofWithoutFile.text());
+    }
+    let acked = Acked::of(&worker.server, acks);
+    if acks.wanted.on_disk.is_some() {
+        reply.array(2);
+        reply.integer(acked.is_synced.into());
+    }
+    reply.integer(acked.replicas as i64);
+}
 
 impl<R: Ring, C: Clock> Core<R, C> {
     /// What a client that asks for replicas' acknowledgements waits for.
@@ -26,10 +75,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             target = Gate::of(connection.session.last_write);
             target.raise(connection.gate);
         }
-        Acks { target, replicas: wanted.replicas }
+        Acks { target, wanted }
     }
 
-    /// Clients that wait for replicas go on if these are far enough; the others are asked about.
+    /// Clients go on whose changes are where they want them.
     #[inline]
     pub(super) fn settle_acks(&mut self) {
         if !self.awaiting.is_empty() {
@@ -39,10 +88,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     #[cold]
     fn settle_awaiting(&mut self) {
-        self.worker.server.replication.wait(self.worker.core);
+        let server = self.worker.server.clone();
+        server.replication.wait(self.worker.core);
+        server.journal.wait(self.worker.core);
         for (client, generation) in std::mem::take(&mut self.awaiting) {
             let Some(acks) = self.acks_of(client, generation) else { continue };
-            if self.is_acked(acks) {
+            if !can_come(&self.worker, &acks) || Acked::of(&server, &acks).is_enough(&acks) {
                 self.end_acked(client);
             } else {
                 self.awaiting.push((client, generation));
@@ -53,11 +104,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn acks_of(&mut self, client: u32, generation: u32) -> Option<Acks> {
         let connection = self.clients.of(client, generation)?;
         connection.blocked.as_ref()?.blocked.as_ref()?.acks
-    }
-
-    fn is_acked(&self, acks: Acks) -> bool {
-        let count = self.worker.server.replication.count_acked(acks.target.number());
-        acks.replicas <= 0 || acks.target != Gate::PENDING && count as i64 >= acks.replicas
     }
 
     /// The turn has its number: who waits for what it did knows now what for. Asks the replicas.
@@ -76,13 +122,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.awaiting.push((client, generation));
         }
         self.mail.post(WRITER, Message::AskReplicas(last));
-        self.has_more |= self.worker.core == WRITER;
+        self.has_more = true;
     }
 
     /// Replicas are to say how far they are.
     pub(super) fn ask_replicas(&mut self, number: u64) {
         if self.feeder.is_fed() && !self.worker.follows() {
             self.feeder.asks_at = Some(self.feeder.asks_at.map_or(number, |at| at.max(number)));
+        }
+    }
+
+    /// Replicas get a line that no command has caused. Source: DEBUG REPLICATE.
+    pub(super) fn feed_replicas(&mut self, words: &[Vec<u8>]) {
+        if self.feeder.is_fed() && !self.worker.follows() {
+            let words: Vec<&[u8]> = words.iter().map(Vec::as_slice).collect();
+            self.feeder.feed_line(&words, self.worker.now);
+            self.has_more = true;
         }
     }
 
@@ -101,12 +156,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Replicas have come or gone, or are further than they were.
     pub(super) fn replicas_changed(&mut self) {
+        let waiting = self.waiting_main_channels();
         let shared = &self.worker.server.replication;
+        shared.await_channels(waiting.into_iter());
         let lag = i64::from(self.worker.config.min_replicas_max_lag);
-        let (mut good, mut numbers) = (0, Vec::new());
+        let (mut good, mut numbers, mut bytes, mut channels) = (0, Vec::new(), 0, 0);
         for (index, _) in &self.feeder.replicas {
             let Some(connection) = self.clients.get(*index) else { continue };
             let Some(replica) = connection.session.replica.as_ref() else { continue };
+            bytes += connection.facts(self.worker.core).total_bytes as u64;
+            channels += u32::from(replica.main_channel.is_some());
             if replica.stage != Stage::Online {
                 continue;
             }
@@ -116,6 +175,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let number = |offset| stream.number_at(offset).unwrap_or(0);
             numbers.push((number(replica.acked), number(replica.acked_synced)));
         }
+        shared.replica_bytes.store(bytes, Relaxed);
+        shared.rdb_channels.store(channels, Relaxed);
         shared.replicas.store(self.feeder.replicas.len() as u32, Relaxed);
         shared.good_replicas.store(good, Relaxed);
         for core in shared.acknowledge(numbers.into_iter()).iter() {
@@ -173,11 +234,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn cut_off_silent(&mut self, before: Millis) {
         let mut silent: Vec<(u32, &str)> =
             self.stuck_receivers(before).into_iter().map(|index| (index, "full sync")).collect();
+        silent.extend(self.deserted_main_channels(before).into_iter().map(|at| (at, "full sync")));
         for (index, _) in &self.feeder.replicas {
             let Some(connection) = self.clients.get(*index) else { continue };
             let Some(replica) = connection.session.replica.as_ref() else { continue };
             let speaks = matches!(replica.stage, Stage::Online | Stage::Loads);
-            if speaks && !replica.is_silent && replica.acked_at < before {
+            // Who loads for long sends empty lines.
+            let heard_at = replica.acked_at.max(connection.session.last_interaction);
+            if speaks && !replica.is_silent && heard_at < before {
                 silent.push((*index, "streaming sync"));
             }
         }

@@ -7,7 +7,6 @@ use super::Core;
 use super::execute::PREFETCH_KEYS_MIN;
 use super::notes::take_notes;
 use crate::base::time::Clock;
-use crate::command::Flags;
 use crate::command::context::Keyspace;
 use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
@@ -204,13 +203,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         match place {
             Place::Home | Place::Whole => Next::Home,
+            Place::Here if worker.has_to_wait(registered) => Next::KeptBack,
             Place::Here => {
                 worker.hint(None);
                 worker.keyed(Keyspace::Lent(&mut []), facts, registered, args, replies);
                 batch.ran(registered.full_name);
                 Next::Again
             }
-            Place::Loan(_) if worker.waits_for_journal(registered) => Next::KeptBack,
+            Place::Loan(_) if worker.has_to_wait(registered) => Next::KeptBack,
             Place::Loan(owners) => Next::Loan(owners),
             Place::Core(owner) if owner != worker.core => Next::Core(owner),
             Place::Core(_) => {
@@ -265,8 +265,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return if batch.home == core { Next::Paused } else { Next::Home };
         }
         let flags = batch.transaction.as_ref().and_then(|one| one.flags());
-        let changes = flags.is_some_and(|(any, _)| any.has(Flags::WRITE));
-        if changes && self.worker.is_journal_choked() {
+        if flags.is_some_and(|(any, _)| self.worker.has_transaction_to_wait(any)) {
             return Next::KeptBack;
         }
         let Some(owners) = self.exec_owners(batch) else {

@@ -7,13 +7,13 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::acks::answer_acks;
 use super::{Core, Message};
 use crate::base::gate::Gate;
 use crate::base::slot::Slot;
 use crate::base::time::{Clock, Millis};
 use crate::command::CommandError;
 use crate::dispatch::serve::Served;
-use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::waiters::Waiter;
 use crate::txn::batch::{Batch, Blocked};
@@ -153,8 +153,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(batch) = self.unblock(client) else { return };
         let Some(Blocked { waiter, acks, .. }) = &batch.blocked else { return };
         let (waiter, acks) = (waiter.clone(), *acks);
-        let replication = &self.worker.server.replication;
-        let acked = acks.map(|acks| replication.count_acked(acks.target.number()));
         let mut served = Served {
             full_name: self.worker.table.all()[usize::from(waiter.command)].full_name,
             reply_mode: waiter.facts.reply_mode,
@@ -165,11 +163,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             gate: Gate::OPEN,
             waiter: waiter.clone(),
         };
-        self.worker.answer_wait(&mut served, |reply: &mut Reply<'_>| match end {
+        self.worker.answer_wait(&mut served, |worker, reply| match end {
             End::Error => reply.error(CommandError::Unblocked.text()),
             End::Role => reply.error(CommandError::UnblockedByRole.text()),
-            End::Timeout => match acked {
-                Some(acked) => reply.integer(acked as i64),
+            End::Timeout => match acks {
+                Some(acks) => answer_acks(worker, &acks, reply),
                 None => reply.null_array(),
             },
         });
@@ -287,7 +285,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Commands that named a reserved key are tried again when no key is reserved any more.
     fn retry_kept_back(&mut self) {
         let is_free = |one: &crate::store::partition::Partition| !one.keeps_back();
-        let waits = self.kept_back.is_empty() || self.worker.is_journal_choked();
+        let waits = self.kept_back.is_empty() || self.worker.is_choked();
         if waits || !self.seat.partition().is_some_and(|one| is_free(one)) {
             return;
         }

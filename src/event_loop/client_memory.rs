@@ -12,12 +12,15 @@ use std::collections::BTreeSet;
 use super::{Core, Message};
 use crate::base::time::Clock;
 use crate::client::info;
-use crate::net::connection::Weight;
+use crate::net::connection::{Connection, Weight};
 use crate::observe::log;
 use crate::ring::Ring;
 
 /// Clients that one turn evicts, at most.
 const EVICTED_PER_TURN_MAX: usize = 64;
+
+/// Most clients hold less at any time.
+const HEAVY_BYTES: u64 = 64 << 10;
 
 /// What the clients of a core hold.
 #[derive(Debug, Default)]
@@ -73,10 +76,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// Weighs those that this turn has written to. Without a limit the periodic look is enough.
+    /// Weighs those that this turn has written to. Without a limit the periodic look is enough for
+    /// all but those that it found heavy: what they held may have gone since.
     pub(super) fn weigh_written(&mut self, written: &[u32]) {
-        if self.client_memory.limit.is_some() {
-            written.iter().for_each(|index| self.weigh(*index));
+        let all = self.client_memory.limit.is_some();
+        for index in written {
+            let is_heavy = |connection: &mut Connection| connection.weight.bytes >= HEAVY_BYTES;
+            if all || self.clients.get(*index).is_some_and(is_heavy) {
+                self.weigh(*index);
+            }
         }
     }
 
@@ -146,10 +154,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let core = self.worker.core;
         let Some(connection) = self.clients.get(index) else { return };
         let held = connection.facts(core);
-        let mut line = b"Evicting client: ".to_vec();
-        info::write_line(&mut line, &connection.session, &held, self.worker.now);
-        line.pop();
-        log::notice(String::from_utf8_lossy(&line).into_owned());
+        let line = info::line(&connection.session, &held, self.worker.now);
+        log::notice(format!("Evicting client: {line}"));
         self.worker.stats.totals.evicted_clients.add(1);
         self.close(index);
     }

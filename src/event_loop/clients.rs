@@ -20,6 +20,10 @@ pub struct Clients {
     pub doomed: Vec<u32>,
     /// Clients whose wait a command has ended, and how.
     pub(super) woken: Vec<(u32, End)>,
+    /// The link to the primary while it is up, shown as a client of the core that follows.
+    pub(super) primary: Option<Box<Session>>,
+    /// A command wants that link closed.
+    pub(super) ends_link: bool,
 }
 
 impl Clients {
@@ -98,6 +102,10 @@ impl ConnectionTable for Clients {
                 }
                 Verdict::Disown => self.woken.push((index as u32, End::Role)),
             }
+        }
+        if let Some(primary) = &mut self.primary {
+            let facts = ConnectionFacts { core, ..ConnectionFacts::default() };
+            self.ends_link |= look(primary, &facts) == Verdict::Kill;
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::base::time::{Clock, Millis, Nanos, Ticks};
 use crate::base::{alloc, sys};
 use crate::command::context::Keyspace;
 use crate::command::effects::{Effects, Interest};
-use crate::command::whole::Pause;
+use crate::command::whole::{Hold, Pause};
 use crate::observe::command_log::LogKind;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
@@ -184,8 +184,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         // Where nobody is kept waiting it goes on at once, unless it waits for the disk.
         let hurries = saves && budget.is_spent() && self.served == 0;
         let Some(partition) = self.seat.partition_now() else { return };
-        // What expires is written to a save first.
-        let expire = expire && !partition.is_choked();
+        // What expires is written to a save first, and some are told of it.
+        let expire = expire && !partition.is_choked() && !self.worker.are_events_choked();
         let mut budget = Budget::new(SLICE_UNITS);
         let stats = &self.worker.stats.totals;
         let mut done = true;
@@ -267,6 +267,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         for listener in std::mem::take(&mut self.cron.accepts) {
             self.arm_accept(listener);
         }
+        self.shrink_replies();
         let stats = &self.worker.stats;
         let (totals, rates, cron) = (&stats.totals, &stats.rates, &mut self.cron);
         rates.commands.set(cron.commands.sample(totals.commands.get(), elapsed));
@@ -296,11 +297,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.take_opened();
             self.look_at_saves();
             self.look_at_replicas();
+            self.look_at_handover();
             self.look_at_rewrites();
         }
     }
 
-    /// Once after a busy time: what buffers and deleted keys left behind goes back to the system.
+    /// Once after a busy time: what buffers and deleted keys left behind is free for the other cores; the
+    /// control plane gives it back to the system.
     fn give_back_memory(&mut self) {
         let ran = self.worker.stats.totals.commands.get();
         let idle = ran.saturating_sub(std::mem::replace(&mut self.cron.commands_seen, ran))
@@ -319,10 +322,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn resume_when_due(&mut self, now: Nanos) {
         let wall = self.worker.now;
         let left = |pause: Pause| pause.until.0.saturating_sub(wall.0).max(0) as u64;
-        let left = self.worker.switches.pause.map(left);
+        let left = self.worker.switches.held(Hold::Client).map(left);
         self.cron.resume = left.map(|left| now.after(left.saturating_mul(NANOS_PER_MILLI)));
         if left == Some(0) {
-            self.worker.switches.pause = None;
+            self.worker.switches.hold(Hold::Client, None);
             self.worker.check_persistence();
             self.cron.resume = None;
             self.resume_paused();
@@ -352,7 +355,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if connection.input.query.is_empty() && connection.input.query.capacity() > 0 {
                 connection.input.query = Vec::new();
             }
-            self.check_output(index);
+            self.look_at_output(index);
             self.weigh(index);
         }
         self.worker.stats.max_input_bytes.set(input_max as u64);
@@ -403,8 +406,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn config_changed(&mut self) {
         let followed = self.worker.follows();
         self.worker.config_changed();
-        if self.worker.core == FOLLOWER && followed && !self.worker.follows() {
-            self.step_up();
+        if self.worker.core == FOLLOWER {
+            // Replicas of one that begins to follow stay until its history has another name: they
+            // still get what it did before.
+            if followed && !self.worker.follows() {
+                self.step_up();
+            }
         }
         self.limits_changed();
         if self.worker.core == FOLLOWER {

@@ -161,7 +161,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Staying::Waits(request) => {
                     self.end_segment(client);
                     if let Some(batch) = self.pack(client, &commands[at + 1..]) {
-                        self.ask(Ticket { batch, held: None }, request);
+                        self.ask(Ticket::of(batch, None), request);
                     }
                     return;
                 }
@@ -245,6 +245,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     ));
                 }
             }
+            Place::Here if worker.has_to_wait(registered) => return Staying::Leaves,
             Place::Here => {
                 connection.session.last_command = registered.full_name;
                 connection.session.commands += 1;

@@ -20,6 +20,7 @@ use crate::observe::log;
 use crate::observe::persistence::Purpose;
 use crate::persist::aof::block::{Block, JournalFile};
 use crate::persist::aof::writer::{Action, Failure, Wanted, Writer};
+use crate::resp::Proto;
 use crate::ring::{Completion, Kind, Op, Ring, Token, Wait};
 
 /// The core that writes the journal.
@@ -30,8 +31,10 @@ const SYNC_NANOS: u64 = 1_000_000_000;
 const FILL_PAUSE_NANOS: u64 = 10_000_000_000;
 /// Changes wait when so many bytes are not in the kernel, until it is half of them.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
-/// A sync of the file and not of a group.
-const WHOLE_FILE: u32 = u32::MAX;
+/// Write and sync of the group under way.
+const GROUP: u32 = 0;
+/// A sync of its own.
+const WHOLE_FILE: u32 = 1;
 /// Replies that have waited leave with the turn's own if they are not longer.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 /// How long the writer waits for another core at the end of the process.
@@ -49,6 +52,10 @@ pub(super) struct Desk {
     last_try: Nanos,
     /// When the file may be filled ahead again.
     next_fill: Nanos,
+    /// A group is kept back until then.
+    gathers_until: Option<Nanos>,
+    /// When the group under way was handed to the kernel.
+    group_began: Nanos,
     /// The number of the turn that ends, if it has changes.
     number: Option<u64>,
     /// Clients whose replies wait, in the order of what they wait for.
@@ -63,6 +70,8 @@ impl Desk {
             last_sync: Nanos(0),
             last_try: Nanos(0),
             next_fill: Nanos(0),
+            gathers_until: None,
+            group_began: Nanos(0),
             number: None,
             gated: VecDeque::new(),
         }
@@ -200,7 +209,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     #[cold]
     fn release_covered(&mut self) {
         if self.worker.server.journal.failed.load(Relaxed) {
-            return self.cut_off_gated();
+            return self.refuse_gated();
         }
         let covered = self.covered();
         while let Some((gate, client, generation)) = self.desk.gated.front().copied()
@@ -228,15 +237,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// The journal fails: nobody can say of the changes that these clients have asked for, or seen,
-    /// whether they will last.
-    fn cut_off_gated(&mut self) {
+    /// whether they will last. What others have told them is let through.
+    fn refuse_gated(&mut self) {
+        let error = [b"-", self.worker.journal_error().as_slice(), b"\r\n"].concat();
         for (_, client, generation) in std::mem::take(&mut self.desk.gated) {
-            if let Some(connection) = self.clients.of(client, generation)
-                && !connection.is_dead
-            {
+            let Some(connection) = self.clients.of(client, generation) else { continue };
+            if connection.is_dead {
+                continue;
+            }
+            let facts = &connection.session.facts;
+            if facts.monitoring || facts.subscribed && facts.proto == Proto::Resp2 {
+                connection.output.release(u64::MAX);
+            } else if !connection.output.refuse_waiting(&error) {
                 connection.closing = true;
                 self.doomed.push(client);
+                continue;
             }
+            self.dirty.push(client);
         }
     }
 
@@ -253,6 +270,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let goes_on = is_kept_back && !journal.is_choked.load(Relaxed);
         goes_on || gate.is_some_and(|gate| gate.is_covered(self.covered()))
+    }
+
+    /// How long the core may sleep before a group that is kept back begins.
+    pub(super) fn until_group(&self) -> Option<Duration> {
+        let until = self.desk.gathers_until?;
+        Some(Duration::from_nanos(until.since(self.cron.turn_began())))
     }
 
     /// The writer's part of a turn. True if it has to look again at once.
@@ -274,6 +297,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let wanted = Wanted {
             syncs: syncs == AppendFsync::Always,
             time: is_timed.then(|| self.worker.now.seconds()),
+            now,
         };
         let Some(mut writer) = self.desk.writer.take() else { return false };
         writer.advance(bound);
@@ -290,12 +314,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.desk.last_sync = now;
             self.act(action);
         }
-        if wanted.syncs
-            && self.desk.next_fill <= now
-            && let Some(action) = writer.begin_fill()
-        {
-            self.act(action);
-        }
         let journal = &self.worker.server.journal;
         journal.size.store(writer.size(), Relaxed);
         journal.waiting_bytes.store(writer.waiting_bytes() as u64, Relaxed);
@@ -306,9 +324,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         journal.is_syncing.store(writer.is_syncing(), Relaxed);
         let again = writer.waits_for_others();
+        self.desk.gathers_until = writer.gathers_until();
         // What is over to another file is safe without an operation that would end.
         let progress = writer.progress();
         self.desk.writer = Some(writer);
+        self.fill_ahead();
         self.publish_progress(progress);
         again
     }
@@ -355,11 +375,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn act(&mut self, action: Action) {
         match action {
-            Action::Write { slot, fd, offset, bytes, syncs } => {
-                let token = Token::new(Kind::Write, 0, slot);
+            Action::Write { fd, offset, bytes, syncs } => {
+                let token = Token::new(Kind::Write, 0, GROUP);
+                self.desk.group_began = self.cron.turn_began();
                 self.ring.push(Op::Write { fd, token, offset, bytes, linked: syncs });
                 if syncs {
-                    self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, slot) });
+                    self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, GROUP) });
                 }
             }
             Action::Sync { fd } => {
@@ -393,12 +414,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn journal_completed(&mut self, completion: Completion) {
         let Completion { token, result, .. } = completion;
         let Some(writer) = &mut self.desk.writer else { return };
+        let took = self.cron.turn_began().since(self.desk.group_began);
         let failure = if token.kind() == Kind::Write {
             self.ring.finish_write(token);
-            writer.wrote(token.index(), result)
+            let event = match () {
+                () if writer.is_syncing() => "aof-write-pending-fsync",
+                () if self.worker.server.persistence.is_busy() => "aof-write-active-child",
+                () => "aof-write-alone",
+            };
+            self.worker.note_latency(event, took);
+            self.worker.note_latency("aof-write", took);
+            writer.wrote(result)
         } else {
-            let slot = (token.index() != WHOLE_FILE).then(|| token.index());
-            writer.was_synced(slot, result)
+            if token.index() == GROUP {
+                self.worker.note_latency("aof-fsync-always", took);
+            }
+            writer.was_synced(token.index() == GROUP, result, self.cron.turn_began())
         };
         let (progress, is_sound) = (writer.progress(), writer.is_sound());
         if let Some(failure) = failure {
@@ -448,6 +479,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         writer.open(file, bytes_before);
         self.publish_base_size();
         self.desk.last_sync = self.cron.turn_began();
+        self.fill_ahead();
+    }
+
+    /// Has zeros laid ahead of the writer, if each group is synced and there is little left of them.
+    fn fill_ahead(&mut self) {
+        let is_due = self.sync_policy() == AppendFsync::Always
+            && self.desk.next_fill <= self.cron.turn_began();
+        if is_due && let Some(action) = self.desk.writer.as_mut().and_then(|one| one.begin_fill()) {
+            self.act(action);
+        }
     }
 
     /// Takes note of a base that has just taken the place of older files.
@@ -481,18 +522,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let cores = self.mail.cores() as u64;
         loop {
             let has_all = self.worker.server.journal.ended() == cores;
+            self.cron.begin_turn(self.clock.monotonic());
             self.reap();
             self.take_last_blocks();
             self.write_due();
             let Some(writer) = &mut self.desk.writer else { return };
             let sync = if writer.is_idle() { writer.begin_sync() } else { None };
             let is_done = has_all && writer.is_idle() && !writer.is_unsynced();
-            if is_done || self.worker.server.journal.failed.load(Relaxed) {
+            let seal = if is_done { writer.seal() } else { None };
+            let failed = self.worker.server.journal.failed.load(Relaxed);
+            if failed || is_done && seal.is_none() {
                 let last = writer.end();
                 last.into_iter().for_each(|action| self.act(action));
                 return;
             }
-            sync.into_iter().for_each(|action| self.act(action));
+            sync.into_iter().chain(seal).for_each(|action| self.act(action));
             self.ring.submit_and_wait(Wait::Upto(END_PAUSE));
         }
     }

@@ -1,9 +1,10 @@
-//! `client-output-buffer-limit`: clients whose output piles up are cut off.
+//! `client-output-buffer-limit`: clients whose output piles up are cut off. What runs without a limit.
 //!
 //! Invariant: looked at where output is queued, and once in a while; a client that is cut off gets
-//! nothing more. Source: the directive's comment in redis.conf of Redis 8.0.
+//! nothing more. Without a limit each client may leave `STALL_BYTES` unread, and those of a core
+//! together `ALLOWANCE_BYTES_MAX` more (docs/decisions/0031-unread-replies.md). Source: the directive's comment in redis.conf of Redis 8.0.
 
-use super::Core;
+use super::{Core, Message};
 use crate::base::time::{Clock, Millis};
 use crate::client::info;
 use crate::config::Config;
@@ -17,6 +18,8 @@ use crate::ring::Ring;
 const SOCKET_BYTES_MAX: usize = 16 * 1024 * 1024;
 /// What a client that has to log in first may leave unread.
 const STRANGER_BYTES_MAX: usize = 1024;
+/// What the clients of a core may leave unread together, beyond what each of them may.
+const ALLOWANCE_BYTES_MAX: usize = 12 * 1024 * 1024;
 
 impl Connection {
     /// True if more waits to be sent than its class may leave unread.
@@ -87,8 +90,66 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn check_output(&mut self, index: u32) {
         let Core { clients, worker, .. } = self;
         let Some(connection) = clients.get(index) else { return };
-        if connection.goes_on() && connection.is_over_limit(&worker.config, worker.now) {
+        if !connection.goes_on() {
+            return;
+        }
+        if connection.is_over_limit(&worker.config, worker.now) {
             self.cut_off(index);
+        } else if connection.must_stall() {
+            self.allow_more(index);
+        }
+    }
+
+    /// Lets a client leave more unread, if others leave room for it: many send a long pipeline before they read.
+    #[cold]
+    fn allow_more(&mut self, index: u32) {
+        let Core { clients, allowance_bytes, .. } = self;
+        let Some(connection) = clients.get(index) else { return };
+        let facts = &connection.session.facts;
+        if facts.subscribed || connection.session.replica.is_some() {
+            return;
+        }
+        let over = connection.unsent_bytes().saturating_sub(connection.may_owe());
+        let more = over.next_multiple_of(STALL_BYTES);
+        if more <= ALLOWANCE_BYTES_MAX - *allowance_bytes {
+            connection.allowance_bytes += more;
+            *allowance_bytes += more;
+        }
+    }
+
+    /// Takes back what a client was allowed.
+    pub(super) fn take_back(&mut self, index: u32) {
+        let Core { clients, allowance_bytes, .. } = self;
+        let Some(connection) = clients.get(index) else { return };
+        *allowance_bytes -= std::mem::take(&mut connection.allowance_bytes);
+    }
+
+    /// The periodic look: whoever has got all gives its allowance back, and who waits for its reader
+    /// may get one by now.
+    pub(super) fn look_at_output(&mut self, index: u32) {
+        let Some(connection) = self.clients.get(index) else { return };
+        if connection.output.is_idle() {
+            return self.take_back(index);
+        }
+        let was_held_up = connection.is_held_up();
+        self.check_output(index);
+        let Some(connection) = self.clients.get(index) else { return };
+        if !was_held_up || connection.is_held_up() || !connection.goes_on() {
+            return;
+        }
+        if connection.stalled.is_some() {
+            self.run_stalled(index);
+        } else if connection.may_run() {
+            self.client_is_free(index);
+        }
+    }
+
+    /// The batch of a client that has read its replies goes on.
+    pub(super) fn run_stalled(&mut self, index: u32) {
+        let Some(connection) = self.clients.get(index) else { return };
+        if let Some(batch) = connection.stalled.take() {
+            connection.away = true;
+            self.mail.post(self.worker.core, Message::Batch(batch));
         }
     }
 
@@ -100,14 +161,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if std::mem::replace(&mut connection.closing, true) {
             return;
         }
+        connection.is_cut_off = true;
         let held = connection.facts(core);
-        let mut line = b"Client ".to_vec();
-        info::write_line(&mut line, &connection.session, &held, self.worker.now);
-        line.pop();
-        line.extend_from_slice(
-            b" scheduled to be closed ASAP for overcoming of output buffer limits.",
-        );
-        log::warning(String::from_utf8_lossy(&line).into_owned());
+        let line = info::line(&connection.session, &held, self.worker.now);
+        log::warning(format!(
+            "Client {line} scheduled to be closed ASAP for overcoming of output buffer limits."
+        ));
         self.worker.stats.totals.output_buffer_disconnections.add(1);
         self.doomed.push(index);
     }

@@ -162,7 +162,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 held = self.begin_wanted(save, partitions);
             } else {
                 // Another save, or a transaction, has kept them.
-                self.order_save(save.ticket, save.order);
+                self.want_save(save);
             }
         }
         if let Some(mut partitions) = held {

@@ -6,12 +6,14 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use super::Answer;
 use super::replicas::Moving;
 use crate::acl::Denial;
 use crate::base::gate::Gate;
 use crate::base::mailbox::{Parked, Receiver, Sender};
 use crate::base::time::Millis;
 use crate::base::turns::Turns;
+use crate::command::session_context::Handover;
 use crate::command::whole::{Job, Part};
 use crate::dispatch::serve::Served;
 use crate::net::listener::Accepted;
@@ -23,10 +25,19 @@ use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
 use crate::txn::batch::Batch;
 use crate::txn::cores::CoreSet;
-use crate::txn::loan::{LoanId, LoanRequest};
+use crate::txn::loan::{LoanId, LoanRequest, WantedSave};
 
-/// Messages between two cores that have not been taken out, at most.
-pub const MAILBOX_CAPACITY: usize = 1024;
+/// Messages between two cores that have not been taken out, at most: as many as a turn takes.
+pub(super) const MAILBOX_CAPACITY_MAX: usize = 256;
+/// Messages from all others to one core, so that queues cost memory in proportion to the cores.
+const MAILBOXES_CAPACITY: usize = 1024;
+/// Two cores that talk should not wait for each other's turns.
+const MAILBOX_CAPACITY_MIN: usize = 32;
+
+/// How many messages the queue between two of so many cores holds.
+pub fn mailbox_capacity(cores: usize) -> usize {
+    (MAILBOXES_CAPACITY / cores.max(1)).clamp(MAILBOX_CAPACITY_MIN, MAILBOX_CAPACITY_MAX)
+}
 
 /// Names a command with a part on every core.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -93,6 +104,14 @@ pub enum Message {
     /// To the same: have the replicas say how far they are, when they have been sent what this turn
     /// did.
     AskReplicas(u64),
+    /// To the same: send this line to the replicas.
+    Feed(Vec<Vec<u8>>),
+    /// To the same: hand over, or end. The home core of the command that asks, and its number there.
+    Handover(Handover, (usize, u64)),
+    /// To the same: write all data to a file, or read it again.
+    Save(WantedSave),
+    /// To a home core: the answer to a command with this number.
+    Answered(u64, Result<Answer, String>),
     /// To everybody: a script runs for too long, somewhere.
     Busy,
 }

@@ -53,7 +53,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let map = self.map;
         let (kept, rest): (Held, Held) =
             lent.into_iter().partition(|one| needed.contains(map.owner(one.first_slot())));
-        self.ask(Ticket { batch, held: Some(kept) }, Request::Migrate(parcel));
+        self.ask(Ticket::of(batch, Some(kept)), Request::Migrate(parcel));
         rest
     }
 

@@ -10,10 +10,14 @@ mod block;
 mod client_memory;
 mod clients;
 mod cron;
+mod everywhere;
 mod execute;
+mod feeder;
 mod follow;
+mod handover;
 mod input;
 mod journal;
+mod leave;
 mod leftovers;
 mod limits;
 mod loan;
@@ -24,6 +28,7 @@ mod output;
 mod probe;
 mod process;
 mod push;
+mod rdb_channel;
 mod refusals;
 mod replay;
 mod replicas;
@@ -46,7 +51,7 @@ use std::time::Duration;
 use slab::Slab;
 
 pub use clients::Clients;
-pub use mail::{MAILBOX_CAPACITY, Mail, Message};
+pub use mail::{Mail, Message, mailbox_capacity};
 pub use process::follow_log;
 pub use replay::load_order;
 #[doc(hidden)]
@@ -55,8 +60,7 @@ pub use sabotage::Sabotage;
 use crate::acl::Log;
 use crate::base::time::{Clock, Nanos};
 use crate::command::session_context::Request;
-use crate::command::whole::{Job, Part};
-use crate::commands::pubsub::subscribe::Leaving;
+use crate::command::whole::Job;
 use crate::config::Config;
 use crate::dispatch::worker::{Identity, Worker};
 use crate::net::listener::Listener;
@@ -77,11 +81,13 @@ use crate::txn::loan::{Coordinator, Seat};
 use block::Deadlines;
 use client_memory::ClientMemory;
 use cron::Cron;
+use everywhere::{OpenWhole, Then};
+use feeder::Feeder;
+use handover::Handing;
 use journal::Desk;
-use mail::WholeId;
+use leave::Departures;
 use probe::Probe;
 use push::Inbox;
-use replicas::Feeder;
 use stage::Stage;
 use transact::Held;
 
@@ -93,6 +99,8 @@ const LONE_CLIENTS_MAX: usize = 2;
 const SPINS_LONE: u32 = 2000;
 /// The same among many clients: longer costs more than the wake that it saves.
 const SPINS_BRIEF: u32 = 100;
+/// How often commands that wait for room are tried again.
+const KEPT_BACK_WAIT: Duration = Duration::from_millis(1);
 /// Shorter waits would cost more than they save.
 const WAIT_MIN: Duration = Duration::from_micros(100);
 /// Used batches that are kept for the next ones.
@@ -100,40 +108,22 @@ const SPARE_BATCHES_MAX: usize = 64;
 /// A used batch that grew beyond this is given back.
 const SPARE_BYTES_MAX: usize = 128 * 1024;
 
-/// A command whose parts run on every core.
-struct OpenWhole {
-    batch: Box<Batch>,
-    parts: Vec<Option<Part>>,
-    /// The partitions of the transaction that it is part of.
-    held: Option<Held>,
-    then: Then,
-}
-
-/// What is done when all parts of a command have been.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Then {
-    /// The command gathers them for its reply.
-    Gather,
-    /// The reply is `OK`: the command has run before.
-    Ok,
-    /// The command has run, and has its reply.
-    GoOn,
-    /// The command can run now.
-    Run,
-}
-
-impl OpenWhole {
-    /// What has to be done everywhere before the next command of a batch runs.
-    fn before(batch: Box<Batch>) -> OpenWhole {
-        OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Run }
-    }
-}
-
 /// A command that the control plane answers.
 struct Ticket {
     batch: Box<Batch>,
     /// The partitions of the transaction that it is part of.
     held: Option<Held>,
+    /// What is done behind what the answer leads to on every core.
+    then: Then,
+    /// Its client counts as blocked.
+    blocks: bool,
+}
+
+impl Ticket {
+    /// A command that is answered with what became of it.
+    fn of(batch: Box<Batch>, held: Option<Held>) -> Ticket {
+        Ticket { batch, held, then: Then::Ok, blocks: false }
+    }
 }
 
 /// What the control plane answers.
@@ -164,6 +154,8 @@ pub trait Control {
     fn followed(&self) -> Option<FromPrimary> {
         None
     }
+    /// Ends the link to the primary, which is opened again.
+    fn end_link(&self) {}
     /// What the primary wants to hear of has taken effect.
     fn acknowledge(&self) {}
     /// The configuration is this one from now on.
@@ -229,6 +221,8 @@ pub struct Core<R: Ring, C: Clock> {
     seat: Seat,
     clients: Clients,
     client_memory: ClientMemory,
+    /// What its clients may leave unread together, beyond what each of them may anyway.
+    allowance_bytes: usize,
     mail: Mail,
     coordinator: Coordinator,
     listeners: Slab<Listener>,
@@ -236,6 +230,8 @@ pub struct Core<R: Ring, C: Clock> {
     stage: Stage,
     /// The replies of this turn, of all clients.
     replies: ReplyBuffer,
+    /// Bytes of the longest turn since the buffer was looked at.
+    longest_replies: usize,
     /// Clients with replies in this turn, or output to go on with.
     dirty: Vec<u32>,
     /// Clients with input that has not been parsed.
@@ -250,11 +246,13 @@ pub struct Core<R: Ring, C: Clock> {
     desk: Desk,
     /// The stream, and the replicas that follow it.
     feeder: Feeder,
+    /// What waits until they have everything.
+    handing: Handing,
     /// Clients that wait for replicas, and those that have begun to in this turn.
     awaiting: Vec<(u32, u32)>,
     asking: Vec<(u32, u32)>,
     /// What closed clients have subscribed to and have not left yet.
-    leaving: Vec<Leaving>,
+    departures: Departures,
     /// Pushes on their way to clients.
     inbox: Inbox,
     /// Batches that have come in this turn.
@@ -320,12 +318,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
             seat: Seat::new(parts.partition),
             clients: Clients::new(core),
             client_memory: ClientMemory::default(),
+            allowance_bytes: 0,
             mail: parts.mail,
             coordinator: Coordinator::new(core),
             listeners: parts.listeners.into_iter().enumerate().collect(),
             control: parts.control,
             stage: Stage::default(),
             replies: ReplyBuffer::default(),
+            longest_replies: 0,
             dirty: Vec::new(),
             ready: Vec::new(),
             rearm: Vec::new(),
@@ -333,9 +333,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             hung_up: Vec::new(),
             desk: Desk::new(core, cores),
             feeder: Feeder::new(),
+            handing: Handing::default(),
             awaiting: Vec::new(),
             asking: Vec::new(),
-            leaving: Vec::new(),
+            departures: Departures::default(),
             inbox: Inbox::new(cores),
             arrived: Vec::new(),
             paused: Vec::new(),
@@ -391,6 +392,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.turn();
         }
         self.end_journal();
+        // Nobody gets in whom the end of the process would find.
+        self.listeners.iter_mut().for_each(|(_, listener)| listener.stop());
         self.close_everything();
     }
 
@@ -414,7 +417,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Everything of a turn but the wait; how long to wait.
     fn work(&mut self) -> Wait {
         self.read_clock();
-        self.worker.check_memory();
+        self.worker.begin_memory_turn();
         self.worker.check_persistence();
         self.served = 0;
         self.reap();
@@ -429,7 +432,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.has_more |= self.go_on_holding();
         self.follow_some();
         self.keep_house();
-        self.leave_some();
+        self.leave_more();
         self.settle_acks();
         self.settle_waits();
         self.run_scripts();
@@ -439,7 +442,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// DEBUG SLEEP: the core stands still, after its mail has left, so that all cores do it at once.
-    fn stand_still(&mut self) {
+    pub(super) fn stand_still(&mut self) {
         let nanos = std::mem::take(&mut self.worker.switches.stall_nanos);
         if nanos > 0 {
             self.clock.sleep(nanos);
@@ -492,13 +495,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn next_wait(&mut self) -> Wait {
         let busy = !self.ready.is_empty() || self.mail.has_backlog() || self.seat.is_due();
         let busy = busy || self.has_ends() || self.inbox.is_due() || !self.scripts_due.is_empty();
-        let busy = busy || self.has_more || !self.leaving.is_empty();
+        let busy = busy || self.has_more || self.departures.is_due();
         if busy || self.mail.has_come() {
             return Wait::No;
         }
         let mut wait = self.cron.until_next();
+        if !self.kept_back.is_empty() {
+            // Nobody tells when there is room again.
+            wait = wait.min(KEPT_BACK_WAIT);
+        }
         if let Some(millis) = self.until_deadline() {
             wait = wait.min(Duration::from_millis(millis));
+        }
+        if let Some(until) = self.until_group() {
+            if until < WAIT_MIN {
+                return Wait::No;
+            }
+            wait = wait.min(until);
         }
         Wait::Upto(wait.max(WAIT_MIN))
     }
@@ -533,16 +546,5 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn next_number(&mut self) -> u64 {
         self.last_number += 1;
         self.last_number
-    }
-
-    fn whole_id(&mut self) -> WholeId {
-        WholeId { home: self.worker.core, number: self.next_number() }
-    }
-
-    /// Posts to every core in the sequencer's order.
-    fn sequence_whole(&mut self, id: WholeId, job: &Job) {
-        for core in 0..self.mail.cores() {
-            self.mail.post(core, Message::Whole(id, job.clone()));
-        }
     }
 }

@@ -13,7 +13,6 @@ use crate::base::listening::Change;
 use crate::base::sys;
 use crate::base::time::Clock;
 use crate::client::Session;
-use crate::commands::pubsub::subscribe::Leaving;
 use crate::net::connection::{Connection, Receiving};
 use crate::net::listener::{Accepted, Listener, TOO_MANY};
 use crate::observe::log;
@@ -22,9 +21,13 @@ use crate::txn::batch::Batch;
 
 /// More than this is sent before a batch leaves.
 const TAKEN_ALONG_BYTES_MAX: usize = 4 * 1024;
+/// More than this does not move behind the replies of others.
+const MOVED_BYTES_MAX: usize = 1024;
 /// Replies of a turn that no `client-output-buffer-limit` is about: as long as Redis' buffer for them.
 const UNLIMITED_BYTES: usize = 16 * 1024;
-/// A turn's buffer that grew beyond this is given back.
+/// A turn's buffer up to this is kept.
+const REPLIES_SMALL_BYTES: usize = 64 * 1024;
+/// One that grew beyond this is given back at once.
 const REPLIES_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -35,7 +38,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
         match connection.segment {
             // An empty one may stand behind what was cut off since.
             Some((_, 0)) => connection.segment = Some((end, 0)),
-            // Replies of others came between: the earlier ones move behind them.
+            // Replies of others came between. Many go out by themselves: two clients whose replies
+            // alternate would move all of them again with each.
+            Some((start, len)) if start + len != end && len > MOVED_BYTES_MAX => {
+                let earlier = &self.replies.bytes[start..start + len];
+                connection.output.wait_for(connection.gate);
+                connection.output.push(Bytes::copy_from_slice(earlier));
+                connection.segment = Some((end, 0));
+            }
+            // Few move behind them.
             Some((start, len)) if start + len != end => {
                 self.replies.bytes.extend_from_within(start..start + len);
                 connection.segment = Some((end, len));
@@ -80,6 +91,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         {
             connection.segment = Some((start, 0));
             self.replies.truncate(start);
+            // What was too long for a client is not kept for others.
+            self.replies.bytes.shrink_to(REPLIES_SMALL_BYTES);
         }
     }
 
@@ -110,6 +123,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let mut dirty = std::mem::take(&mut self.dirty);
         let output = std::mem::take(&mut self.replies.bytes);
+        self.longest_replies = self.longest_replies.max(output.len());
         self.replies.bytes = self.ring.turn_output(output);
         if self.replies.bytes.capacity() > REPLIES_KEPT_BYTES {
             self.replies.bytes = Vec::new();
@@ -122,9 +136,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.dirty = dirty;
     }
 
+    /// Gives a turn's buffer back of which no turn since the last look has used much: what an odd turn
+    /// has needed is not held for ever, on every core.
+    pub(super) fn shrink_replies(&mut self) {
+        let longest = std::mem::take(&mut self.longest_replies);
+        let capacity = self.replies.bytes.capacity();
+        if self.replies.bytes.is_empty() && capacity > REPLIES_SMALL_BYTES && capacity / 4 > longest
+        {
+            self.replies.bytes = Vec::with_capacity(longest);
+        }
+    }
+
     fn send_one(&mut self, index: u32) {
         let Some(connection) = self.clients.get(index) else { return };
-        if connection.is_dead {
+        if connection.is_dead || connection.is_cut_off {
             connection.segment = None;
             return;
         }
@@ -212,11 +237,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return self.send_on(index);
         }
         self.dirty.push(index);
-        if connection.output.bytes() < connection.stall_bytes / 2
-            && let Some(batch) = connection.stalled.take()
-        {
-            connection.away = true;
-            self.mail.post(self.worker.core, Message::Batch(batch));
+        if connection.output.bytes() < connection.stall_bytes / 2 && connection.stalled.is_some() {
+            self.run_stalled(index);
         } else if goes_on {
             self.client_is_free(index);
         }
@@ -363,6 +385,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         connection.is_dead = true;
         connection.mark_dead();
+        self.allowance_bytes -= std::mem::take(&mut connection.allowance_bytes);
         let stalled = connection.stalled.take();
         connection.served = None;
         if matches!(connection.receiving, Receiving::Armed) {
@@ -391,30 +414,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.lose_replica(index);
         }
         self.forget_if_done(index);
-    }
-
-    /// A client that goes leaves what it has subscribed to.
-    fn leave_channels(&mut self, index: u32) {
-        let core = self.worker.core;
-        let Some(connection) = self.clients.get(index) else { return };
-        connection.held.clear();
-        self.worker.stats.pubsub_clients.sub(connection.session.facts.subscribed.into());
-        if let Some(leaving) = Leaving::of_closed(&mut connection.session, core) {
-            self.leaving.push(leaving);
-            self.leave_some();
-        }
-    }
-
-    /// A piece of what closed clients have subscribed to is left, one in a turn beside the first of
-    /// each client.
-    pub(super) fn leave_some(&mut self) {
-        let Some(mut leaving) = self.leaving.pop() else { return };
-        if let Some(job) = leaving.next_piece() {
-            self.post_everywhere(job);
-        }
-        if !leaving.is_over() {
-            self.leaving.push(leaving);
-        }
     }
 
     /// Frees the place of a client whose operations have all completed.

@@ -26,6 +26,7 @@ pub(super) fn follow(config: &Config, server: &ServerFacts) {
         millis => u64::from(millis).max(least),
     };
     process.watchdog_millis.store(watchdog, Relaxed);
+    server.persistence.key_load_micros.store(config.key_load_delay, Relaxed);
     sys::crash::enable(config.crash_log_enabled);
     if config.set_proc_title {
         let file = (!server.config_file.is_empty()).then_some(server.config_file.as_bytes());

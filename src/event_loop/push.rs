@@ -7,7 +7,8 @@
 
 use std::collections::VecDeque;
 
-use super::{Core, MAILBOX_CAPACITY, MESSAGES_PER_TURN_MAX, Message};
+use super::mail::MAILBOX_CAPACITY_MAX;
+use super::{Core, MESSAGES_PER_TURN_MAX, Message};
 use crate::base::gate::Gate;
 use crate::base::time::Clock;
 use crate::client::ReplyMode;
@@ -53,6 +54,8 @@ pub(super) struct Inbox {
     /// What the clients have to wait for who get what is being delivered.
     gate: Gate,
     units: usize,
+    /// Bytes that were delivered, or forgotten, and are not counted off the transit yet.
+    delivered: u64,
     /// Clients for whom something is held.
     held: Vec<u32>,
     /// Lists for the messages to other cores.
@@ -68,6 +71,7 @@ impl Inbox {
             progress: Progress::default(),
             gate: Gate::OPEN,
             units: 0,
+            delivered: 0,
             held: Vec::new(),
             lists: (0..cores).map(|_| Vec::new()).collect(),
         }
@@ -103,7 +107,8 @@ impl Inbox {
 
     /// The process ends: the pushes of a core will not be delivered.
     pub(super) fn forget(&mut self, from: usize) {
-        self.heads[from] = None;
+        let forgotten = self.heads[from].take().map_or(VecDeque::new(), |head| head.list);
+        self.delivered += forgotten.iter().map(Push::bytes).sum::<u64>();
     }
 
     /// Remembers that something is held for a client.
@@ -179,7 +184,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         // Whatever has a number up to this one is in the queues now. Who has taken from one as much
         // as it can hold has seen all that was in it.
         let settled = if self.is_eager() { u64::MAX } else { self.mail.settled() };
-        self.inbox.room.fill(MAILBOX_CAPACITY);
+        self.inbox.room.fill(MAILBOX_CAPACITY_MAX);
         self.inbox.room[self.worker.core] = self.mail.left_here();
         loop {
             (0..self.mail.cores()).for_each(|from| self.take_from(from));
@@ -213,6 +218,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         for (core, list) in inbox.lists.iter_mut().enumerate() {
             if !list.is_empty() {
+                worker.server.transit.left(core, list.iter().map(Push::bytes).sum());
                 mail.post_first(core, Message::Pushes(number, gate, std::mem::take(list)));
             }
         }
@@ -245,6 +251,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.inbox.gate.raise(gate);
         let Core { worker, inbox, .. } = self;
+        worker.server.transit.left(worker.core, worker.pushes.bytes());
         inbox.own.extend(worker.pushes.drain().map(|(_, push)| push));
         let mut own = std::mem::take(&mut inbox.own);
         self.deliver_list(&mut own);
@@ -254,19 +261,25 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Delivers pushes from the front of a list. False if some are left, for lack of time or since
     /// this core does not know yet who gets them.
     fn deliver_list(&mut self, list: &mut VecDeque<Push>) -> bool {
+        let mut is_done = true;
         while let Some(push) = list.front() {
             if !self.deliver_push(push) {
-                return false;
+                is_done = false;
+                break;
             }
+            self.inbox.delivered += push.bytes();
             list.pop_front();
         }
-        true
+        let delivered = std::mem::take(&mut self.inbox.delivered);
+        self.worker.server.transit.arrived(self.worker.core, delivered);
+        is_done
     }
 
     fn deliver_push(&mut self, push: &Push) -> bool {
         match push {
             Push::Message(publication) => self.deliver_message(publication),
             Push::Monitor(line) => self.deliver_line(line),
+            Push::LinesLost => self.end_monitors(),
         }
     }
 
@@ -291,6 +304,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
         }
         over.into_iter().for_each(|client| self.cut_off(client));
+        true
+    }
+
+    /// Lines were lost for want of room: those who watch all commands are cut off like anybody for whom
+    /// too much waits.
+    fn end_monitors(&mut self) -> bool {
+        let places: Vec<(u64, u32)> = self.worker.monitors.own().collect();
+        for (id, place) in places {
+            if self.clients.get(place).is_some_and(|one| one.session.facts.id == id) {
+                self.cut_off(place);
+            }
+        }
         true
     }
 

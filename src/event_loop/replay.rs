@@ -12,6 +12,8 @@ use std::sync::atomic::Ordering;
 use super::Core;
 use crate::base::time::Clock;
 use crate::command::args::{Args, join};
+use crate::command::context::Keyspace;
+use crate::command::effects::{Effects, Interest};
 use crate::commands::generic::dump;
 use crate::config::Config;
 use crate::dispatch::replay::replaying_session;
@@ -59,8 +61,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             match &piece {
                 Piece::Records(records) => {
                     self.worker.load_libraries(&load, records);
-                    partition.load(&load, records, &making);
+                    // Replicas that go on with the history of the file have what has expired.
+                    let journal = self.worker.feeds_replicas();
+                    let mut gone = Effects::new(Interest { journal, ..Interest::default() });
+                    partition.load(&load, records, &making, |db, key| gone.expired(db, key));
+                    self.worker.journal_gone(&mut Keyspace::One(partition), &gone);
                 }
+                Piece::DropAside => partition.drop_aside(),
                 Piece::Lines(lines) if lines.is_serial => {
                     self.replay_serial(lines, Serial { load, weight: piece.weight() });
                     return true;
@@ -118,8 +125,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
 /// What the configuration says is to be loaded at the start, or for whoever waits for it.
 pub fn load_order(config: &Config, asker: Option<(usize, u64)>) -> LoadOrder {
+    let starts_alone = asker.is_none() && !config.appendonly;
     LoadOrder {
         aof: (asker.is_none() && config.appendonly).then(|| aof_place(config, true)),
+        keeps_expired: config.replicaof.is_some(),
+        resumes: starts_alone && config.replicaof.is_none(),
         path: path_of(&config.dbfilename),
         merge: false,
         flushes: false,
@@ -136,6 +146,7 @@ pub(super) fn aof_place(config: &Config, opens: bool) -> AofPlace {
         filename: config.appendfilename.clone(),
         truncates: config.aof_load_truncated,
         opens,
+        as_commands: !config.aof_use_rdb_preamble,
     }
 }
 

@@ -1,19 +1,16 @@
 //! Replicas: clients of the core that keeps the stream, which they get as far as it may be told.
 //!
 //! Invariant: a client that asks for the stream moves, with its connection, to the core that keeps it,
-//! and lives there to its end; nothing of it is under way when it leaves its home. The stream is fed
-//! in the order of the numbers of turns, and a replica is sent what is behind what it was sent last,
-//! out of memory that all of them share. Source: Redis 8.0.6, replication.
+//! and lives there to its end; nothing of it is under way when it leaves its home. A replica is sent what
+//! is behind what it was sent last, out of memory that all of them share. Source: Redis 8.0.6, replication.
 
-use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::Relaxed;
 
 use bytes::Bytes;
 
 use super::journal::WRITER;
-use super::sync::Sync;
 use super::{Core, Message};
-use crate::base::time::{Clock, Millis};
+use crate::base::time::Clock;
 use crate::client::replica::Stage;
 use crate::client::{Session, info};
 use crate::command::session_context::SyncWanted;
@@ -21,10 +18,8 @@ use crate::net::connection::{Connection, Receiving};
 use crate::net::input::Input;
 use crate::net::sealing::Sealing;
 use crate::observe::log;
-use crate::observe::replication::{History, ReplicationId};
-use crate::persist::aof::block::{Block, Lines};
+use crate::observe::replication::ReplicationId;
 use crate::replication::identity::psync_offset;
-use crate::replication::stream::Stream;
 use crate::ring::{Fd, Kind, Op, Ring};
 
 /// So much of the stream goes out with the replies of a turn; more in sends of its own.
@@ -38,116 +33,6 @@ pub struct Moving {
     input: Input,
     hung_up: bool,
     wanted: SyncWanted,
-}
-
-/// The stream, and who follows it. Only the core that keeps it has anything here, but for clients that
-/// leave.
-pub(super) struct Feeder {
-    /// The stream.
-    pub(super) stream: Stream,
-    /// What turns have done that wait for turns of lower numbers.
-    due: BTreeMap<u64, Vec<Lines>>,
-    /// How far the stream may be told.
-    told: u64,
-    /// The replicas: their places and incarnations.
-    pub(super) replicas: Vec<(u32, u32)>,
-    /// The snapshot that replicas get.
-    pub(super) sync: Option<Sync>,
-    /// One has been ordered.
-    pub(super) is_ordered: bool,
-    /// One that nobody wants any more has not come to its end.
-    pub(super) drains: bool,
-    /// Replicas are to say how far they are, when the stream has come to this number.
-    pub(super) asks_at: Option<u64>,
-    /// When something was fed last.
-    pub(super) fed_at: Millis,
-    /// Since when there has been no replica.
-    pub(super) lonely_since: Millis,
-    /// The second in which replicas were looked at last.
-    pub(super) looked_at: i64,
-    /// Clients of this core that want to be replicas, as soon as nothing of them is under way.
-    leaving: Vec<(u32, u32, SyncWanted)>,
-}
-
-impl Feeder {
-    pub(super) fn new() -> Feeder {
-        Feeder {
-            stream: Stream::new(0),
-            due: BTreeMap::new(),
-            told: 0,
-            replicas: Vec::new(),
-            sync: None,
-            is_ordered: false,
-            drains: false,
-            asks_at: None,
-            fed_at: Millis(0),
-            lonely_since: Millis(0),
-            looked_at: 0,
-            leaving: Vec::new(),
-        }
-    }
-
-    /// True if the stream takes what commands do.
-    pub(super) fn is_fed(&self) -> bool {
-        self.stream.backlog().is_some()
-    }
-
-    /// What a turn did.
-    pub(super) fn add(&mut self, number: u64, block: &Block) {
-        let behind = block.cut.as_ref().map(|cut| &cut.lines);
-        let lines = [Some(&block.lines), behind].into_iter().flatten();
-        self.due.insert(number, lines.filter(|lines| !lines.is_empty()).cloned().collect());
-    }
-
-    /// Feeds what has come up to this number.
-    fn feed(&mut self, bound: u64, now: Millis) {
-        while let Some(first) = self.due.first_entry()
-            && *first.key() <= bound
-        {
-            let (number, turn) = first.remove_entry();
-            turn.iter().for_each(|lines| self.stream.feed(number, lines));
-            self.fed_at = now;
-        }
-    }
-
-    /// Feeds all that has come; the offset behind the lines that come next. The caller has all
-    /// partitions, so nothing of a lower number is under way.
-    pub(super) fn offset_behind<'l>(
-        &mut self,
-        lines: impl Iterator<Item = &'l Lines>,
-        now: Millis,
-    ) -> u64 {
-        self.feed(u64::MAX, now);
-        self.stream.offset_behind(lines)
-    }
-
-    /// The stream is that of a primary, at this offset of its history, where this database is selected.
-    pub(super) fn restart(&mut self, offset: u64, db: usize) {
-        self.due.clear();
-        self.stream.restart(offset);
-        self.stream.begin_backlog();
-        self.stream.set_db(Some(db));
-        self.told = offset;
-    }
-
-    /// Bytes of the primary, behind which this database is selected.
-    pub(super) fn pass_on(&mut self, bytes: Bytes, db: usize, now: Millis) {
-        self.stream.feed_verbatim(bytes);
-        self.stream.set_db(Some(db));
-        self.fed_at = now;
-    }
-
-    /// Nothing is kept any more.
-    pub(super) fn end(&mut self) {
-        self.stream.end_backlog();
-        self.due.clear();
-    }
-
-    /// Feeds a line of the replication itself.
-    pub(super) fn feed_line(&mut self, words: &[&[u8]], now: Millis) {
-        self.stream.feed_line(words);
-        self.fed_at = now;
-    }
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
@@ -209,6 +94,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 wanted,
             };
             self.secured_clients -= usize::from(moving.sealing.is_some());
+            self.take_back(client);
             self.clients.remove(client);
             let gauges = &self.worker.server.clients;
             gauges[self.worker.core].add(-1);
@@ -246,7 +132,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let name = replica.name(session);
         log::notice(format!("Replica {name} asks for synchronization"));
         replica.acked_at = now;
-        let granted = wanted.from.as_ref().and_then(|(id, next)| self.grant(&name, id, *next));
+        let kind = if replica.is_rdb_channel { "(rdb-channel)" } else { "" };
+        let grant = |(id, next): &(Box<[u8]>, i64)| self.grant(&name, kind, id, *next);
+        let granted = wanted.from.as_ref().and_then(grant);
+        replica.main_channel = self.free_main_channel(&replica).filter(|_| granted.is_none());
         let server = self.worker.server.clone();
         let counts = &server.replication;
         if let Some(sent) = granted {
@@ -267,8 +156,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             if wanted.from.is_some_and(|(id, _)| *id != *b"?") {
                 counts.syncs_refused.fetch_add(1, Relaxed);
             }
-            counts.syncs_full.fetch_add(1, Relaxed);
-            replica.stage = Stage::Waits;
+            let has_channel = replica.takes_rdb_channel && !replica.is_silent;
+            if has_channel && self.offer_rdb_channel(index, &name) {
+                replica.stage = Stage::WaitsForChannel;
+            } else {
+                counts.syncs_full.fetch_add(1, Relaxed);
+                replica.stage = Stage::Waits;
+            }
         }
         if let Some(connection) = self.clients.get(index) {
             connection.session.replica = Some(replica);
@@ -283,12 +177,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.look_at_syncs();
     }
 
-    /// Whether a replica can go on from the byte that it names: how many bytes it has.
-    fn grant(&self, name: &str, id: &[u8], next: i64) -> Option<u64> {
+    /// Whether a replica, told by its name and kind, can go on from the byte that it asks for: how many
+    /// bytes it has.
+    fn grant(&self, name: &str, kind: &str, id: &[u8], next: i64) -> Option<u64> {
         let history = self.worker.server.replication.history();
         let stream = &self.feeder.stream;
         if id == b"?" {
-            log::notice(format!("Full resync requested by replica {name} "));
+            log::notice(format!("Full resync requested by replica {name} {kind}"));
             return None;
         }
         let known = ReplicationId::parse(id).filter(|id| [history.id, history.former].contains(id));
@@ -324,24 +219,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         has
     }
 
-    /// What commands do becomes part of the stream from now on, and is kept.
-    pub(super) fn begin_stream(&mut self) {
-        if self.feeder.is_fed() {
-            return;
-        }
-        // Nobody can go on with what has not been kept.
-        let id = self.new_replication_id();
-        self.worker.server.replication.publish(History::new(id));
-        self.feeder.stream.begin_backlog();
-        self.feeder.fed_at = self.worker.now;
-        log::notice(format!(
-            "Replication backlog created, my new replication IDs are '{id}' and '{}'",
-            ReplicationId::NONE
-        ));
-        self.worker.server.replication.feed(true);
-        self.worker.check_persistence();
-    }
-
     /// The history has another name: replicas hear of it when they ask whether they can go on.
     pub(super) fn disconnect_replicas(&mut self) {
         self.feeder.stream.forget_db();
@@ -353,12 +230,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// An id that no history has.
-    pub(super) fn new_replication_id(&mut self) -> ReplicationId {
-        let rng = &mut self.worker.rng;
-        ReplicationId::new(std::array::from_fn(|_| rng.next_u64() as u32))
-    }
-
     /// Queues bytes for a replica that are no part of the stream.
     pub(super) fn send_to(&mut self, index: u32, bytes: Bytes) {
         let Some(connection) = self.clients.get(index) else { return };
@@ -366,80 +237,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.dirty.push(index);
     }
 
-    /// A turn's block has come to the core that keeps the journal and the stream.
-    pub(super) fn take_block(&mut self, number: u64, block: Block) {
-        if self.worker.server.replication.feeds() {
-            self.feeder.add(number, &block);
-        }
-        if self.worker.server.journal.takes_lines() || block.cut.is_some() {
-            self.desk.write(number, block);
-        }
-    }
-
     /// The stream's part of a turn: what is due is fed, and replicas are sent what they lack.
     #[inline]
     pub(super) fn serve_replicas(&mut self) {
         if self.feeder.is_fed() {
             self.feed_stream();
+            if self.worker.follows() {
+                self.note_synced();
+            }
             self.send_stream();
             self.tell_acks();
+            self.look_at_handover();
         }
-    }
-
-    fn feed_stream(&mut self) {
-        let now = self.worker.now;
-        if !self.feeder.due.is_empty() {
-            let bound = self.fed_bound();
-            self.feeder.feed(bound, now);
-            self.has_more |= !self.feeder.due.is_empty();
-        }
-        let stream = &self.feeder.stream;
-        if self.worker.follows() {
-            self.feeder.asks_at = None;
-        }
-        if self.feeder.asks_at.is_some_and(|number| stream.last() >= number)
-            && self.worker.switches.pause.is_none()
-        {
-            self.feeder.asks_at = None;
-            self.feeder.feed_line(&[b"REPLCONF", b"GETACK", b"*"], now);
-        }
-        let stream = &self.feeder.stream;
-        let told = if self.worker.server.journal.is_on() {
-            stream.offset_before(self.covered()).unwrap_or(0)
-        } else {
-            stream.offset()
-        };
-        self.feeder.told = self.feeder.told.max(told);
-        let sent = self.feeder.replicas.iter().filter_map(|(index, _)| {
-            let replica = self.clients.get(*index)?.session.replica.as_ref()?;
-            matches!(replica.stage, Stage::Receives | Stage::Loads | Stage::Online)
-                .then_some(replica.sent)
-        });
-        let held = sent.min().unwrap_or(u64::MAX);
-        self.feeder.stream.trim(self.worker.config.repl_backlog_size, held);
-        self.publish_stream();
-    }
-
-    /// The number up to which all turns have come: this one is the next, where no other is missing.
-    fn fed_bound(&mut self) -> u64 {
-        if self.mail.cores() == 1 {
-            return u64::MAX;
-        }
-        let bound = self.settled_here();
-        bound + u64::from(self.desk.number() == Some(bound + 1))
-    }
-
-    /// What everybody may know of the stream.
-    pub(super) fn publish_stream(&self) {
-        let (shared, stream) = (&self.worker.server.replication, &self.feeder.stream);
-        shared.offset.store(stream.offset(), Relaxed);
-        shared.has_backlog.store(stream.backlog().is_some(), Relaxed);
-        let (first, len, bytes) = stream.backlog().map_or((0, 0, 0), |backlog| {
-            (backlog.first() + 1, backlog.len(), backlog.held_bytes())
-        });
-        shared.backlog_first.store(first, Relaxed);
-        shared.backlog_len.store(len, Relaxed);
-        shared.backlog_bytes.store(bytes, Relaxed);
     }
 
     fn send_stream(&mut self) {
@@ -455,7 +264,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Some(Stage::Online) => self.send_next(index),
                 Some(Stage::Receives) => self.send_snapshot(index),
                 Some(Stage::Loads) => self.go_online_if_loaded(index),
-                Some(Stage::Waits | Stage::Stranger | Stage::Served) | None => {}
+                Some(Stage::Streams) => {
+                    self.send_next(index);
+                    self.go_online_if_loaded(index);
+                }
+                Some(Stage::Waits | Stage::WaitsForChannel | Stage::Stranger | Stage::Served)
+                | None => {}
             }
             self.note_behind(index);
         }
@@ -493,12 +307,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Core { clients, feeder, .. } = self;
         let Some(connection) = clients.get(index) else { return };
         let Some(replica) = connection.session.replica.as_mut() else { return };
-        let snapshot = feeder.sync.as_ref().map_or(0, |sync| sync.waiting_bytes(index));
-        replica.behind = match replica.stage {
-            Stage::Receives => feeder.stream.offset().saturating_sub(replica.sent) + snapshot,
-            Stage::Loads | Stage::Online => feeder.stream.offset().saturating_sub(replica.sent),
-            Stage::Stranger | Stage::Waits | Stage::Served => 0,
-        };
+        let snapshot = feeder.sync.as_ref().map_or(0, |sync| sync.overdue_bytes(index));
+        let stream = feeder.stream.offset();
+        let kept = replica.needs_stream_from().map_or(0, |sent| stream.saturating_sub(sent));
+        replica.behind = kept + snapshot;
         self.check_output(index);
     }
 
@@ -511,13 +323,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             (*start, *len) = (0, 0);
         }
         let held = connection.facts(core);
-        let mut line = Vec::new();
-        info::write_line(&mut line, &connection.session, &held, self.worker.now);
-        line.pop();
+        let line = info::line(&connection.session, &held, self.worker.now);
         let command = connection.session.last_command;
         log::warning(format!(
-            "Replica generated a reply to command '{command}', disconnecting it: {}",
-            String::from_utf8_lossy(&line)
+            "Replica generated a reply to command '{command}', disconnecting it: {line}"
         ));
         connection.closing = true;
         self.doomed.push(index);
@@ -529,12 +338,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let now = self.worker.now;
         let Some(connection) = self.clients.get(index) else { return };
         let Some(replica) = connection.session.replica.as_ref() else { return };
-        log::notice(format!("Connection with replica {} lost.", replica.name(&connection.session)));
+        let kind = if replica.is_rdb_channel { " (rdbchannel)" } else { "" };
+        let name = replica.name(&connection.session);
+        log::notice(format!("Connection with replica{kind} {name} lost."));
         self.feeder.replicas.retain(|(other, _)| *other != index);
         if self.feeder.replicas.is_empty() {
             self.feeder.lonely_since = now;
         }
         self.leave_sync(index);
+        self.part_channels(index);
         self.replicas_changed();
     }
 }

@@ -12,9 +12,11 @@ use super::Core;
 use super::replay::aof_place;
 use crate::base::time::Clock;
 use crate::command::session_context::SaveOrder;
+use crate::commands::generic::dump;
 use crate::observe::journal::State;
 use crate::observe::log;
 use crate::observe::persistence::Purpose;
+use crate::persist::aof::base::Form;
 use crate::persist::aof::block::{JournalFile, Opened};
 use crate::persist::aof::files::Rewrite;
 use crate::persist::load::RewriteOrder;
@@ -90,6 +92,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             rewrite: self.rewrite_now(),
             place: aof_place(config, true),
             keeps_history: config.aof_disable_auto_gc,
+            form: Form {
+                limits: dump::limits(config, &self.worker.server, self.worker.hasher.hash_key()),
+                time: config.aof_timestamp_enabled.then(|| self.worker.now.seconds()),
+            },
             asker: ticket.map(|ticket| (self.worker.core, ticket)),
         });
     }
@@ -102,7 +108,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 Opened::Filled(file, to) => self.was_filled(file, to),
                 Opened::Next(rewrite, file) => {
                     self.rewriting.opened = Some((rewrite, file));
-                    self.order_save(None, SaveOrder::Rewrite);
+                    self.order_save(SaveOrder::Rewrite);
                 }
             }
         }
@@ -183,7 +189,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     fn begin_to_stop(&mut self) {
         self.rewriting.is_stopping = true;
-        self.order_save(None, SaveOrder::StopJournal);
+        self.order_save(SaveOrder::StopJournal);
     }
 
     /// Begins what the configuration, a schedule or the size of the files wants.

@@ -10,12 +10,15 @@ use std::sync::atomic::Ordering;
 
 use bytes::Bytes;
 
+use super::handover::{Asker, CANNOT_END};
+use super::journal::WRITER;
 use super::replay::{aof_place, load_order, path_of};
-use super::{Answer, Core, Ticket};
+use super::{Answer, Core, Message, Ticket};
 use crate::base::time::Clock;
 use crate::command::CommandError;
-use crate::command::session_context::{Request, SaveOrder};
+use crate::command::session_context::{EndWanted, Handover, Request, SaveOrder};
 use crate::config::choices::{MaxmemoryPolicy, ShutdownFlags};
+use crate::dispatch::worker::Worker;
 use crate::observe::log;
 use crate::observe::persistence::{ENDING, Purpose};
 use crate::observe::server::REDIS_VERSION;
@@ -49,35 +52,38 @@ enum Stage {
 
 /// Work of one slice where nobody waits for the core: about two milliseconds.
 const HELD_SLICE_UNITS: usize = 10_000;
+/// What a step of a save with rdb-key-save-delay takes of a slice, at least.
+const PACED_STEP_UNITS: usize = 64;
 /// Seconds after a save that failed before a save point tries again. Source: Redis.
 const RETRY_SECONDS: i64 = 5;
 /// What SAVE answers when it failed. Source: Redis.
 const FAILED: &str = "ERR";
-const CANNOT_END: &str = "ERR Errors trying to SHUTDOWN. Check logs.";
 const NOT_IN_EXEC: &str = "ERR DEBUG RELOAD is not allowed inside a transaction";
 
 impl<R: Ring, C: Clock> Core<R, C> {
-    /// Has a command's save begin, as soon as all partitions are here. Inside a transaction it is
-    /// only scheduled.
-    pub(super) fn order_save(&mut self, ticket: Option<u64>, order: SaveOrder) {
-        if let Some(number) = ticket
-            && self.tickets.get(&number).is_some_and(|open| open.held.is_some())
-        {
+    /// Has a command's save begin, as soon as the core that keeps the stream has all partitions: it
+    /// knows where in the history that is. Inside a transaction it is only scheduled.
+    fn ask_for_save(&mut self, ticket: u64, order: SaveOrder) {
+        if self.tickets.get(&ticket).is_some_and(|open| open.held.is_some()) {
             if order == SaveOrder::Background {
                 self.worker.server.persistence.scheduled.store(true, Ordering::Relaxed);
                 return self
-                    .control_answered(number, Ok(Answer::Said("Background saving scheduled")));
+                    .control_answered(ticket, Ok(Answer::Said("Background saving scheduled")));
             }
-            return self.control_answered(number, Err(NOT_IN_EXEC.into()));
+            return self.control_answered(ticket, Err(NOT_IN_EXEC.into()));
         }
-        let all = CoreSet::all(self.mail.cores());
-        self.coordinator.want_save(all, WantedSave { ticket, order });
+        let wanted = WantedSave { asker: Some((self.worker.core, ticket)), order };
+        self.mail.post(WRITER, Message::Save(wanted));
     }
 
-    fn answer_save(&mut self, ticket: Option<u64>, answer: Result<Answer, String>) {
-        if let Some(ticket) = ticket {
-            self.control_answered(ticket, answer);
-        }
+    /// Has a save begin that no command waits for.
+    pub(super) fn order_save(&mut self, order: SaveOrder) {
+        self.want_save(WantedSave { asker: None, order });
+    }
+
+    /// A save is to begin here, as soon as all partitions are.
+    pub(super) fn want_save(&mut self, wanted: WantedSave) {
+        self.coordinator.want_save(CoreSet::all(self.mail.cores()), wanted);
     }
 
     /// All partitions are here: the instant of a save. Gives them back unless the save keeps them.
@@ -86,25 +92,25 @@ impl<R: Ring, C: Clock> Core<R, C> {
         wanted: WantedSave,
         mut partitions: Vec<Box<Partition>>,
     ) -> Option<Vec<Box<Partition>>> {
-        let WantedSave { ticket, order } = wanted;
+        let WantedSave { asker, order } = wanted;
         let is_busy = self.worker.server.persistence.is_busy();
         let is_loading = self.worker.is_loading();
         match order {
             // Somebody loads another file: it is tried again.
-            SaveOrder::Replace(wanted) if is_loading && !wanted.has_failed => {
-                self.order_save(None, order);
+            SaveOrder::Replace(wanted) if is_loading && !wanted.within_load => {
+                self.order_save(order);
                 return Some(partitions);
             }
             _ => {}
         }
         if is_loading && !matches!(order, SaveOrder::Replace(_)) {
-            self.answer_save(ticket, Err(CommandError::Loading.text().into()));
+            self.answer_asker(asker, Err(CommandError::Loading.text().into()));
             return Some(partitions);
         }
         match order {
             SaveOrder::Background => {
                 let answer = self.begin_background(&mut partitions);
-                self.answer_save(ticket, answer);
+                self.answer_asker(asker, answer);
                 return Some(partitions);
             }
             SaveOrder::Replicas => {
@@ -120,7 +126,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 return Some(partitions);
             }
             SaveOrder::Foreground if self.worker.server.persistence.is_saving() => {
-                self.answer_save(ticket, Err(CommandError::SaveInProgress.text().into()));
+                self.answer_asker(asker, Err(CommandError::SaveInProgress.text().into()));
                 return Some(partitions);
             }
             SaveOrder::Foreground
@@ -193,7 +199,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         partitions: &mut [Box<Partition>],
         target: Target,
         is_urgent: bool,
-    ) {
+    ) -> Arc<Save> {
         let history = self.history_facts(&target);
         let server = &self.worker.server;
         let now = self.worker.now;
@@ -215,7 +221,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Target::AofBase(_) => config.aof_rewrite_incremental_fsync,
             Target::Replicas { .. } => false,
         };
-        let save = Arc::new(Save::new(Wanted {
+        let save = Save::new(Wanted {
             epoch: server.persistence.next_epoch(),
             target,
             flags: Flags {
@@ -236,10 +242,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
             changes: server.sum(|stats| stats.dirty.get()),
             partitions: partitions.len(),
             has_functions: !libraries.is_empty(),
-        }));
+        });
+        let save = if is_urgent { save } else { save.paced(self.cron.turn_began()) };
+        let save = Arc::new(save);
         for (number, partition) in partitions.iter_mut().enumerate() {
             partition.begin_snapshot(&save, number, now);
         }
+        save
     }
 
     /// The texts of all libraries of functions.
@@ -269,11 +278,26 @@ impl<R: Ring, C: Clock> Core<R, C> {
         preamble(&facts, libraries, databases)
     }
 
-    /// A slice of a save, if one is under way. True if there is more of it.
+    /// A slice of a save, if one is under way. True if there is more of it that may be written now.
     pub(super) fn save_slice(&mut self, budget: &mut Budget) -> bool {
-        let Core { seat, control, .. } = self;
+        let now = self.monotonic();
+        let Core { seat, control, worker, .. } = self;
         let Some(partition) = seat.partition_now() else { return false };
-        partition.snapshot_slice(budget, &mut |save, piece| control.save(save, piece))
+        let mut emit = |save: &_, piece| control.save(save, piece);
+        let micros = worker.config.rdb_key_save_delay;
+        // Step by step, so that it does not get far ahead of its pace.
+        while let Some(save) = partition.saves().filter(|save| save.is_paced(micros)) {
+            if worker.server.persistence.cancelled.load(Ordering::Acquire) {
+                save.cancel();
+            } else if save.is_ahead(now, micros) {
+                return false;
+            }
+            if budget.is_spent() || !partition.snapshot_slice(&mut Budget::new(1), &mut emit) {
+                return partition.has_snapshot();
+            }
+            budget.spend(PACED_STEP_UNITS);
+        }
+        partition.snapshot_slice(budget, &mut emit)
     }
 
     /// Goes on with a save that keeps all partitions, if there is one. True if it needs another turn
@@ -332,7 +356,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn end_holding(&mut self, holding: Holding, is_saved: bool) -> bool {
-        let Holding { mut partitions, wanted: WantedSave { ticket, order }, .. } = holding;
+        let Holding { mut partitions, wanted: WantedSave { asker, order }, .. } = holding;
         self.worker.server.persistence.is_held.store(false, Ordering::Release);
         match order {
             SaveOrder::Ending { force } if is_saved || force => {
@@ -343,21 +367,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             SaveOrder::Reload { flush: flushes, merge, .. } if is_saved => {
                 if flushes {
-                    partitions.iter_mut().for_each(|one| one.flush_all());
+                    self.flush_all(&mut partitions);
                 }
-                let order = self.order_again(ticket);
+                let order = self.order_again(asker);
                 self.control.load(LoadOrder { merge, flushes, ..order });
             }
             SaveOrder::Replace(wanted) => self.make_room(&mut partitions, wanted),
             SaveOrder::LoadAof if is_saved => {
-                partitions.iter_mut().for_each(|one| one.flush_all());
-                let order = self.order_again(ticket);
+                self.flush_all(&mut partitions);
+                let order = self.order_again(asker);
                 let aof = Some(aof_place(&self.worker.config, false));
                 self.control.load(LoadOrder { aof, flushes: true, ..order });
             }
             SaveOrder::Ending { .. } => {
                 log::warning("Error trying to save the DB, can't exit.");
-                self.answer_save(ticket, Err(CANNOT_END.into()));
+                self.cancel_end();
+                self.answer_asker(asker, Err(CANNOT_END.into()));
             }
             SaveOrder::Rewrite | SaveOrder::StopJournal => {}
             SaveOrder::Background
@@ -366,7 +391,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             | SaveOrder::Reload { .. }
             | SaveOrder::LoadAof => {
                 let answer = if is_saved { Ok(Answer::Done) } else { Err(FAILED.into()) };
-                self.answer_save(ticket, answer);
+                self.answer_asker(asker, answer);
             }
         }
         self.publish_lent(&mut partitions);
@@ -374,11 +399,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
         false
     }
 
+    /// All data goes, and with it what clients have read.
+    pub(super) fn flush_all(&mut self, partitions: &mut [Box<Partition>]) {
+        partitions.iter_mut().for_each(|partition| partition.flush_all());
+        self.forget_what_was_read(partitions);
+    }
+
+    /// All data is another one: clients that track keys hear of it.
+    pub(super) fn forget_what_was_read(&mut self, partitions: &mut [Box<Partition>]) {
+        partitions.iter_mut().for_each(|partition| partition.tracked_mut().clear());
+        let Worker { invalidations, server, .. } = &mut self.worker;
+        invalidations.add_all(server.stats.iter().map(|stats| stats.tracking_clients.get()));
+    }
+
     /// All data is to be read again: what is to be loaded.
-    fn order_again(&mut self, ticket: Option<u64>) -> LoadOrder {
+    fn order_again(&mut self, asker: Option<Asker>) -> LoadOrder {
         self.worker.server.persistence.begin_load(self.worker.now.seconds());
         self.worker.check_persistence();
-        let asker = ticket.map(|ticket| (self.worker.core, ticket));
         load_order(&self.worker.config, asker)
     }
 
@@ -397,7 +434,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return;
         }
         if persistence.scheduled.swap(false, Ordering::Relaxed) {
-            return self.order_save(None, SaveOrder::Background);
+            return self.order_save(SaveOrder::Background);
         }
         let now = self.worker.now.seconds();
         let changes = server.unsaved_changes();
@@ -412,19 +449,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some(point) = self.worker.config.save.iter().find(is_due) {
             let (changes, seconds) = (point.changes, point.seconds);
             log::notice(format!("{changes} changes in {seconds} seconds. Saving..."));
-            self.order_save(None, SaveOrder::Background);
+            self.order_save(SaveOrder::Background);
         }
     }
 
     fn end_by_signal(&mut self, flags: ShutdownFlags) {
-        let saves = flags.has(ShutdownFlags::SAVE)
+        let has_to = flags.has(ShutdownFlags::SAVE)
             || !self.worker.config.save.is_empty() && !flags.has(ShutdownFlags::NOSAVE);
-        if saves && !self.worker.is_loading() {
-            let force = flags.has(ShutdownFlags::FORCE);
-            self.order_save(None, SaveOrder::Ending { force });
-        } else {
-            self.control.shut_down();
-        }
+        let saves = has_to && !self.worker.is_loading();
+        let (force, now) = (flags.has(ShutdownFlags::FORCE), flags.has(ShutdownFlags::NOW));
+        self.take_handover(Handover::End(EndWanted { saves, force, now }), None);
     }
 
     /// A command asks for something slow.
@@ -432,8 +466,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let ticket = self.next_number();
         self.tickets.insert(ticket, open);
         match request {
-            Request::Save(order) => self.order_save(Some(ticket), order),
+            Request::Save(order) => self.ask_for_save(ticket, order),
             Request::Rewrite => self.order_rewrite(Some(ticket)),
+            Request::Handover(order) => self.ask_keeper(order, ticket),
+            Request::Feed(words) => {
+                self.mail.post(WRITER, Message::Feed(words));
+                self.control_answered(ticket, Ok(Answer::Done));
+            }
             request => self.control.ask(self.worker.core, ticket, request),
         }
     }

@@ -3,13 +3,15 @@
 //! Invariant: while a script runs, the core's own seat is empty or not needed; all that the script
 //! asks for comes through `Running`, one thing at a time.
 
+use super::acks::answer_acks;
 use super::{Core, Message, OpenWhole};
+use crate::base::gate::Gate;
 use crate::base::time::{Clock, Millis, Nanos};
 use crate::client::{ConnectionFacts, Session, SessionFacts};
 use crate::command::context::Keyspace;
 use crate::command::session_context::Request;
 use crate::command::whole::Job;
-use crate::command::{Args, Handler, ScriptSource};
+use crate::command::{Args, CommandError, Handler, ScriptSource};
 use crate::commands::scripting;
 use crate::dispatch::script::{Inside, Named, Run, words_of};
 use crate::dispatch::table::{Registered, Way};
@@ -19,7 +21,7 @@ use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::ring::{Ring, Wait};
 use crate::script::{Call, Caller, Refusal, RunningFunction, Verdict, Words};
-use crate::txn::batch::Batch;
+use crate::txn::batch::{Acks, Batch};
 use crate::txn::cores::CoreSet;
 
 const NANOS_PER_MILLI: u64 = 1_000_000;
@@ -240,18 +242,22 @@ impl<R: Ring, C: Clock> Running<'_, R, C> {
             let request = worker.session(&mut session, held, registered, args, replies);
             match request {
                 // Nothing waits in a script: the reply is what is so now.
-                Some(Request::AwaitAcks(_)) => {
-                    let acked = worker.server.replication.count_acked(0);
-                    Reply::new(replies, self.run.facts.proto).integer(acked as i64);
+                Some(Request::AwaitAcks(wanted)) => {
+                    let acks = Acks { target: Gate::OPEN, wanted };
+                    answer_acks(worker, &acks, &mut Reply::new(replies, self.run.facts.proto));
                 }
-                // What would leave the core cannot be called from scripts.
-                request => {
-                    debug_assert!(request.is_none_or(|one| matches!(one, Request::Unwatch)));
+                None | Some(Request::Unwatch) => {}
+                // What would leave the core cannot be called from scripts, unless DEBUG allows it.
+                Some(_) => {
+                    let mut reply = Reply::new(replies, self.run.facts.proto);
+                    reply.error(CommandError::NotInScripts.text());
                 }
             }
         } else if let Some(job) = worker.begin_whole(&mut session, held, registered, args, replies)
         {
             let part = self.core.run_part(&job);
+            // DEBUG SLEEP, where a script may call it.
+            self.core.stand_still();
             let parts = (args, vec![part]);
             self.core.worker.gather_whole(&mut session, registered, parts, replies);
         }

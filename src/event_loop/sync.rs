@@ -7,12 +7,12 @@
 //! Source: Redis 8.0.6, replication.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
 use bytes::Bytes;
 
 use super::Core;
-use super::journal::WRITER;
 use crate::base::crc::crc64;
 use crate::base::time::{Clock, Millis};
 use crate::client::Replica;
@@ -20,11 +20,13 @@ use crate::client::replica::{RdbFilter, Stage};
 use crate::command::session_context::SaveOrder;
 use crate::observe::log;
 use crate::observe::persistence::Purpose;
+use crate::observe::replication::SyncStep;
 use crate::persist::aof::block::Lines;
 use crate::persist::rdb::file::{Checksum, magic};
-use crate::persist::save::{FUNCTIONS_SINCE, Outgoing, Target};
+use crate::persist::save::{FUNCTIONS_SINCE, Outgoing, Save, Target};
 use crate::ring::Ring;
 use crate::store::partition::Partition;
+use crate::store::snapshot::overdue_bytes;
 
 /// Bytes of the mark behind a snapshot whose length is not told before.
 const MARK_BYTES: usize = 40;
@@ -37,8 +39,9 @@ pub(super) struct Sync {
     start: u64,
     waiting: VecDeque<Bytes>,
     end: u64,
-    /// It comes from the control plane, which has to know what has been sent.
-    is_written: bool,
+    /// The save that it is made by. It comes from the control plane, which has to know what has been
+    /// sent. None if it is made here.
+    save: Option<Arc<Save>>,
     /// What stands behind it, if its length was not told before.
     mark: Option<Bytes>,
     /// All of it has come; false if it was given up.
@@ -52,10 +55,12 @@ struct Receiver {
 }
 
 impl Sync {
-    /// Bytes that wait for a replica.
-    pub(super) fn waiting_bytes(&self, index: u32) -> u64 {
-        let receiver = self.receivers.iter().find(|one| one.index == index);
-        receiver.map_or(0, |one| self.end - one.sent)
+    /// Bytes that are kept because this replica reads more slowly than the others: old states of what
+    /// has changed. What is on its way here is bounded, and counts for nobody.
+    pub(super) fn overdue_bytes(&self, index: u32) -> u64 {
+        let slowest = self.receivers.iter().min_by_key(|one| one.sent);
+        let is_slowest = slowest.is_some_and(|one| one.index == index);
+        self.save.as_deref().filter(|_| is_slowest).map_or(0, overdue_bytes)
     }
 
     /// True before its first byte, if it is written to a file first.
@@ -114,20 +119,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return;
         }
         self.feeder.is_ordered = true;
-        self.order_save(None, SaveOrder::Replicas);
+        self.order_save(SaveOrder::Replicas);
     }
 
     /// The replicas that wait for the same snapshot as the first that waits for one, with since when;
-    /// and whether they all take one whose length is not told.
+    /// and whether they all take one whose length is not told. Rdb channels share none with others.
     fn waiting_replicas(&mut self) -> (Vec<(u32, Millis)>, bool) {
         let (mut waiting, mut takes_eof) = (Vec::new(), true);
-        let mut wanted: Option<Option<RdbFilter>> = None;
+        let mut wanted = None;
         for at in 0..self.feeder.replicas.len() {
             let (index, _) = self.feeder.replicas[at];
             let Some(connection) = self.clients.get(index) else { continue };
             let Some(replica) = connection.session.replica.as_ref() else { continue };
-            let is_alike = replica.stage == Stage::Waits && connection.goes_on();
-            if is_alike && *wanted.get_or_insert(replica.filter) == replica.filter {
+            let waits = replica.stage == Stage::Waits && connection.goes_on();
+            let wants = (replica.filter, replica.is_rdb_channel);
+            if waits && *wanted.get_or_insert(wants) == wants {
                 waiting.push((index, replica.acked_at));
                 takes_eof &= replica.takes_eof;
             }
@@ -139,15 +145,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn begin_sync(&mut self, partitions: &mut [Box<Partition>]) {
         self.feeder.is_ordered = false;
         let (waiting, takes_eof) = self.waiting_replicas();
-        let Some(filter) = waiting.first().and_then(|(index, _)| self.replica(*index)) else {
+        let Some(first) = waiting.first().and_then(|(index, _)| self.replica(*index)) else {
             return;
         };
-        let filter = filter.filter;
+        let (filter, is_over_channels) = (first.filter, first.is_rdb_channel);
         if filter.is_none() && !self.take_right(Purpose::Replicas, partitions) {
             return;
         }
         let is_diskless = filter.is_some() || self.worker.config.repl_diskless_sync && takes_eof;
         let instant = self.instant();
+        self.note_history();
         self.worker.scribe.begin_snapshot();
         if self.worker.scribe.lines_so_far().all(Lines::is_empty) {
             self.feeder.stream.forget_db();
@@ -159,7 +166,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             start: 0,
             waiting: VecDeque::new(),
             end: 0,
-            is_written: filter.is_none(),
+            save: None,
             mark: mark.clone(),
             is_whole: None,
         };
@@ -167,6 +174,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let Some(replica) = self.replica(index) else { continue };
             (replica.stage, replica.sent) = (Stage::Receives, instant);
             if !replica.is_silent {
+                self.begin_main_channel(index, instant);
                 self.send_to(index, format!("+FULLRESYNC {id} {instant}\r\n").into());
             }
             if let Some(mark) = &mark {
@@ -182,16 +190,18 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.has_more = true;
             return;
         }
-        self.feeder.sync = Some(sync);
         let kind = if is_diskless { "replicas sockets" } else { "disk" };
-        log::notice(format!("Starting BGSAVE for SYNC with target: {kind}"));
+        let way = if is_over_channels { " (rdb-channel)" } else { "" };
+        log::notice(format!("Starting BGSAVE for SYNC with target: {kind}{way}"));
         let target = Target::Replicas { is_diskless };
-        self.begin_save(partitions, target, false);
+        sync.save = Some(self.begin_save(partitions, target, false));
+        self.feeder.sync = Some(sync);
         if is_diskless {
             log::notice(format!("Background RDB transfer started by pid {}", self.pid()));
         } else {
             log::notice(format!("Background saving started by pid {}", self.pid()));
         }
+        self.worker.server.replication.stop_if_wanted(SyncStep::AfterFork);
     }
 
     /// A file with those parts of the data set that have no keys.
@@ -222,6 +232,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         feeder.offset_behind(worker.scribe.lines_so_far(), now)
     }
 
+    /// What has been done so far is part of the history, even if the stream was not kept then.
+    pub(super) fn note_history(&mut self) {
+        let last = self.worker.server.journal.last().number();
+        self.feeder.stream.note_end(last.max(self.feeder.stream.last()));
+    }
+
     /// What a snapshot says of the history that it belongs to, so that who begins with it can go on.
     /// The caller has all partitions.
     pub(super) fn history_facts(&mut self, target: &Target) -> Vec<(&'static str, Vec<u8>)> {
@@ -234,7 +250,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 return Vec::new();
             }
             (self.instant(), server.primary_link.db.load(SeqCst))
-        } else if self.worker.core == WRITER && self.feeder.is_fed() {
+        } else if self.feeder.is_fed() {
             let db = self.feeder.stream.db().filter(|db| *db != usize::MAX).unwrap_or(0);
             (self.instant(), db)
         } else {
@@ -248,7 +264,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         ]
     }
 
-    fn replica(&mut self, index: u32) -> Option<&mut Replica> {
+    pub(super) fn replica(&mut self, index: u32) -> Option<&mut Replica> {
         self.clients.get(index)?.session.replica.as_deref_mut()
     }
 
@@ -317,7 +333,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             sync.receivers[at].moved_at = now;
             let freed = sync.forget_sent();
             self.worker.stats.totals.net_repl_output_bytes.add(bytes.len() as u64);
-            let is_written = sync.is_written;
+            let is_written = sync.save.is_some();
             self.send_to(index, bytes);
             if is_written {
                 self.control.took(freed);
@@ -341,10 +357,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// A replica has its snapshot. Behind a mark it says itself when it can go on.
     fn has_snapshot(&mut self, index: u32, has_mark: bool) {
+        let now = self.worker.now;
         let Some(connection) = self.clients.get(index) else { return };
         let Some(mut replica) = connection.session.replica.take() else { return };
-        let name = replica.name(&connection.session);
-        (replica.has_news, replica.acked_at) = (false, self.worker.now);
+        let (name, main) = (replica.name(&connection.session), replica.main_channel);
+        (replica.has_news, replica.acked_at) = (false, now);
         if replica.wants_rdb_only {
             replica.stage = Stage::Served;
             log::notice(format!(
@@ -356,28 +373,33 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 "Streamed replica synchronization with replica {name} succeeded (socket). Waiting for REPLCONF ACK from replica to enable streaming"
             ));
         } else {
-            replica.stage = Stage::Online;
-            log::notice(format!("Synchronization with replica {name} succeeded"));
+            put_online(&mut replica, &name, now);
         }
-        if let Some(connection) = self.clients.get(index) {
-            connection.session.replica = Some(replica);
+        connection.session.replica = Some(replica);
+        if let Some(main) = main.and_then(|id| self.main_channel(id, Stage::Streams)) {
+            self.go_online(main);
         }
         self.has_more = true;
         self.replicas_changed();
     }
 
-    /// A replica that has said that it has its snapshot gets the stream.
+    /// A replica that has said that it has its snapshot follows the stream.
     pub(super) fn go_online_if_loaded(&mut self, index: u32) {
-        let Some(replica) = self.replica(index) else { return };
-        if replica.has_news {
-            replica.stage = Stage::Online;
-            let Some(connection) = self.clients.get(index) else { return };
-            let Some(replica) = connection.session.replica.as_ref() else { return };
-            let name = replica.name(&connection.session);
-            log::notice(format!("Synchronization with replica {name} succeeded"));
+        if self.replica(index).is_some_and(|replica| replica.has_news) {
+            self.go_online(index);
             self.replicas_changed();
-            self.send_next(index);
         }
+    }
+
+    /// A replica follows the stream from the next turn on.
+    fn go_online(&mut self, index: u32) {
+        let now = self.worker.now;
+        let Some(connection) = self.clients.get(index) else { return };
+        let Some(mut replica) = connection.session.replica.take() else { return };
+        let name = replica.name(&connection.session);
+        put_online(&mut replica, &name, now);
+        connection.session.replica = Some(replica);
+        self.has_more = true;
     }
 
     /// A replica goes: nothing is written for it any more.
@@ -385,7 +407,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(sync) = &mut self.feeder.sync else { return };
         sync.receivers.retain(|one| one.index != index);
         if sync.receivers.is_empty() {
-            let (is_ended, is_written) = (sync.is_whole.is_some(), sync.is_written);
+            let (is_ended, is_written) = (sync.is_whole.is_some(), sync.save.is_some());
             let unsent = sync.end - sync.start;
             self.feeder.sync = None;
             if is_written {
@@ -402,7 +424,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return;
         }
         let freed = sync.forget_sent();
-        if sync.is_written {
+        if sync.save.is_some() {
             self.control.took(freed);
         }
     }
@@ -412,4 +434,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let receivers = self.feeder.sync.iter().flat_map(|sync| &sync.receivers);
         receivers.filter(|one| one.moved_at < before).map(|one| one.index).collect()
     }
+}
+
+/// A replica follows the stream. Whoever still loads may take its time to say more.
+fn put_online(replica: &mut Replica, name: &str, now: Millis) {
+    (replica.stage, replica.acked_at) = (Stage::Online, now);
+    log::notice(format!("Synchronization with replica {name} succeeded"));
 }

@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use super::Core;
+use crate::base::alloc;
 use crate::base::time::Clock;
 use crate::client::Session;
 use crate::client::tracking::Tracking;
@@ -116,6 +117,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     fn tell(&mut self, one: Invalidation) {
+        let before = alloc::thread_memory();
+        self.tell_clients(one);
+        let written = u64::try_from(alloc::thread_memory() - before);
+        self.worker.note_leaving(written.unwrap_or(0));
+    }
+
+    fn tell_clients(&mut self, one: Invalidation) {
         match one {
             Invalidation::Key { id, run, key, by } => self.tell_key((id, run), key, by),
             Invalidation::All => {
@@ -205,7 +213,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         null: &[u8],
     ) -> bool {
         let Some(connection) = self.clients.get(place) else { return false };
-        if connection.session.facts.id != id || connection.is_dead {
+        // Whoever has said QUIT hears nothing more, although its last reply may be on its way.
+        if connection.session.facts.id != id || !connection.goes_on() {
             return false;
         }
         let facts = &connection.session.facts;

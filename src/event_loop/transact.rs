@@ -4,8 +4,10 @@
 //! session it runs at home, and keeps them while a command of it has parts on other cores or waits
 //! for the control plane.
 
+use super::acks::answer_acks;
 use super::notes::take_notes;
 use super::{Core, Message, OpenWhole, Then, Ticket};
+use crate::base::gate::Gate;
 use crate::base::slot::Slot;
 use crate::base::time::Clock;
 use crate::client::{ReplyMode, SessionFacts};
@@ -19,7 +21,7 @@ use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::ring::Ring;
 use crate::store::partition::Partition;
 use crate::store::watchers::{Watched, WatchedKeys};
-use crate::txn::batch::Batch;
+use crate::txn::batch::{Acks, Batch};
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::Waiting;
 use crate::txn::multi::Transaction;
@@ -131,10 +133,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let held = Some(held);
             match step {
                 Step::Whole(job) => {
-                    let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Gather };
+                    let open = OpenWhole::of(batch, held, Then::Gather);
                     self.start_whole(open, job);
                 }
-                Step::Asks(request) => self.ask(Ticket { batch, held }, request),
+                Step::Asks(request) => self.ask(Ticket::of(batch, held), request),
                 Step::Again | Step::Done => unreachable!("such a transaction has not left"),
             }
             return None;
@@ -248,7 +250,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let session = &mut connection.session;
         session.facts = batch.facts;
         if registered.way == Way::Whole {
-            let job = worker.begin_whole_inside(session, facts, registered, args, replies);
+            let job = worker
+                .inside(|worker| worker.begin_whole(session, facts, registered, args, replies));
             batch.facts = session.facts;
             if let Some(job) = job {
                 return Step::Whole(job);
@@ -256,7 +259,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             transaction.advance();
             return Step::Again;
         }
-        let request = worker.session_inside(session, facts, registered, args, replies);
+        let request =
+            worker.inside(|worker| worker.session(session, facts, registered, args, replies));
         batch.facts = session.facts;
         if batch.facts.reply_mode == ReplyMode::Skip {
             batch.facts.reply_mode = ReplyMode::On;
@@ -267,9 +271,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // Neither can be queued: RESET and DISCARD run at once, and nothing is watched any more.
             None | Some(Request::Discard | Request::Unwatch) => {}
             // Nothing waits here: the reply is what is so now.
-            Some(Request::AwaitAcks(_)) => {
-                let acked = worker.server.replication.count_acked(session.last_write);
-                Reply::new(replies, batch.facts.proto).integer(acked as i64);
+            Some(Request::AwaitAcks(wanted)) => {
+                let acks = Acks { target: Gate::of(session.last_write), wanted };
+                answer_acks(worker, &acks, &mut Reply::new(replies, batch.facts.proto));
             }
             Some(Request::Shutdown) => self.control.shut_down(),
             Some(request) => return Step::Asks(request),

@@ -3,16 +3,12 @@
 //! Invariant: the sequencer (core 0) passes commands on in the order in which they reached it, to
 //! every core over a queue that keeps order; so all cores see them, and all loans, in one order.
 
-use std::sync::Arc;
-
-use super::journal::WRITER;
-use super::mail::WholeId;
 use super::notes::take_notes;
-use super::transact::watch_more;
+use super::transact::{Held, watch_more};
 use super::{Answer, Core, Message, OpenWhole, Then, Ticket};
 use crate::base::time::Clock;
 use crate::command::session_context::Request;
-use crate::command::whole::{CoreView, Job, Part};
+use crate::dispatch::call::settle_reply_mode;
 use crate::dispatch::table::Way;
 use crate::dispatch::worker::Worker;
 use crate::resp::reply::Reply;
@@ -67,6 +63,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             Message::Moving(moving) => self.take_moving(*moving),
             Message::AskReplicas(number) => self.ask_replicas(number),
+            Message::Feed(words) => self.feed_replicas(&words),
+            Message::Handover(order, asker) => self.take_handover(order, Some(asker)),
+            Message::Save(wanted) => self.want_save(wanted),
+            Message::Answered(ticket, outcome) => self.control_answered(ticket, outcome),
             Message::Busy => self.worker.look_for_busy(),
         }
     }
@@ -121,7 +121,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Gives a batch's replies to its client. False if the client has gone.
-    fn deliver(&mut self, batch: &mut Batch) -> bool {
+    pub(super) fn deliver(&mut self, batch: &mut Batch) -> bool {
         self.take_letters_for(batch.client, false);
         let Some(connection) = self.clients.of(batch.client, batch.generation) else {
             return false;
@@ -238,10 +238,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 take_notes(worker, &mut batch);
                 return Some(batch);
             };
-            self.start_whole(
-                OpenWhole { batch, parts: Vec::new(), held: None, then: Then::Gather },
-                job,
-            );
+            self.start_whole(OpenWhole::of(batch, None, Then::Gather), job);
             return None;
         }
         let request = worker.session(&mut connection.session, held, registered, args, replies);
@@ -268,7 +265,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Does what a command asked for. None if the batch waits for it.
-    fn answer_request(
+    pub(super) fn answer_request(
         &mut self,
         batch: Box<Batch>,
         request: Option<Request>,
@@ -279,7 +276,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Some(Request::Discard) => self.discard(batch.client, true),
             Some(Request::Unwatch) => self.discard(batch.client, false),
             Some(request) => {
-                self.ask(Ticket { batch, held: None }, request);
+                self.ask(Ticket::of(batch, None), request);
                 return None;
             }
         }
@@ -295,150 +292,30 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.keep_spare(ticket.batch);
                 return self.begin_move(client, generation, wanted);
             }
+            Request::TakeOver(wanted) => {
+                let ticket = Ticket { then: Then::Sync(wanted.clone()), ..ticket };
+                return self.ask_control(ticket, Request::TakeOver(wanted));
+            }
             request => return self.ask_control(ticket, request),
         };
-        let Ticket { batch, held } = ticket;
+        let Ticket { batch, held, .. } = ticket;
         self.discard(batch.client, true);
-        let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::GoOn };
+        let open = OpenWhole::of(batch, held, Then::GoOn);
         self.start_whole(open, job);
-    }
-
-    /// Has every core do something that nobody waits for.
-    pub(super) fn post_everywhere(&mut self, job: Job) {
-        let id = WholeId::silent(self.worker.core);
-        self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
-    }
-
-    pub(super) fn start_whole(&mut self, mut open: OpenWhole, job: Job) {
-        let id = self.whole_id();
-        open.parts = (0..self.mail.cores()).map(|_| None).collect();
-        self.wholes.insert(id.number, open);
-        self.mail.post(SEQUENCER, Message::WholeRequest(id, job));
-    }
-
-    pub(super) fn run_part(&mut self, job: &Job) -> Part {
-        self.publish_gauges();
-        let before = (self.worker.config.clone(), self.worker.users.clone());
-        let certificates = self.worker.tls.clone();
-        let mut listening = None;
-        let worker = &mut self.worker;
-        let part = job(&mut CoreView {
-            core: worker.core,
-            clients: &mut self.clients,
-            config: &mut worker.config,
-            users: &mut worker.users,
-            acl_log: &mut self.acl_log,
-            command_log: &mut self.command_log,
-            latency: &mut worker.latency,
-            directory: &mut worker.directory,
-            hearers: &mut worker.hearers,
-            monitors: &mut worker.monitors,
-            prefixes: &mut worker.prefixes,
-            lines: worker.scribe.own_lines().filter(|_| worker.core == WRITER),
-            stats: &worker.stats,
-            switches: &mut worker.switches,
-            scripts: &mut worker.scripts,
-            functions: &mut worker.functions,
-            listening: &mut listening,
-            tls: &mut worker.tls,
-            keys: &mut self.key_samples,
-            now: worker.now,
-        });
-        worker.check_persistence();
-        worker.listeners_changed();
-        worker.limits_changed();
-        worker.stats.tracked_prefixes.set(worker.prefixes.len() as u64);
-        if !Arc::ptr_eq(&before.1, &worker.users) {
-            worker.users_changed();
-        }
-        if !Arc::ptr_eq(&before.0, &worker.config) {
-            self.config_changed();
-            if self.worker.core == WRITER {
-                self.look_at_rewrites();
-            }
-        }
-        self.tls_changed(certificates.as_ref());
-        if let Some(change) = listening {
-            self.change_listeners(&change);
-        }
-        self.doomed.append(&mut self.clients.doomed);
-        self.end_woken();
-        self.resume_paused();
-        part
-    }
-
-    fn part_done(&mut self, id: WholeId, core: usize, part: Part) {
-        let open = self.wholes.get_mut(&id.number).expect("a part of what was begun here");
-        open.parts[core] = Some(part);
-        if open.parts.iter().any(Option::is_none) {
-            return;
-        }
-        let OpenWhole { mut batch, parts, held, then } =
-            self.wholes.remove(&id.number).expect("it was there a line ago");
-        self.worker.hearers.settle(batch.facts.id);
-        let parts = parts.into_iter().flatten().collect();
-        let Some(connection) = self.clients.of(batch.client, batch.generation) else {
-            self.return_partitions(held.unwrap_or_default());
-            return self.abandon(batch);
-        };
-        if then == Then::Run {
-            if let Some(batch) = self.bring_scripts_of_exec(batch) {
-                self.run_batch(batch);
-            }
-            return;
-        }
-        if then != Then::Gather {
-            if connection.session.close_after_reply {
-                connection.closing = true;
-                batch.abandon();
-            }
-            match then {
-                Then::Ok => Reply::new(&mut batch.replies, batch.facts.proto).ok(),
-                // What was on its way to it when it left is not for what it is now.
-                Then::GoOn => connection.held.clear(),
-                Then::Gather | Then::Run => {}
-            }
-            return match held {
-                Some(held) => self.resume_exec(batch, held),
-                None => self.run_batch(batch),
-            };
-        }
-        if std::mem::take(&mut connection.session.leaves) && held.is_none() {
-            // All messages that it gets of what it has left are here.
-            self.deliver(&mut batch);
-        }
-        let Core { clients, worker, .. } = self;
-        let Some(connection) = clients.of(batch.client, batch.generation) else { return };
-        worker.start_clock();
-        let mut replies = std::mem::take(&mut batch.replies);
-        let Some(args) = Self::open_command(&batch) else { return };
-        let Some(registered) = worker.table.lookup(args) else { return };
-        let session = &mut connection.session;
-        let request = worker.gather_whole(session, registered, (args, parts), &mut replies);
-        batch.replies = replies;
-        batch.facts = connection.session.facts;
-        take_notes(worker, &mut batch);
-        if let Some(held) = held {
-            batch.transaction.iter_mut().for_each(|one| one.advance());
-            return self.resume_exec(batch, held);
-        }
-        batch.ran(registered.full_name);
-        // CLIENT KILL of oneself: nothing that was sent behind it runs.
-        if connection.session.close_after_reply {
-            connection.closing = true;
-            batch.abandon();
-        }
-        if let Some(batch) = self.answer_request(batch, request) {
-            self.run_batch(batch);
-        }
     }
 
     /// The control plane has done what a command waits for.
     pub(super) fn control_answered(&mut self, ticket: u64, outcome: Result<Answer, String>) {
-        let Some(Ticket { mut batch, held }) = self.tickets.remove(&ticket) else { return };
+        let Some(Ticket { batch, held, then, blocks }) = self.tickets.remove(&ticket) else {
+            return self.take_own_answer(ticket, outcome);
+        };
+        if blocks {
+            self.worker.stats.blocked_clients.sub(1);
+            self.set_blocked(&batch, false);
+        }
         let outcome = match outcome {
             Ok(Answer::Everywhere(job)) => {
-                let open = OpenWhole { batch, parts: Vec::new(), held, then: Then::Ok };
+                let open = OpenWhole::of(batch, held, then);
                 return self.start_whole(open, job);
             }
             Ok(Answer::Migrated(end)) => {
@@ -448,6 +325,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Ok(Answer::Said(text)) => Ok(text),
             Err(error) => Err(error),
         };
+        self.answer_and_go_on(batch, held, outcome);
+    }
+
+    /// Writes the reply of a command that others have done; its batch goes on.
+    pub(super) fn answer_and_go_on(
+        &mut self,
+        mut batch: Box<Batch>,
+        held: Option<Held>,
+        outcome: Result<&str, String>,
+    ) {
+        let start = batch.replies.bytes.len();
         let mut reply = Reply::new(&mut batch.replies, batch.facts.proto);
         match outcome {
             Ok(text) => reply.simple(text),
@@ -456,17 +344,22 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 reply.error(error);
             }
         }
-        match held {
-            Some(held) => self.resume_exec(batch, held),
-            None => self.run_batch(batch),
+        if let Some(held) = held {
+            return self.resume_exec(batch, held);
         }
+        if let Some(connection) = self.clients.of(batch.client, batch.generation) {
+            let facts = &mut connection.session.facts;
+            settle_reply_mode(facts, &mut batch.replies, start);
+            batch.facts.reply_mode = facts.reply_mode;
+        }
+        self.run_batch(batch);
     }
 
     /// Batches held by CLIENT PAUSE are tried again.
     pub(super) fn resume_paused(&mut self) {
         for batch in std::mem::take(&mut self.paused) {
             self.worker.stats.blocked_clients.sub(1);
-            self.show_blocked(&batch, false);
+            self.set_blocked(&batch, false);
             self.run_batch(batch);
         }
     }
@@ -474,18 +367,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Keeps a batch whose next command CLIENT PAUSE holds back.
     pub(super) fn pause_batch(&mut self, batch: Box<Batch>) {
         self.worker.stats.blocked_clients.add(1);
-        self.show_blocked(&batch, true);
+        if let Some(connection) = self.clients.of(batch.client, batch.generation)
+            && let Some(id) = batch.next_id()
+        {
+            connection.session.last_command = self.worker.table.all()[usize::from(id)].full_name;
+        }
+        self.set_blocked(&batch, true);
         self.paused.push(batch);
     }
 
-    /// Notes whether the client of a batch waits for the end of a pause.
-    fn show_blocked(&mut self, batch: &Batch, blocked: bool) {
+    /// Notes whether the client of a batch is shown as blocked.
+    pub(super) fn set_blocked(&mut self, batch: &Batch, blocked: bool) {
         if let Some(connection) = self.clients.of(batch.client, batch.generation) {
             connection.session.blocked = blocked;
-            if let Some(id) = batch.next_id() {
-                connection.session.last_command =
-                    self.worker.table.all()[usize::from(id)].full_name;
-            }
         }
     }
 }

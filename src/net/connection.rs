@@ -66,6 +66,8 @@ pub struct Connection {
     pub gate: Gate,
     /// With so much unread output nothing runs for it.
     pub stall_bytes: usize,
+    /// So much more may be unread, as long as others leave room for it.
+    pub allowance_bytes: usize,
     /// What it held when it was last weighed.
     pub weight: Weight,
     /// Since when, in seconds of the clock, its output is longer than the soft limit.
@@ -96,6 +98,8 @@ pub struct Connection {
     pub is_staged: bool,
     /// Ends when its output has been sent.
     pub closing: bool,
+    /// Ends at once: nothing more is sent.
+    pub is_cut_off: bool,
     /// The peer has sent its last byte, or vanished.
     pub hung_up: bool,
     /// Closed; only its outstanding operations keep its place.
@@ -121,6 +125,7 @@ impl Connection {
             held_gate: Gate::OPEN,
             gate: Gate::OPEN,
             stall_bytes: STALL_BYTES,
+            allowance_bytes: 0,
             weight: Weight::default(),
             over_soft_limit: None,
             sending: Bytes::new(),
@@ -136,6 +141,7 @@ impl Connection {
             is_ready: false,
             is_staged: false,
             closing: false,
+            is_cut_off: false,
             hung_up: false,
             is_dead: false,
             last_segment: (0, 0),
@@ -199,17 +205,23 @@ impl Connection {
         self.away && self.blocked.is_none()
     }
 
+    /// How much of its output may be unread while it runs.
+    #[inline]
+    pub fn may_owe(&self) -> usize {
+        self.stall_bytes.saturating_add(self.allowance_bytes)
+    }
+
     /// Its replies pile up: nothing more is executed for it now.
     #[inline]
     pub fn must_stall(&self) -> bool {
-        self.unsent_bytes() > self.stall_bytes
+        self.unsent_bytes() > self.may_owe()
     }
 
     /// Earlier output piles up. Whoever waits for the end of that hears of it when a send of the
     /// queue completes.
     #[inline]
     pub fn is_held_up(&self) -> bool {
-        self.output.bytes() > self.stall_bytes
+        self.output.bytes() > self.may_owe()
     }
 
     /// Whether anything of it runs any more.

@@ -8,6 +8,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use crate::base::gate::Gate;
+use crate::resp::frames::Frame;
 use crate::resp::reply::ReplyBuffer;
 
 /// A client with more output than this is not executed for: its reader has to catch up.
@@ -94,6 +95,26 @@ impl Output {
         }
     }
 
+    /// The journal fails: whatever reply waits for it becomes this error. False if that cannot be,
+    /// since they do not end where pieces do; then they are gone.
+    pub fn refuse_waiting(&mut self, error: &[u8]) -> bool {
+        if self.gates.is_empty() {
+            return true;
+        }
+        self.gates.clear();
+        let waiting: Vec<Bytes> = self.queue.drain(self.ready..).collect();
+        let waiting = waiting.concat();
+        self.queued_bytes -= waiting.len();
+        let (mut refused, mut rest) = (Vec::new(), waiting.as_slice());
+        while let Some(frame) = Frame::first(rest) {
+            let (bytes, behind) = rest.split_at(frame.len);
+            refused.extend_from_slice(if frame.is_push { bytes } else { error });
+            rest = behind;
+        }
+        self.push(Bytes::from(refused));
+        rest.is_empty()
+    }
+
     /// True if something waits for the journal.
     pub fn waits(&self) -> bool {
         !self.gates.is_empty()
@@ -176,5 +197,28 @@ impl Output {
         self.sending = false;
         self.queued_bytes -= piece.len();
         self.push_front(piece.slice(sent..));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_waits_for_a_journal_that_fails_becomes_errors() {
+        let mut output = Output::default();
+        output.push(Bytes::from_static(b"+OK\r\n"));
+        output.wait_for(Gate::of(7));
+        output.push(Bytes::from_static(b"*2\r\n:1\r\n"));
+        output.push(Bytes::from_static(b":2\r\n>1\r\n+push\r\n$1\r\na\r\n"));
+        assert!(output.refuse_waiting(b"-NO\r\n"));
+        assert!(!output.waits() && output.len() == 2);
+        let sent = output.begin_send().expect("all of it may be sent");
+        assert_eq!(sent, b"+OK\r\n-NO\r\n>1\r\n+push\r\n-NO\r\n".as_slice());
+        output.sent(&sent, sent.len());
+        assert_eq!(output.bytes(), 0);
+        output.wait_for(Gate::of(8));
+        output.push(Bytes::from_static(b"$5\r\na"));
+        assert!(!output.refuse_waiting(b"-NO\r\n") && output.is_empty());
     }
 }

@@ -179,6 +179,12 @@ impl Journal {
         if is_synced { self.synced.load(SeqCst) } else { self.written.load(SeqCst) }
     }
 
+    /// True if what is behind this gate would survive a power cut.
+    pub fn has_synced(&self, gate: Gate) -> bool {
+        let counts = gate.is_open() || !self.needs_base();
+        self.is_on() && counts && gate.is_covered(self.covered(true))
+    }
+
     /// The writer has come so far. Who waits for that has to be woken.
     pub fn advance(&self, written: u64, synced: u64) -> CoreSet {
         self.written.store(written, SeqCst);

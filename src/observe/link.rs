@@ -58,10 +58,16 @@ pub struct PrimaryLink {
     pub sync_total: AtomicI64,
     /// Bytes of it that have come.
     pub sync_read: AtomicU64,
+    /// See `keeps`.
+    pub kept: AtomicU64,
+    /// The most that this ever was.
+    pub kept_peak: AtomicU64,
     /// Bytes of the history that have come.
     pub read: AtomicU64,
     /// Bytes of the history that have taken effect.
     pub applied: AtomicU64,
+    /// Bytes of it that are in the append-only file, on disk; -1 without one.
+    pub synced: AtomicI64,
     /// Bytes of the stream that wait for the cores.
     pub queued: AtomicU64,
     /// The database that is selected there.
@@ -121,6 +127,12 @@ impl PrimaryLink {
     /// True while a piece takes effect.
     pub fn is_running(&self) -> bool {
         self.is_running.load(SeqCst)
+    }
+
+    /// So many bytes of memory hold the stream that comes before its snapshot is in place.
+    pub fn keeps(&self, bytes: u64) {
+        self.kept.store(bytes, Relaxed);
+        self.kept_peak.fetch_max(bytes, Relaxed);
     }
 
     /// Something came, at this Unix time in seconds.

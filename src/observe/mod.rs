@@ -5,6 +5,7 @@
 pub mod busy;
 pub mod command_log;
 pub mod errors;
+pub mod hotkeys;
 pub mod journal;
 pub mod keys;
 pub mod latency;
@@ -18,3 +19,4 @@ pub mod report;
 pub mod server;
 pub mod sparkline;
 pub mod stats;
+pub mod transit;

@@ -9,6 +9,8 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64, O
 pub struct Persistence {
     /// A file is being loaded: most commands are refused.
     pub loading: AtomicBool,
+    /// A snapshot of the primary is put aside while the data is served. Source: INFO, async_loading.
+    pub async_loading: AtomicBool,
     /// Unix time in seconds at which that began.
     pub loading_since: AtomicI64,
     /// Bytes of that file.
@@ -19,6 +21,8 @@ pub struct Persistence {
     pub keys_loaded: AtomicU64,
     /// Keys that the last load left out, since they had expired.
     pub keys_expired: AtomicU64,
+    /// Microseconds that each key of a load takes at least.
+    pub key_load_micros: AtomicI64,
     /// What the snapshot under way is for, as a number of `Purpose`; `NONE` without one.
     under_way: AtomicU8,
     /// Somebody keeps all partitions, for a save that clients wait for or to load: no base of the AOF
@@ -74,15 +78,18 @@ const NONE: u8 = 0;
 pub const ENDING: u32 = 1 << 31;
 
 impl Persistence {
-    /// Nothing is under way; `started` is the Unix time of the start in seconds.
-    pub fn new(started: i64) -> Persistence {
+    /// Nothing is under way; `started` is the Unix time of the start in seconds, for the rest see the
+    /// fields.
+    pub fn new(started: i64, key_load_micros: i64) -> Persistence {
         Persistence {
             loading: AtomicBool::new(false),
+            async_loading: AtomicBool::new(false),
             loading_since: AtomicI64::new(0),
             loading_bytes: AtomicU64::new(0),
             loaded_bytes: AtomicU64::new(0),
             keys_loaded: AtomicU64::new(0),
             keys_expired: AtomicU64::new(0),
+            key_load_micros: AtomicI64::new(key_load_micros),
             under_way: AtomicU8::new(NONE),
             is_held: AtomicBool::new(false),
             scheduled: AtomicBool::new(false),
@@ -107,6 +114,11 @@ impl Persistence {
     #[inline]
     pub fn is_loading(&self) -> bool {
         self.loading.load(Ordering::Acquire)
+    }
+
+    /// True if a snapshot of the primary is put aside.
+    pub fn is_async_loading(&self) -> bool {
+        self.async_loading.load(Ordering::Acquire)
     }
 
     /// True if a snapshot is under way, or about to begin.
@@ -161,21 +173,36 @@ impl Persistence {
         epoch
     }
 
-    /// A save is to begin as soon as can be; the one under way is not wanted any more.
-    pub fn supersede(&self) {
+    /// The save under way is not wanted any more.
+    pub fn give_up_save(&self) {
         if self.is_saving() {
             self.cancelled.store(true, Ordering::Release);
         }
+    }
+
+    /// A save is to begin as soon as can be; the one under way is not wanted any more.
+    pub fn supersede(&self) {
+        self.give_up_save();
         self.scheduled.store(true, Ordering::Release);
     }
 
     /// Begins a load.
     pub fn begin_load(&self, now: i64) {
+        self.count_load(now);
+        self.loading.store(true, Ordering::Release);
+    }
+
+    /// The same, while the data is served.
+    pub fn begin_async_load(&self, now: i64) {
+        self.count_load(now);
+        self.async_loading.store(true, Ordering::Release);
+    }
+
+    fn count_load(&self, now: i64) {
         self.keys_loaded.store(0, Ordering::Relaxed);
         self.keys_expired.store(0, Ordering::Relaxed);
         self.loading_bytes.store(0, Ordering::Relaxed);
         self.loaded_bytes.store(0, Ordering::Relaxed);
         self.loading_since.store(now, Ordering::Relaxed);
-        self.loading.store(true, Ordering::Release);
     }
 }

@@ -5,19 +5,61 @@
 
 use std::fmt;
 use std::sync::atomic::{
-    AtomicBool, AtomicI64, AtomicU32, AtomicU64,
+    AtomicBool, AtomicI64, AtomicU8, AtomicU32, AtomicU64,
     Ordering::{Acquire, Relaxed, Release, SeqCst},
     fence,
 };
 
+use super::log;
 use crate::base::core_set::{CORES_MAX, CoreSet};
+use crate::base::sys;
 
 /// Forty hexadecimal digits that name a history of changes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct ReplicationId([u32; ID_WORDS]);
+
+/// A step of a full synchronization at which tests may have the process stop. Source: DEBUG REPL-PAUSE.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum SyncStep {
+    /// A primary has begun the snapshot.
+    AfterFork = 1,
+    /// A replica is about to ask for a snapshot over a channel.
+    BeforeChannel = 2,
+    /// A replica has what it kept of the stream take effect.
+    OnKeptStream = 4,
+}
+
+/// How a failover stands. Source: FAILOVER.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum FailoverState {
+    /// None is under way.
+    None,
+    /// Writes are held back until a replica has everything.
+    WaitingForSync,
+    /// A replica is asked to be the primary.
+    InProgress,
+}
+
+impl FailoverState {
+    const ALL: [FailoverState; 3] =
+        [FailoverState::None, FailoverState::WaitingForSync, FailoverState::InProgress];
+
+    /// As INFO calls it.
+    pub fn name(self) -> &'static str {
+        match self {
+            FailoverState::None => "no-failover",
+            FailoverState::WaitingForSync => "waiting-for-sync",
+            FailoverState::InProgress => "failover-in-progress",
+        }
+    }
+}
 
 /// Replicas that WAIT counts, at most.
 const COUNTED_MAX: usize = 64;
+/// Main channels that wait for their rdb channels, at most. Who comes then gets its snapshot without one.
+pub const MAIN_CHANNELS_MAX: usize = 64;
 /// Eight digits each.
 const ID_WORDS: usize = 5;
 /// Digits of an id.
@@ -95,12 +137,25 @@ pub struct Replication {
     acked: Box<[AtomicU64; COUNTED_MAX]>,
     /// The same for what its append-only file has on disk.
     acked_synced: Box<[AtomicU64; COUNTED_MAX]>,
+    /// Clients that wait for their rdb channels; 0 is nobody.
+    main_channels: Box<[AtomicU64; MAIN_CHANNELS_MAX]>,
     /// Cores that wait for one of these to rise.
     waiting: [AtomicU64; CORES_MAX / 64],
-    /// Replicas that are attached, in any state.
+    /// Replicas that are attached, in any state: their connections.
     pub replicas: AtomicU32,
+    /// Those among them that are rdb channels of others.
+    pub rdb_channels: AtomicU32,
+    /// Bytes that their connections hold.
+    pub replica_bytes: AtomicU64,
     /// Those that have everything and said so not long ago. Source: min-replicas-max-lag.
     pub good_replicas: AtomicU32,
+    /// The number of the state of a failover.
+    failover: AtomicU8,
+    /// The steps at which the process stops.
+    stops_at: AtomicU8,
+    /// Unix time in milliseconds until which the end of the process waits for replicas; 0 if it does
+    /// not.
+    pub ends_at: AtomicI64,
     /// Full resynchronizations.
     pub syncs_full: AtomicU64,
     /// Partial ones.
@@ -125,15 +180,42 @@ impl Replication {
             backlog_bytes: AtomicU64::new(0),
             acked: Box::new([const { AtomicU64::new(0) }; COUNTED_MAX]),
             acked_synced: Box::new([const { AtomicU64::new(0) }; COUNTED_MAX]),
+            main_channels: Box::new([const { AtomicU64::new(0) }; MAIN_CHANNELS_MAX]),
             waiting: Default::default(),
             replicas: AtomicU32::new(0),
+            rdb_channels: AtomicU32::new(0),
+            replica_bytes: AtomicU64::new(0),
             good_replicas: AtomicU32::new(0),
+            failover: AtomicU8::new(0),
+            stops_at: AtomicU8::new(0),
+            ends_at: AtomicI64::new(0),
             syncs_full: AtomicU64::new(0),
             syncs_partial: AtomicU64::new(0),
             syncs_refused: AtomicU64::new(0),
         };
         replication.publish(History::new(id));
         replication
+    }
+
+    /// The process stops at this step, too; None: at none any more.
+    pub fn stop_at(&self, step: Option<SyncStep>) {
+        match step {
+            None => self.stops_at.store(0, Relaxed),
+            Some(step) => {
+                self.stops_at.fetch_or(step as u8, Relaxed);
+            }
+        }
+    }
+
+    /// Stops the process, until somebody continues it, if that is wanted at this step. True if it did.
+    pub fn stop_if_wanted(&self, step: SyncStep) -> bool {
+        let stops = self.stops_at.load(Relaxed) & step as u8 != 0;
+        if stops {
+            log::notice("Process is about to stop.");
+            sys::process::stop();
+            log::notice("Process has been continued.");
+        }
+        stops
     }
 
     /// The history as it is now.
@@ -173,6 +255,16 @@ impl Replication {
         self.version.fetch_add(1, Release);
     }
 
+    /// How a failover stands.
+    pub fn failover(&self) -> FailoverState {
+        FailoverState::ALL[usize::from(self.failover.load(SeqCst))]
+    }
+
+    /// From here on it stands like this.
+    pub fn enter_failover(&self, state: FailoverState) {
+        self.failover.store(state as u8, SeqCst);
+    }
+
     /// How many replicas have everything up to block `number`.
     pub fn count_acked(&self, number: u64) -> usize {
         self.acked.iter().filter(|acked| acked.load(SeqCst) > number).count()
@@ -195,6 +287,26 @@ impl Replication {
         let [low, high] = &self.waiting;
         let bits = |word: &AtomicU64| u128::from(word.swap(0, SeqCst));
         CoreSet::of_bits(bits(low) | bits(high) << 64)
+    }
+
+    /// The clients that wait for their rdb channels.
+    pub fn await_channels(&self, clients: impl Iterator<Item = u64>) {
+        let mut clients = clients;
+        for place in self.main_channels.iter() {
+            place.store(clients.next().unwrap_or(0), Release);
+        }
+    }
+
+    /// True if this client waits for its rdb channel.
+    pub fn awaits_channel(&self, client: u64) -> bool {
+        client != 0 && self.main_channels.iter().any(|place| place.load(Acquire) == client)
+    }
+
+    /// Source: CONFIG RESETSTAT.
+    pub fn reset_counts(&self) {
+        for count in [&self.syncs_full, &self.syncs_partial, &self.syncs_refused] {
+            count.store(0, Relaxed);
+        }
     }
 
     /// A core waits for replicas. It has to look once more how far they are.

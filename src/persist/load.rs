@@ -7,18 +7,30 @@ use std::path::PathBuf;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use super::aof::base::Form;
 use super::aof::files::Rewrite;
 use super::aof::replay::Lines;
 use super::rdb::file::{Fault, FileError, KeyRecord};
 use crate::base::time::Millis;
+
+/// What becomes of the records of a load.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Aim {
+    /// They become keys that clients find.
+    Serve,
+    /// They are only looked at: nothing is kept.
+    Trial,
+    /// They become keys beside those that clients find, until they take their place.
+    Aside,
+}
 
 /// One load.
 #[derive(Debug)]
 pub struct Load {
     /// Keys and libraries that are there already are replaced. Source: DEBUG RELOAD MERGE.
     pub replaces: bool,
-    /// Records are only looked at: nothing is kept.
-    pub is_trial: bool,
+    /// What becomes of the records.
+    pub aim: Aim,
     /// The time at which a key counts as expired. None keeps such keys.
     pub now: Option<Millis>,
     /// Bytes under way to each core.
@@ -27,6 +39,8 @@ pub struct Load {
     pub keys: AtomicU64,
     /// Keys that had expired and were left out.
     pub expired: AtomicU64,
+    /// Keys that had no elements and were left out.
+    pub skipped: AtomicU64,
     /// The first thing that was wrong.
     failed: OnceLock<FileError>,
 }
@@ -35,19 +49,21 @@ impl Load {
     /// A load that begins, for so many cores.
     pub fn new(cores: usize, replaces: bool, now: Option<Millis>) -> Load {
         Load {
-            is_trial: false,
+            aim: Aim::Serve,
             replaces,
             now,
             queued: (0..cores).map(|_| AtomicU64::new(0)).collect(),
             keys: AtomicU64::new(0),
             expired: AtomicU64::new(0),
+            skipped: AtomicU64::new(0),
             failed: OnceLock::new(),
         }
     }
 
-    /// A load that only looks whether all records are good.
-    pub fn trial(cores: usize) -> Load {
-        Load { is_trial: true, ..Load::new(cores, true, None) }
+    /// A load of what a primary has sent, all of which is kept, or of which it is only seen whether it
+    /// is good.
+    pub fn of_primary(cores: usize, aim: Aim) -> Load {
+        Load { aim, ..Load::new(cores, true, None) }
     }
 
     /// A record is wrong.
@@ -85,6 +101,10 @@ pub struct LoadOrder {
     pub flushes: bool,
     /// The checksum is compared.
     pub checks: bool,
+    /// What has expired is kept: it lives until a primary says that it went.
+    pub keeps_expired: bool,
+    /// A primary starts with this file: its replicas can go on where the file says that it stood.
+    pub resumes: bool,
     /// Databases of the server.
     pub databases: usize,
     /// Who waits for it: a core and its ticket. None at the start.
@@ -102,6 +122,8 @@ pub struct AofPlace {
     pub truncates: bool,
     /// It is the data from the start on, and is appended to afterwards.
     pub opens: bool,
+    /// A base is written as commands. Source: aof-use-rdb-preamble.
+    pub as_commands: bool,
 }
 
 /// A rewrite of an AOF that is to begin.
@@ -113,6 +135,8 @@ pub struct RewriteOrder {
     pub place: AofPlace,
     /// Files that are not needed any more stay. Source: aof-disable-auto-gc.
     pub keeps_history: bool,
+    /// How the base is written if it is written as commands.
+    pub form: Form,
     /// Who waits for it: a core and its ticket.
     pub asker: Option<(usize, u64)>,
 }
@@ -124,8 +148,10 @@ pub struct Replacement {
     pub term: u64,
     /// How many such orders there were.
     pub number: u64,
-    /// The load of the new data has failed: what it has made is to go, too.
-    pub has_failed: bool,
+    /// The load that it belongs to is what is under way.
+    pub within_load: bool,
+    /// What takes the place of the data was put aside; else it is loaded when the data has gone.
+    pub swaps: bool,
 }
 
 /// What goes to a core.
@@ -135,6 +161,8 @@ pub enum Piece {
     Records(Records),
     /// Commands.
     Lines(Lines),
+    /// What was put aside is not wanted any more.
+    DropAside,
 }
 
 impl Piece {
@@ -143,6 +171,7 @@ impl Piece {
         match self {
             Piece::Records(records) => records.weight(),
             Piece::Lines(lines) => lines.weight(),
+            Piece::DropAside => 1,
         }
     }
 }
@@ -176,6 +205,11 @@ impl Records {
     /// The first ones of a load.
     pub fn first(flushes: bool) -> Records {
         Records { flushes, ..Records::default() }
+    }
+
+    /// These libraries, in place of those that are there.
+    pub fn of_libraries(libraries: Vec<Vec<u8>>) -> Records {
+        Records { flushes: true, libraries, ..Records::default() }
     }
 
     /// Adds a key of a database.

@@ -15,6 +15,7 @@ use super::rdb::VERSION_MIN;
 use super::rdb::file::{Checksum, MAGIC_LEN, magic};
 use super::storage::{Storage, Stored};
 use crate::base::crc::crc64;
+use crate::base::time::Nanos;
 
 /// What the file says of when keys were used.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -84,6 +85,8 @@ pub struct Save {
     pub is_urgent: bool,
     /// How far each partition is.
     pub progress: Vec<Progress>,
+    /// When it began, if its keys may be told to take time. Source: rdb-key-save-delay.
+    began: Option<Nanos>,
     /// The version that the file needs so far.
     version: AtomicU16,
     /// It is not wanted any more, or cannot be written.
@@ -151,9 +154,29 @@ impl Save {
             keys,
             changes,
             progress: (0..wanted.partitions).map(|_| Progress::default()).collect(),
+            began: None,
             version: AtomicU16::new(version),
             cancelled: AtomicBool::new(false),
         }
+    }
+
+    /// The same, begun `now`, and not in a hurry.
+    pub fn paced(self, now: Nanos) -> Save {
+        Save { began: Some(now), ..self }
+    }
+
+    /// True if each key takes some time, where that is to be so many microseconds at least.
+    pub fn is_paced(&self, key_micros: i64) -> bool {
+        self.began.is_some() && key_micros > 0 && !self.is_cancelled()
+    }
+
+    /// True if it has written as many keys as it may by now.
+    pub fn is_ahead(&self, now: Nanos, key_micros: i64) -> bool {
+        let micros = u64::try_from(key_micros).unwrap_or(0);
+        self.began.is_some_and(|began| {
+            let due = self.keys_done().saturating_mul(micros).saturating_mul(NANOS_PER_MICRO);
+            now.since(began) < due && !self.is_cancelled()
+        })
     }
 
     /// A value needs this version.
@@ -287,6 +310,7 @@ pub async fn put_in_place<S: Storage>(storage: &S, beside: &Path, path: &Path) -
 
 /// The first version that knows functions.
 pub const FUNCTIONS_SINCE: u16 = 10;
+const NANOS_PER_MICRO: u64 = 1000;
 /// With rdb-save-incremental-fsync a file is synced each time that it has grown so much.
 const SYNC_BYTES: u64 = 4 << 20;
 /// What LZF gets through while a line of memory is fetched.

@@ -15,6 +15,9 @@ use crate::base::core_set::CoreSet;
 /// A payload of this size is shared by all who get it, instead of being copied.
 const SHARED_BYTES_MIN: usize = 16 * 1024;
 
+/// What one turn pushes, but for its last push.
+const TURN_BYTES_MAX: u64 = 32 << 20;
+
 /// Something for clients, on its way to their homes.
 #[derive(Clone, Debug)]
 pub enum Push {
@@ -22,12 +25,28 @@ pub enum Push {
     Message(Arc<Publication>),
     /// A line for whoever watches all commands, its end included.
     Monitor(Arc<[u8]>),
+    /// Lines were lost: whoever watches all commands is told nothing more.
+    LinesLost,
+}
+
+impl Push {
+    /// Memory that it takes until it has been delivered, about.
+    pub fn bytes(&self) -> u64 {
+        let text = match self {
+            Push::Message(publication) => publication.bytes(),
+            Push::Monitor(line) => line.len(),
+            Push::LinesLost => 0,
+        };
+        (size_of::<Push>() + text) as u64
+    }
 }
 
 /// What a turn of a core has caused, in its order, with the cores that it is for.
 #[derive(Debug, Default)]
 pub struct Pushes {
     list: Vec<(CoreSet, Push)>,
+    /// Of all in the list.
+    bytes: u64,
 }
 
 impl Pushes {
@@ -39,6 +58,7 @@ impl Pushes {
 
     /// Adds one for the clients of these cores.
     pub fn add(&mut self, to: CoreSet, push: Push) {
+        self.bytes += push.bytes();
         self.list.push((to, push));
     }
 
@@ -50,8 +70,20 @@ impl Pushes {
         count
     }
 
+    /// True if the turn has pushed so much that the rest has to wait for the next one.
+    #[inline]
+    pub fn is_full(&self) -> bool {
+        self.bytes > TURN_BYTES_MAX
+    }
+
+    /// Memory of all of them, about.
+    pub fn bytes(&self) -> u64 {
+        self.bytes
+    }
+
     /// Takes all of them.
     pub fn drain(&mut self) -> impl Iterator<Item = (CoreSet, Push)> {
+        self.bytes = 0;
         self.list.drain(..)
     }
 }
@@ -106,6 +138,13 @@ impl Publication {
         }
         let text = text.into_boxed_slice();
         Publication { kind, to_channel, patterns, version, text, name, tail: head.len(), shared }
+    }
+
+    /// Memory of its texts.
+    fn bytes(&self) -> usize {
+        let patterns: usize = self.patterns.iter().map(|_| size_of::<Name>()).sum();
+        let shared = self.shared.as_ref().map_or(0, Bytes::len);
+        size_of::<Publication>() + self.text.len() + patterns + shared
     }
 
     /// The channel.

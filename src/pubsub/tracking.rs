@@ -77,6 +77,13 @@ impl Invalidations {
         self.list.push((home, one));
     }
 
+    /// All keys have changed; so many clients of each core track.
+    pub fn add_all(&mut self, clients: impl Iterator<Item = u64>) {
+        for (home, _) in clients.enumerate().filter(|(_, count)| *count > 0) {
+            self.add(home, Invalidation::All);
+        }
+    }
+
     /// Takes those for clients of a core.
     pub fn take_of(&mut self, core: usize) -> Vec<Invalidation> {
         self.list.extract_if(.., |(home, _)| *home == core).map(|(_, one)| one).collect()

@@ -6,7 +6,7 @@
 //!
 //! ```text
 //! first                                               end
-//!   | sealed chunk | sealed chunk (a long block) | tail |
+//!   | sealed chunk | sealed chunk (of a long block) | tail |
 //!          ^ a replica's place
 //! ```
 
@@ -24,12 +24,15 @@ pub struct Backlog {
     tail: Vec<u8>,
     /// Offset behind the last byte.
     end: u64,
+    /// Bytes of a chunk, at most.
+    chunk_bytes_max: usize,
 }
 
 impl Backlog {
     /// A backlog of a history of so many bytes; it has none of them.
     pub fn new(offset: u64) -> Backlog {
-        Backlog { first: offset, sealed: VecDeque::new(), tail: Vec::new(), end: offset }
+        let (sealed, tail) = (VecDeque::new(), Vec::new());
+        Backlog { first: offset, sealed, tail, end: offset, chunk_bytes_max: CHUNK_BYTES }
     }
 
     /// The offset of the first byte that is here.
@@ -54,19 +57,26 @@ impl Backlog {
 
     /// Memory that it takes.
     pub fn held_bytes(&self) -> u64 {
-        self.len() + self.tail.capacity() as u64 + (self.sealed.len() * ENTRY_BYTES) as u64
+        let sealed = self.len() - self.tail.len() as u64;
+        sealed + (self.tail.capacity() + self.sealed.capacity() * ENTRY_BYTES) as u64
     }
 
-    /// Appends bytes.
-    pub fn append(&mut self, bytes: &[u8]) {
-        if self.tail.len() + bytes.len() > CHUNK_BYTES {
-            self.seal();
+    /// Appends bytes. Chunks are filled to their ends, so that they hold what they take.
+    pub fn append(&mut self, mut bytes: &[u8]) {
+        while !bytes.is_empty() {
+            if self.tail.capacity() == 0 {
+                let longer = bytes.len().min(self.chunk_bytes_max);
+                self.tail.reserve_exact(CHUNK_BYTES.max(longer));
+            }
+            let room = self.tail.capacity() - self.tail.len();
+            let (first, rest) = bytes.split_at(room.min(bytes.len()));
+            self.tail.extend_from_slice(first);
+            self.end += first.len() as u64;
+            bytes = rest;
+            if self.tail.len() == self.tail.capacity() {
+                self.seal();
+            }
         }
-        if self.tail.capacity() == 0 {
-            self.tail.reserve_exact(CHUNK_BYTES.max(bytes.len()));
-        }
-        self.tail.extend_from_slice(bytes);
-        self.end += bytes.len() as u64;
     }
 
     /// Appends bytes that need not be copied if they are many.
@@ -89,6 +99,8 @@ impl Backlog {
 
     /// Forgets what is older than `limit` bytes, but nothing from offset `held` on.
     pub fn trim(&mut self, limit: u64, held: u64) {
+        let part = usize::try_from(limit / CHUNKS_MIN).unwrap_or(usize::MAX);
+        self.chunk_bytes_max = part.clamp(CHUNK_BYTES, CHUNK_BYTES_MAX);
         while let Some((start, chunk)) = self.sealed.front() {
             let behind = start + chunk.len() as u64;
             // Whole chunks go, so that what is left is never less than the limit.
@@ -117,8 +129,12 @@ impl Backlog {
     }
 }
 
-/// Bytes of a chunk, but for blocks that are longer and stay whole.
+/// Bytes of a chunk, if blocks are not longer.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Longer blocks are this many chunks of a full backlog, or more: they go in parts, too.
+const CHUNKS_MIN: u64 = 16;
+/// Worth a send of its own.
+const CHUNK_BYTES_MAX: usize = 1 << 20;
 /// What an entry of the queue takes.
 const ENTRY_BYTES: usize = size_of::<(u64, Bytes)>();
 

@@ -41,6 +41,17 @@ pub struct Chunk {
 pub enum FromPrimary {
     /// A piece of the stream.
     Chunk(Box<Chunk>),
+    /// The stream is followed from now on, over this socket.
+    Attached {
+        /// The primary's address.
+        addr: String,
+        /// Ours.
+        laddr: String,
+        /// The descriptor.
+        fd: i32,
+    },
+    /// Or not any more.
+    Detached,
     /// All data is to go: that of the primary is about to be loaded.
     Replace(Replacement),
     /// The data of the primary has been loaded, and its history is ours.
@@ -51,6 +62,13 @@ pub enum FromPrimary {
         position: Position,
         /// The database that is selected there.
         db: usize,
+    },
+    /// A primary is started with a file that belongs to this history: its replicas can go on there.
+    Resume(Position),
+    /// The server that is to take the place of this one has agreed, or has not.
+    Verdict {
+        /// It is the primary now.
+        accepts: bool,
     },
     /// The primary goes on with our history, under its present name.
     GoOn {

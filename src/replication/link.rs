@@ -9,6 +9,14 @@
 //! AUTH, REPLCONF  -> a line for each; only AUTH has to succeed
 //! PSYNC           -> +CONTINUE [id] .......................... stream
 //!                 -> +FULLRESYNC id offset, $length or $EOF:mark, snapshot, stream
+//!                 -> +RDBCHANNELSYNC client .................. stream
+//! ```
+//!
+//! In the last case the snapshot comes over a connection of its own, the channel:
+//!
+//! ```text
+//! AUTH, REPLCONF  -> a line for each, which has to be good
+//! PSYNC ? -1      -> +FULLRESYNC id offset, $length or $EOF:mark, snapshot
 //! ```
 
 use super::identity::{ReplicationId, psync_offset};
@@ -27,6 +35,19 @@ pub struct Introduction {
     pub address: Vec<u8>,
     /// Its version.
     pub version: &'static str,
+    /// It takes a snapshot over a connection of its own.
+    pub offers_channel: bool,
+}
+
+impl Introduction {
+    /// The request that logs in; empty without a password.
+    fn login(&self) -> Vec<u8> {
+        match (&self.user[..], &self.password[..]) {
+            (_, b"") => Vec::new(),
+            (b"", password) => request(&[b"AUTH", password]),
+            (user, password) => request(&[b"AUTH", user, password]),
+        }
+    }
 }
 
 /// Where the replica's data stands in some history.
@@ -49,6 +70,9 @@ pub enum Event {
     Continues(Option<ReplicationId>),
     /// The primary sends a snapshot of this position.
     Begins(Position),
+    /// It sends one to who opens a channel and names this client; all the rest belongs to the
+    /// stream behind it.
+    Channel(u64),
     /// So many bytes of a snapshot follow; None if it ends with a mark.
     Snapshot(Option<u64>),
     /// The bytes that were used belong to the snapshot.
@@ -74,6 +98,8 @@ enum Asked {
     Auth,
     /// REPLCONF with this word.
     Replconf(&'static str),
+    /// REPLCONF that opens a channel.
+    Channel,
     Psync,
     /// The line before a snapshot.
     Length,
@@ -113,6 +139,41 @@ impl Link {
             line: Vec::new(),
         };
         (link, request(&[b"PING"]))
+    }
+
+    /// A channel over a socket that is open, for the link that the primary knows as this client, and
+    /// what is sent first.
+    pub fn channel(introduction: Introduction, client: u64) -> (Link, Vec<u8>) {
+        let (client, port) = (client.to_string(), introduction.port.to_string());
+        let (mut requests, mut asked) = (introduction.login(), vec![Asked::Psync, Asked::Channel]);
+        if !requests.is_empty() {
+            asked.push(Asked::Auth);
+        }
+        requests.extend(request(&[
+            b"REPLCONF",
+            b"capa",
+            b"eof",
+            b"rdb-only",
+            b"1",
+            b"rdb-channel",
+            b"1",
+            b"main-ch-client-id",
+            client.as_bytes(),
+            b"listening-port",
+            port.as_bytes(),
+        ]));
+        let introduction = Introduction { offers_channel: false, ..introduction };
+        let (mut link, _) = Link::new(introduction);
+        link.asked = asked;
+        link.next();
+        (link, requests)
+    }
+
+    /// What asks the server to be the primary, and to go on where our data stands.
+    pub fn psync_failover(&mut self, position: Position) -> Vec<u8> {
+        self.position = Some(position);
+        let (id, wanted) = (position.id.to_string(), psync_offset(position.offset).to_string());
+        request(&[b"PSYNC", id.as_bytes(), wanted.as_bytes(), b"FAILOVER"])
     }
 
     /// What PSYNC asks for, of a replica whose data stands there, or nowhere.
@@ -192,7 +253,10 @@ impl Link {
                 Ok(Some(Event::Send(self.introduce())))
             }
             Asked::Auth if is_error => Err(Fault(format!("Unable to AUTH to MASTER: {}", text()))),
-            Asked::Auth => {
+            Asked::Channel if is_error => {
+                Err(Fault(format!("Master replied error to replconf: {}", text())))
+            }
+            Asked::Auth | Asked::Channel => {
                 self.next();
                 Ok(None)
             }
@@ -212,13 +276,9 @@ impl Link {
 
     /// The requests behind PING, all at once.
     fn introduce(&mut self) -> Vec<u8> {
-        let Introduction { user, password, port, address, version } = &self.introduction;
-        let (mut requests, mut asked) = (Vec::new(), Vec::new());
-        if !password.is_empty() {
-            let words: [&[u8]; 3] = [b"AUTH", user, password];
-            let login =
-                if user.is_empty() { request(&[words[0], words[2]]) } else { request(&words) };
-            requests.extend(login);
+        let Introduction { port, address, version, offers_channel, .. } = &self.introduction;
+        let (mut requests, mut asked) = (self.introduction.login(), Vec::new());
+        if !requests.is_empty() {
             asked.push(Asked::Auth);
         }
         let port = port.to_string();
@@ -227,7 +287,11 @@ impl Link {
         if !address.is_empty() {
             says.push(("ip-address", vec![address]));
         }
-        says.push(("capa", vec![b"eof", b"capa", b"psync2"]));
+        let mut can: Vec<&[u8]> = vec![b"eof", b"capa", b"psync2"];
+        if *offers_channel {
+            can.extend([b"capa".as_slice(), b"rdb-channel-repl"]);
+        }
+        says.push(("capa", can));
         says.push(("version", vec![version.as_bytes()]));
         for (word, values) in says {
             let mut words: Vec<&[u8]> = vec![b"REPLCONF", word.as_bytes()];
@@ -271,6 +335,13 @@ impl Link {
                 };
                 self.state = State::Streaming;
                 Ok(Event::Continues(id))
+            }
+            b"+RDBCHANNELSYNC" if self.introduction.offers_channel => {
+                let client = words.next().and_then(parse_u64).ok_or_else(|| {
+                    Fault(format!("Master replied with wrong +RDBCHANNELSYNC syntax: {text}"))
+                })?;
+                self.state = State::Streaming;
+                Ok(Event::Channel(client))
             }
             b"-NOMASTERLINK" | b"-LOADING" => Err(Fault(format!(
                 "Master is currently unable to PSYNC but should be in the future: {text}"
@@ -353,9 +424,13 @@ pub fn request(words: &[&[u8]]) -> Vec<u8> {
     bytes
 }
 
-/// What tells the primary how far the replica is.
-pub fn acknowledgement(applied: u64) -> Vec<u8> {
-    request(&[b"REPLCONF", b"ACK", applied.to_string().as_bytes()])
+/// What tells the primary how far the replica is, and if it has one, its append-only file.
+pub fn acknowledgement(applied: u64, synced: Option<u64>) -> Vec<u8> {
+    let applied = applied.to_string();
+    let mut words: Vec<&[u8]> = vec![b"REPLCONF", b"ACK", applied.as_bytes()];
+    let synced = synced.map(|synced| synced.to_string());
+    words.extend(synced.iter().flat_map(|synced| [b"FACK", synced.as_bytes()]));
+    request(&words)
 }
 
 fn unexpected(request: &str, line: &[u8]) -> Fault {

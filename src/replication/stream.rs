@@ -11,7 +11,7 @@ use std::collections::VecDeque;
 use bytes::Bytes;
 
 use super::backlog::Backlog;
-use crate::persist::aof::block::{Lines, write_select};
+use crate::persist::aof::block::Lines;
 
 /// See above.
 #[derive(Debug)]
@@ -47,6 +47,8 @@ impl Stream {
     pub fn begin_backlog(&mut self) {
         if self.backlog.is_none() {
             self.backlog = Some(Backlog::new(self.offset));
+            // What it takes must not grow with what is done.
+            self.ends.reserve_exact(ENDS_MAX);
         }
     }
 
@@ -84,12 +86,16 @@ impl Stream {
     /// Feeds what a turn did.
     pub fn feed(&mut self, number: u64, lines: &Lines) {
         if !lines.is_empty() {
-            if let Some(select) = self.select_for(lines) {
-                self.append(&select);
-            }
+            let (opening, rest) = lines.opened(self.db);
             self.db = Some(lines.last_db());
-            self.append(lines.bytes());
+            self.append(&opening);
+            self.append(rest);
         }
+        self.note_end(number);
+    }
+
+    /// All blocks up to this number are part of the history so far, fed or not.
+    pub fn note_end(&mut self, number: u64) {
         if self.ends.len() == ENDS_MAX {
             self.ends.pop_front();
         }
@@ -101,18 +107,11 @@ impl Stream {
     pub fn offset_behind<'l>(&self, lines: impl Iterator<Item = &'l Lines>) -> u64 {
         let (mut db, mut offset) = (self.db, self.offset);
         for lines in lines.filter(|lines| !lines.is_empty()) {
-            if db != Some(lines.first_db()) {
-                offset += select(lines.first_db()).len() as u64;
-            }
-            offset += lines.bytes().len() as u64;
+            let (opening, rest) = lines.opened(db);
+            offset += (opening.len() + rest.len()) as u64;
             db = Some(lines.last_db());
         }
         offset
-    }
-
-    /// The line that selects the database of lines, if that is not selected.
-    fn select_for(&self, lines: &Lines) -> Option<Vec<u8>> {
-        (self.db != Some(lines.first_db())).then(|| select(lines.first_db()))
     }
 
     /// Feeds a line of the replication itself, which is for no database.
@@ -169,12 +168,6 @@ impl Stream {
             backlog.trim(limit, held);
         }
     }
-}
-
-fn select(db: usize) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    write_select(&mut bytes, db);
-    bytes
 }
 
 /// Ends of blocks that are remembered: of more turns than any client's write is usually back.

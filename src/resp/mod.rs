@@ -4,6 +4,7 @@
 //! socket or knows a command. Source: the Redis serialization protocol specification.
 
 pub mod error;
+pub mod frames;
 pub mod reply;
 pub mod request;
 

@@ -405,14 +405,8 @@ impl Ring for EpollRing {
         self.queue.push(op);
     }
 
-    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
-        let mut last = std::mem::replace(&mut self.output, output);
-        last.clear();
-        last
-    }
-
-    fn last_output(&self) -> &[u8] {
-        &self.output
+    fn last_output(&mut self) -> &mut Vec<u8> {
+        &mut self.output
     }
 
     fn submit_and_wait(&mut self, wait: Wait) {

@@ -186,6 +186,12 @@ unsafe fn push_value(lua: *mut lua_State, cursor: &mut Cursor<'_>) {
                 len => push_array(lua, cursor, len as usize),
             },
             b'%' => push_map(lua, cursor, len() as usize),
+            b'|' => {
+                // Scripts do not see attributes: they are read, and dropped.
+                push_map(lua, cursor, len() as usize);
+                ffi::lua_settop(lua, -2);
+                push_value(lua, cursor);
+            }
             b'~' => push_set(lua, cursor, len() as usize),
             b'_' => ffi::lua_pushnil(lua),
             b'#' => ffi::lua_pushboolean(lua, c_int::from(line == b"t")),

@@ -93,7 +93,8 @@ impl Standing {
 
 /// True if a shutdown that a signal has asked for is under way.
 pub(super) fn is_ending(facts: &ServerFacts) -> bool {
-    facts.persistence.ending.load(Ordering::Acquire) != 0 || facts.persistence.is_saving()
+    let waits = facts.replication.ends_at.load(Ordering::Relaxed) != 0;
+    waits || facts.persistence.ending.load(Ordering::Acquire) != 0 || facts.persistence.is_saving()
 }
 
 /// Somebody has lost patience: the process ends at once, with what is on the disk.

@@ -5,13 +5,16 @@
 use std::sync::atomic::Ordering::Relaxed;
 
 use super::access::{AccessPolicy, clock_of_frequency, clock_of_idle};
+use super::db::Db;
 use super::entry::{Entry, NewValue};
+use super::graveyard::Graveyard;
 use super::key::Key;
 use super::partition::Partition;
 use crate::base::time::Millis;
-use crate::persist::load::{Load, Records};
+use crate::observe::log;
+use crate::persist::load::{Aim, Load, Records};
 use crate::persist::rdb::file::{Fault, KeyRecord};
-use crate::persist::rdb::{Limits, Loaded, Malformed, Reader, decode};
+use crate::persist::rdb::{Limits, Loaded, Malformed, Reader, decode, opcode};
 use crate::types::Value;
 
 /// What decides how keys are made.
@@ -26,53 +29,105 @@ pub struct Making {
 }
 
 impl Partition {
-    /// Makes the keys of some records.
-    pub fn load(&mut self, load: &Load, records: &Records, making: &Making) {
-        if load.is_trial {
-            return try_records(load, records, making);
-        }
+    /// Makes the keys of some records. `on_expired` is told of those that have expired and are left out.
+    pub fn load(
+        &mut self,
+        load: &Load,
+        records: &Records,
+        making: &Making,
+        mut on_expired: impl FnMut(usize, &[u8]),
+    ) {
+        let hasher = *self.hasher();
+        let mut target = match load.aim {
+            Aim::Trial => return try_records(load, records, making),
+            Aim::Serve => {
+                self.touch_all();
+                Target { dbs: &mut self.dbs, graveyard: &mut self.graveyard }
+            }
+            Aim::Aside => {
+                let empty = || self.dbs.iter().map(|_| Db::new(hasher)).collect();
+                Target { dbs: self.aside.get_or_insert_with(empty), graveyard: &mut self.graveyard }
+            }
+        };
         for (db, keys) in &records.sizes {
-            if let Some(db) = self.dbs.get_mut(*db) {
+            if let Some(db) = target.dbs.get_mut(*db) {
                 db.reserve(*keys);
             }
         }
         // Where keys belong is fetched for all of them before it is needed for the first.
-        let hasher = *self.hasher();
         let mut places = Vec::with_capacity(records.len());
         for (db, record) in records.iter() {
             let key = Key { bytes: &[], ..hasher.key(&record.key) };
             places.push((db, key));
-            self.dbs.get(db).inspect(|db| db.prefetch_segment(&key));
+            target.dbs.get(db).inspect(|db| db.prefetch_segment(&key));
         }
         for (db, key) in &places {
-            self.dbs.get(*db).inspect(|db| db.prefetch_bucket(key));
+            target.dbs.get(*db).inspect(|db| db.prefetch_bucket(key));
         }
         for ((db, record), (_, key)) in records.iter().zip(places) {
             if load.failure().is_some() {
                 return;
             }
             let key = Key { bytes: &record.key, ..key };
-            if let Err(fault) = self.load_one(load, (db, key), &record, making) {
-                load.fail(record.offset, fault);
+            match target.load_one(load, (db, key), &record, making) {
+                Ok(Made::Expired) => on_expired(db, &record.key),
+                Ok(Made::Key | Made::Nothing) => {}
+                Err(fault) => load.fail(record.offset, fault),
             }
         }
     }
 
+    /// What was put aside takes the place of all data, which is freed in slices.
+    pub fn take_aside(&mut self, now: Millis) {
+        let Some(aside) = self.aside.take() else { return self.flush_all() };
+        for (index, db) in aside.into_iter().enumerate() {
+            self.replace(index, db, now);
+        }
+    }
+
+    /// What was put aside is not wanted: it is freed in slices.
+    pub fn drop_aside(&mut self) {
+        for mut db in self.aside.take().into_iter().flatten() {
+            self.graveyard.bury_table(db.flush());
+        }
+    }
+}
+
+/// What became of a record.
+enum Made {
+    /// A key.
+    Key,
+    /// Nothing, since it had expired.
+    Expired,
+    /// Nothing, since it has no elements.
+    Nothing,
+}
+
+/// Where the keys of records go.
+struct Target<'a> {
+    dbs: &'a mut [Db],
+    graveyard: &'a mut Graveyard,
+}
+
+impl Target<'_> {
     fn load_one(
         &mut self,
         load: &Load,
         (db, key): (usize, Key<'_>),
         record: &KeyRecord<'_>,
         making: &Making,
-    ) -> Result<(), Fault> {
-        if db >= self.dbs().len() {
-            return Err(Fault::Database(db as u64));
-        }
+    ) -> Result<Made, Fault> {
+        let Some(db) = self.dbs.get_mut(db) else { return Err(Fault::Database(db as u64)) };
         // What has expired is checked like the rest, as it may be told by a damaged byte alone.
-        let loaded = decoded(record, making)?;
+        let Some(loaded) = decoded(record, making)? else {
+            let key = String::from_utf8_lossy(&record.key);
+            log::notice(format!("Loading RDB: skipping empty key: {key}"));
+            load.skipped.fetch_add(1, Relaxed);
+            return Ok(Made::Nothing);
+        };
         if record.expiry.is_some_and(|expiry| load.now.is_some_and(|now| expiry < now)) {
             load.expired.fetch_add(1, Relaxed);
-            return Ok(());
+            return Ok(Made::Expired);
         }
         let clock = match (making.access, record.idle, record.frequency) {
             (AccessPolicy::Lru, Some(idle), _) => clock_of_idle(idle, making.now),
@@ -88,25 +143,24 @@ impl Partition {
             },
         };
         let entry = Entry::new(&record.key, value, record.expiry, clock);
-        let old = self.db_mut(db).insert(&key, entry);
+        let old = db.insert(&key, entry);
         load.keys.fetch_add(1, Relaxed);
-        match old {
-            Some(_) if !load.replaces => Err(Fault::Duplicate(record.key.to_vec())),
-            Some(old) => {
-                self.graveyard().bury(old);
-                Ok(())
-            }
-            None => Ok(()),
+        if old.is_some() && !load.replaces {
+            return Err(Fault::Duplicate(record.key.to_vec()));
         }
+        old.into_iter().for_each(|old| self.graveyard.bury(old));
+        Ok(Made::Key)
     }
 }
 
-/// The value of a record, all of it.
-fn decoded<'a>(record: &KeyRecord<'a>, making: &Making) -> Result<Loaded<'a>, Fault> {
+/// The value of a record, all of it. None if it is a collection without elements, which is no value.
+fn decoded<'a>(record: &KeyRecord<'a>, making: &Making) -> Result<Option<Loaded<'a>>, Fault> {
     let mut reader = Reader::new(record.value);
-    let loaded = decode::value(&mut reader, record.kind, &making.limits)
-        .map_err(|Malformed| Fault::Corrupt)?;
-    if reader.rest().is_empty() { Ok(loaded) } else { Err(Fault::Corrupt) }
+    match decode::value(&mut reader, record.kind, &making.limits) {
+        Ok(loaded) if reader.rest().is_empty() => Ok(Some(loaded)),
+        Err(Malformed) if decode::is_empty(Reader::new(record.value), record.kind) => Ok(None),
+        _ => Err(Fault::Value(opcode::form(record.kind))),
+    }
 }
 
 /// Looks whether all records are good.

@@ -13,6 +13,7 @@ pub mod marks;
 pub mod memory;
 pub mod partition;
 pub mod scan;
+pub mod sizes;
 pub mod snapshot;
 pub mod tracking;
 pub mod waiters;

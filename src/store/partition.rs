@@ -31,6 +31,8 @@ pub struct Partition {
     marks: Marks,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
     touched: u64,
+    /// What a load has put aside, by database.
+    pub(super) aside: Option<Vec<Db>>,
     /// Its part of a save, until that is written.
     pub(super) snapshot: Option<Box<Snapshot>>,
 }
@@ -55,6 +57,7 @@ impl Partition {
             tracked: Tracked::default(),
             marks: Marks::default(),
             touched: u64::MAX,
+            aside: None,
             snapshot: None,
         }
     }
@@ -185,29 +188,26 @@ impl Partition {
         });
     }
 
-    /// The watched keys of a database change that are there now, or will be when it holds what database
-    /// `next` holds at this time. Source: FLUSHDB, SWAPDB.
-    fn replace_watched(&mut self, index: usize, next: Option<(usize, Millis)>) {
-        let Self { watchers, dbs, hasher, .. } = self;
-        watchers.touch_where(index, |key| {
-            let key = hasher.key(key);
-            let is_there = dbs[index].peek(&key).is_some();
-            let comes = next.and_then(|(next, now)| Some((dbs[next].peek(&key)?, now)));
-            match comes {
-                Some((entry, now)) if !entry.is_expired(now) => Some(Change::Written),
-                Some(_) if !is_there => Some(Change::CameExpired),
-                _ => is_there.then_some(Change::Gone),
-            }
-        });
-    }
-
     /// Exchanges the contents of two databases. Source: SWAPDB.
     pub fn swap_dbs(&mut self, one: usize, other: usize, now: Millis) {
-        self.replace_watched(one, Some((other, now)));
-        self.replace_watched(other, Some((one, now)));
+        let Self { watchers, dbs, .. } = self;
+        replace_watched(watchers, (one, &dbs[one]), Some((&dbs[other], now)));
+        replace_watched(watchers, (other, &dbs[other]), Some((&dbs[one], now)));
         self.touched |= touch_of(one) | touch_of(other);
         self.dbs.swap(one, other);
-        // A round of expiry may be half way through one of them.
+        self.forget_rounds();
+    }
+
+    /// A database is another one from now on; what it held is freed in slices.
+    pub(super) fn replace(&mut self, index: usize, db: Db, now: Millis) {
+        replace_watched(&mut self.watchers, (index, &self.dbs[index]), Some((&db, now)));
+        self.bury(index);
+        self.dbs[index] = db;
+        self.forget_rounds();
+    }
+
+    /// A round of expiry may be half way through a database that is another one now.
+    fn forget_rounds(&mut self) {
         self.expire = ExpireCursor::default();
         self.dbs.iter_mut().for_each(Db::forget_next_expiry);
     }
@@ -220,7 +220,12 @@ impl Partition {
 
     /// Empties a database; what it held is freed in slices. Source: FLUSHDB.
     pub fn flush(&mut self, index: usize) {
-        self.replace_watched(index, None);
+        replace_watched(&mut self.watchers, (index, &self.dbs[index]), None);
+        self.bury(index);
+    }
+
+    /// What a database holds waits to be freed, or to be written to a save first.
+    fn bury(&mut self, index: usize) {
         let table = self.db_mut(index).flush();
         match &mut self.snapshot {
             Some(snapshot) if table.walk().is_some() => snapshot.flushed.push_back(table),
@@ -239,6 +244,24 @@ impl Partition {
     pub fn free_slice(&mut self, budget: &mut Budget) -> usize {
         self.graveyard.free_slice(budget)
     }
+}
+
+/// The watched keys of a database change that are there now, or will be when it holds what `next` holds
+/// at this time. Source: FLUSHDB, SWAPDB.
+fn replace_watched(
+    watchers: &mut Watchers,
+    (index, here): (usize, &Db),
+    next: Option<(&Db, Millis)>,
+) {
+    watchers.touch_where(index, |key| {
+        let is_there = here.peek(&here.key(key)).is_some();
+        let comes = next.and_then(|(next, now)| Some((next.peek(&next.key(key))?, now)));
+        match comes {
+            Some((entry, now)) if !entry.is_expired(now) => Some(Change::Written),
+            Some(_) if !is_there => Some(Change::CameExpired),
+            _ => is_there.then_some(Change::Gone),
+        }
+    });
 }
 
 #[inline(always)]

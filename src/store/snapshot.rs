@@ -199,9 +199,8 @@ impl Snapshot {
         self.save.progress[self.number].queued.load(Relaxed)
     }
 
-    /// Bytes of a partition that may wait for the disk while it is walked.
     fn walk_max(&self) -> u64 {
-        (WALK_QUEUED_BYTES / self.save.progress.len() as u64).max(QUEUED_BYTES_MIN)
+        walk_max(&self.save)
     }
 
     /// Writes some more of the large value; the units of work that it took.
@@ -227,6 +226,17 @@ impl Snapshot {
         }
         ELEMENTS_PER_STEP + written / self.save.bytes_per_unit()
     }
+}
+
+/// Bytes of a partition that may wait to be written while it is walked.
+fn walk_max(save: &Save) -> u64 {
+    (WALK_QUEUED_BYTES / save.progress.len() as u64).max(QUEUED_BYTES_MIN)
+}
+
+/// Bytes that wait to be written beyond those: old states of what has changed.
+pub fn overdue_bytes(save: &Save) -> u64 {
+    let queued = save.progress.iter().map(|one| one.queued.load(Relaxed));
+    queued.map(|queued| queued.saturating_sub(walk_max(save))).sum()
 }
 
 impl Partition {
@@ -268,6 +278,11 @@ impl Partition {
             let waits = !snapshot.save.is_for_replicas() && !snapshot.save.is_cancelled();
             waits && snapshot.queued() > snapshot.walk_max() * CHOKE_FACTOR
         })
+    }
+
+    /// The save of which a part is left to be written.
+    pub fn saves(&self) -> Option<&Arc<Save>> {
+        self.snapshot.as_ref().map(|snapshot| &snapshot.save)
     }
 
     /// Writes some more, and hands over what is a piece. True if something is left.

@@ -18,8 +18,9 @@ use rustls::{ClientConfig, RootCertStore, ServerConfig, SupportedProtocolVersion
 
 use super::certificate::{self, Facts};
 use super::ciphers;
+use super::direct::Authorities;
 use super::session_cache::SessionCache;
-use super::verify::ByAuthority;
+use super::verify::{Clients, Servers};
 use crate::base::sys;
 use crate::config::Config;
 use crate::config::choices::{TlsAuthClients, TlsAuthClientsUser};
@@ -87,10 +88,10 @@ impl Context {
             &provider,
             (&config.tls_cert_file, &config.tls_key_file, &config.tls_key_file_pass),
         )?;
-        let (authorities, authority) = authorities(config)?;
+        let (authorities, authority) = authorities(config, &provider)?;
         let server_certificate = own.facts.clone();
         let mut client_certificate = None;
-        let client = if authorities.is_empty() {
+        let client = if authorities.anchors.is_empty() {
             None
         } else {
             let has_other =
@@ -255,16 +256,20 @@ fn first_block(text: &str) -> &str {
 }
 
 /// The authorities that are trusted, and the facts of the one that ends first.
-fn authorities(config: &Config) -> Result<(Arc<RootCertStore>, Option<Facts>), Unusable> {
+fn authorities(
+    config: &Config,
+    provider: &CryptoProvider,
+) -> Result<(Arc<Authorities>, Option<Facts>), Unusable> {
     const FAILED: &str = "Failed to configure CA certificate(s) file/directory";
-    let mut store = RootCertStore::empty();
+    let (mut store, mut certificates) = (RootCertStore::empty(), Vec::new());
     let mut first: Option<Facts> = None;
     let mut add = |pem: &[u8]| -> Result<usize, String> {
         let mut added = 0;
         for certificate in CertificateDer::pem_slice_iter(pem) {
             let certificate = certificate.map_err(|error| error.to_string())?;
             let facts = certificate::facts_of(&certificate);
-            store.add(certificate).map_err(|error| error.to_string())?;
+            store.add(certificate.clone()).map_err(|error| error.to_string())?;
+            certificates.push(certificate);
             first = first.take().into_iter().chain(facts).min_by_key(|facts| facts.expires);
             added += 1;
         }
@@ -285,7 +290,8 @@ fn authorities(config: &Config) -> Result<(Arc<RootCertStore>, Option<Facts>), U
             let _ = std::fs::read(file).map(|pem| add(&pem));
         }
     }
-    Ok((Arc::new(store), first))
+    let algorithms = provider.signature_verification_algorithms;
+    Ok((Arc::new(Authorities { anchors: Arc::new(store), certificates, algorithms }), first))
 }
 
 fn files_in(directory: &[u8]) -> std::io::Result<Vec<PathBuf>> {
@@ -303,7 +309,7 @@ fn files_in(directory: &[u8]) -> std::io::Result<Vec<PathBuf>> {
 fn server_side(
     config: &Config,
     (provider, versions): (&Arc<CryptoProvider>, &Versions),
-    authorities: &Arc<RootCertStore>,
+    authorities: &Arc<Authorities>,
     own: CertifiedKey,
 ) -> Result<Arc<ServerConfig>, Unusable> {
     const FAILED: &str = "Failed to configure TLS";
@@ -313,14 +319,15 @@ fn server_side(
     let builder = if config.tls_auth_clients == TlsAuthClients::No {
         builder.with_no_client_auth()
     } else {
-        let verifier =
-            WebPkiClientVerifier::builder_with_provider(authorities.clone(), provider.clone());
+        let anchors = authorities.anchors.clone();
+        let verifier = WebPkiClientVerifier::builder_with_provider(anchors, provider.clone());
         let verifier = match config.tls_auth_clients {
             TlsAuthClients::Optional => verifier.allow_unauthenticated(),
             TlsAuthClients::Yes | TlsAuthClients::No => verifier,
         };
-        let verifier = verifier.build().or_else(|error| failed(FAILED, &error))?;
-        builder.with_client_cert_verifier(verifier)
+        let webpki = verifier.build().or_else(|error| failed(FAILED, &error))?;
+        let authorities = authorities.clone();
+        builder.with_client_cert_verifier(Arc::new(Clients { authorities, webpki }))
     };
     let mut server = builder.with_cert_resolver(Arc::new(SingleCertAndKey::from(own)));
     server.ignore_client_order = config.tls_prefer_server_ciphers;
@@ -337,13 +344,13 @@ fn server_side(
 fn client_side(
     provider: &Arc<CryptoProvider>,
     versions: &Versions,
-    authorities: &Arc<RootCertStore>,
+    authorities: &Arc<Authorities>,
     shown: CertifiedKey,
 ) -> Result<Arc<ClientConfig>, Unusable> {
     let builder = ClientConfig::builder_with_provider(provider.clone());
     let builder = builder.with_protocol_versions(versions);
     let builder = builder.or_else(|error| failed("Failed to configure TLS", &error))?;
-    let verifier = ByAuthority { authorities: authorities.clone(), provider: provider.clone() };
+    let verifier = Servers { authorities: authorities.clone() };
     let builder = builder.dangerous().with_custom_certificate_verifier(Arc::new(verifier));
     Ok(Arc::new(builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))))
 }

@@ -3,12 +3,13 @@
 //! Invariant: the only user of rustls; bytes in, bytes out, without a socket or a clock of its own. A [`Context`] never
 //! changes: new certificates make another one, and connections keep the one that they began with.
 //! Way in: `context` (what the directives say), `session` (one connection), `certificate` (what a
-//! peer's certificate says), `ciphers` (OpenSSL's names). Source: tls-* in redis.conf of Redis 8.0
+//! peer's certificate says), `verify` (who is trusted), `ciphers` (OpenSSL's names). Source: tls-* in redis.conf of Redis 8.0
 //! and Valkey 9.1; RFC 8446, RFC 5246.
 
 pub mod certificate;
 mod ciphers;
 pub mod context;
+mod direct;
 mod session;
 mod session_cache;
 mod verify;

@@ -13,6 +13,7 @@ use crate::base::sys;
 use crate::base::time::Millis;
 use crate::client::SessionFacts;
 use crate::command::args::{ArgRange, Args, BigArg};
+use crate::command::session_context::AcksWanted;
 use crate::observe::command_log::Note;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::ReplyBuffer;
@@ -51,13 +52,13 @@ pub struct Blocked {
     pub acks: Option<Acks>,
 }
 
-/// What a client that waits for replicas wants them to have.
+/// What a client waits for that asks who has what it has written.
 #[derive(Clone, Copy, Debug)]
 pub struct Acks {
     /// Everything up to the last block that the client's commands have made.
     pub target: Gate,
-    /// So many of them, at least.
-    pub replicas: i64,
+    /// Who is to have it.
+    pub wanted: AcksWanted,
 }
 
 /// Where a batch has spent its time, in ticks.

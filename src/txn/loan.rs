@@ -163,8 +163,8 @@ impl Loan {
 /// A save that begins when all partitions are here.
 #[derive(Clone, Copy, Debug)]
 pub struct WantedSave {
-    /// Who waits for it.
-    pub ticket: Option<u64>,
+    /// The command that waits for it: its home core, and its number there.
+    pub asker: Option<(usize, u64)>,
     /// What is wanted.
     pub order: SaveOrder,
 }

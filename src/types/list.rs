@@ -188,23 +188,27 @@ impl<'p, P: Place> ListMut<'p, P> {
         ListRef::of(self.place.value()).expect("checked when it was borrowed")
     }
 
-    /// Pushes items at an end, one after the other. O(items).
+    /// Pushes items at an end, one after the other; returns how many elements there are then.
+    /// O(items).
     #[inline]
-    pub fn push<'v, I>(&mut self, end: End, items: I)
+    pub fn push<'v, I>(&mut self, end: End, items: I) -> u64
     where
         I: Iterator<Item = Item<'v>> + Clone,
     {
-        self.expect_more(items.clone());
+        if self.quick().is_none() {
+            self.expect_more(items.clone());
+        }
         let limits = self.limits;
         if let Some(list) = self.quick() {
             items.for_each(|item| list.push(end, item, limits));
-        } else {
-            let elements = items.map(packed);
-            match end {
-                End::Tail => listpack::extend(self.place, elements),
-                End::Head => listpack::extend_front(self.place, elements),
-            }
+            return list.len();
         }
+        let elements = items.map(packed);
+        match end {
+            End::Tail => listpack::extend(self.place, elements),
+            End::Head => listpack::extend_front(self.place, elements),
+        }
+        self.view().len()
     }
 
     /// Removes the element at an end. O(1).

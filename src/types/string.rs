@@ -61,11 +61,16 @@ impl BigString {
         }
     }
 
-    /// Overwrites from `offset` on; a gap behind the end is filled with zeros. An `offset` plus
+    /// Overwrites from `offset` on; a gap behind the end is filled with zeros, which take memory where
+    /// the string is of an ordinary size: whoever limits memory expects it to be counted. An `offset` plus
     /// length beyond 64 bits is the caller's to refuse.
     pub fn write_at(&mut self, offset: u64, bytes: &[u8]) {
         if bytes.is_empty() {
             return;
+        }
+        while self.len < offset.min(PADDED_BYTES) {
+            let take = (offset.min(PADDED_BYTES) - self.len).min(CHUNK_BYTES as u64);
+            self.append(&ZEROS[..take as usize]);
         }
         self.pad_to(offset);
         let inside = (self.len - offset).min(bytes.len() as u64) as usize;
@@ -203,6 +208,8 @@ pub fn canonical_int(bytes: &[u8]) -> Option<i64> {
 pub const STRING_INLINE_MAX: usize = 16 * 1024;
 /// One chunk: a free or a copy of it stays well below the slice of a turn.
 pub const CHUNK_BYTES: usize = 64 * 1024;
+/// Zeros before this offset take memory, as any bytes do.
+const PADDED_BYTES: u64 = 1024 * 1024;
 /// The most digits of an `i64`.
 const INT_DIGITS_MAX: usize = 19;
 static ZEROS: [u8; CHUNK_BYTES] = [0; CHUNK_BYTES];
@@ -212,6 +219,17 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+
+    #[test]
+    fn zeros_take_memory_in_ordinary_strings_alone() {
+        let mut string = BigString::new();
+        string.write_at(8 * PADDED_BYTES, b"x");
+        let shared = PADDED_BYTES as usize / CHUNK_BYTES;
+        let untouched: Vec<bool> = string.chunks().iter().map(|one| is_untouched(one)).collect();
+        assert!(untouched[..shared].iter().all(|one| !one), "they are counted");
+        assert!(untouched[shared..untouched.len() - 1].iter().all(|one| *one), "they are free");
+        assert_eq!(string.len(), 8 * PADDED_BYTES + 1);
+    }
 
     #[derive(Clone, Debug)]
     enum Step {

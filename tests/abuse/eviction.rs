@@ -3,7 +3,7 @@
 
 use super::support::client::{Client, encode};
 use super::support::server::Server;
-use super::{number, with_servers};
+use super::{number, resident, wait_until, with_servers};
 
 /// Room for some thousand keys beside what an empty server holds.
 const LIMIT: u64 = 16 << 20;
@@ -153,5 +153,73 @@ fn a_large_value_that_goes_is_enough() {
         assert_eq!(fill(&mut client, "key:", 3000, &[]), 0);
         assert_eq!(text(&mut client, &["EXISTS", "large"]), ":0\r\n");
         assert_eq!(number(server, "stats", "evicted_keys"), 1);
+    });
+}
+
+/// What a flush frees goes back to the system, also where nobody does anything afterwards.
+#[test]
+fn a_flushed_server_is_small_again() {
+    with_servers(&[], |server| {
+        let mut client = server.client();
+        let before = resident(server);
+        assert_eq!(fill(&mut client, "key:", 60_000, &[]), 0);
+        assert!(resident(server) > before + (60 << 20));
+        assert_eq!(text(&mut client, &["FLUSHALL"]), "+OK\r\n");
+        wait_until("memory is given back", || resident(server) < before + (40 << 20));
+    });
+}
+
+#[test]
+fn what_is_kept_for_a_replica_evicts_nothing() {
+    with_servers(&[("maxmemory-policy", "allkeys-random")], |server| {
+        let mut client = server.client();
+        fill(&mut client, "key", KEYS_AT_ONCE, &[]);
+        // A replica that never reads.
+        let mut replica = server.client();
+        replica.send(&encode(&["PSYNC", "?", "-1"])).expect("it is taken");
+        wait_until("the replica follows", || {
+            server.info("replication", "slave0").is_some_and(|line| line.contains("state=online"))
+        });
+        let used = number(server, "memory", "used_memory");
+        lower_the_limit(&mut client, &(used + (4 << 20)).to_string());
+        let part = "y".repeat(100_000);
+        for _ in 0..400 {
+            client.call(&["SETRANGE", "key0", "0", &part]).expect("a reply");
+        }
+        assert_eq!(number(server, "stats", "evicted_keys"), 0);
+        let kept = number(server, "memory", "mem_not_counted_for_evict");
+        assert!(kept > 16 << 20, "{kept} bytes are kept for the replica");
+    });
+}
+
+#[test]
+fn invalidations_of_what_goes_have_nothing_else_go() {
+    with_servers(&[("maxmemory-policy", "allkeys-lru")], |server| {
+        let mut client = server.client();
+        let name = |number: usize| format!("{number:04}{}", "k".repeat(1000));
+        let names: Vec<String> = (0..2000).map(name).collect();
+        let send_all = |client: &mut Client, words: &dyn Fn(&str) -> Vec<u8>| {
+            for names in names.chunks(KEYS_AT_ONCE) {
+                let commands = names.iter().flat_map(|name| words(name));
+                client.send(&commands.collect::<Vec<u8>>()).expect("all is taken");
+                names.iter().for_each(|_| drop(client.read_reply().expect("a reply")));
+            }
+        };
+        send_all(&mut client, &|name| encode(&["SET", name, "v"]));
+        let mut readers: Vec<Client> = (0..10).map(|_| server.client()).collect();
+        for reader in &mut readers {
+            reader.call(&["HELLO", "3"]).expect("a reply");
+            reader.call(&["CLIENT", "TRACKING", "ON"]).expect("a reply");
+            send_all(reader, &|name| encode(&["GET", name]));
+        }
+        let used = number(server, "memory", "used_memory");
+        lower_the_limit(&mut client, &(used - 40_000).to_string());
+        wait_until("keys go", || number(server, "stats", "evicted_keys") > 0);
+        // Each key that goes is told to all readers, which takes ten times what the key has taken.
+        wait_until("invalidations have left", || {
+            number(server, "memory", "mem_not_counted_for_evict") == 0
+        });
+        let left: usize = text(&mut client, &["DBSIZE"])[1..].trim().parse().expect("a number");
+        assert!((1000..2000).contains(&left), "{left} of 2000 keys are left");
     });
 }

@@ -260,3 +260,32 @@ fn large_collections_go_in_slices() {
         client.quit();
     });
 }
+
+/// Deleted neighbours leave pages in part empty: the allocator still has them, which INFO tells apart from what is used.
+#[test]
+fn pages_that_are_in_part_empty_are_shown_and_the_empty_ones_given_back() {
+    const KEYS: usize = 30_000;
+    with_servers(&[], |server| {
+        let held = |field: &str| number(server, "memory", field);
+        let mut client = server.client();
+        let value = "v".repeat(1000);
+        let set: Vec<u8> =
+            (0..KEYS).flat_map(|key| encode(&["SET", &format!("key:{key}"), &value])).collect();
+        client.send(&set).expect("sent");
+        (0..KEYS).for_each(|_| assert_eq!(client.read_reply().expect("a reply"), b"+OK\r\n"));
+        wait_until("resident pages", || held("used_memory_rss") > 30_000_000);
+        let used = held("allocator_allocated");
+        let gone = (0..KEYS).filter(|key| key % 4 > 0).map(|key| format!("key:{key}"));
+        let words: Vec<String> = std::iter::once("DEL".to_owned()).chain(gone).collect();
+        let reply = client.call(&words).expect("a reply");
+        assert_eq!(reply, format!(":{}\r\n", KEYS / 4 * 3).into_bytes());
+        wait_until("they are freed", || held("allocator_allocated") < used / 2);
+        let (used, active) = (held("allocator_allocated"), held("allocator_active"));
+        assert!(active > 2 * used, "{active} for {used}");
+        let resident = held("allocator_resident");
+        assert!(active <= resident, "{active} of {resident}");
+        assert_eq!(client.call(&["FLUSHALL"]).expect("a reply"), b"+OK\r\n");
+        assert_eq!(client.call(&["MEMORY", "PURGE"]).expect("a reply"), b"+OK\r\n");
+        wait_until("they are given back", || held("allocator_active") + 15_000_000 < active);
+    });
+}

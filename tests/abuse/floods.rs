@@ -13,7 +13,7 @@ use super::support::client::encode;
 use super::support::server::Server;
 use super::{
     DEADLINE, connect, cpu_ticks, expect, number, resident, send_what_fits, wait_for_nobody,
-    with_servers,
+    wait_until, with_servers,
 };
 
 /// What the server may hold for one client that does not read: its bound of input and of output,
@@ -151,6 +151,22 @@ fn who_does_not_read_waits_and_then_gets_everything() {
             drop(stream);
         }
         wait_for_nobody(server);
+    });
+}
+
+#[test]
+fn a_long_pipeline_runs_before_its_sender_reads() {
+    with_servers(&[], |server| {
+        // More than the kernel takes of it.
+        let (count, value) = (9_000, vec![b'v'; 1_000]);
+        let mut client = server.client();
+        client.call(&[&b"SET"[..], b"k", &value]).expect("stored");
+        client.quit();
+        let mut stream = connect_with_little_room(server);
+        stream.write_all(&encode(&["GET", "k"]).repeat(count)).expect("all of it is sent");
+        let ran = || number(server, "stats", "total_commands_processed");
+        wait_until("all of it has run", || ran() >= count as u64);
+        read_all(&mut stream, &[], &bulk(&value).repeat(count));
     });
 }
 

@@ -16,6 +16,7 @@ mod functions;
 mod garbage;
 mod metrics;
 mod permissions;
+mod pushes;
 mod renamed;
 mod scripts;
 mod sockets;
@@ -31,12 +32,10 @@ use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use support::server::{Program, Server};
+use support::wait::{DEADLINE, POLL_PAUSE, wait_for, wait_until};
 
-/// Nothing that a test waits for takes longer, unless it never comes.
-const DEADLINE: Duration = Duration::from_mins(1);
 /// An orderly end takes no longer.
 const END_DEADLINE: Duration = Duration::from_secs(2);
-const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 /// Runs `test` on servers with one core and with four, then ends each and looks at its log.
 fn with_servers(options: &[(&str, &str)], test: impl Fn(&Server)) {
@@ -70,23 +69,6 @@ fn must_end(server: &mut Server) {
 fn kill(pid: u32, signal: &str) {
     let sent = Command::new("kill").args(["-s", signal, &pid.to_string()]).status();
     assert!(sent.is_ok_and(|status| status.success()), "kill {pid}");
-}
-
-/// Polls until `found` has something. Panics with `what` when it has not in time.
-fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(POLL_PAUSE);
-    }
-}
-
-/// Polls until `holds`.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    wait_for(what, || holds().then_some(()));
 }
 
 /// A bare connection with a deadline for reads and writes.

@@ -7,6 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::os::unix::net::UnixStream;
 use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::Instant;
 
 use super::support::server::backend;
 use super::{DEADLINE, connect, end, expect, read_to_end, start, wait_for, wait_until};
@@ -117,6 +118,24 @@ fn a_unix_socket_alone_is_enough() {
         let status = wait_for("the end", || server.child.try_wait().expect("a state"));
         assert!(status.success() && !Path::new(text).exists(), "{}", server.log());
         assert!(server.log().contains("Removing the unix socket file."), "{}", server.log());
+    }
+}
+
+/// Whoever gets through at all meets the permissions that were asked for, however early.
+#[test]
+fn cve_2023_45145_permissions_come_before_the_first_client() {
+    for _ in 0..5 {
+        let place = tempfile::tempdir().expect("a directory");
+        let path = place.path().join("socket");
+        let text = path.to_str().expect("a path of text");
+        let args = ["--port", "0", "--unixsocket", text, "--unixsocketperm", "700"];
+        let _server = Bare::start_in_shell("umask 0", &args);
+        let deadline = Instant::now() + DEADLINE;
+        while UnixStream::connect(&path).is_err() {
+            assert!(Instant::now() < deadline, "nobody listens");
+        }
+        let mode = fs::metadata(&path).expect("a socket file").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
     }
 }
 

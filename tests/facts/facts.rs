@@ -26,8 +26,13 @@ const FIELDS: &[&str] = &[
 
 /// All facts, by upper-case name.
 pub(crate) fn read() -> BTreeMap<String, Value> {
-    let text = std::fs::read_to_string(super::path("tests/data/commands.json"));
-    serde_json::from_str(&text.expect("the facts are there")).expect("the facts are JSON")
+    let mut facts = BTreeMap::new();
+    for file in ["tests/data/commands.json", "tests/data/commands-8.6.json"] {
+        let text = std::fs::read_to_string(super::path(file)).expect("the facts are there");
+        let more: BTreeMap<String, Value> = serde_json::from_str(&text).expect("they are JSON");
+        facts.extend(more);
+    }
+    facts
 }
 
 /// What a record says otherwise than its fact.

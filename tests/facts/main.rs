@@ -3,7 +3,8 @@
 //!
 //! Invariant: a fact is never typed here. `tests/data/commands.json` was recorded from Redis 8.0.6 and
 //! Valkey 9.1.2 (COMMAND INFO and COMMAND DOCS, without their prose); where the two differ, a record
-//! may follow either, field by field. `tests/facts/missing.txt` names what we do not have; it is exact,
+//! may follow either, field by field. `commands-8.6.json` has what is taken from Redis 8.6, as its
+//! documentation says. `tests/facts/missing.txt` names what we do not have; it is exact,
 //! so it only shrinks. To write both files anew after a command was added:
 //!
 //! ```text

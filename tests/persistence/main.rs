@@ -3,7 +3,9 @@
 //! Invariant: each test runs with one core and with four. `ORACLE` names stock servers, separated by
 //! colons; without it Debian's is taken, and without that one cross-loading is skipped, loudly.
 
+mod base;
 mod disk;
+mod failing;
 mod journal;
 mod migrate;
 mod replay;
@@ -17,13 +19,12 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 use std::time::{Duration, Instant};
 
-use support::client::Client;
+use support::client::{Client, call};
 use support::server::{Program, Server};
+use support::wait::{DEADLINE, POLL_PAUSE, wait_until};
 
 const CORES: [usize; 2] = [1, 4];
 const DEBIAN_ORACLE: &str = "/usr/bin/redis-server";
-const DEADLINE: Duration = Duration::from_mins(1);
-const POLL_PAUSE: Duration = Duration::from_millis(20);
 /// Keys of the test that writes during a save.
 const KEYS: usize = 4000;
 
@@ -36,12 +37,6 @@ fn start(program: &Program, dir: &Path, options: &[(&str, &str)]) -> Server {
     Server::start(program, &owned)
 }
 
-fn call(client: &mut Client, line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    let reply = client.call(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
-    String::from_utf8_lossy(&reply).trim_end().to_owned()
-}
-
 /// Ends a server by a command that closes the connection.
 fn end(server: &mut Server, line: &str) {
     let words: Vec<&str> = line.split(' ').collect();
@@ -51,11 +46,9 @@ fn end(server: &mut Server, line: &str) {
 }
 
 fn wait_for_save(server: &Server) {
-    let deadline = Instant::now() + DEADLINE;
-    while server.info("persistence", "rdb_bgsave_in_progress").as_deref() != Some("0") {
-        assert!(Instant::now() < deadline, "the save ends");
-        std::thread::sleep(POLL_PAUSE);
-    }
+    wait_until("the save ends", || {
+        server.info("persistence", "rdb_bgsave_in_progress").as_deref() == Some("0")
+    });
 }
 
 /// Every type in its small form and in its large one, in two databases. Streams only with `streams`,
@@ -296,7 +289,7 @@ fn a_broken_file_stops_the_start() {
                 .expect("it runs");
             let log = String::from_utf8_lossy(&output.stdout);
             assert_eq!(output.status.code(), Some(1), "{log}");
-            assert!(log.contains("Fatal error loading the DB"), "{log}");
+            assert!(log.contains("Terminating server after rdb file reading failure."), "{log}");
             assert!(log.contains(expected), "{log}");
             assert!(!log.contains("panicked"), "{log}");
         }

@@ -9,6 +9,7 @@ use std::process::{Command, Output, Stdio};
 
 use super::support::client::Client;
 use super::support::server::{Program, Server};
+use super::support::wait::wait_until;
 use super::{CORES, call, digest, end, fill, is_old, oracles, start};
 
 const AOF: [(&str, &str); 1] = [("appendonly", "yes")];
@@ -17,8 +18,11 @@ const MANIFEST: &str = "appendonlydir/appendonly.aof.manifest";
 const BASE: &str = "appendonlydir/appendonly.aof.1.base.rdb";
 const INCR: &str = "appendonlydir/appendonly.aof.1.incr.aof";
 
+/// Keys of the test that loses sectors.
+const KEYS: usize = 40;
+
 /// What goes over partitions, databases and libraries.
-fn change_all(client: &mut Client) {
+pub(crate) fn change_all(client: &mut Client) {
     for line in [
         "MSET one 1 two 2 three 3 four 4 five 5",
         "RENAME one six",
@@ -46,6 +50,14 @@ fn change_all(client: &mut Client) {
         let reply = call(client, line);
         assert!(!reply.starts_with('-'), "{line}: {reply}");
     }
+    for number in 1..300 {
+        call(client, &format!("XADD trimmed {number} f v"));
+    }
+    for line in
+        ["XADD trimmed MAXLEN ~ 50 LIMIT 100 300 f v", "XTRIM trimmed MINID ~ 299 LIMIT 100"]
+    {
+        assert!(!call(client, line).starts_with('-'), "{line}");
+    }
     let both = "redis.call('set', KEYS[1], ARGV[1]) return redis.call('incr', KEYS[2])";
     let script = client.call(&["EVAL", both, "2", "by", "script", "v"]).expect("a reply");
     assert_eq!(script, b":1\r\n");
@@ -61,7 +73,7 @@ fn change_all(client: &mut Client) {
 }
 
 /// The data, and the libraries.
-fn state(server: &Server) -> (String, String) {
+pub(crate) fn state(server: &Server) -> (String, String) {
     let mut client = server.client();
     (digest(&mut client), call(&mut client, "FUNCTION LIST"))
 }
@@ -140,7 +152,7 @@ fn put(incr: &[u8]) -> tempfile::TempDir {
 }
 
 /// Starts a server that is to end at once; what it logged.
-fn refused(dir: &Path, cores: usize, options: &[&str]) -> String {
+pub(crate) fn refused(dir: &Path, cores: usize, options: &[&str]) -> String {
     let output = Command::new(env!("CARGO_BIN_EXE_ironring"))
         .args(["--port", "0", "--unixsocket", "refused.sock", "--appendonly", "yes"])
         .args(["--cores", &cores.to_string(), "--dir"])
@@ -229,6 +241,56 @@ fn zeros_ahead_of_the_writer_are_no_damage_and_are_cut_off() {
         assert_eq!(call(&mut server.client(), "GET key"), "$5\r\nvalue");
         assert!(!server.log().contains("short read"), "{}", server.log());
         assert_eq!(fs::read(dir.path().join(INCR)).expect("it is there"), whole);
+    }
+}
+
+/// Sets keys in their order, each in a group that is larger than a sector, beginning with this one.
+fn set_in_order(client: &mut Client, first: usize) {
+    for number in first..first + KEYS {
+        let value = number.to_string().repeat(300);
+        assert_eq!(call(client, &format!("SET {number} {value}")), "+OK");
+    }
+}
+
+#[test]
+fn sectors_that_were_never_synced_are_a_torn_tail_and_others_are_damage() {
+    for cores in CORES {
+        let dir = tempfile::tempdir().expect("a directory");
+        let (ours, incr) = (Program::Ours { cores }, dir.path().join(INCR));
+        let options = [AOF[0], ("appendfsync", "no"), ("auto-aof-rewrite-percentage", "0")];
+        let lose = |sector: usize| {
+            let mut bytes = fs::read(&incr).expect("it was written");
+            bytes[sector * 512..][..512].fill(0);
+            fs::write(&incr, &bytes).expect("a file");
+        };
+        let server = start(&ours, dir.path(), &options);
+        set_in_order(&mut server.client(), 0);
+        drop(server);
+        lose(9);
+        let log = refused(dir.path(), cores, &["--aof-load-truncated", "no"]);
+        assert!(log.contains("Unexpected end of file reading the append only file"), "{log}");
+        let found = check(dir.path(), &[], MANIFEST);
+        assert!(!found.status.success(), "it is not whole");
+        let mut server = start(&ours, dir.path(), &options);
+        wait_until("the log says it", || server.log().contains("bytes behind that are dropped"));
+        let mut client = server.client();
+        let left: usize = call(&mut client, "DBSIZE")[1..].parse().expect("a number");
+        assert!(0 < left && left < KEYS, "{left} keys are left");
+        for number in 0..left {
+            assert_eq!(call(&mut client, &format!("EXISTS {number}")), ":1", "not a prefix");
+        }
+        set_in_order(&mut client, left);
+        end(&mut server, "SHUTDOWN NOSAVE");
+        // All of it was synced at the end.
+        for sector in [9, fs::metadata(&incr).expect("a file").len() as usize / 512 - 1] {
+            let whole = fs::read(&incr).expect("it was written");
+            lose(sector);
+            let log = refused(dir.path(), cores, &[]);
+            assert!(log.contains("Bad file format reading the append only file"), "{log}");
+            fs::write(&incr, &whole).expect("a file");
+        }
+        let server = start(&ours, dir.path(), &options);
+        assert_eq!(call(&mut server.client(), "DBSIZE"), format!(":{}", left + KEYS));
     }
 }
 

@@ -16,19 +16,11 @@ const KILLS: u64 = 3;
 /// How long it lives, at most.
 const LIFE_MILLIS: u64 = 500;
 
-fn wait_until(what: &str, is_so: impl Fn() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !is_so() {
-        assert!(Instant::now() < deadline, "{what}");
-        thread::sleep(POLL_PAUSE);
-    }
-}
-
-fn field(server: &Server, name: &str) -> String {
+pub(crate) fn field(server: &Server, name: &str) -> String {
     server.info("persistence", name).unwrap_or_default()
 }
 
-fn wait_for_rewrite(server: &Server) {
+pub(crate) fn wait_for_rewrite(server: &Server) {
     wait_until("the rewrite ends", || {
         field(server, "aof_rewrite_in_progress") == "0"
             && field(server, "aof_rewrite_scheduled") == "0"

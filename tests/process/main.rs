@@ -5,6 +5,7 @@
 //! nothing else.
 #![allow(unsafe_code, reason = "a filter of system calls is set between fork and exec")]
 
+mod hotkeys;
 mod refusal;
 #[path = "../support/mod.rs"]
 mod support;
@@ -14,14 +15,13 @@ use std::os::unix::net::UnixDatagram;
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
-use support::client::Client;
+use support::client::call;
 use support::server::{Program, Server, backend};
+use support::wait::{DEADLINE, wait_until};
 
 const CORES: [usize; 2] = [1, 4];
-const DEADLINE: Duration = Duration::from_mins(1);
-const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 fn start(cores: usize, options: &[(&str, &str)]) -> Server {
     let mut all = vec![("enable-debug-command", "yes")];
@@ -29,20 +29,6 @@ fn start(cores: usize, options: &[(&str, &str)]) -> Server {
     let owned: Vec<(String, String)> =
         all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     Server::start(&Program::Ours { cores }, &owned)
-}
-
-fn call(client: &mut Client, line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    let reply = client.call(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
-    String::from_utf8_lossy(&reply).trim_end().to_owned()
-}
-
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !done() {
-        assert!(Instant::now() < deadline, "no {what}");
-        std::thread::sleep(POLL_PAUSE);
-    }
 }
 
 fn send_signal(pid: u32, signal: &str) {

@@ -11,19 +11,15 @@ mod slow;
 #[path = "../support/mod.rs"]
 mod support;
 
-use std::time::{Duration, Instant};
-
 use support::client::Client;
 use support::reply::Node;
 use support::server::{Program, Server};
+use support::wait::wait_until;
 
 /// Cores of the larger server.
 const CORES: usize = 4;
 /// Rounds of an ordinary run: a few seconds in all.
 const ROUNDS: u64 = 40;
-/// Nothing that a test waits for takes longer, unless it never comes.
-const DEADLINE: Duration = Duration::from_secs(20);
-const POLL_PAUSE: Duration = Duration::from_millis(5);
 
 fn rounds() -> u64 {
     support::env("PUBSUB_ROUNDS").and_then(|text| text.parse().ok()).unwrap_or(ROUNDS)
@@ -67,15 +63,6 @@ fn text(node: &Node) -> String {
 /// The words of a push.
 fn words(node: &Node) -> Vec<String> {
     node.elements.iter().map(text).collect()
-}
-
-/// Polls until `done` says so.
-fn wait_until(what: &str, mut done: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !done() {
-        assert!(Instant::now() < deadline, "never: {what}");
-        std::thread::sleep(POLL_PAUSE);
-    }
 }
 
 /// How many listen to a channel.

@@ -11,7 +11,7 @@ use crate::proxy::Proxy;
 use crate::random::Random;
 use crate::support::env;
 use crate::support::server::{Program as Binary, Server};
-use crate::{CORES, ask, follow, info, oracle, start, wait_for_link, wait_in_sync};
+use crate::{CORES, ask, call, follow, info, oracle, start, wait_for_link, wait_in_sync};
 
 /// Programs of one client.
 const PROGRAMS: u64 = 12;
@@ -25,7 +25,12 @@ pub(crate) fn seed() -> u64 {
 
 /// Programs of several clients at once.
 pub(crate) fn write(primary: &Server, seed: u64) {
-    let facts = facts_of(primary);
+    write_for(primary, primary, seed);
+}
+
+/// The same, of nothing that one of its replicas does not know.
+pub(crate) fn write_for(primary: &Server, replica: &Server, seed: u64) {
+    let facts = facts_of(replica);
     thread::scope(|scope| {
         for client in 0..CLIENTS {
             let facts = &facts;
@@ -108,7 +113,7 @@ fn replicas_of_a_replica_get_the_same_bytes() {
         // The one in the middle takes over: those behind it go on where they are.
         let offset = info(&middle, "master_repl_offset");
         assert_eq!(ask(&middle, "REPLICAOF NO ONE"), "+OK");
-        write(&middle, seed + 1);
+        write_for(&middle, &last[0], seed + 1);
         for server in &last {
             wait_in_sync(&middle, server);
             assert_same(&middle, server, &format!("after a promotion at {offset}, seed {seed}"));
@@ -151,27 +156,33 @@ fn a_restart_costs_no_snapshot() {
 fn a_short_cut_costs_no_snapshot() {
     let Some(stock) = oracle() else { return };
     for cores in CORES {
-        let primary = start(&stock, &[]);
-        let replica = start(&Binary::Ours { cores }, &[]);
-        let proxy = Proxy::to(primary.port());
-        follow(&replica, proxy.port());
-        wait_for_link(&replica);
-        ask(&primary, "SELECT 3");
-        let mut client = primary.client();
-        let _ = client.call(&["SELECT", "3"]);
-        for round in 0..5 {
-            for at in 0..200 {
-                let _ = client.call(&["INCR", &format!("counter{}", at % 7)]);
-                if at == 100 {
-                    proxy.cut();
-                }
-            }
-            wait_in_sync(&primary, &replica);
-            assert_same(&primary, &replica, &format!("round {round}"));
-        }
-        assert_eq!(primary.info("stats", "sync_full").as_deref(), Some("1"));
-        let partial = primary.info("stats", "sync_partial_ok").unwrap_or_default();
-        assert!(partial.parse::<u32>().is_ok_and(|count| count >= 5), "{partial}");
-        assert!(proxy.passed() > 0 && info(&replica, "master_replid").len() == 40);
+        cut_shortly(&stock, &Binary::Ours { cores });
     }
 }
+
+/// A replica goes on where it was, each time that its link is cut.
+pub(crate) fn cut_shortly(primary: &Binary, replica: &Binary) {
+    let primary = start(primary, &[]);
+    let replica = start(replica, &[]);
+    let proxy = Proxy::to(primary.port());
+    follow(&replica, proxy.port());
+    wait_for_link(&replica);
+    let mut client = primary.client();
+    call(&mut client, "SELECT 3");
+    for round in 0..SHORT_CUTS {
+        for at in 0..200 {
+            call(&mut client, &format!("INCR counter{}", at % 7));
+            if at == 100 {
+                proxy.cut();
+            }
+        }
+        wait_in_sync(&primary, &replica);
+        assert_same(&primary, &replica, &format!("round {round}"));
+    }
+    assert_eq!(primary.info("stats", "sync_full").as_deref(), Some("1"));
+    let partial = primary.info("stats", "sync_partial_ok").unwrap_or_default();
+    assert!(partial.parse::<u32>().is_ok_and(|count| count >= SHORT_CUTS), "{partial}");
+    assert!(proxy.passed() > 0 && info(&replica, "master_replid").len() == 40);
+}
+
+const SHORT_CUTS: u32 = 5;

@@ -7,8 +7,14 @@ use crate::support::client::Client;
 use crate::support::server::Server;
 use crate::{ask, call};
 
-/// Every key of every database with its type, its expiry and its value, as replies.
-pub(crate) fn contents(server: &Server) -> BTreeMap<(usize, Vec<u8>), String> {
+/// True if a server knows a command.
+pub(crate) fn knows(server: &Server, command: &str) -> bool {
+    !ask(server, &format!("COMMAND INFO {command}")).ends_with("-1")
+}
+
+/// Every key of every database with its type, its expiry and its value, as replies. Of the expiry only
+/// whether there is one, unless `is_exact`.
+fn contents(server: &Server, is_exact: bool) -> BTreeMap<(usize, Vec<u8>), String> {
     let mut client = server.client();
     let mut all = BTreeMap::new();
     for db in 0..16 {
@@ -36,13 +42,15 @@ pub(crate) fn contents(server: &Server) -> BTreeMap<(usize, Vec<u8>), String> {
                 parts.sort();
                 value = parts.join(&b'|');
             }
-            let expiry = reply(&mut client, &[b"PEXPIRETIME", &key]);
-            let shown = format!(
-                "{} {} {}",
-                kind.trim_end(),
-                String::from_utf8_lossy(&expiry).trim_end(),
-                value.escape_ascii()
-            );
+            let command: &[u8] = if is_exact { b"PEXPIRETIME" } else { b"PTTL" };
+            let expiry = reply(&mut client, &[command, &key]);
+            let expiry = String::from_utf8_lossy(&expiry);
+            let expiry = match expiry.trim_end() {
+                persists if persists.starts_with(":-") => persists,
+                when if is_exact => when,
+                _ => "some time",
+            };
+            let shown = format!("{} {expiry} {}", kind.trim_end(), value.escape_ascii());
             all.insert((db, key), shown);
         }
     }
@@ -52,7 +60,8 @@ pub(crate) fn contents(server: &Server) -> BTreeMap<(usize, Vec<u8>), String> {
 
 /// Panics if two servers do not hold the same.
 pub(crate) fn assert_same(primary: &Server, replica: &Server, context: &str) {
-    let (wanted, found) = (contents(primary), contents(replica));
+    let is_exact = [primary, replica].iter().all(|server| knows(server, "PEXPIRETIME"));
+    let (wanted, found) = (contents(primary, is_exact), contents(replica, is_exact));
     for (key, value) in &wanted {
         let name = (key.0, key.1.escape_ascii().to_string());
         assert_eq!(found.get(key), Some(value), "{context}: key {name:?}");

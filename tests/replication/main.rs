@@ -12,8 +12,12 @@ mod random;
 #[path = "../support/mod.rs"]
 mod support;
 
+mod channel;
+mod channel_replica;
 mod converge;
 mod data;
+mod diskless;
+mod failover;
 mod hostile;
 mod moving;
 mod prefix;
@@ -23,16 +27,15 @@ mod role;
 mod sentinel;
 
 use std::path::{Path, PathBuf};
-use std::time::{Duration, Instant};
+use std::process::Command;
 
-use support::client::Client;
+use support::client::call;
 use support::env;
 use support::server::{Program as Binary, Server};
+use support::wait::{DEADLINE, wait_until};
 
 const CORES: [usize; 2] = [1, 4];
 const DEBIAN_ORACLE: &str = "/usr/bin/redis-server";
-const DEADLINE: Duration = Duration::from_mins(1);
-const POLL_PAUSE: Duration = Duration::from_millis(10);
 
 /// The stock server that tests run with, if there is one.
 fn oracle() -> Option<Binary> {
@@ -45,18 +48,22 @@ fn oracle() -> Option<Binary> {
     None
 }
 
+/// True for a stock server that lets everybody call DEBUG, and has no directive for it.
+fn is_before_7(program: &Binary) -> bool {
+    let Binary::Stock(path) = program else { return false };
+    let shown = Command::new(path).arg("--version").output().expect("its version");
+    String::from_utf8_lossy(&shown.stdout).contains(" v=6.")
+}
+
 fn start(program: &Binary, options: &[(&str, &str)]) -> Server {
-    let mut all = vec![("repl-diskless-sync-delay", "0"), ("enable-debug-command", "yes")];
+    let mut all = vec![("repl-diskless-sync-delay", "0")];
+    if !is_before_7(program) {
+        all.push(("enable-debug-command", "yes"));
+    }
     all.extend(options);
     let owned: Vec<(String, String)> =
         all.iter().map(|(name, value)| ((*name).into(), (*value).into())).collect();
     Server::start(program, &owned)
-}
-
-fn call(client: &mut Client, line: &str) -> String {
-    let words: Vec<&str> = line.split(' ').collect();
-    let reply = client.call(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
-    String::from_utf8_lossy(&reply).trim_end().to_owned()
 }
 
 /// A command of a client of its own.
@@ -73,15 +80,6 @@ fn follow(replica: &Server, port: u16) {
 
 fn info(server: &Server, field: &str) -> String {
     server.info("replication", field).unwrap_or_default()
-}
-
-/// Waits until a condition holds.
-fn wait_until(what: &str, mut holds: impl FnMut() -> bool) {
-    let deadline = Instant::now() + DEADLINE;
-    while !holds() {
-        assert!(Instant::now() < deadline, "{what}");
-        std::thread::sleep(POLL_PAUSE);
-    }
 }
 
 /// Waits until a replica follows its primary.

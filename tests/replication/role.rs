@@ -121,6 +121,39 @@ fn whoever_waits_on_a_primary_is_sent_away_when_it_becomes_a_replica() {
 }
 
 #[test]
+fn the_link_to_the_primary_is_a_client_that_can_be_killed() {
+    for cores in CORES {
+        let Some((primary, replica)) = sync_pair(cores, &[]) else { return };
+        let line = ask(&replica, "CLIENT LIST TYPE master");
+        assert!(line.contains(&format!("addr=127.0.0.1:{} ", primary.port())), "{line}");
+        assert!(line.contains(" flags=M "), "{line}");
+        assert_eq!(ask(&replica, "CLIENT KILL TYPE master"), ":1");
+        wait_until("it is opened again", || {
+            primary.info("stats", "sync_partial_ok") == Some("1".into())
+        });
+        wait_in_sync(&primary, &replica);
+        ask(&replica, "REPLICAOF NO ONE");
+        assert_eq!(ask(&replica, "CLIENT KILL TYPE master"), ":0");
+    }
+}
+
+#[test]
+fn who_tracks_keys_hears_that_all_data_is_another() {
+    for cores in CORES {
+        let Some(stock) = oracle() else { return };
+        let (primary, replica) = (start(&stock, &[]), start(&Binary::Ours { cores }, &[]));
+        let mut reader = replica.client();
+        for line in ["HELLO 3", "CLIENT TRACKING ON", "GET key"] {
+            call(&mut reader, line);
+        }
+        follow(&replica, primary.port());
+        wait_for_link(&replica);
+        let push = reader.read_reply().expect("a push");
+        assert_eq!(String::from_utf8_lossy(&push), ">2\r\n$10\r\ninvalidate\r\n_\r\n");
+    }
+}
+
+#[test]
 fn what_has_expired_is_hidden_and_stays_until_the_primary_says_so() {
     for cores in CORES {
         let Some((primary, replica)) = sync_pair(cores, &[]) else { return };

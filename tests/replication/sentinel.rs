@@ -119,7 +119,7 @@ fn fail_over(kill: impl Fn(&mut Server), revive: impl Fn(Server, &Path) -> Serve
     wait_until("it gets what is written", || ask(&old, "GET after") == "$1\r\n1");
 }
 
-fn signal(server: &Server, name: &str) {
+pub(crate) fn signal(server: &Server, name: &str) {
     let status =
         Command::new("kill").args([&format!("-{name}"), &server.pid().to_string()]).status();
     assert!(status.is_ok_and(|status| status.success()));

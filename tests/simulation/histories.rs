@@ -148,7 +148,7 @@ pub(crate) fn history(seed: u64, cores: usize, sabotage: Sabotage) -> Result<(),
     let mut faults = if rng.below(2) == 0 { Faults::none() } else { Faults::random(&mut rng) };
     // A pipeline that arrives in crumbs does not travel.
     faults.receive_bytes_max = faults.receive_bytes_max.max(100);
-    let mailbox = [1, 2, 1024][rng.below(3) as usize];
+    let mailbox = [1, 2, 256][rng.below(3) as usize];
     let mut server = Server::start(&mut rng, cores, mailbox, faults, "");
     server.cores.iter_mut().for_each(|core| core.sabotage(sabotage));
     let keys = 2 + rng.below(3) as usize;

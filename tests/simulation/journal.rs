@@ -23,7 +23,7 @@ use ironring::persist::aof::block::{JournalFile, Opened};
 use ironring::persist::aof::files::{AofFiles, Rewrite};
 use ironring::persist::aof::manifest::Manifest;
 use ironring::persist::aof::replay::Line;
-use ironring::persist::aof::scan::{self, Found, Scanner, Verifier};
+use ironring::persist::aof::scan::{self, Found, Scanner, Verdict, Verifier};
 use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::rdb::file::{FileReader, Record};
 use ironring::persist::save::{Piece as SavePiece, Save, Target, Writer};
@@ -42,6 +42,8 @@ const FIRST_FD: Fd = 1_000_000;
 const WRITERS: usize = 4;
 /// Steps of a run, at most.
 const STEPS_MAX: u64 = 12_000;
+/// What a disk writes in one piece.
+const SECTOR_BYTES: usize = 512;
 /// A little more than a second.
 const SECOND_NANOS: u64 = 1_100_000_000;
 /// A value of which some dozens are more than may wait for the disk.
@@ -209,14 +211,14 @@ impl Plane {
             let mut next = self.files.manifest().clone();
             self.named.insert(next.next_incr(FILENAME, Some(0)).name.clone(), fd);
         }
-        now(self.files.install(beside, rewrite)).map_err(drop)?;
+        now(self.files.install(beside, rewrite, true)).map_err(drop)?;
         self.facts.journal.rewrites.base_bytes.store(len, Ordering::Release);
         self.facts.journal.has_base();
         now(self.files.remove_history()).map(drop).map_err(drop)
     }
 
     /// What a server would load that starts now: keys and values.
-    fn recovered(&self, net: &SimNet, power_cut: bool) -> BTreeMap<String, u64> {
+    fn recovered(&self, rng: &mut Rng, net: &SimNet, power_cut: bool) -> BTreeMap<String, u64> {
         let left = if power_cut { self.disk.after_crash() } else { self.disk.clone() };
         let text = left.contents(Path::new("aof/appendonly.aof.manifest")).expect("a manifest");
         let manifest = Manifest::parse(&text).expect("the manifest is whole");
@@ -232,6 +234,7 @@ impl Plane {
             let bytes = fd.and_then(|fd| net.file(*fd, power_cut)).unwrap_or_default();
             assert!(!is_torn || bytes.is_empty(), "a file goes on behind one that is torn");
             is_torn |= replay(&bytes, &mut keys);
+            check_damage(rng, &bytes);
         }
         keys
     }
@@ -258,11 +261,46 @@ fn load_base(bytes: &[u8], keys: &mut BTreeMap<String, u64>) {
     }
 }
 
-/// Runs the commands of a file, as far as it is whole. True if it is torn.
-fn replay(bytes: &[u8], keys: &mut BTreeMap<String, u64>) -> bool {
+fn judge(bytes: &[u8]) -> Verdict {
     let mut verifier = Verifier::new(0);
     verifier.feed(bytes);
-    let verdict = verifier.finish();
+    verifier.finish()
+}
+
+fn is_damaged(bytes: &[u8]) -> bool {
+    matches!(judge(bytes).state, scan::State::Damaged(_))
+}
+
+/// Whatever a crash has left, it is noticed if something else happens to what is whole, or if a sector
+/// of what was synced gets lost.
+fn check_damage(rng: &mut Rng, bytes: &[u8]) {
+    let whole = judge(bytes).safe;
+    if whole == 0 {
+        return;
+    }
+    let at = rng.below(whole) as usize;
+    let mut flipped = bytes.to_vec();
+    flipped[at] ^= 1 << rng.below(8);
+    assert!(is_damaged(&flipped), "a bit of byte {at} is not the same: {:?}", judge(&flipped));
+    let sectors = told_by_last_group(&bytes[..whole as usize]) / SECTOR_BYTES;
+    if sectors > 0 {
+        let begin = rng.below(sectors as u64) as usize * SECTOR_BYTES;
+        let mut holed = bytes.to_vec();
+        holed[begin..begin + SECTOR_BYTES].fill(0);
+        assert!(is_damaged(&holed), "the sector at {begin} is lost: {:?}", judge(&holed));
+    }
+}
+
+/// Up to where a file is synced, as the last of its groups says.
+fn told_by_last_group(bytes: &[u8]) -> usize {
+    let text = String::from_utf8_lossy(bytes);
+    let line = text.rsplit_once("#SYNC:").expect("each group says it").1;
+    line.split_once(' ').and_then(|(upto, _)| upto.parse().ok()).expect("a number")
+}
+
+/// Runs the commands of a file, as far as it is whole. True if it is torn.
+fn replay(bytes: &[u8], keys: &mut BTreeMap<String, u64>) -> bool {
+    let verdict = judge(bytes);
     assert!(!matches!(verdict.state, scan::State::Damaged(_)), "{verdict:?}");
     let (mut scanner, mut line) = (Scanner::new(0), Line::default());
     let mut rest = &bytes[..verdict.safe as usize];
@@ -288,6 +326,8 @@ struct Pairs {
     sent: u64,
     is_answered: bool,
     acknowledged: Vec<u64>,
+    /// So many of them were on the disk, as the server said.
+    synced: usize,
     /// Pairs that may have been refused, and what was sent behind them taken all the same, perhaps
     /// after what was sent later on another connection.
     doubtful: BTreeSet<u64>,
@@ -305,6 +345,7 @@ impl Pairs {
             sent: 0,
             is_answered: true,
             acknowledged: Vec::new(),
+            synced: 0,
             doubtful: BTreeSet::new(),
             replies: Vec::new(),
         }
@@ -360,8 +401,8 @@ impl Pairs {
         for number in 1..=self.sent {
             assert_eq!(has("left", number), has("right", number), "half of pair {number}");
         }
-        for number in &self.acknowledged {
-            let is_due = has_all || *number < last;
+        for (at, number) in self.acknowledged.iter().enumerate() {
+            let is_due = has_all || at < self.synced || *number < last;
             assert!(!is_due || has("left", *number), "pair {number} of {writer} is lost");
         }
         let told = keys.get(&format!("last:{writer}")).copied().unwrap_or(0);
@@ -374,18 +415,17 @@ impl Pairs {
 }
 
 /// Runs a server until its machine stops; what is left of its files is compared with what its clients
-/// know.
-pub(crate) fn run(seed: u64, cores: usize) {
+/// know. Where the disk `forgets` what it was to sync, that has to fail.
+pub(crate) fn run(seed: u64, cores: usize, forgets: bool) {
     let mut rng = Rng::new(seed);
     let always = rng.below(2) == 0;
     let policy: &[u8] = if always { b"always" } else { b"everysec" };
     let settings: [(&[u8], &[u8]); 2] = [(b"appendonly", b"yes"), (b"appendfsync", policy)];
     let desk = Arc::new(Desk::default());
     let faults = Faults::none();
-    let mut server = Server::start_with(&mut rng, (cores, 1024), faults, &settings, desk.clone());
+    let mut server = Server::start_with(&mut rng, (cores, 256), faults, &settings, desk.clone());
     server.facts.journal.enter(State::On);
-    // With a sync a group at most two groups may be torn, in any way.
-    let none = DiskFaults { keeps_order: !always, ..DiskFaults::default() };
+    let none = DiskFaults { forgets, ..DiskFaults::default() };
     let disk_faults = match rng.below(3) {
         0 => none,
         1 => DiskFaults { short_write: 200, interrupted: 100, ..none },
@@ -419,9 +459,13 @@ pub(crate) fn run(seed: u64, cores: usize) {
             // What waits for a second is tried again.
             server.clock.advance(SECOND_NANOS);
         }
+        let journal = &server.facts.journal;
+        if journal.state() == State::On && journal.has_synced(journal.last()) {
+            writers.iter_mut().for_each(|one| one.synced = one.acknowledged.len());
+        }
     }
     let power_cut = rng.below(2) == 0;
-    let keys = plane.recovered(&net, power_cut);
+    let keys = plane.recovered(&mut rng, &net, power_cut);
     for writer in &writers {
         writer.check(&keys, always || !power_cut);
     }
@@ -433,7 +477,7 @@ pub(crate) fn lose_and_renew(seed: u64, cores: usize) {
     let settings: [(&[u8], &[u8]); 2] = [(b"appendonly", b"yes"), (b"appendfsync", b"always")];
     let desk = Arc::new(Desk::default());
     let faults = Faults::none();
-    let mut server = Server::start_with(&mut rng, (cores, 1024), faults, &settings, desk.clone());
+    let mut server = Server::start_with(&mut rng, (cores, 256), faults, &settings, desk.clone());
     server.facts.journal.enter(State::On);
     let failing = DiskFaults { failed_sync: 300, ..DiskFaults::default() };
     let mut plane = Plane::new(&mut rng, desk, &server, failing);
@@ -450,7 +494,7 @@ pub(crate) fn lose_and_renew(seed: u64, cores: usize) {
                 acknowledged = Some(count);
             }
             (State::On, Some(before)) if count > before => {
-                let keys = plane.recovered(&net, true);
+                let keys = plane.recovered(&mut rng, &net, true);
                 writers.iter().for_each(|one| one.check(&keys, true));
                 assert!(!facts.journal.refuses());
                 return;
@@ -480,7 +524,7 @@ pub(crate) fn hang(seed: u64, cores: usize) {
     let settings: [(&[u8], &[u8]); 1] = [(b"appendonly", b"yes")];
     let desk = Arc::new(Desk::default());
     let faults = Faults::none();
-    let mut server = Server::start_with(&mut rng, (cores, 1024), faults, &settings, desk.clone());
+    let mut server = Server::start_with(&mut rng, (cores, 256), faults, &settings, desk.clone());
     server.facts.journal.enter(State::On);
     let stalled = DiskFaults { stalls: true, ..DiskFaults::default() };
     let mut plane = Plane::new(&mut rng, desk, &server, stalled);

@@ -14,6 +14,7 @@ mod journal;
 mod model;
 mod program;
 mod pushes;
+mod replica;
 mod run;
 mod schedule;
 mod server;
@@ -89,12 +90,21 @@ fn four_cores_are_strictly_serialisable() {
 
 #[test]
 fn one_core_loses_nothing_that_it_acknowledged() {
-    for_each_seed("one_core_loses_nothing_that_it_acknowledged", |seed| journal::run(seed, 1));
+    for_each_seed("one_core_loses_nothing_that_it_acknowledged", |seed| {
+        journal::run(seed, 1, false);
+    });
 }
 
 #[test]
 fn four_cores_lose_nothing_that_they_acknowledged() {
-    for_each_seed("four_cores_lose_nothing_that_they_acknowledged", |seed| journal::run(seed, 4));
+    for_each_seed("four_cores_lose_nothing_that_they_acknowledged", |seed| {
+        journal::run(seed, 4, false);
+    });
+}
+
+#[test]
+fn a_replica_comes_to_hold_what_its_primary_holds() {
+    for_each_seed("a_replica_comes_to_hold_what_its_primary_holds", replica::run);
 }
 
 #[test]
@@ -139,6 +149,11 @@ fn pushes_that_do_not_wait_for_their_place_are_noticed() {
 #[test]
 fn what_is_kept_for_clients_that_have_gone_is_noticed() {
     fails_somewhere(|seed| crowd::run(seed, 4, Sabotage::KeepVanished));
+}
+
+#[test]
+fn a_disk_that_forgets_what_it_has_synced_is_noticed() {
+    fails_somewhere(|seed| journal::run(seed, 4, true));
 }
 
 /// One of the seeds must end in a panic.

@@ -162,7 +162,7 @@ impl Client {
 pub(crate) fn programs(seed: u64, cores: usize) {
     let mut rng = Rng::new(seed);
     let faults = if rng.below(4) == 0 { Faults::none() } else { Faults::random(&mut rng) };
-    let mailbox = [1, 2, 1024][rng.below(3) as usize];
+    let mailbox = [1, 2, 256][rng.below(3) as usize];
     let size = rng.below(3) as usize;
     let slow_io = faults.receive_bytes_max < 4096 || faults.window_bytes_max < 100_000;
     let shape = Shape {

@@ -106,6 +106,14 @@ impl Client {
     }
 }
 
+/// Sends the words of a line as a command; the reply as text, without the end of its last line.
+/// Panics when there is none.
+pub(crate) fn call(client: &mut Client, line: &str) -> String {
+    let words: Vec<&str> = line.split(' ').collect();
+    let reply = client.call(&words).unwrap_or_else(|error| panic!("{line}: {error}"));
+    String::from_utf8_lossy(&reply).trim_end().to_owned()
+}
+
 /// A command as an array of bulk strings.
 pub(crate) fn encode<A: AsRef<[u8]>>(argv: &[A]) -> Vec<u8> {
     let mut bytes = format!("*{}\r\n", argv.len()).into_bytes();

@@ -11,6 +11,7 @@ pub(crate) mod quote;
 pub(crate) mod reply;
 pub(crate) mod scripted;
 pub(crate) mod server;
+pub(crate) mod wait;
 
 /// The value of an environment variable, or None when it is unset or empty.
 pub(crate) fn env(name: &str) -> Option<String> {

@@ -6,7 +6,7 @@
 use std::net::{Ipv4Addr, SocketAddr};
 use std::os::fd::OwnedFd;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::Ordering;
 
 use ironring::base::listening::ListeningSocket;
 use ironring::base::time::{Micros, Millis};
@@ -16,13 +16,9 @@ use ironring::config::Config;
 use ironring::dispatch::table;
 use ironring::event_loop::{Answer, Control};
 use ironring::net::listener::Listener;
-use ironring::observe::journal::Journal;
-use ironring::observe::link::PrimaryLink;
-use ironring::observe::persistence::Persistence;
 use ironring::observe::process::ProcessFacts;
-use ironring::observe::replication::{Replication, ReplicationId};
+use ironring::observe::replication::ReplicationId;
 use ironring::observe::server::ServerFacts;
-use ironring::observe::stats::{CoreStats, Gauge};
 use ironring::persist::aof::block::Opened;
 use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
 use ironring::persist::save::{Piece as SavePiece, Save};
@@ -83,29 +79,13 @@ pub(crate) fn listener() -> Listener {
 
 /// The facts of a process of so many cores.
 pub(crate) fn facts(cores: usize, databases: usize) -> ServerFacts {
-    let stats = || Arc::new(CoreStats::new(table::table().all().len(), databases));
+    let process = ProcessFacts::new("simulated", "no", cores);
+    let sizes = (cores, table::table().all().len(), databases);
+    let started = Millis(WALL_AT_START.0 / 1000);
     ServerFacts {
         run_id: "0".repeat(40),
-        process: ProcessFacts::new("simulated", "no", cores),
         pid: 1,
-        started: Millis(WALL_AT_START.0 / 1000),
-        executable: String::new(),
-        config_file: String::new(),
-        os: String::new(),
         system_memory: 1 << 30,
-        startup_memory: AtomicU64::new(0),
-        list_packed_threshold: AtomicU64::new(0),
-        peak_memory: AtomicU64::new(0),
-        resident_memory: AtomicU64::new(0),
-        stats: (0..cores).map(|_| stats()).collect(),
-        clients: (0..cores).map(|_| Gauge::default()).collect(),
-        client_ids: AtomicU64::new(0),
-        logged: Default::default(),
-        shutdown: AtomicBool::new(false),
-        busy: ironring::observe::busy::BusyScripts::new(cores),
-        persistence: Persistence::new(WALL_AT_START.0 / 1_000_000),
-        journal: Journal::default(),
-        primary_link: PrimaryLink::default(),
-        replication: Replication::new(ReplicationId::new([1; 5])),
+        ..ServerFacts::new(process, started, sizes, ReplicationId::new([1; 5]))
     }
 }

@@ -6,6 +6,9 @@ use std::fs;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
+/// The name of the authority.
+const AUTHORITY: &str = "/CN=authority";
+
 /// The files of one test.
 pub(crate) struct Certificates {
     dir: tempfile::TempDir,
@@ -16,7 +19,7 @@ impl Certificates {
     /// whose common name is `alice` and which names `urn:bob`. `stranger` has one of itself.
     pub(crate) fn new() -> Certificates {
         let made = Certificates { dir: tempfile::tempdir().expect("a temporary directory") };
-        made.sign_itself("ca", "/CN=authority", true);
+        made.sign_itself("ca", AUTHORITY, true);
         made.sign_itself("stranger", "/CN=alice", false);
         made.issue("server", "/CN=server", "urn:server");
         made.issue("other", "/CN=other", "urn:other");
@@ -32,6 +35,11 @@ impl Certificates {
     /// The directory.
     pub(crate) fn dir(&self) -> &Path {
         self.dir.path()
+    }
+
+    /// `forger`: another authority with the name of `ca`.
+    pub(crate) fn forge_authority(&self) {
+        self.sign_itself("forger", AUTHORITY, true);
     }
 
     fn sign_itself(&self, name: &str, subject: &str, is_authority: bool) {
@@ -83,23 +91,26 @@ impl Certificates {
         let extensions =
             format!("basicConstraints=CA:FALSE\nsubjectAltName=IP:127.0.0.1,URI:{uri}\n");
         fs::write(self.path(&file("ext")), extensions).expect("a file");
-        self.openssl(&[
-            "x509",
-            "-req",
-            "-in",
-            &file("csr"),
-            "-CA",
-            "ca.crt",
-            "-CAkey",
-            "ca.key",
-            "-CAcreateserial",
-            "-days",
-            "10",
-            "-extfile",
-            &file("ext"),
-            "-out",
-            &file("crt"),
-        ]);
+        self.sign(name, "ca", &["-days", "10", "-extfile", &file("ext")]);
+    }
+
+    /// A certificate without extensions, which has version 1, for the key of `name`, as `{name}.crt`; `options` say how
+    /// long it holds.
+    pub(crate) fn reissue_as_version_1(&self, name: &str, authority: &str, options: &[&str]) {
+        self.sign(name, authority, options);
+        let shown = self.openssl(&["x509", "-noout", "-text", "-in", &format!("{name}.crt")]);
+        assert!(shown.contains("Version: 1 "), "{shown}");
+    }
+
+    /// Answers the request of `name` with a certificate.
+    fn sign(&self, name: &str, authority: &str, options: &[&str]) {
+        let file = |extension: &str| format!("{name}.{extension}");
+        let (cert, key) = (format!("{authority}.crt"), format!("{authority}.key"));
+        let (request, made) = (file("csr"), file("crt"));
+        let mut words = vec!["x509", "-req", "-in", &request, "-CA", &cert, "-CAkey", &key];
+        words.extend(["-CAcreateserial", "-out", &made]);
+        words.extend(options);
+        self.openssl(&words);
     }
 
     /// The key of `name`, encrypted, in `name.locked`.
@@ -109,7 +120,8 @@ impl Certificates {
         self.openssl(&["pkcs8", "-topk8", "-in", &key, "-out", &locked, "-passout", &pass]);
     }
 
-    fn openssl(&self, args: &[&str]) {
+    /// Runs the program; what it says.
+    fn openssl(&self, args: &[&str]) -> String {
         let done = Command::new("openssl")
             .args(args)
             .current_dir(self.dir.path())
@@ -117,5 +129,6 @@ impl Certificates {
             .output()
             .expect("the openssl program");
         assert!(done.status.success(), "{}", String::from_utf8_lossy(&done.stderr));
+        String::from_utf8_lossy(&done.stdout).into_owned()
     }
 }

@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName};
+use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{ClientConfig, ClientConnection, RootCertStore, StreamOwned};
 
 use super::DEADLINE;
@@ -45,8 +46,10 @@ pub(crate) fn config(files: &Certificates, identity: Identity) -> ClientConfig {
         Identity::Named(name) => {
             let certificate = CertificateDer::from_pem_slice(&read(&format!("{name}.crt")));
             let key = PrivateKeyDer::from_pem_slice(&read(&format!("{name}.key")));
-            let chain = vec![certificate.expect("PEM")];
-            builder.with_client_auth_cert(chain, key.expect("PEM")).expect("a key that fits")
+            // Given like this, nobody looks at it here: it may have version 1, or another key.
+            let key = builder.crypto_provider().key_provider.load_private_key(key.expect("PEM"));
+            let shown = CertifiedKey::new(vec![certificate.expect("PEM")], key.expect("a key"));
+            builder.with_client_cert_resolver(Arc::new(SingleCertAndKey::from(shown)))
         }
     }
 }

@@ -62,6 +62,28 @@ fn files_that_do_not_fit_change_nothing() {
     });
 }
 
+/// A pipe that nobody writes to stands for a file system that does not answer.
+#[test]
+fn a_file_that_is_not_there_yet_holds_nobody_up() {
+    with_servers(&[], |secure| {
+        let pipe = secure.files.path("pipe");
+        let made = Command::new("mkfifo").arg(&pipe).status();
+        assert!(made.is_ok_and(|status| status.success()), "a pipe");
+        let mut waits = secure.server.client();
+        waits.send_command(&["CONFIG", "SET", "tls-cert-file", &pipe]).expect("sent");
+        // Some on every core.
+        let others: Vec<_> = (0..8).map(|_| secure.server.client()).collect();
+        for mut other in others {
+            assert_eq!(other.call(&["PING"]).expect("a reply"), b"+PONG\r\n");
+            assert_eq!(other.call(&["CONFIG", "SET", "hz", "20"]).expect("a reply"), b"+OK\r\n");
+        }
+        std::fs::write(&pipe, "no certificate").expect("somebody reads");
+        let reply = waits.read_reply().expect("a reply");
+        assert!(reply.starts_with(b"-ERR CONFIG SET failed"), "{}", reply.escape_ascii());
+        assert_eq!(secure.client().text(&["PING"]), "+PONG");
+    });
+}
+
 #[test]
 fn the_port_opens_and_closes() {
     with_servers(&[], |secure| {

@@ -1,5 +1,7 @@
 //! Peers that nobody knows yet: garbage, silence, half a handshake, a thousand at once.
 
+use std::collections::BTreeMap;
+use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::time::{Duration, Instant};
@@ -146,6 +148,79 @@ fn a_storm_of_handshakes_stops_nobody() {
             }
             assert!(served > 100, "{served} requests in a storm");
         });
+        must_serve(secure, "2");
+    });
+}
+
+/// A core accepts and takes over; the work of a handshake is another thread's. Processor time says so on any machine.
+#[test]
+fn handshakes_take_their_time_beside_the_cores() {
+    with_servers(&[], |secure| {
+        assert_eq!(secure.client().text(&["PING"]), "+PONG");
+        let before = thread_times(secure);
+        for _ in 0..200 {
+            drop(secure.client());
+        }
+        must_serve(secure, "1");
+        let after = thread_times(secure);
+        let spent = |prefix: &str| -> u64 {
+            let of = |times: &BTreeMap<String, u64>| -> u64 {
+                times
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(prefix))
+                    .map(|(_, time)| time)
+                    .sum()
+            };
+            of(&after) - of(&before)
+        };
+        let (cores, handshakes) = (spent("core-"), spent("handshakes"));
+        assert!(cores < handshakes, "{cores} ns of the cores, {handshakes} beside them");
+    });
+}
+
+/// Processor time of each thread of the server by its name, in nanoseconds.
+fn thread_times(secure: &Secure) -> BTreeMap<String, u64> {
+    let mut times = BTreeMap::new();
+    let tasks = format!("/proc/{}/task", secure.server.pid());
+    for task in fs::read_dir(tasks).expect("its threads") {
+        let path = task.expect("a thread").path();
+        let name = fs::read_to_string(path.join("comm")).expect("its name");
+        let times_of = fs::read_to_string(path.join("schedstat")).expect("its times");
+        let time = times_of.split(' ').next().and_then(|time| time.parse::<u64>().ok());
+        *times.entry(name.trim().to_owned()).or_default() += time.expect("nanoseconds");
+    }
+    times
+}
+
+/// Records of a connection that is killed while they come in.
+#[test]
+fn cve_2026_56684_and_81934_killed_with_records_under_way() {
+    with_servers(&[], |secure| {
+        let mut admin = secure.server.client();
+        let pipeline = encode(&["SET", "k", &"v".repeat(1000)]).repeat(2000);
+        for _ in 0..10 {
+            let mut victim = secure.client();
+            let id = victim.text(&["CLIENT", "ID"]).replace(':', "");
+            std::thread::scope(|scope| {
+                // It ends in the middle.
+                scope.spawn(|| while victim.send(&pipeline).is_ok() {});
+                wait_for("its records", || {
+                    (admin.call(&["EXISTS", "k"]).ok()? == b":1\r\n").then_some(())
+                });
+                let killed = admin.call(&["CLIENT", "KILL", "ID", &id]).expect("a reply");
+                assert_eq!(killed, b":1\r\n");
+            });
+            assert_eq!(admin.call(&["DEL", "k"]).expect("a reply"), b":1\r\n");
+            // And one that kills itself amid its own records.
+            let mut suicide = secure.client();
+            let words =
+                ["CLIENT", "KILL", "SKIPME", "no", "LADDR", &format!("127.0.0.1:{}", secure.port)];
+            let mut bytes = encode(&["PING"]).repeat(500);
+            bytes.extend(encode(&words));
+            bytes.extend(encode(&["PING"]).repeat(500));
+            let _ = suicide.send(&bytes);
+            while suicide.read_reply().is_ok() {}
+        }
         must_serve(secure, "2");
     });
 }

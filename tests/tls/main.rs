@@ -16,15 +16,11 @@ mod users;
 
 use std::net::TcpListener;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
 
 use certificates::Certificates;
 use client::{Identity, TlsClient};
 use support::server::{Program, Server};
-
-/// Nothing that a test waits for takes longer, unless it never comes.
-const DEADLINE: Duration = Duration::from_mins(1);
-const POLL_PAUSE: Duration = Duration::from_millis(5);
+use support::wait::{DEADLINE, wait_for};
 
 /// A server with an encrypted port beside the plain one.
 struct Secure {
@@ -91,16 +87,4 @@ fn with_servers(options: &[(&str, &str)], test: impl Fn(&Secure)) {
 fn free_port() -> u16 {
     let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
     socket.local_addr().expect("its address").port()
-}
-
-/// Polls until `found` has something. Panics with `what` when it has not in time.
-fn wait_for<T>(what: &str, mut found: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + DEADLINE;
-    loop {
-        if let Some(found) = found() {
-            return found;
-        }
-        assert!(Instant::now() < deadline, "not in time: {what}");
-        std::thread::sleep(POLL_PAUSE);
-    }
 }

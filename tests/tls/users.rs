@@ -27,6 +27,44 @@ fn certificates_are_asked_for_as_the_directive_says() {
     });
 }
 
+/// What `openssl x509 -req` makes unless it is told of extensions.
+#[test]
+fn certificates_of_version_1_are_judged_like_others() {
+    for protocol in ["TLSv1.2", "TLSv1.3"] {
+        with_servers(&[("tls-protocols", protocol), ("tls-auth-clients-user", "CN")], |secure| {
+            let mut admin = secure.server.client();
+            let alice = ["ACL", "SETUSER", "alice", "on", "nopass", "+@all"];
+            assert_eq!(admin.call(&alice).expect("a reply"), b"+OK\r\n");
+            let files = &secure.files;
+            files.reissue_as_version_1("client", "ca", &["-days", "10"]);
+            let mut client = secure.client();
+            assert!(client.text(&["ACL", "WHOAMI"]).ends_with("alice"), "{protocol}");
+            files.reissue_as_version_1("client", "ca", &["-days", "-1"]);
+            assert!(!gets_in(secure, Identity::Named("client")), "{protocol}, not in its time");
+            files.reissue_as_version_1("client", "stranger", &["-days", "10"]);
+            assert!(!gets_in(secure, Identity::Named("client")), "{protocol}, of a stranger");
+            // One that says it is of the authority, and is signed by another key.
+            files.forge_authority();
+            files.reissue_as_version_1("client", "forger", &["-days", "10"]);
+            assert!(!gets_in(secure, Identity::Named("client")), "{protocol}, forged");
+            // The right certificate, shown by somebody who does not have its key.
+            files.reissue_as_version_1("client", "ca", &["-days", "10"]);
+            std::fs::copy(files.path("other.key"), files.path("client.key")).expect("a copy");
+            assert!(!gets_in(secure, Identity::Named("client")), "{protocol}, another key");
+        });
+    }
+}
+
+/// A server, its authority and its clients may be one: a certificate that has signed itself.
+#[test]
+fn an_authority_may_come_itself() {
+    with_servers(&[], |secure| {
+        assert!(gets_in(secure, Identity::Named("ca")));
+        secure.files.forge_authority();
+        assert!(!gets_in(secure, Identity::Named("forger")));
+    });
+}
+
 #[test]
 fn a_certificate_logs_in_the_user_that_it_names() {
     for (from, user) in [("CN", "alice"), ("URI", "urn:bob")] {

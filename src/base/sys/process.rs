@@ -37,6 +37,12 @@ pub fn daemonize() -> io::Result<()> {
     Ok(())
 }
 
+/// Stops the process, all its threads, until it is sent SIGCONT.
+pub fn stop() {
+    // SAFETY: a plain system call.
+    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+}
+
 /// Standard output is a terminal.
 pub fn is_terminal() -> bool {
     // SAFETY: a plain query.

@@ -80,6 +80,7 @@ impl Condition {
         let is = |set: &[u8], wanted: &[u8]| !set.is_empty() && set == wanted;
         match self {
             Condition::Ids(ids) => ids.iter().any(|id| u64::try_from(*id) == Ok(session.facts.id)),
+            Condition::Type(kind) if session.is_primary => *kind == ClientType::Primary,
             Condition::Type(kind) if session.is_replica() => *kind == ClientType::Replica,
             Condition::Type(kind) if session.facts.subscribed => *kind == ClientType::Pubsub,
             Condition::Type(kind) => *kind == ClientType::Normal,

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::client_filter::Refusal;
 use super::client_kill::{answer, refused};
 use crate::base::time::Millis;
-use crate::command::whole::{Job, Part, Pause};
+use crate::command::whole::{Hold, Job, Part, Pause};
 use crate::command::{Args, CommandError, Outcome, SessionContext};
 use crate::commands::container::wrong_form;
 use crate::resp::reply::Reply;
@@ -22,7 +22,8 @@ pub(super) fn pause_begin(
         Err(refusal) => return refused(refusal),
     };
     Ok(Arc::new(move |view| {
-        view.switches.pause = joined(view.switches.pause, ordered, view.now);
+        let held = joined(view.switches.held(Hold::Client), ordered, view.now);
+        view.switches.hold(Hold::Client, held);
         Part::Done
     }))
 }
@@ -42,7 +43,7 @@ pub(super) fn pause_gather(
 
 pub(super) fn unpause(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
     Ok(Arc::new(|view| {
-        view.switches.pause = None;
+        view.switches.hold(Hold::Client, None);
         Part::Done
     }))
 }

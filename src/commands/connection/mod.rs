@@ -15,7 +15,7 @@ pub mod client_tracking;
 mod client_unblock;
 mod hello;
 
-use super::pubsub::subscribe::leave_all;
+use super::pubsub::subscribe::leave_some;
 use super::server::monitor;
 use crate::base::number;
 use crate::client::ReplyMode;
@@ -201,7 +201,8 @@ fn reset(cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) ->
     // CLIENT REPLY SKIP still covers this very reply.
     let skipped = cx.session.facts.reply_mode == ReplyMode::Skip;
     cx.stats.pubsub_clients.sub(cx.session.facts.subscribed.into());
-    let left = leave_all(cx.session, cx.core);
+    // The rest is left before the next command runs.
+    let left = leave_some(cx.session, cx.core);
     let left = client_tracking::turn_off(cx, left);
     let left = monitor::turn_off(cx, left);
     cx.session.reset(cx.users.is_open());

@@ -12,8 +12,9 @@ use crate::command::{
     Handler, KeySpec, Outcome,
 };
 use crate::config::Config;
+use crate::observe::log;
 use crate::observe::server::ServerFacts;
-use crate::persist::dump::{self, WrongFooter};
+use crate::persist::dump::{self, Payload, WrongFooter};
 use crate::persist::rdb::{Limits, Loaded, Malformed, VERSION_MAX};
 use crate::resp::reply::Reply;
 use crate::store::access::{AccessPolicy, clock_of_frequency, clock_of_idle};
@@ -99,9 +100,10 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
     if ttl < 0 {
         return Err(CommandError::InvalidTtl);
     }
-    let value = dump::check(args.get(3)).map_err(|WrongFooter| CommandError::DumpFooter)?;
+    let value = dump::check(args.get(3), cx.server.verifies_checksums())
+        .map_err(|WrongFooter| CommandError::DumpFooter)?;
     let loaded = dump::decode(value, &limits(cx.config, cx.server, cx.hasher.hash_key()))
-        .map_err(|Malformed| CommandError::BadDataFormat)?;
+        .map_err(|Malformed| refused(value))?;
     let expires = match ttl {
         0 => None,
         at if options.absolute => Some(Millis(at)),
@@ -111,7 +113,9 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
     if expires.is_some_and(|at| at <= cx.expiry_now()) {
         if cx.delete(&key) {
             cx.event(EventClass::Generic, "del", &key);
-            cx.effects.propagate(cx.session.db, &[b"DEL", key.bytes]);
+            let unlinks = cx.config.lazyfree_lazy_server_del;
+            let name: &[u8] = if unlinks { b"UNLINK" } else { b"DEL" };
+            cx.effects.propagate(cx.session.db, &[name, key.bytes]);
         }
         reply.ok();
         return Ok(());
@@ -130,6 +134,13 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
     }
     reply.ok();
     Ok(())
+}
+
+/// Logs what the bytes were to be that are not, as an operator has to know of them.
+#[cold]
+fn refused(value: Payload<'_>) -> CommandError {
+    log::warning(format!("RESTORE: {} integrity check failed", value.form()));
+    CommandError::BadDataFormat
 }
 
 /// The words behind the payload.

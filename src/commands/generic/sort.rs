@@ -281,13 +281,14 @@ impl<'q> Sorting<'q> {
             by: request.by,
             has_invalid_number: false,
         };
+        let in_script = cx.in_script;
         let Some(entry) = cx.read(key) else { return Ok(sorting) };
         let value = entry.value();
         let is_packed_zset = if let Ok(list) = ListRef::of(value) {
             sorting.copy_list(list, request);
             false
         } else if let Ok(set) = SetRef::of(value) {
-            sorting.copy_set(set, request);
+            sorting.copy_set(set, request, in_script);
             false
         } else {
             sorting.copy_zset(ZSetRef::of(value)?, request);
@@ -322,9 +323,10 @@ impl<'q> Sorting<'q> {
         });
     }
 
-    /// What is stored must not depend on the order of a table: it is sorted in any case.
-    fn copy_set(&mut self, set: SetRef<'_>, request: &Request<'q>) {
-        if !self.is_sorted && request.store.is_some() {
+    /// What is stored, or what a script sees, must not depend on the order of a table: it is sorted in
+    /// any case.
+    fn copy_set(&mut self, set: SetRef<'_>, request: &Request<'q>, in_script: bool) {
+        if !self.is_sorted && (request.store.is_some() || in_script) {
             (self.is_sorted, self.alpha, self.by) = (true, true, None);
         }
         let wanted = self.expect(set.len(), request);

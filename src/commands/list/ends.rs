@@ -185,8 +185,7 @@ fn push_words(
     limits: Limits,
 ) -> Result<u64, WrongType> {
     let mut list = ListMut::of(entry, limits)?;
-    list.push(end, (2..args.len()).map(|index| item(args.value(index))));
-    Ok(list.view().len())
+    Ok(list.push(end, (2..args.len()).map(|index| item(args.value(index)))))
 }
 
 /// Reports a push: each element counts as a change.

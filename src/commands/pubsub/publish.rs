@@ -3,8 +3,8 @@
 //! Invariant: they run wherever their batch is; the message is an effect of the turn.
 
 use crate::command::{
-    Access, Acl, Args, Argument, ArgumentKind, Arity, Channels, Command, Context, Flags, Group,
-    Handler, KeySpec, Outcome,
+    Access, Acl, Args, Argument, ArgumentKind, Arity, Channels, Command, CommandError, Context,
+    Flags, Group, Handler, KeySpec, Outcome,
 };
 use crate::resp::reply::Reply;
 
@@ -51,13 +51,22 @@ const BASE: Command = Command {
 };
 
 fn publish(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    may_push(cx)?;
     let published = cx.directory.publish(args.get(1), args.get(2));
     reply.count(cx.pushes.publish(published));
+    cx.effects.propagate_to_replicas();
     Ok(())
 }
 
 fn spublish(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    may_push(cx)?;
     let published = cx.directory.publish_shard(args.get(1), args.get(2));
     reply.count(cx.pushes.publish(published));
+    cx.effects.propagate_to_replicas();
     Ok(())
+}
+
+/// Whoever can wait for room has waited; a script and a transaction cannot.
+fn may_push(cx: &Context<'_>) -> Outcome {
+    if cx.pushes.is_full() { Err(CommandError::TooManyPushes) } else { Ok(()) }
 }

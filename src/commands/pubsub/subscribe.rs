@@ -1,7 +1,7 @@
 //! SUBSCRIBE and its kin.
 //!
-//! Invariant: what the client has subscribed to changes at home at once, with the reply; the reply
-//! leaves when every core knows. So whoever publishes behind it counts the client, and until the
+//! Invariant: what the client has subscribed to changes at home at once, with the reply, many names in
+//! pieces; the reply leaves when every core knows. So whoever publishes behind it counts the client, and until the
 //! reply to UNSUBSCRIBE the client gets every message that counted it.
 
 use std::sync::Arc;
@@ -114,10 +114,10 @@ fn join(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job, 
     }
     let mut change = change(cx.session, cx.core, true);
     let session = &mut *cx.session;
-    let mut answer = ReplyBuffer::default();
+    let mut answer = written_so_far(session);
     let mut reply = Reply::new(&mut answer, session.facts.proto);
     let subscriptions = session.subscriptions.get_or_insert_default();
-    for word in args.iter_from(1) {
+    for word in piece(args, &mut session.pieces_done) {
         if !subscriptions.contains(kind, word) {
             let name = cx.directory.share(kind, word);
             subscriptions.insert(kind, name.clone());
@@ -134,22 +134,27 @@ fn join(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job, 
 fn leave(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job, CommandError> {
     let mut change = change(cx.session, cx.core, false);
     let session = &mut *cx.session;
-    let mut answer = ReplyBuffer::default();
+    let mut answer = written_so_far(session);
     let mut reply = Reply::new(&mut answer, session.facts.proto);
     let mut none = Subscriptions::default();
     let subscriptions = session.subscriptions.as_deref_mut().unwrap_or(&mut none);
     let left = &mut change.names[kind as usize];
-    for word in args.iter_from(1) {
-        left.extend(subscriptions.take(kind, word));
-        acknowledge(&mut reply, (kind, false), Some(word), subscriptions);
-    }
     if args.len() == 1 {
-        while let Some(name) = subscriptions.take_first(kind) {
+        while left.len() < NAMES_PER_PIECE_MAX
+            && let Some(name) = subscriptions.take_first(kind)
+        {
             acknowledge(&mut reply, (kind, false), Some(&name), subscriptions);
             left.push(name);
         }
         if left.is_empty() {
             acknowledge(&mut reply, (kind, false), None, subscriptions);
+        }
+        let is_over = subscriptions.len(kind) == 0;
+        session.pieces_done = if is_over { 0 } else { session.pieces_done + 1 };
+    } else {
+        for word in piece(args, &mut session.pieces_done) {
+            left.extend(subscriptions.take(kind, word));
+            acknowledge(&mut reply, (kind, false), Some(word), subscriptions);
         }
     }
     let is_empty = subscriptions.is_empty();
@@ -158,6 +163,19 @@ fn leave(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job,
     cx.stats.pubsub_clients.sub(u64::from(session.facts.subscribed && is_empty));
     session.facts.subscribed &= !is_empty;
     Ok(everywhere(change, false))
+}
+
+/// What the pieces before this one have answered.
+fn written_so_far(session: &mut Session) -> ReplyBuffer {
+    ReplyBuffer { bytes: std::mem::take(&mut session.answer), ..ReplyBuffer::default() }
+}
+
+/// The next words of a command that is done in pieces; whether there are more is noted.
+fn piece<'a>(args: Args<'a>, done: &mut usize) -> impl Iterator<Item = &'a [u8]> {
+    let first = 1 + *done * NAMES_PER_PIECE_MAX;
+    let is_over = first + NAMES_PER_PIECE_MAX >= args.len();
+    *done = if is_over { 0 } else { *done + 1 };
+    args.iter_from(first).take(NAMES_PER_PIECE_MAX)
 }
 
 fn gather(
@@ -190,14 +208,15 @@ fn change(session: &Session, core: usize, joins: bool) -> Change {
     Change::new((core, session.place, session.facts.id), joins)
 }
 
-/// A client leaves everything that it has subscribed to. None if that is nothing.
-pub fn leave_all(session: &mut Session, core: usize) -> Option<Job> {
-    let subscriptions = session.subscriptions.take()?;
-    let mut change = change(session, core, false);
-    for kind in Kind::ALL {
-        change.names[kind as usize] = subscriptions.names(kind).cloned().collect();
-    }
+/// A client leaves the first of what it has subscribed to. None if that is nothing.
+pub fn leave_some(session: &mut Session, core: usize) -> Option<Job> {
     session.facts.subscribed = false;
+    let change = change(session, core, false);
+    let subscriptions = session.subscriptions.as_deref_mut()?;
+    let change = next_change(subscriptions, change);
+    if subscriptions.is_empty() {
+        session.subscriptions = None;
+    }
     (!change.is_empty()).then(|| everywhere(change, false))
 }
 
@@ -217,20 +236,12 @@ impl Leaving {
         Some(Leaving { change: change(session, core, false), subscriptions })
     }
 
-    /// The next piece, to be left on every core. None when all has been left.
-    pub fn next_piece(&mut self) -> Option<Job> {
-        let mut change = self.change.clone();
-        let mut room = NAMES_PER_PIECE_MAX;
-        for kind in Kind::ALL {
-            let names = &mut change.names[kind as usize];
-            while room > 0
-                && let Some(name) = self.subscriptions.take_first(kind)
-            {
-                names.push(name);
-                room -= 1;
-            }
-        }
-        (!change.is_empty()).then(|| everywhere(change, true))
+    /// The next piece, to be left on every core, and how many names it has. None when all has been
+    /// left.
+    pub fn next_piece(&mut self) -> Option<(usize, Job)> {
+        let change = next_change(&mut self.subscriptions, self.change.clone());
+        let names = change.each().count();
+        (names > 0).then(|| (names, everywhere(change, true)))
     }
 
     /// Nothing is left.
@@ -239,8 +250,23 @@ impl Leaving {
     }
 }
 
-/// Names that a closed client leaves at once: each costs every core about half a microsecond.
-const NAMES_PER_PIECE_MAX: usize = 512;
+/// Takes as many names as are left at once.
+fn next_change(subscriptions: &mut Subscriptions, mut change: Change) -> Change {
+    let mut room = NAMES_PER_PIECE_MAX;
+    for kind in Kind::ALL {
+        let names = &mut change.names[kind as usize];
+        while room > 0
+            && let Some(name) = subscriptions.take_first(kind)
+        {
+            names.push(name);
+            room -= 1;
+        }
+    }
+    change
+}
+
+/// Names that are joined or left at once: each costs every core about half a microsecond.
+pub const NAMES_PER_PIECE_MAX: usize = 512;
 
 /// Applies a change on every core.
 fn everywhere(change: Change, closes: bool) -> Job {

@@ -1,7 +1,8 @@
-//! Replication: becoming a replica of this server, and what clients may ask of the replicas.
+//! Replication: becoming a replica of this server, what clients may ask of the replicas, and handing over.
 //!
 //! Invariant: nothing here sends a byte of the stream; the core that keeps it does.
 
+pub mod failover;
 pub mod replconf;
 pub mod replicaof;
 pub mod role;

@@ -63,6 +63,14 @@ fn acknowledge(cx: &mut SessionContext<'_>, args: Args<'_>, at: usize) {
     replica.has_news = true;
 }
 
+fn zero_or_one(value: &[u8]) -> Result<bool, CommandError> {
+    match number::parse_i64(value) {
+        None => Err(CommandError::NotAnInteger),
+        Some(number @ (0 | 1)) => Ok(number == 1),
+        Some(_) => Err(CommandError::NotZeroOrOne),
+    }
+}
+
 fn set(
     cx: &mut SessionContext<'_>,
     option: &[u8],
@@ -87,13 +95,23 @@ fn set(
         b"ip-address" => replica.address = value.to_vec(),
         b"capa" if value.eq_ignore_ascii_case(b"eof") => replica.takes_eof = true,
         b"capa" if value.eq_ignore_ascii_case(b"psync2") => replica.takes_psync2 = true,
+        b"capa" if value.eq_ignore_ascii_case(b"rdb-channel-repl") => {
+            // What goes through a file first needs no connection of its own.
+            let offers = cx.config.repl_rdb_channel && cx.config.repl_diskless_sync;
+            replica.takes_rdb_channel |= offers;
+        }
         // Others are not offered here; nor does the version change what is sent.
         b"capa" | b"version" => {}
-        b"rdb-only" => match number::parse_i64(value) {
-            None => return Err(CommandError::NotAnInteger),
-            Some(wants @ (0 | 1)) => replica.wants_rdb_only = wants == 1,
-            Some(_) => return refuse(&[b"ERR value is out of range, must be between 0 and 1"]),
-        },
+        b"rdb-only" => replica.wants_rdb_only = zero_or_one(value)?,
+        b"rdb-channel" => replica.is_rdb_channel = zero_or_one(value)?,
+        b"main-ch-client-id" => {
+            let id = number::parse_i64(value).ok_or(CommandError::NotAnInteger)?;
+            let known = u64::try_from(id).ok();
+            let Some(main) = known.filter(|id| cx.server.replication.awaits_channel(*id)) else {
+                return refuse(&[b"ERR Unrecognized RDB client id: ", id.to_string().as_bytes()]);
+            };
+            replica.main_channel = Some(main);
+        }
         b"rdb-filter-only" => {
             let Some(names) = words::split_args(value) else {
                 return refuse(&[b"ERR Missing rdb-filter-only values"]);

@@ -4,18 +4,20 @@
 //! everywhere when REPLICAOF is answered, and nothing more of the former primary takes effect. The
 //! control plane sees to that, and opens the link. Source: REPLICAOF, ROLE, INFO of Redis 8.0.6.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
+use std::sync::{Arc, OnceLock};
 
 use super::BASE;
 use crate::client::{Verdict, info};
 use crate::command::session_context::Request;
-use crate::command::whole::{Job, Part};
+use crate::command::whole::{Job, Part, take_over};
 use crate::command::{
-    Args, Argument, ArgumentKind, Arity, Command, Flags, Handler, Outcome, SessionContext,
+    Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
+    SessionContext,
 };
 use crate::config::value::Endpoint;
 use crate::observe::log;
+use crate::observe::replication::FailoverState;
 use crate::observe::server::ServerFacts;
 use crate::resp::reply::Reply;
 
@@ -60,12 +62,11 @@ const FOLLOW: Command = Command {
 };
 
 fn replicaof(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+    if cx.server.replication.failover() != FailoverState::None {
+        return Err(CommandError::RoleWhileFailingOver);
+    }
     let held = cx.connection;
-    let by = |cx: &SessionContext<'_>| {
-        let mut line = Vec::new();
-        info::write_line(&mut line, cx.session, &held, cx.now);
-        String::from_utf8_lossy(line.trim_ascii_end()).into_owned()
-    };
+    let by = |cx: &SessionContext<'_>| info::line(cx.session, &held, cx.now);
     if args.is(1, "NO") && args.is(2, "ONE") {
         if cx.config.replicaof.is_none() {
             reply.ok();
@@ -74,6 +75,9 @@ fn replicaof(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
         log::notice(format!("MASTER MODE enabled (user request from '{}')", by(cx)));
         *cx.request = Some(Request::Follow(None));
         return Ok(());
+    }
+    if cx.session.replica.as_ref().is_some_and(|replica| replica.is_attached()) {
+        return Err(CommandError::RoleOfReplica);
     }
     let port = args.integer(2).ok().and_then(|port| u16::try_from(port).ok());
     let Some(port) = port else {
@@ -96,6 +100,7 @@ fn replicaof(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>)
 
 /// Every core takes up the role. Whoever waits for a key on a primary waits in vain on a replica.
 pub fn take_role(primary: Option<Endpoint>, server: Arc<ServerFacts>) -> Job {
+    let made = OnceLock::new();
     Arc::new(move |view| {
         let (was, is) = (view.config.replicaof.is_some(), primary.is_some());
         if was && !is {
@@ -103,7 +108,8 @@ pub fn take_role(primary: Option<Endpoint>, server: Arc<ServerFacts>) -> Job {
             let replication = &server.replication;
             replication.feed(replication.has_backlog.load(Relaxed));
         }
-        *view.config = Arc::new(view.config.with_replicaof(primary.clone()));
+        let change = || Arc::new(view.config.with_replicaof(primary.clone()));
+        *view.config = take_over(&made, change);
         if is && !was {
             view.clients.for_each(&mut |session, _| match &session.wait {
                 Some(claim) if claim.take().is_ok() => Verdict::Disown,

@@ -30,13 +30,19 @@ pub const COMMANDS: &[Command] = &[Command {
 /// Begins a command that tells of the replicas.
 pub fn list_replicas(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
     Ok(Arc::new(|view: &mut CoreView<'_>| {
-        let (mut listed, now) = (Vec::new(), view.now);
-        view.clients.for_each(&mut |session, _| {
-            listed.extend(Listed::of(session, now));
-            Verdict::Keep
-        });
+        let listed = replicas_of(view);
         if listed.is_empty() { Part::Done } else { Part::Replicas(listed) }
     }))
+}
+
+/// The replicas among the clients of a core.
+pub fn replicas_of(view: &mut CoreView<'_>) -> Vec<Listed> {
+    let (mut listed, now) = (Vec::new(), view.now);
+    view.clients.for_each(&mut |session, _| {
+        listed.extend(Listed::of(session, now));
+        Verdict::Keep
+    });
+    listed
 }
 
 /// The replicas that the parts of a command tell of.

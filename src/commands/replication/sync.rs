@@ -5,11 +5,14 @@
 
 use super::BASE;
 use crate::base::number;
+use crate::client::info;
 use crate::command::session_context::{Request, SyncWanted};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Flags, Handler, Outcome,
     SessionContext,
 };
+use crate::observe::log;
+use crate::observe::replication::{FailoverState, ReplicationId};
 use crate::resp::reply::Reply;
 
 /// The table's slice.
@@ -45,9 +48,35 @@ fn psync(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>) ->
     if is_replica(cx) {
         return Ok(());
     }
+    if args.is(3, "FAILOVER") {
+        return take_over(cx, args);
+    }
     refuse_without_link(cx)?;
+    let wanted = wanted(args)?;
+    begin(cx, wanted)
+}
+
+fn wanted(args: Args<'_>) -> Result<SyncWanted, CommandError> {
     let offset = number::parse_i64(args.get(2)).ok_or(CommandError::NotAnInteger)?;
-    begin(cx, SyncWanted { from: Some((args.get(1).into(), offset)) })
+    Ok(SyncWanted { from: Some((args.get(1).into(), offset)) })
+}
+
+/// The primary asks for this replica to take its place.
+fn take_over(cx: &mut SessionContext<'_>, args: Args<'_>) -> Outcome {
+    let id = String::from_utf8_lossy(args.get(1)).into_owned();
+    log::notice(format!("Failover request received for replid {id}."));
+    if cx.config.replicaof.is_none() {
+        return Err(CommandError::TakeOverByPrimary);
+    }
+    if ReplicationId::parse(args.get(1)) != Some(cx.server.replication.history().id) {
+        return Err(CommandError::TakeOverOfOther);
+    }
+    let wanted = wanted(args)?;
+    let client = info::line(cx.session, &cx.connection, cx.now);
+    log::notice(format!("MASTER MODE enabled (failover request from '{client}')"));
+    cx.session.replica.get_or_insert_default();
+    *cx.request = Some(Request::TakeOver(wanted));
+    Ok(())
 }
 
 fn sync(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
@@ -60,6 +89,9 @@ fn sync(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>) ->
 
 /// A replica that has lost its primary has nothing to go on with.
 fn refuse_without_link(cx: &SessionContext<'_>) -> Outcome {
+    if cx.server.replication.failover() != FailoverState::None {
+        return Err(CommandError::SyncWhileFailingOver);
+    }
     let is_up = cx.config.replicaof.is_none() || cx.server.primary_link.is_up();
     if is_up { Ok(()) } else { Err(CommandError::NoPrimaryLink) }
 }

@@ -285,7 +285,7 @@ fn restore(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandEr
         }
         _ => return Err(cx.refuse(wrong_form(args))),
     };
-    let Ok(payload) = dump::check(args.get(2)) else {
+    let Ok(payload) = dump::check(args.get(2), cx.server.verifies_checksums()) else {
         return Err(cx.refuse(b"ERR DUMP payload version or checksum are wrong".to_vec()));
     };
     let texts = dump::decode_libraries(payload.bytes);

@@ -2,16 +2,18 @@
 //!
 //! Invariant: every core has the new configuration before CONFIG SET is answered, and two of them at
 //! the same time both count: each core makes the new configuration from its own current one, in the
-//! sequencer's order. What is wrong with a request, or cannot be put into effect, is found at home
-//! before any core has changed. Source: CONFIG of Redis 8.0.6.
+//! sequencer's order. What is wrong with a request, or cannot be put into effect, is found before any
+//! core has changed: at home, or beside the cores where files are read. Source: CONFIG of Redis 8.0.6.
 
-use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, OnceLock};
 
 use super::{ALWAYS, BASE, OPERATOR};
+use crate::acl::Users;
 use crate::base::listening::Change;
 use crate::base::sys;
 use crate::command::session_context::Request;
-use crate::command::whole::{Job, Part};
+use crate::command::whole::{Job, Part, take_over};
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Handler, Outcome, SessionContext,
     Whole,
@@ -87,7 +89,7 @@ pub const COMMANDS: &[Command] = &[Command {
                 ],
             )
             .multiple()],
-            handler: Handler::Whole(Whole { begin: set, gather: acknowledge }),
+            handler: Handler::Whole(Whole { begin: set, gather: set_done }),
             ..BASE
         },
     ],
@@ -128,7 +130,15 @@ fn config_help(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<
     Ok(())
 }
 
-fn resetstat(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
+fn resetstat(cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
+    // What is counted for the process, and not by each core.
+    let server = &cx.server;
+    server.replication.reset_counts();
+    server.primary_link.input_bytes.store(0, Ordering::Relaxed);
+    server.persistence.saves.store(0, Ordering::Relaxed);
+    let rewrites = &server.journal.rewrites;
+    rewrites.count.store(0, Ordering::Relaxed);
+    rewrites.failures.store(0, Ordering::Relaxed);
     Ok(Arc::new(|view| {
         view.stats.reset();
         Part::Done
@@ -136,55 +146,136 @@ fn resetstat(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, Comma
 }
 
 fn rewrite(cx: &mut SessionContext<'_>, _args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
+    order_rewrite(cx, false)
+}
+
+/// Has the configuration file written, with or without the directives that have their defaults.
+pub(super) fn order_rewrite(cx: &mut SessionContext<'_>, writes_defaults: bool) -> Outcome {
     if cx.server.config_file.is_empty() {
         return Err(CommandError::NoConfigFile);
     }
-    *cx.request =
-        Some(Request::RewriteConfig { config: cx.config.clone(), users: cx.users.clone() });
+    let (config, users) = (cx.config.clone(), cx.users.clone());
+    *cx.request = Some(Request::RewriteConfig { config, users, writes_defaults });
     Ok(())
 }
 
-fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
-    if args.len() % 2 == 1 {
-        return Err(CommandError::Syntax);
-    }
-    let mut words = args.iter_from(2);
-    let mut pairs = Vec::with_capacity(words.len() / 2);
-    while let (Some(name), Some(value)) = (words.next(), words.next()) {
-        pairs.push((name, value));
-    }
-    let context = SetContext { local: cx.session.facts.local, loading: false };
-    let cores = cx.server.stats.len();
-    let new = cx.config.set(&pairs, context);
-    let new = new.and_then(|new| put_into_effect(cx.config, new, cores, &pairs));
-    let Effected { config: new, listening, tls } = new.map_err(|error| cx.refuse(error.reply()))?;
-    new.notices(cx.config).into_iter().for_each(log::notice);
-    let dir = (new.dir != cx.config.dir).then(|| new.dir.clone());
-    let pairs: Vec<(Vec<u8>, Vec<u8>)> =
-        pairs.into_iter().map(|(name, value)| (name.to_vec(), value.to_vec())).collect();
-    Ok(Arc::new(move |view| {
-        let pairs: Vec<(&[u8], &[u8])> =
-            pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect();
-        match view.config.set(&pairs, context) {
-            Ok(new) => {
-                if new.requirepass != view.config.requirepass {
-                    *view.users = Arc::new(view.users.require_password(&new.requirepass));
-                }
-                *view.config = Arc::new(match &dir {
-                    Some(dir) => new.with_dir(dir),
-                    None => new,
-                });
-                if view.core == ACCEPTS {
-                    view.listening.clone_from(&listening);
-                }
-                if tls.is_some() {
-                    view.tls.clone_from(&tls);
-                }
-                Part::Done
-            }
-            Err(error) => Part::Failed(String::from_utf8_lossy(&error.reply()).into_owned()),
+/// A change that an operator orders.
+struct Ordered {
+    old: Arc<Config>,
+    new: Config,
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    context: SetContext,
+    cores: usize,
+}
+
+impl Ordered {
+    fn parse(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Ordered, CommandError> {
+        if args.len() % 2 == 1 {
+            return Err(CommandError::Syntax);
         }
-    }))
+        let mut words = args.iter_from(2);
+        let mut pairs = Vec::with_capacity(words.len() / 2);
+        while let (Some(name), Some(value)) = (words.next(), words.next()) {
+            pairs.push((name.to_vec(), value.to_vec()));
+        }
+        let persistence = &cx.server.persistence;
+        let loading = persistence.is_loading() || persistence.is_async_loading();
+        let context = SetContext { local: cx.session.facts.local, loading };
+        let (old, cores) = (cx.config.clone(), cx.server.stats.len());
+        match old.set(&borrowed(&pairs), context) {
+            Ok(new) => Ok(Ordered { old, new, pairs, context, cores }),
+            Err(error) => Err(cx.refuse(error.reply())),
+        }
+    }
+
+    /// Puts it into effect, as far as the system is concerned; what each core then does.
+    fn prepare(self) -> Result<Job, String> {
+        let Ordered { old, new, pairs, context, cores } = self;
+        let effected = put_into_effect(&old, new, cores, &pairs);
+        let effected =
+            effected.map_err(|error| String::from_utf8_lossy(&error.reply()).into_owned())?;
+        effected.config.notices(&old).into_iter().for_each(log::notice);
+        Ok(change_everywhere(&old, effected, pairs, context))
+    }
+}
+
+fn set(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
+    let ordered = Ordered::parse(cx, args)?;
+    if needs_files(&ordered.old, &ordered.new, &ordered.pairs) {
+        // No core has anything to do until it is prepared.
+        return Ok(Arc::new(|_| Part::Count(0)));
+    }
+    ordered.prepare().map_err(|text| cx.refuse(text.into_bytes()))
+}
+
+/// Every core has done its part, or the change is to be prepared beside the cores first.
+fn set_done(
+    cx: &mut SessionContext<'_>,
+    args: Args<'_>,
+    parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    let waits = parts.iter().any(|part| matches!(part, Part::Count(_)));
+    if !waits {
+        return acknowledge(cx, args, parts, reply);
+    }
+    match Ordered::parse(cx, args) {
+        Ok(ordered) => *cx.request = Some(Request::Prepare(Box::new(|| ordered.prepare()))),
+        // Another change has come between.
+        Err(_) => reply.error(cx.refusal.take().unwrap_or_default()),
+    }
+    Ok(())
+}
+
+fn borrowed(pairs: &[(Vec<u8>, Vec<u8>)]) -> Vec<(&[u8], &[u8])> {
+    pairs.iter().map(|(name, value)| (name.as_slice(), value.as_slice())).collect()
+}
+
+/// What each core does with directives that are in force as far as the system is concerned.
+fn change_everywhere(
+    old: &Config,
+    effected: Effected,
+    pairs: Vec<(Vec<u8>, Vec<u8>)>,
+    context: SetContext,
+) -> Job {
+    let Effected { config: new, listening, tls } = effected;
+    let dir = (new.dir != old.dir).then(|| new.dir.clone());
+    let change = move |config: &Config, users: &Arc<Users>| {
+        let new = config
+            .set(&borrowed(&pairs), context)
+            .map_err(|error| String::from_utf8_lossy(&error.reply()).into_owned())?;
+        let users = if new.requirepass == config.requirepass {
+            users.clone()
+        } else {
+            Arc::new(users.require_password(&new.requirepass))
+        };
+        let new = match &dir {
+            Some(dir) => new.with_dir(dir),
+            None => new,
+        };
+        Ok((Arc::new(new), users))
+    };
+    let made = OnceLock::new();
+    Arc::new(move |view| match take_over(&made, || change(view.config, view.users)) {
+        Ok((config, users)) => {
+            (*view.config, *view.users) = (config, users);
+            if view.core == ACCEPTS {
+                view.listening.clone_from(&listening);
+            }
+            if tls.is_some() {
+                view.tls.clone_from(&tls);
+            }
+            Part::Done
+        }
+        Err(reason) => Part::Failed(reason),
+    })
+}
+
+/// True if putting a new configuration into effect asks the file system for something, which may take
+/// as long as it likes.
+fn needs_files(old: &Config, new: &Config, pairs: &[(Vec<u8>, Vec<u8>)]) -> bool {
+    let makes_folder = new.appendonly && !old.appendonly;
+    makes_folder || new.dir != old.dir || names_certificates(old, new, pairs).is_some()
 }
 
 /// A new configuration that is in force as far as the system is concerned.
@@ -201,7 +292,7 @@ fn put_into_effect(
     old: &Config,
     new: Config,
     cores: usize,
-    pairs: &[(&[u8], &[u8])],
+    pairs: &[(Vec<u8>, Vec<u8>)],
 ) -> Result<Effected, ConfigError> {
     let tls = load_tls(old, &new, pairs)?;
     let listening = open_listeners(old, &new)?.map(Arc::new);
@@ -225,7 +316,7 @@ fn put_into_effect(
         })?;
     }
     if new.dir != old.dir {
-        // Last, since it cannot be taken back; one path is looked up, as an operator orders it.
+        // Last, since it cannot be taken back.
         let entered = sys::enter_dir(&new.dir);
         let dir = entered.map_err(|reason| ConfigError::failed(b"dir", reason))?;
         return Ok(Effected { config: new.with_dir(&dir), listening, tls });
@@ -233,23 +324,30 @@ fn put_into_effect(
     Ok(Effected { config: new, listening, tls })
 }
 
-/// Reads the certificates that a new configuration names: a few small files, as an operator orders it.
-/// Those that were named already are read again, since they may have been replaced.
+/// The first of the directives that say which certificates are used, if these are to be read: also if
+/// they were named already, since they may have been replaced.
+fn names_certificates(
+    old: &Config,
+    new: &Config,
+    pairs: &[(Vec<u8>, Vec<u8>)],
+) -> Option<&'static str> {
+    let found = pairs.iter().filter_map(|(name, _)| directives::find(name));
+    let mut named = found.filter(|found| found.name.starts_with("tls-"));
+    let first = named.next()?;
+    let is_new = !Context::is_needed(old) || first.name != "tls-port" || named.next().is_some();
+    (Context::is_needed(new) && is_new).then_some(first.name)
+}
+
+/// Reads the certificates that a new configuration names.
 fn load_tls(
     old: &Config,
     new: &Config,
-    pairs: &[(&[u8], &[u8])],
+    pairs: &[(Vec<u8>, Vec<u8>)],
 ) -> Result<Option<Arc<Context>>, ConfigError> {
-    let found = pairs.iter().filter_map(|(name, _)| directives::find(name));
-    let mut named = found.filter(|found| found.name.starts_with("tls-"));
-    let Some(first) = named.next() else { return Ok(None) };
-    let is_new = !Context::is_needed(old) || first.name != "tls-port" || named.next().is_some();
-    if !Context::is_needed(new) || !is_new {
-        return Ok(None);
-    }
+    let Some(directive) = names_certificates(old, new, pairs) else { return Ok(None) };
     let context = Context::load(new).map_err(|_| {
         let reason = "Unable to update TLS configuration. Check server logs.";
-        ConfigError::failed(first.name.as_bytes(), reason)
+        ConfigError::failed(directive.as_bytes(), reason)
     })?;
     Ok(Some(Arc::new(context)))
 }

@@ -10,7 +10,7 @@ mod protocol;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use super::{BASE, OPERATOR};
+use super::{BASE, OPERATOR, config};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
 use crate::base::sys::crash;
 use crate::base::words::c_integer;
@@ -24,7 +24,7 @@ use crate::command::{
 use crate::commands::container::{help, wrong_form};
 use crate::encoding::dict::Dict;
 use crate::observe::log;
-use crate::observe::replication::{History, ReplicationId};
+use crate::observe::replication::{History, ReplicationId, SyncStep};
 use crate::resp::reply::Reply;
 use crate::store::access::idle_seconds;
 use crate::store::entry::{EntryRef, NewValue, ValueRef};
@@ -111,6 +111,15 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             log::notice("Changing replication IDs after receiving DEBUG change-repl-id");
             reply.ok();
         }
+        (b"CONFIG-REWRITE-FORCE-ALL", 2) => return config::order_rewrite(cx, true),
+        (b"SET-DISABLE-DENY-SCRIPTS", 3) => {
+            cx.server.scripts_call_all.store(is_on(args), Ordering::Relaxed);
+            reply.ok();
+        }
+        (b"SET-SKIP-CHECKSUM-VALIDATION", 3) => {
+            cx.server.skips_checksums.store(is_on(args), Ordering::Relaxed);
+            reply.ok();
+        }
         (b"RELOAD", _) => {
             let (mut save, mut flush, mut merge) = (true, true, false);
             for index in 2..args.len() {
@@ -124,6 +133,24 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             *cx.request = Some(Request::Save(SaveOrder::Reload { save, flush, merge }));
         }
         (b"LOADAOF", 2) => *cx.request = Some(Request::Save(SaveOrder::LoadAof)),
+        (b"REPLICATE", 3..) => {
+            let words = args.iter_from(2).map(<[u8]>::to_vec).collect();
+            *cx.request = Some(Request::Feed(words));
+        }
+        (b"REPL-PAUSE", 3) => {
+            let step = match args.get(2).to_ascii_lowercase().as_slice() {
+                b"clear" => None,
+                b"after-fork" => Some(SyncStep::AfterFork),
+                b"before-rdb-channel" => Some(SyncStep::BeforeChannel),
+                b"on-streaming-repl-buf" => Some(SyncStep::OnKeptStream),
+                _ => {
+                    reply.error(wrong_form(args));
+                    return Ok(());
+                }
+            };
+            cx.server.replication.stop_at(step);
+            reply.ok();
+        }
         (b"ERROR", 3) => reply.error(args.get(2)),
         (b"LOG", 3) => {
             log::warning(format!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2))));
@@ -138,8 +165,8 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
         (b"SEGFAULT", 2) => crash::touch_nothing(),
         (b"PANIC", 2) => panic!("called by Unit Test"),
         (b"ASSERT", 2 | 3) => panic!("assertion failed: 1 == 2"),
-        // These turn off what there is not.
-        (b"DICT-RESIZING" | b"SET-SKIP-CHECKSUM-VALIDATION", 3) => reply.ok(),
+        // It turns off what there is not.
+        (b"DICT-RESIZING", 3) => reply.ok(),
         (b"REPLYBUFFER", 4) if args.is(2, "RESIZING") => reply.ok(),
         (b"REPLYBUFFER", 4) if args.is(2, "PEAK-RESET-TIME") => {
             if !args.is(3, "NEVER") && !args.is(3, "RESET") {
@@ -157,6 +184,8 @@ const HELP: &[&str] = &[
     "    End the process by an assertion that fails.",
     "CHANGE-REPL-ID",
     "    Take a new replication id.",
+    "CONFIG-REWRITE-FORCE-ALL",
+    "    Write the configuration file with all directives, also those that have their defaults.",
     "DICT-RESIZING <0|1>",
     "    Accepted; tables grow and shrink in slices in any case.",
     "DIGEST",
@@ -189,14 +218,20 @@ const HELP: &[&str] = &[
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
     "    Save all data, and read it again. NOSAVE reads the file that is there, NOFLUSH keeps the",
     "    keys that are there, MERGE lets those of the file take their places.",
+    "REPL-PAUSE <clear|after-fork|before-rdb-channel|on-streaming-repl-buf>",
+    "    Stop the process at a step of full synchronizations, or at none.",
+    "REPLICATE <word> [<word> ...]",
+    "    Send these words to the replicas as a command, and run nothing here.",
     "REPLYBUFFER <PEAK-RESET-TIME <NEVER|RESET|milliseconds>|RESIZING <0|1>>",
     "    Accepted; reply buffers have no such peak.",
     "SEGFAULT",
     "    End the process by touching memory that is not there.",
     "SET-ACTIVE-EXPIRE <0|1>",
     "    Stop deleting expired keys that nobody asks for, or go on with it.",
+    "SET-DISABLE-DENY-SCRIPTS <0|1>",
+    "    Let scripts call the commands that are not for scripts, or refuse them again.",
     "SET-SKIP-CHECKSUM-VALIDATION <0|1>",
-    "    Accepted.",
+    "    Take dumped values and RDB files whose checksum is wrong, or refuse them again.",
     "SLEEP <seconds>",
     "    Stop every core for this time.",
 ];
@@ -263,8 +298,9 @@ fn object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         reply.error(wrong_form(args));
         return Ok(());
     }
-    let (key, now) = (cx.key(args.get(2)), cx.now);
-    let entry = cx.peek(&key).ok_or(CommandError::NoSuchKey)?;
+    let (key, now, db) = (cx.key(args.get(2)), cx.now, cx.session.db);
+    // What has expired is shown as long as it is there.
+    let entry = cx.db(db, &key).peek(&key).ok_or(CommandError::NoSuchKey)?;
     let mut text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.key().as_ptr(),
@@ -423,9 +459,14 @@ fn set_switch(
     if args.len() != 3 {
         return Err(cx.refuse(wrong_form(args)));
     }
-    let on = c_integer(args.get(2)).is_some_and(|number| number != 0);
+    let on = is_on(args);
     Ok(Arc::new(move |view| {
         set(view, on);
         Part::Done
     }))
+}
+
+/// What the word behind a switch says, read as stock servers do.
+fn is_on(args: Args<'_>) -> bool {
+    c_integer(args.get(2)).is_some_and(|number| number != 0)
 }

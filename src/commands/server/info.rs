@@ -10,22 +10,25 @@ mod process;
 
 pub(super) use figures::counted;
 use std::fmt::Display;
+use std::sync::Arc;
 
 use super::{ALWAYS, BASE};
 use crate::base::time::{Micros, Millis};
 use crate::client::replica::Listed;
-use crate::command::whole::Part;
+use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
-    Acl, Args, Argument, ArgumentKind, Arity, Command, CommandTable, Handler, Outcome,
-    SessionContext, Whole,
+    Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, CommandTable, Handler,
+    Outcome, SessionContext, Whole,
 };
-use crate::commands::replication::role::{list_replicas, listed};
+use crate::commands::replication::role::{list_replicas, replicas_of};
 use crate::config::Config;
 use crate::observe::server::ServerFacts;
 use crate::observe::stats::CoreStats;
 use crate::pubsub::Directory;
 use crate::resp::reply::Reply;
 use crate::script::{Functions, Scripts};
+use crate::store::partition::Partition;
+use crate::store::sizes::KeySizes;
 use crate::tls::Context;
 
 /// The table's slice.
@@ -38,9 +41,20 @@ pub const COMMANDS: &[Command] = &[Command {
     acl: Acl::DANGEROUS,
     tips: &["nondeterministic_output", "request_policy:all_shards", "response_policy:special"],
     arguments: &[Argument::new("section", ArgumentKind::String).optional().multiple()],
-    handler: Handler::Whole(Whole { begin: list_replicas, gather: info }),
+    handler: Handler::Whole(Whole { begin, gather: info }),
     ..BASE
 }];
+
+/// Keys are looked at only for who asks how large they are.
+fn begin(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {
+    if !KEY_SIZES.is_asked_for(args) {
+        return list_replicas(cx, args);
+    }
+    Ok(Arc::new(|view: &mut CoreView<'_>| {
+        let sizes = view.partition.map(Partition::key_sizes);
+        Part::KeySizes(replicas_of(view), sizes.unwrap_or_default())
+    }))
+}
 
 fn info(
     cx: &mut SessionContext<'_>,
@@ -60,7 +74,18 @@ fn info(
         directory: cx.directory,
         table: cx.table,
     };
-    reply.verbatim("txt", &facts.text(listed(parts), |section| section.is_asked_for(args)));
+    let mut report = Report::default();
+    for part in parts {
+        match part {
+            Part::Replicas(listed) => report.replicas.extend(listed),
+            Part::KeySizes(listed, sizes) => {
+                report.replicas.extend(listed);
+                report.key_sizes.add(&sizes);
+            }
+            _ => {}
+        }
+    }
+    reply.verbatim("txt", &facts.text(report, |section| section.is_asked_for(args)));
     Ok(())
 }
 
@@ -91,11 +116,10 @@ pub struct InfoFacts<'a> {
 impl InfoFacts<'_> {
     /// All that INFO EVERYTHING says.
     pub fn everything(&self) -> Vec<u8> {
-        self.text(Vec::new(), |section| !section.hidden)
+        self.text(Report::default(), |section| !section.hidden)
     }
 
-    fn text(&self, replicas: Vec<Listed>, is_wanted: impl Fn(&Section) -> bool) -> Vec<u8> {
-        let mut report = Report { replicas, ..Report::default() };
+    fn text(&self, mut report: Report, is_wanted: impl Fn(&Section) -> bool) -> Vec<u8> {
         for section in SECTIONS.iter().filter(|section| is_wanted(section)) {
             report.begin(section.title);
             (section.write)(self, &mut report);
@@ -159,9 +183,13 @@ const SECTIONS: &[Section] = &[
     Section::new("Latencystats", figures::latencystats).on_demand(),
     Section::new("Cluster", |_, report| report.field("cluster_enabled", 0)),
     Section::new("Keyspace", figures::keyspace),
+    KEY_SIZES,
     Section::new("Debug", figures::debug).hidden(),
     Section::new("Cores", figures::cores),
 ];
+
+/// How large keys are.
+const KEY_SIZES: Section = Section::new("Keysizes", figures::key_sizes).on_demand();
 
 /// The text as far as it is written.
 #[derive(Default)]
@@ -169,6 +197,8 @@ struct Report {
     text: Vec<u8>,
     /// Who follows this server.
     replicas: Vec<Listed>,
+    /// How large keys are.
+    key_sizes: KeySizes,
 }
 
 impl Report {

@@ -3,10 +3,14 @@
 //! Invariant: bytes are those that were asked of the allocator, computed from shapes, never by
 //! walking a value. Source: MEMORY of Redis 8.0.6; the advice of MEMORY DOCTOR is ours.
 
-use super::memory_figures::MemoryFigures;
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
+
+use super::memory_figures::{Excess, MemoryFigures};
 use super::{ALWAYS, BASE, publish};
+use crate::base::alloc;
 use crate::base::number::format_f64;
-use crate::command::whole::Part;
+use crate::command::whole::{Job, Part};
 use crate::command::{
     Access, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Handler,
     KeySpec, Outcome, SessionContext, Whole,
@@ -56,7 +60,7 @@ pub const COMMANDS: &[Command] = &[Command {
             since: "4.0.0",
             arity: Arity::Exactly(2),
             tips: &["request_policy:all_shards", "response_policy:all_succeeded"],
-            handler: Handler::Session(purge),
+            handler: Handler::Whole(Whole { begin: purge, gather: purged }),
             ..BASE
         },
         Command {
@@ -104,7 +108,7 @@ fn doctor(
     _parts: Vec<Part>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    let figures = MemoryFigures::take(cx.server);
+    let figures = MemoryFigures::take(cx.server, cx.config, (cx.scripts, cx.functions));
     let clients: i64 = cx.server.clients.iter().map(crate::observe::stats::Gauge::get).sum();
     let mut advice = String::new();
     if figures.used < JUDGED_BYTES_MIN {
@@ -115,11 +119,18 @@ fn doctor(
                 "* Peak: much more memory was in use once than is now. What the allocator kept of it will be used again.\n",
             );
         }
-        if figures.fragmentation() > FRAGMENTATION_MAX
-            && figures.fragmentation_bytes() > FRAGMENTATION_BYTES_MAX
-        {
+        let (pages, beside) = (figures.in_pages(), figures.beside_pages());
+        let is_much = |excess: Excess| {
+            excess.ratio > FRAGMENTATION_MAX && excess.bytes > FRAGMENTATION_BYTES_MAX
+        };
+        if is_much(pages) {
             advice.push_str(
-                "* Resident memory: the process holds far more than is in use. After a peak that is harmless; otherwise values of many sizes come and go.\n",
+                "* Pages in part empty: the allocator has far more than is in use. After a peak that is harmless, since new values of the same sizes fill them; whole free pages go back to the system by themselves, or at once by MEMORY PURGE.\n",
+            );
+        }
+        if is_much(beside) {
+            advice.push_str(
+                "* Beside the allocator: the process holds far more than the pages of its values.\n",
             );
         }
         if figures.clients / clients.max(1).unsigned_abs() > CLIENT_BYTES_MAX {
@@ -161,8 +172,22 @@ fn malloc_stats(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply
     Ok(())
 }
 
-/// The allocator gives back what is free by itself, after a short delay.
-fn purge(_cx: &mut SessionContext<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+/// Every core makes the pages that it has emptied free for all.
+fn purge(_cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, CommandError> {
+    Ok(Arc::new(|_| {
+        alloc::give_back();
+        Part::Done
+    }))
+}
+
+/// The control plane then gives free pages back to the system, as it does by itself where there are many.
+fn purged(
+    cx: &mut SessionContext<'_>,
+    _args: Args<'_>,
+    _parts: Vec<Part>,
+    reply: &mut Reply<'_>,
+) -> Outcome {
+    cx.server.purge_asked.store(true, Relaxed);
     reply.ok();
     Ok(())
 }
@@ -173,7 +198,7 @@ fn stats(
     _parts: Vec<Part>,
     reply: &mut Reply<'_>,
 ) -> Outcome {
-    let figures = MemoryFigures::take(cx.server);
+    let figures = MemoryFigures::take(cx.server, cx.config, (cx.scripts, cx.functions));
     let of_db = |db: usize| cx.server.stats.iter().filter_map(move |stats| stats.dbs.get(db));
     let keys_of = |db| of_db(db).map(|one| one.keys.get()).sum::<u64>();
     let used_dbs: Vec<usize> = (0..cx.config.databases).filter(|db| keys_of(*db) > 0).collect();
@@ -186,12 +211,12 @@ fn stats(
     number("peak.allocated", figures.peak);
     number("total.allocated", figures.used);
     number("startup.allocated", figures.startup);
-    number("replication.backlog", 0);
-    number("replica.fullsync.buffer", 0);
-    number("clients.slaves", 0);
+    number("replication.backlog", figures.backlog);
+    number("replica.fullsync.buffer", figures.full_sync);
+    number("clients.slaves", figures.replicas);
     number("clients.normal", figures.clients);
     number("cluster.links", 0);
-    number("aof.buffer", 0);
+    number("aof.buffer", figures.journal);
     number("lua.caches", cx.scripts.script_bytes() as u64);
     number("functions.caches", cx.functions.library_bytes() as u64);
     let engines =
@@ -226,19 +251,20 @@ fn stats(
 
 /// The last twelve fields of MEMORY STATS.
 fn allocator_stats(figures: &MemoryFigures, reply: &mut Reply<'_>) {
-    let (fragmentation, beyond) = (figures.fragmentation(), figures.fragmentation_bytes());
     integer(reply, "allocator.allocated", figures.used as i64);
-    integer(reply, "allocator.active", figures.used as i64);
+    integer(reply, "allocator.active", figures.active as i64);
     integer(reply, "allocator.resident", figures.resident as i64);
     integer(reply, "allocator.muzzy", 0);
-    ratio(reply, "allocator-fragmentation.ratio", 1.0);
-    integer(reply, "allocator-fragmentation.bytes", 0);
-    ratio(reply, "allocator-rss.ratio", fragmentation);
-    integer(reply, "allocator-rss.bytes", beyond);
-    ratio(reply, "rss-overhead.ratio", 1.0);
-    integer(reply, "rss-overhead.bytes", 0);
-    ratio(reply, "fragmentation", fragmentation);
-    integer(reply, "fragmentation.bytes", beyond);
+    let none = Excess { ratio: 1.0, bytes: 0 };
+    for (ratio_name, bytes_name, excess) in [
+        ("allocator-fragmentation.ratio", "allocator-fragmentation.bytes", figures.in_pages()),
+        ("allocator-rss.ratio", "allocator-rss.bytes", figures.beside_pages()),
+        ("rss-overhead.ratio", "rss-overhead.bytes", none),
+        ("fragmentation", "fragmentation.bytes", figures.fragmentation()),
+    ] {
+        ratio(reply, ratio_name, excess.ratio);
+        integer(reply, bytes_name, excess.bytes);
+    }
 }
 
 fn integer(reply: &mut Reply<'_>, name: &str, value: i64) {

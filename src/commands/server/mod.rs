@@ -8,6 +8,7 @@ pub mod command;
 pub mod command_log;
 pub mod config;
 pub mod debug;
+pub mod hotkeys;
 pub mod info;
 pub mod latency;
 pub mod lolwut;

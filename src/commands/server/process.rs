@@ -2,11 +2,14 @@
 //!
 //! Invariant: the process ends when the event loop says so. Source: these commands of Redis 8.0.6.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::{ALWAYS, BASE, OPERATOR};
-use crate::command::session_context::{Request, SaveOrder};
+use crate::command::session_context::{EndWanted, Handover, Request, SaveOrder};
 use crate::command::{
     Args, Argument, Arity, Command, CommandError, Flags, Handler, Outcome, SessionContext,
 };
+use crate::observe::journal::State;
 use crate::observe::log;
 use crate::resp::reply::Reply;
 
@@ -44,7 +47,6 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-/// There is no replica to wait for, so NOW changes nothing.
 fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let (mut save, mut nosave, mut abort, mut now, mut force) = (false, false, false, false, false);
     for index in 1..args.len() {
@@ -65,8 +67,14 @@ fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
     if save && nosave || abort && (save || nosave || now || force) {
         return Err(CommandError::Syntax);
     }
-    if abort {
+    let replication = &cx.server.replication;
+    let waits = replication.ends_at.load(Relaxed) != 0;
+    if abort && !waits {
         return Err(CommandError::NoShutdownInProgress);
+    }
+    if abort {
+        *cx.request = Some(Request::Handover(Handover::AbortEnd));
+        return Ok(());
     }
     if !nosave && cx.server.busy.any() {
         // A script that has written may only be cut off by somebody who says so.
@@ -75,12 +83,21 @@ fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
         );
         return Ok(());
     }
-    log::warning("User requested shutdown...");
+    if !waits {
+        log::warning("User requested shutdown...");
+    }
     // What is not there yet as a whole is not written.
     let saves =
         (save || !cx.config.save.is_empty() && !nosave) && !cx.server.persistence.is_loading();
-    *cx.request =
-        Some(if saves { Request::Save(SaveOrder::Ending { force }) } else { Request::Shutdown });
+    let decides =
+        replication.replicas.load(Relaxed) > 0 || cx.server.journal.state() == State::Starting;
+    *cx.request = Some(if (waits || decides) && !cx.server.busy.any() {
+        Request::Handover(Handover::End(EndWanted { saves, force, now }))
+    } else if saves {
+        Request::Save(SaveOrder::Ending { force })
+    } else {
+        Request::Shutdown
+    });
     Ok(())
 }
 

@@ -82,6 +82,8 @@ pub(super) fn parse(
         };
     };
     trimming.limit = match limit {
+        // Whoever wrote the command down has put what came of its limit in place of `~`.
+        _ if cx.session.replays => 0,
         Some(_) if !trimming.approximately => return Err(CommandError::LimitWithoutTilde),
         Some(limit) => limit,
         None if trimming.approximately => usual_limit(cx.config.stream_node_max_entries),

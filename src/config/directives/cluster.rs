@@ -8,7 +8,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     yes_no("cluster-enabled", "no").immutable().refused("cluster mode"),
     text("cluster-config-file", "nodes.conf").immutable().pending(),
     choice("cluster-config-save-behavior", &[("sync", 0), ("best-effort", 1)], "sync").pending(),
-    int("cluster-databases", 1, INT_MAX, "1").immutable().pending(),
+    int("cluster-databases", 1, INT_MAX, "1").immutable().restates().pending(),
     int("cluster-port", 0, 65535, "0").immutable().pending(),
     int("cluster-node-timeout", 0, LONG_MAX, "15000").pending(),
     int("cluster-ping-interval", 0, LONG_MAX, "0").hidden().pending(),

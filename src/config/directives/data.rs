@@ -16,7 +16,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     memory("hll-sparse-max-bytes", 0, LONG_MAX_BYTES, "3000"),
     memory("stream-node-max-bytes", 0, LONG_MAX_BYTES, "4096"),
     int("stream-node-max-entries", 0, LONG_MAX, "100"),
-    optional_text("hash-seed").immutable().pending().check(short_hash_seed),
+    optional_text("hash-seed").immutable().restates().pending().check(short_hash_seed),
 ];
 
 /// Source: Valkey 9.1.

@@ -1,5 +1,6 @@
 //! Replication: whom this server follows and how, and what its own replicas get.
 
+use super::super::choices::DisklessLoad;
 use super::*;
 
 pub(super) const DIRECTIVES: &[Directive] = &[
@@ -13,20 +14,21 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     // What is replaced is freed in slices in any case.
     yes_no("replica-lazy-flush", "no").alias("slave-lazy-flush").inert(),
     yes_no("replica-ignore-maxmemory", "yes").alias("slave-ignore-maxmemory"),
-    yes_no("replica-ignore-disk-write-errors", "no").pending(),
+    // Nothing that happens on a replica's disk, or that its primary sends, ends it.
+    yes_no("replica-ignore-disk-write-errors", "no").inert(),
     int("replica-priority", 0, INT_MAX, "100").alias("slave-priority"),
     yes_no("replica-announced", "yes"),
     optional_text("replica-announce-ip").alias("slave-announce-ip"),
     int("replica-announce-port", 0, 65535, "0").alias("slave-announce-port"),
-    memory("replica-full-sync-buffer-limit", 0, LONG_MAX_BYTES, "0").pending(),
+    memory("replica-full-sync-buffer-limit", 0, LONG_MAX_BYTES, "0"),
     yes_no("repl-disable-tcp-nodelay", "no"),
     yes_no("repl-diskless-sync", "yes"),
     int("repl-diskless-sync-delay", 0, INT_MAX, "5"),
     int("repl-diskless-sync-max-replicas", 0, INT_MAX, "0"),
-    choice("repl-diskless-load", REPL_DISKLESS_LOAD, "disabled").denied_when_loading(),
-    yes_no("repl-rdb-channel", "yes").hidden().pending(),
+    choice("repl-diskless-load", DisklessLoad::CHOICES, "disabled").denied_when_loading(),
+    yes_no("repl-rdb-channel", "yes").hidden(),
     yes_no("dual-channel-replication-enabled", "no").pending(),
-    yes_no("repl-mptcp", "no").immutable().pending(),
+    yes_no("repl-mptcp", "no").immutable().restates().pending(),
     int("repl-ping-replica-period", 1, INT_MAX, "10").alias("repl-ping-slave-period"),
     int("repl-timeout", 1, INT_MAX, "60"),
     memory("repl-backlog-size", 1, LONG_MAX_BYTES, "1mb"),
@@ -37,9 +39,5 @@ pub(super) const DIRECTIVES: &[Directive] = &[
         &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)],
         "ignore",
     )
-    .pending(),
+    .inert(),
 ];
-
-/// A snapshot is looked through before it takes the place of the data in each of these ways.
-const REPL_DISKLESS_LOAD: &[Choice] =
-    &[("disabled", 0), ("on-empty-db", 1), ("swapdb", 2), ("flush-before-load", 3)];

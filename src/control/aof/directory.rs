@@ -90,11 +90,12 @@ impl<'a> Directory<'a> {
     pub(super) fn begin(&mut self, data: Option<&Path>) -> Done<()> {
         self.make()?;
         let manifest = self.files.manifest_mut();
-        let name = manifest.next_base(&self.place.filename, true).name.clone();
+        let is_rdb = data.is_some() || !self.place.as_commands;
+        let name = manifest.next_base(&self.place.filename, is_rdb).name.clone();
         let path = self.path_of(&name);
         let made = match data {
             Some(data) => fs::copy(data, &path).map(|_| ()),
-            None => fs::write(&path, empty_rdb()),
+            None => fs::write(&path, if is_rdb { empty_rdb() } else { Vec::new() }),
         };
         let synced = made.and_then(|()| fs::File::open(&path)?.sync_all());
         let shown = String::from_utf8_lossy(&name);
@@ -126,7 +127,8 @@ impl<'a> Directory<'a> {
         };
         let file = OpenOptions::new().write(true).create(true).truncate(false).open(&path);
         let file = file.map_err(cannot)?;
-        let offset = file.metadata().map_err(cannot)?.len();
+        // What was loaded stays: a process that was killed may have left it in the page cache.
+        let offset = file.sync_all().and_then(|()| file.metadata()).map_err(cannot)?.len();
         self.write_manifest().await?;
         let what = if is_new { "Creating" } else { "Opening" };
         log::notice(format!("{what} AOF incr file {shown} on server start"));

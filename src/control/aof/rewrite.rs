@@ -4,9 +4,9 @@
 //! Invariant: as in `persist::aof::files`. What the cores are told has taken place on the disk. Log
 //! lines are those of stock servers. Source: Redis 8.0.6.
 
-use std::fs::OpenOptions;
+use std::fs::{self, OpenOptions};
 use std::os::fd::IntoRawFd;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
@@ -16,6 +16,7 @@ use super::directory::{log_removed, make, read_files};
 use crate::base::sys::reason;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
+use crate::persist::aof::base::{Form, NotWritten, write_commands};
 use crate::persist::aof::block::{JournalFile, Opened};
 use crate::persist::aof::files::{AofFiles, Rewrite};
 use crate::persist::aof::manifest::temporary_incr_name;
@@ -28,12 +29,14 @@ pub(in crate::control) struct Keeper {
     files: Option<AofFiles<Files>>,
     keeps_history: bool,
     filename: Vec<u8>,
+    /// How the base that is being written is to be put into commands. None leaves it a snapshot.
+    form: Option<Form>,
     server: Arc<ServerFacts>,
 }
 
 impl Keeper {
     pub(in crate::control) fn new(server: Arc<ServerFacts>) -> Keeper {
-        Keeper { files: None, keeps_history: false, filename: Vec::new(), server }
+        Keeper { files: None, keeps_history: false, filename: Vec::new(), form: None, server }
     }
 
     /// The files that were loaded.
@@ -50,6 +53,7 @@ impl Keeper {
     async fn open_next(&mut self, order: &RewriteOrder) -> Result<Opened, String> {
         self.keeps_history = order.keeps_history;
         self.filename.clone_from(&order.place.filename);
+        self.form = order.place.as_commands.then_some(order.form);
         make(&order.place)?;
         let files = match &mut self.files {
             Some(files) => files,
@@ -76,15 +80,38 @@ impl Keeper {
         Ok(Opened::Next(order.rewrite, Some(JournalFile { fd: file.into_raw_fd(), offset: 0 })))
     }
 
+    /// Puts a whole snapshot of so many bytes into the form that a base is to have; its length then.
+    async fn form(&self, (beside, len): (&Path, u64)) -> Result<u64, String> {
+        let Some(form) = self.form else { return Ok(len) };
+        let (from, server) = (beside.to_owned(), self.server.clone());
+        let to = PathBuf::from(format!("temp-rewriteaof-{}.aof", server.pid));
+        let write = move || {
+            let is_wanted = || {
+                let is_cancelled = server.persistence.cancelled.load(Ordering::Acquire);
+                !is_cancelled && !server.shutdown.load(Ordering::Relaxed)
+            };
+            let written = put_into_commands((&from, &to), form, is_wanted);
+            if written.is_err() {
+                let _ = fs::remove_file(&to);
+            }
+            written
+        };
+        let written = tokio::task::spawn_blocking(write).await;
+        written.map_err(|error| error.to_string())?.map_err(|error| error.to_string())
+    }
+
     /// A whole base of so many bytes takes the place of all before its cut.
     pub(in crate::control) async fn install(
         &mut self,
         (beside, len): (&Path, u64),
         rewrite: Rewrite,
     ) -> Result<(), ()> {
+        let len = self.form((beside, len)).await.map_err(|reason| {
+            log::warning(format!("Write error writing append only file on disk: {reason}"));
+        })?;
         let Some(files) = &mut self.files else { return Err(()) };
         log::notice("Background AOF rewrite terminated with success");
-        let installed = files.install(beside, rewrite).await;
+        let installed = files.install(beside, rewrite, self.form.is_none()).await;
         let (base, incr) = installed.map_err(|error| log_failure(beside, &error))?;
         let base = String::from_utf8_lossy(&base);
         log::notice(format!(
@@ -107,7 +134,7 @@ impl Keeper {
         if !self.keeps_history {
             match files.remove_history().await {
                 Ok(removed) => log_removed(&removed),
-                Err(error) => log_failure(beside, &error),
+                Err(error) => log::warning(format!("Error removing history files: {error}")),
             }
         }
         log::notice("Background AOF rewrite finished successfully");
@@ -120,6 +147,19 @@ impl Keeper {
             let _ = Files.remove(&files.path_of(&temporary_incr_name(&self.filename))).await;
         }
     }
+}
+
+/// Writes the snapshot in one file as commands, which take its place; their length.
+fn put_into_commands(
+    (from, to): (&Path, &Path),
+    form: Form,
+    is_wanted: impl Fn() -> bool,
+) -> Result<u64, NotWritten> {
+    let (snapshot, commands) = (fs::File::open(from)?, fs::File::create(to)?);
+    let len = write_commands(&snapshot, &commands, form, is_wanted)?;
+    commands.sync_all()?;
+    fs::rename(to, from)?;
+    Ok(len)
 }
 
 fn log_failure(beside: &Path, error: &StorageError) {

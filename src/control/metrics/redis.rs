@@ -81,6 +81,9 @@ impl Info {
             let now = number(self.get("server_time_usec")).unwrap_or(0.0) / 1e6;
             add(text, Kind::Gauge, "start_time_seconds", &[], (now - uptime).floor());
         }
+        if let Some(micros) = number(self.get("latest_fork_usec")) {
+            add(text, Kind::Gauge, "latest_fork_seconds", &[], micros / 1e6);
+        }
         let labels: Vec<(&str, &str)> =
             INSTANCE_LABELS.iter().map(|name| (*name, self.get(name))).collect();
         add(text, Kind::Gauge, "instance_info", &labels, 1);
@@ -139,6 +142,8 @@ fn command_calls(text: &mut Exposition, cmd: &str, parts: &BTreeMap<&str, &str>)
 }
 
 fn keyspace(text: &mut Exposition, db: &str, parts: &BTreeMap<&str, &str>) {
+    // Of servers that keep some keys elsewhere.
+    add(text, Kind::Gauge, "db_keys_cached", &[("db", db)], 0);
     for (part, name, divisor) in [
         ("keys", "db_keys", 1.0),
         ("expires", "db_keys_expiring", 1.0),
@@ -250,6 +255,9 @@ const GAUGES: &[(&str, &str)] = &[
     ("process_id", ""),
     ("io_threads_active", ""),
     ("hz", ""),
+    ("cluster_enabled", ""),
+    ("cluster_connections", ""),
+    ("total_system_memory", "total_system_memory_bytes"),
     ("configured_hz", ""),
     ("connected_clients", ""),
     ("blocked_clients", ""),

@@ -1,18 +1,20 @@
 //! One link: its socket, driven by the machine of `replication::link`.
 //!
 //! Invariant: no more is read while the cores have enough to do, or while a snapshot is loaded; then
-//! the primary is told that somebody is still there.
+//! the primary is told that somebody is still there. (With a channel more is read meanwhile, and kept:
+//! see there.)
 
 use std::cell::{Cell, RefCell};
 use std::io;
-use std::net::Shutdown;
+use std::net::{Shutdown, SocketAddr};
+use std::os::fd::AsRawFd;
 use std::rc::Rc;
 use std::sync::atomic::Ordering::{Relaxed, SeqCst};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 use tokio::net::TcpStream;
-use tokio::sync::Mutex;
+use tokio::sync::{Mutex, Notify};
 use tokio::time::timeout;
 
 use super::snapshot::Receiving;
@@ -24,6 +26,7 @@ use crate::control::handshake;
 use crate::control::migrate::connect;
 use crate::observe::link::LinkState;
 use crate::observe::log;
+use crate::observe::replication::FailoverState;
 use crate::persist::migration::Target;
 use crate::replication::chunk::{FromPrimary, Reader};
 use crate::replication::identity::ReplicationId;
@@ -31,11 +34,13 @@ use crate::replication::link::{Event, Fault, Introduction, Link, Position, ackno
 use crate::tls;
 
 /// What is read at once.
-const READ_BYTES: usize = 256 << 10;
+pub(super) const READ_BYTES: usize = 256 << 10;
 /// Bytes of the stream that wait for the cores, at most.
 const QUEUED_BYTES_MAX: u64 = 4 << 20;
 /// How often the primary hears of the replica. Source: Redis' replicationCron.
 const ACK_PERIOD: Duration = Duration::from_secs(1);
+/// How often a primary that says nothing is looked at. Source: the same.
+const LOOK_PERIOD: Duration = Duration::from_secs(1);
 /// The version that the replica names. Source: what Valkey's primaries ask for.
 const VERSION: &str = "9.1.2";
 
@@ -62,6 +67,8 @@ enum Says {
 /// See above.
 pub(super) struct Session {
     pub(super) replica: Rc<Replica>,
+    /// Where it leads.
+    pub(super) primary: Endpoint,
     stream: TcpStream,
     /// With `tls-replication`.
     sealing: Option<RefCell<tls::Session>>,
@@ -70,6 +77,8 @@ pub(super) struct Session {
     pub(super) term: u64,
     says: Cell<Says>,
     is_closed: Cell<bool>,
+    /// That this has become true is told to one who waits for it.
+    closed: Notify,
 }
 
 impl Session {
@@ -79,10 +88,11 @@ impl Session {
         primary: &Endpoint,
         term: u64,
     ) -> Result<Session, String> {
-        let limit = Duration::from_secs(replica.config().repl_timeout.into());
+        let config = replica.config();
+        let limit = Duration::from_secs(config.repl_timeout.into());
         let host = String::from_utf8_lossy(&primary.host).into_owned();
         let target = Target { host, port: primary.port };
-        let stream = match timeout(limit, connect(&target)).await {
+        let stream = match timeout(limit, connect(&target, &config.bind_source_addr)).await {
             Err(_) => return Err("Timeout connecting to the MASTER...".into()),
             Ok(Err(error)) => {
                 return Err(format!("Error condition on socket for SYNC: {}", sys::reason(&error)));
@@ -91,8 +101,6 @@ impl Session {
         };
         // Small messages, each of which somebody waits for.
         let _ = stream.set_nodelay(true);
-        log::notice("Non blocking connect for SYNC fired the event.");
-        let config = replica.config();
         let mut sealing = None;
         if config.tls_replication {
             let secured = timeout(limit, secure(&stream, &config, &target.host)).await;
@@ -100,9 +108,17 @@ impl Session {
             let refused = |reason| format!("Error condition on socket for SYNC: {reason}");
             sealing = Some(RefCell::new(secured.map_err(refused)?));
         }
-        let (says, is_closed) = (Cell::new(Says::Nothing), Cell::new(false));
-        let writing = Mutex::new(());
-        Ok(Session { replica, stream, sealing, writing, term, says, is_closed })
+        Ok(Session {
+            replica,
+            primary: primary.clone(),
+            stream,
+            sealing,
+            writing: Mutex::new(()),
+            term,
+            says: Cell::new(Says::Nothing),
+            is_closed: Cell::new(false),
+            closed: Notify::new(),
+        })
     }
 
     /// Ends it.
@@ -110,15 +126,29 @@ impl Session {
         if !self.is_closed.replace(true) {
             // What still waits for the socket comes to its end.
             let _ = SockRef::from(&self.stream).shutdown(Shutdown::Both);
+            self.closed.notify_one();
+        }
+    }
+
+    /// True if it was ended.
+    pub(super) fn is_closed(&self) -> bool {
+        self.is_closed.get()
+    }
+
+    /// Waits until it is ended.
+    pub(super) async fn wait_for_close(&self) {
+        if !self.is_closed() {
+            self.closed.notified().await;
         }
     }
 
     /// Follows the primary until the link ends, and why it did.
     pub(super) async fn run(self: &Rc<Self>) -> Fault {
+        log::notice("Non blocking connect for SYNC fired the event.");
         tokio::task::spawn_local(self.clone().speak());
         match self.listen().await {
             Err(fault) => fault,
-            Ok(()) => Fault("Connection with master lost.".into()),
+            Ok(()) => lost(),
         }
     }
 
@@ -138,11 +168,13 @@ impl Session {
         }
     }
 
-    fn acknowledgement(&self) -> Vec<u8> {
-        acknowledgement(self.replica.link().applied.load(SeqCst))
+    pub(super) fn acknowledgement(&self) -> Vec<u8> {
+        let link = self.replica.link();
+        let synced = u64::try_from(link.synced.load(SeqCst)).ok();
+        acknowledgement(link.applied.load(SeqCst), synced)
     }
 
-    async fn send(&self, bytes: Vec<u8>) -> Result<(), Fault> {
+    pub(super) async fn send(&self, bytes: Vec<u8>) -> Result<(), Fault> {
         let limit = Duration::from_secs(self.replica.config().repl_timeout.into());
         let sent = timeout(limit, self.write(&bytes)).await;
         let sent = sent.map_or(Err(None), |result| result.map_err(Some));
@@ -153,7 +185,7 @@ impl Session {
     }
 
     /// Waits for bytes, and reads what fits into the spare room of `buffer`. 0 at the end.
-    async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
+    pub(super) async fn read(&self, buffer: &mut Vec<u8>) -> io::Result<usize> {
         let Some(sealing) = &self.sealing else { return self.receive(buffer).await };
         let (mut sealed, before) = (Vec::with_capacity(buffer.capacity()), buffer.len());
         loop {
@@ -190,7 +222,7 @@ impl Session {
         handshake::send(&self.stream, &sealed).await
     }
 
-    fn introduction(&self) -> Introduction {
+    pub(super) fn introduction(&self) -> Introduction {
         let config = self.replica.config();
         let announced = config.replica_announce_port;
         let has_secure = config.tls_replication && config.tls_port != 0;
@@ -201,6 +233,7 @@ impl Session {
             port: if announced == 0 { own } else { announced },
             address: config.replica_announce_ip.clone(),
             version: VERSION,
+            offers_channel: config.repl_rdb_channel,
         }
     }
 
@@ -208,22 +241,54 @@ impl Session {
         let (mut link, first) = Link::new(self.introduction());
         self.replica.link().set_state(LinkState::Handshake);
         self.send(first).await?;
-        let mut step = Step { link: &mut link, position: None, snapshot: None, reader: None };
+        let mut step = Step {
+            link: &mut link,
+            position: None,
+            snapshot: None,
+            reader: None,
+            hands_over: false,
+        };
+        let outcome = self.read_on(&mut step).await;
+        self.replica.loader.order(FromPrimary::Detached);
+        if step.hands_over {
+            self.replica.loader.order(FromPrimary::Verdict { accepts: false });
+        }
+        outcome
+    }
+
+    async fn read_on(self: &Rc<Self>, step: &mut Step<'_>) -> Result<(), Fault> {
         let mut buffer = Vec::with_capacity(READ_BYTES);
-        loop {
-            let limit = Duration::from_secs(self.replica.config().repl_timeout.into());
-            let Ok(received) = timeout(limit, self.read(&mut buffer)).await else {
-                return Err(Fault(step.late().into()));
-            };
-            let count = received
-                .map_err(|error| Fault(format!("Reading from master: {}", sys::reason(&error))))?;
-            if count == 0 {
-                return Ok(());
-            }
-            self.replica.link().heard(unix_seconds(), count);
-            self.take(&mut step, &buffer).await?;
+        while self.hear(&mut buffer, || step.late()).await? > 0 {
+            self.take(step, &buffer).await?;
             buffer.clear();
         }
+        Ok(())
+    }
+
+    /// Waits for bytes as `read` does, but not for ever: the log says this when nothing has come for
+    /// too long.
+    pub(super) async fn hear(
+        &self,
+        buffer: &mut Vec<u8>,
+        late: impl Fn() -> &'static str,
+    ) -> Result<usize, Fault> {
+        let heard = Instant::now();
+        let received = loop {
+            if let Ok(received) = timeout(LOOK_PERIOD, self.read(buffer)).await {
+                break received;
+            }
+            // As it is by now: it may be another one than when the wait began.
+            let limit = Duration::from_secs(self.replica.config().repl_timeout.into());
+            if heard.elapsed() >= limit {
+                return Err(Fault(late().into()));
+            }
+        };
+        let count = received
+            .map_err(|error| Fault(format!("Reading from master: {}", sys::reason(&error))))?;
+        if count > 0 {
+            self.replica.link().heard(unix_seconds(), count);
+        }
+        Ok(count)
     }
 
     /// Takes what has come.
@@ -244,15 +309,24 @@ impl Session {
                 }
                 Some(Event::Ignored(text)) => log::write(log::Level::Verbose, || text.clone()),
                 Some(Event::Introduced) => self.ask(step).await?,
-                Some(Event::Continues(id)) => self.go_on(step, id),
+                Some(Event::Continues(id)) => {
+                    self.is_accepted(step);
+                    self.go_on(step, id);
+                }
+                Some(Event::Channel(client)) => {
+                    self.is_accepted(step);
+                    return self.follow_beside_channel(step, client, bytes).await;
+                }
                 Some(Event::Begins(position)) => {
+                    self.is_accepted(step);
                     self.replica.link().set_state(LinkState::Sync);
                     let Position { id, offset } = position;
                     log::notice(format!("Full resync from master: {id}:{offset}"));
                     step.position = Some(position);
                 }
                 Some(Event::Snapshot(length)) => {
-                    step.snapshot = Some(Receiving::begin(self.replica.link(), length).await?);
+                    let receiving = Receiving::begin(&self.replica, step.position, length);
+                    step.snapshot = Some(receiving.await?);
                 }
                 Some(Event::Part) => self.keep(step, part).await?,
                 Some(Event::Kept(part)) => self.keep(step, &part).await?,
@@ -273,8 +347,21 @@ impl Session {
             position.offset + 1
         ));
         step.position = Some(position);
-        let request = step.link.psync(step.position);
+        let replication = &self.replica.loader.server.replication;
+        step.hands_over = replication.failover() == FailoverState::InProgress;
+        let request = if step.hands_over {
+            step.link.psync_failover(position)
+        } else {
+            step.link.psync(step.position)
+        };
         self.send(request).await
+    }
+
+    /// The server that was asked to take our place has done so.
+    fn is_accepted(&self, step: &mut Step<'_>) {
+        if std::mem::take(&mut step.hands_over) {
+            self.replica.loader.order(FromPrimary::Verdict { accepts: true });
+        }
     }
 
     /// The primary goes on where our data stands.
@@ -286,7 +373,7 @@ impl Session {
             log::notice(format!("Master replication ID changed to {id}"));
         }
         let (term, offset) = (self.term, position.offset);
-        self.replica.order(FromPrimary::GoOn { term, position: Position { id, offset } });
+        self.replica.loader.order(FromPrimary::GoOn { term, position: Position { id, offset } });
         self.follow_from(step, position.offset);
         log::notice("MASTER <-> REPLICA sync: Master accepted a Partial Resynchronization.");
     }
@@ -296,19 +383,32 @@ impl Session {
         let databases = self.replica.config().databases;
         step.reader = Some(Reader::new(self.term, offset, link.db.load(SeqCst), databases));
         link.read.store(offset, Relaxed);
+        let shown = |address: io::Result<SocketAddr>| {
+            address.map_or_else(|_| String::new(), |address| address.to_string())
+        };
+        self.replica.loader.order(FromPrimary::Attached {
+            addr: shown(self.stream.peer_addr()),
+            laddr: shown(self.stream.local_addr()),
+            fd: self.stream.as_raw_fd(),
+        });
         link.set_state(LinkState::Connected);
-        self.replica.wake();
+        self.replica.loader.wake();
         self.says.set(Says::Offsets);
     }
 
     async fn keep(&self, step: &mut Step<'_>, part: &[u8]) -> Result<(), Fault> {
         let Some(snapshot) = &mut step.snapshot else { return Ok(()) };
-        self.replica.link().sync_read.fetch_add(part.len() as u64, Relaxed);
         snapshot.write(part).await
     }
 
     /// A snapshot is complete: it takes the place of the data, if it is good.
     async fn load(self: &Rc<Self>, step: &mut Step<'_>) -> Result<(), Fault> {
+        self.place(step).await?;
+        self.send(self.acknowledgement()).await
+    }
+
+    /// Puts a complete snapshot in place, and follows from there on.
+    pub(super) async fn place(self: &Rc<Self>, step: &mut Step<'_>) -> Result<(), Fault> {
         let (Some(snapshot), Some(position)) = (step.snapshot.take(), step.position) else {
             return Ok(());
         };
@@ -316,10 +416,10 @@ impl Session {
         snapshot.take_place(self, position).await?;
         self.follow_from(step, position.offset);
         log::notice("MASTER <-> REPLICA sync: Finished with success");
-        self.send(self.acknowledgement()).await
+        Ok(())
     }
 
-    async fn take_stream(&self, reader: &mut Reader, bytes: &[u8]) -> Result<(), Fault> {
+    pub(super) async fn take_stream(&self, reader: &mut Reader, bytes: &[u8]) -> Result<(), Fault> {
         let (loader, link) = (&self.replica.loader, self.replica.link());
         let fed = reader.feed(bytes, &mut loader.router.borrow_mut());
         link.read.store(reader.read(), Relaxed);
@@ -331,7 +431,7 @@ impl Session {
         // What came before a fault is good.
         while let Some(chunk) = reader.take() {
             link.queued.fetch_add(chunk.bytes.len() as u64, SeqCst);
-            self.replica.order(FromPrimary::Chunk(Box::new(chunk)));
+            self.replica.loader.order(FromPrimary::Chunk(Box::new(chunk)));
         }
         while link.queued.load(SeqCst) > QUEUED_BYTES_MAX && !self.is_closed.get() {
             tokio::time::sleep(PAUSE).await;
@@ -341,12 +441,14 @@ impl Session {
 }
 
 /// How far a link is.
-struct Step<'a> {
+pub(super) struct Step<'a> {
     link: &'a mut Link,
     /// Where our data stands, or will when the snapshot has been loaded.
-    position: Option<Position>,
-    snapshot: Option<Receiving>,
-    reader: Option<Reader>,
+    pub(super) position: Option<Position>,
+    pub(super) snapshot: Option<Receiving>,
+    pub(super) reader: Option<Reader>,
+    /// The primary was asked to take our place, and has not answered.
+    hands_over: bool,
 }
 
 impl Step<'_> {
@@ -354,10 +456,22 @@ impl Step<'_> {
     fn late(&self) -> &'static str {
         if self.reader.is_some() {
             "MASTER timeout: no data nor PING received..."
-        } else if self.snapshot.is_some() {
-            "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in redis.conf to a larger value."
         } else {
-            "Timeout connecting to the MASTER..."
+            late(self.snapshot.is_some())
         }
     }
+}
+
+/// The same before there is a stream, for a snapshot that comes, or is still to come.
+pub(super) fn late(has_snapshot: bool) -> &'static str {
+    if has_snapshot {
+        "Timeout receiving bulk data from MASTER... If the problem persists try to set the 'repl-timeout' parameter in redis.conf to a larger value."
+    } else {
+        "Timeout connecting to the MASTER..."
+    }
+}
+
+/// What the log says when a primary has closed its connection.
+pub(super) fn lost() -> Fault {
+    Fault("Connection with master lost.".into())
 }

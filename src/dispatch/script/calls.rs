@@ -3,6 +3,8 @@
 //! Invariant: they pass the gates one by one, as the script's client; time stands still for them.
 //! Source: "Scripting with Lua"; the texts, and the order of the gates, are those of stock servers.
 
+use std::sync::atomic::Ordering::Relaxed;
+
 use super::Run;
 use crate::acl::log::Place as DenialPlace;
 use crate::base::slot::Slot;
@@ -80,8 +82,13 @@ impl Worker {
             let text = b"ERR Wrong number of args calling Redis command from script";
             return Err(self.refuse_in_script(of, text));
         }
-        if command.flags.has(Flags::NOSCRIPT) {
-            let text = b"ERR This Redis command is not allowed from script";
+        let is_refused = command.flags.has(Flags::NOSCRIPT);
+        if is_refused && !self.server.scripts_call_all.load(Relaxed) {
+            let text = CommandError::NotInScripts.text().as_bytes();
+            return Err(self.refuse_in_script(of, text));
+        }
+        if self.is_stranded && !command.flags.has(Flags::STALE) {
+            let text = b"ERR Can not execute the command on a stale replica";
             return Err(self.refuse_in_script(of, text));
         }
         if let Err(denied) = self.check(registered, args, &run.facts) {
@@ -90,7 +97,8 @@ impl Worker {
             let text = permission::refusal(denied, &username, registered.full_name);
             let reason = text.strip_prefix(b"NOPERM ").unwrap_or(&text);
             let text = [b"ERR ACL failure in script: ", reason].concat();
-            let denial = self.denied((denied, username), DenialPlace::Script, registered, args);
+            let place = (DenialPlace::Script, run.sent);
+            let denial = self.denied((denied, username), place, registered, args);
             self.denials.push(denial);
             return Err(self.refuse_in_script(of, &text));
         }
@@ -114,6 +122,9 @@ impl Worker {
             && !run.has_written
         {
             return Err(self.refuse_in_script(of, CommandError::OutOfMemory.text().as_bytes()));
+        }
+        if self.has_pushed_too_much(command.flags) {
+            return Err(self.refuse_in_script(of, CommandError::TooManyPushes.text().as_bytes()));
         }
         if !self.is_at_hand(keyspace, registered, args) {
             let text = b"ERR Script attempted to access a key that it did not declare";

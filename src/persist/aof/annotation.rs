@@ -8,6 +8,8 @@
 //! ```text
 //! #TS:1700000000 CRLF              seconds of the wall clock; what follows happened then or later
 //! #CRC:128 0123456789abcdef CRLF   so many bytes follow, and the CRC-64 of the time line and them
+//! #SYNC:3072 4096 CRLF             the first of these bytes: the file was synced up to byte 3072
+//!                                  when this group was begun, at byte 4096
 //! ```
 
 use crate::base::crc::crc64;
@@ -15,6 +17,9 @@ use crate::base::number::{parse_i64, parse_u64, write_i64, write_u64};
 
 /// The longest line that stock servers skip, CRLF included.
 pub const LINE_BYTES_MAX: usize = 1023;
+
+/// The lines in front of a group's bytes have no more bytes.
+const HEADING_BYTES_MAX: u64 = 80;
 
 /// What a line says.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,6 +32,13 @@ pub enum Annotation {
         len: u64,
         /// The CRC-64 of the time line before this line, if there is one, and of its bytes.
         crc: u64,
+    },
+    /// What was known when a group was begun.
+    Synced {
+        /// The end of what was synced of the file.
+        upto: u64,
+        /// Where the group begins.
+        own: u64,
     },
     /// Something that is not for us.
     Other,
@@ -46,10 +58,25 @@ impl Annotation {
         if let Some(rest) = line.strip_prefix(GROUP) {
             return parse_group(rest).ok_or(Damaged);
         }
+        if let Some(synced) = line.strip_prefix(SYNCED).and_then(parse_synced) {
+            return Ok(synced);
+        }
         // A flipped bit in the first letters must not make a group one that nobody checks.
         let blank = line.iter().rposition(|byte| *byte == b' ');
         let looks_like_a_group = blank.is_some_and(|at| parse_crc(&line[at + 1..]).is_some());
         if looks_like_a_group { Err(Damaged) } else { Ok(Annotation::Other) }
+    }
+
+    /// The end of what was synced, if that is what the line says at this place of the file. One that
+    /// stands elsewhere is a copy, perhaps in a value that somebody has sent.
+    pub fn synced_upto(self, at: u64) -> Option<u64> {
+        match self {
+            Annotation::Synced { upto, own } => {
+                let is_its_place = own < at && at - own <= HEADING_BYTES_MAX;
+                is_its_place.then_some(upto)
+            }
+            _ => None,
+        }
     }
 }
 
@@ -57,6 +84,12 @@ fn parse_group(rest: &[u8]) -> Option<Annotation> {
     let blank = rest.iter().position(|byte| *byte == b' ')?;
     let len = parse_u64(&rest[..blank])?;
     Some(Annotation::Group { len, crc: parse_crc(&rest[blank + 1..])? })
+}
+
+fn parse_synced(rest: &[u8]) -> Option<Annotation> {
+    let blank = rest.iter().position(|byte| *byte == b' ')?;
+    let own = rest[blank + 1..].strip_suffix(b"\r\n")?;
+    Some(Annotation::Synced { upto: parse_u64(&rest[..blank])?, own: parse_u64(own)? })
 }
 
 fn parse_crc(text: &[u8]) -> Option<u64> {
@@ -107,8 +140,19 @@ impl Heading {
     }
 }
 
+/// Appends the line that a group begins with: the end of what was synced of the file, and where the
+/// group begins, its heading included.
+pub fn write_synced(bytes: &mut Vec<u8>, upto: u64, own: u64) {
+    bytes.extend(SYNCED);
+    write_u64(bytes, upto);
+    bytes.push(b' ');
+    write_u64(bytes, own);
+    bytes.extend(b"\r\n");
+}
+
 const TIME: &[u8] = b"#TS:";
 const GROUP: &[u8] = b"#CRC:";
+const SYNCED: &[u8] = b"#SYNC:";
 const CRC_DIGITS: usize = 16;
 const HEX: &[u8; 16] = b"0123456789abcdef";
 
@@ -140,11 +184,27 @@ mod tests {
             (b"#CRC:3 ff\r\n", Err(Damaged)),
             (b"#CRC:03 00000000000000ff\r\n", Err(Damaged)),
             (b"#CSC:3 00000000000000ff\r\n", Err(Damaged)),
+            (b"#SYNC:5 70\r\n", Ok(Annotation::Synced { upto: 5, own: 70 })),
+            (b"#SYNC:5\r\n", Ok(Annotation::Other)),
+            (b"#SYNC:5 70\n", Ok(Annotation::Other)),
             (b"# from the night of the move\r\n", Ok(Annotation::Other)),
             (b"#\n", Ok(Annotation::Other)),
         ];
         for (line, expected) in cases {
             assert_eq!(Annotation::parse(line), *expected, "{}", line.escape_ascii());
+        }
+    }
+
+    #[test]
+    fn a_copied_line_says_nothing() {
+        let mut line = Vec::new();
+        write_synced(&mut line, 512, 4096);
+        let read = Annotation::parse(&line).expect("it is whole");
+        assert_eq!(read, Annotation::Synced { upto: 512, own: 4096 });
+        for (at, upto) in
+            [(0, None), (4096, None), (4130, Some(512)), (4176, Some(512)), (4177, None)]
+        {
+            assert_eq!(read.synced_upto(at), upto, "at {at}");
         }
     }
 

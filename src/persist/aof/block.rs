@@ -14,8 +14,11 @@ use crate::base::number::write_u64;
 pub struct Lines {
     bytes: Vec<u8>,
     count: usize,
+    units: usize,
     first_db: usize,
     last_db: usize,
+    /// The first one is MULTI.
+    begins_unit: bool,
 }
 
 /// A word of a line: one piece, or several.
@@ -33,14 +36,28 @@ impl Lines {
         self.count == 0
     }
 
+    /// What was asked for one by one: commands, transactions and scripts.
+    pub fn units(&self) -> usize {
+        self.units
+    }
+
     /// Their bytes.
     pub fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 
-    /// The database of the first line; for the lines to be played, it has to be selected.
-    pub fn first_db(&self) -> usize {
-        self.first_db
+    /// What stands before the rest of the lines where `selected` is selected, and the rest: the
+    /// database of the first line is selected, behind MULTI if that is how they begin, as stock servers
+    /// do it.
+    pub fn opened(&self, selected: Option<usize>) -> (Vec<u8>, &[u8]) {
+        let mut opening = Vec::new();
+        if selected == Some(self.first_db) {
+            return (opening, &self.bytes);
+        }
+        let (multi, rest) = self.bytes.split_at(if self.begins_unit { MULTI.len() } else { 0 });
+        opening.extend_from_slice(multi);
+        write_select(&mut opening, self.first_db);
+        (opening, rest)
     }
 
     /// The database that is selected behind the last line.
@@ -57,6 +74,7 @@ impl Lines {
     pub fn add_words<'a>(&mut self, db: usize, words: impl ExactSizeIterator<Item = Word<'a>>) {
         self.enter(db);
         self.count += 1;
+        self.units += 1;
         self.bytes.push(b'*');
         self.end_count(words.len() as u64);
         for word in words {
@@ -80,19 +98,21 @@ impl Lines {
         if unit.is_empty() {
             return;
         }
-        self.enter(unit.first_db);
         let is_several = unit.count > 1;
         if is_several {
+            self.begins_unit |= self.count == 0;
             self.bytes.extend_from_slice(MULTI);
         }
+        self.enter(unit.first_db);
         self.bytes.extend_from_slice(&unit.bytes);
         if is_several {
             self.bytes.extend_from_slice(EXEC);
         }
         self.count += unit.count;
+        self.units += 1;
         self.last_db = unit.last_db;
         unit.bytes.clear();
-        unit.count = 0;
+        (unit.count, unit.units) = (0, 0);
     }
 
     /// The next line selects its database, whichever is selected now.
@@ -163,7 +183,7 @@ pub struct Cut {
 pub struct JournalFile {
     /// Its descriptor; the writer closes it.
     pub fd: std::os::fd::RawFd,
-    /// Where the next group begins.
+    /// Where the next group begins. All before it is synced.
     pub offset: u64,
 }
 
@@ -197,7 +217,7 @@ mod tests {
         line(&mut lines, 3, "SET a b");
         line(&mut lines, 3, "DEL a");
         line(&mut lines, 10, "DEL b");
-        assert_eq!((lines.first_db(), lines.last_db()), (3, 10));
+        assert_eq!((lines.opened(Some(3)).0.len(), lines.last_db()), (0, 10));
         let expected = "*3|$3|SET|$1|a|$1|b|*2|$3|DEL|$1|a|*2|$6|SELECT|$2|10|*2|$3|DEL|$1|b|";
         assert_eq!(text(&lines), expected);
         assert_eq!(text(&lines.take()), expected);
@@ -214,10 +234,31 @@ mod tests {
         line(&mut unit, 1, "DEL c");
         lines.add_unit(&mut unit);
         lines.add_unit(&mut unit);
-        let expected = "*2|$3|DEL|$1|a|*2|$6|SELECT|$1|0|*1|$5|MULTI|*2|$3|DEL|$1|b|\
+        let expected = "*2|$3|DEL|$1|a|*1|$5|MULTI|*2|$6|SELECT|$1|0|*2|$3|DEL|$1|b|\
                         *2|$6|SELECT|$1|1|*2|$3|DEL|$1|c|*1|$4|EXEC|";
-        assert_eq!(text(&lines), expected);
-        assert_eq!((lines.first_db(), lines.last_db()), (1, 1));
+        assert_eq!((text(&lines).as_str(), lines.units()), (expected, 2));
+        assert_eq!((lines.opened(Some(1)).0.len(), lines.last_db()), (0, 1));
+    }
+
+    #[test]
+    fn a_database_is_selected_inside_the_transaction_that_needs_it() {
+        let opened = |lines: &Lines, selected| {
+            let (opening, rest) = lines.opened(selected);
+            String::from_utf8_lossy(&[&opening, rest].concat()).replace("\r\n", "|")
+        };
+        let (mut lines, mut unit) = (Lines::default(), Lines::default());
+        line(&mut unit, 1, "DEL a");
+        line(&mut unit, 1, "DEL b");
+        lines.add_unit(&mut unit);
+        let rest = "*2|$3|DEL|$1|a|*2|$3|DEL|$1|b|*1|$4|EXEC|";
+        assert_eq!(opened(&lines, Some(1)), format!("*1|$5|MULTI|{rest}"));
+        for selected in [None, Some(0)] {
+            let expected = format!("*1|$5|MULTI|*2|$6|SELECT|$1|1|{rest}");
+            assert_eq!(opened(&lines, selected), expected);
+        }
+        lines.take();
+        line(&mut lines, 1, "DEL a");
+        assert_eq!(opened(&lines, None), "*2|$6|SELECT|$1|1|*2|$3|DEL|$1|a|");
     }
 
     #[test]

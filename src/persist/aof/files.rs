@@ -106,15 +106,16 @@ impl<S: Storage> AofFiles<S> {
         Ok(name)
     }
 
-    /// Takes a whole file as the base of all that comes behind the cut of its rewrite; its name, and
-    /// that of the file that has got one with it.
+    /// Takes a whole file, a snapshot or commands, as the base of all that comes behind the cut of its
+    /// rewrite; its name, and that of the file that has got one with it.
     pub async fn install(
         &mut self,
         beside: &Path,
         rewrite: Rewrite,
+        is_rdb: bool,
     ) -> Stored<(Vec<u8>, Option<Vec<u8>>)> {
         let mut next = self.manifest.clone();
-        let base = next.next_base(&self.filename, true).name.clone();
+        let base = next.next_base(&self.filename, is_rdb).name.clone();
         let (kept, incr) = match rewrite {
             Rewrite::Within => (1, None),
             Rewrite::Anew => (1, Some(next.next_incr(&self.filename, Some(0)).name.clone())),
@@ -132,7 +133,7 @@ impl<S: Storage> AofFiles<S> {
             self.exchange(next).await
         };
         if let Err(error) = installed.await {
-            self.manifest.spoil(&self.filename, incr.is_some());
+            self.manifest.spoil(&self.filename, is_rdb, incr.is_some());
             return Err(error);
         }
         Ok((base, incr))
@@ -205,7 +206,7 @@ mod tests {
         disk.write_at(&mut base, 0, NEW.to_vec()).await?;
         disk.sync(&mut base).await?;
         disk.close(base).await?;
-        files.install(beside, rewrite).await?;
+        files.install(beside, rewrite, true).await?;
         files.remove_history().await.map(drop)
     }
 

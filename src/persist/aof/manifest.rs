@@ -121,8 +121,7 @@ impl Manifest {
     pub fn next_base(&mut self, filename: &[u8], is_rdb: bool) -> &FileInfo {
         self.history.splice(..0, self.base.take());
         self.base_seq += 1;
-        let format = if is_rdb { "rdb" } else { "aof" };
-        let name = numbered(filename, self.base_seq, &format!("base.{format}"));
+        let name = base_name(filename, self.base_seq, is_rdb);
         self.base.insert(FileInfo { name, seq: self.base_seq, ..FileInfo::default() })
     }
 
@@ -137,9 +136,9 @@ impl Manifest {
 
     /// A step has failed that was to name a new base, and an incr file if `has_incr` says so: they are
     /// history, and their numbers are not given again, since the step may yet be found on the disk.
-    pub fn spoil(&mut self, filename: &[u8], has_incr: bool) {
+    pub fn spoil(&mut self, filename: &[u8], is_rdb: bool, has_incr: bool) {
         self.base_seq += 1;
-        let name = numbered(filename, self.base_seq, "base.rdb");
+        let name = base_name(filename, self.base_seq, is_rdb);
         self.history.push(FileInfo { name, seq: self.base_seq, ..FileInfo::default() });
         if has_incr {
             self.incr_seq += 1;
@@ -207,6 +206,10 @@ pub fn temporary_name(filename: &[u8]) -> Vec<u8> {
 /// The name of an incr file until its base is whole.
 pub fn temporary_incr_name(filename: &[u8]) -> Vec<u8> {
     [b"temp-", filename, b".incr"].concat()
+}
+
+fn base_name(filename: &[u8], seq: i64, is_rdb: bool) -> Vec<u8> {
+    numbered(filename, seq, if is_rdb { "base.rdb" } else { "base.aof" })
 }
 
 fn numbered(filename: &[u8], seq: i64, suffix: &str) -> Vec<u8> {

@@ -250,7 +250,7 @@ impl Scanner {
                 self.group = Some(Group { began: self.began, end, crc });
                 Ok(Found::Line)
             }
-            Annotation::Other => Ok(Found::Line),
+            Annotation::Synced { .. } | Annotation::Other => Ok(Found::Line),
         }
     }
 
@@ -271,12 +271,13 @@ impl Scanner {
             }
         }
         if let Some(group) = self.group {
-            if self.offset > group.end {
-                return Err(group.fault(Reason::BadLength));
+            let is_all_there = self.crc == group.crc;
+            if self.offset > group.end || self.offset < group.end && is_all_there {
+                return Err(group.fault(Reason::BadLength, self.offset));
             }
             if self.offset == group.end {
-                if self.crc != group.crc {
-                    return Err(group.fault(Reason::BadChecksum));
+                if !is_all_there {
+                    return Err(group.fault(Reason::BadChecksum, self.offset));
                 }
                 self.group = None;
             }
@@ -297,13 +298,15 @@ impl Scanner {
         Fault { offset: self.offset, reason, seen }
     }
 
-    /// At the end of a file, in a group: what shows that the group is all there, and that a number of
-    /// it is wrong.
+    /// At the end of a file: a line that reaches over the end of its group.
     fn misled(&self) -> Option<Fault> {
-        let group = self.group.as_ref()?;
-        let is_start = self.expects == Expects::Start && self.line.is_empty();
-        let is_there = self.offset >= group.end || is_start && self.crc == group.crc;
-        is_there.then(|| group.fault(Reason::BadLength))
+        let group = self.group.filter(|group| self.offset >= group.end)?;
+        Some(group.fault(Reason::BadLength, self.offset))
+    }
+
+    /// True within commands that stand in no group.
+    fn is_in_plain_commands(&self) -> bool {
+        self.group.is_none() && (self.in_multi || self.expects != Expects::Start)
     }
 
     /// True if nothing that counts has begun and not ended.
@@ -314,8 +317,8 @@ impl Scanner {
 }
 
 impl Group {
-    fn fault(&self, reason: Reason) -> Fault {
-        Fault { offset: self.began, reason, seen: self.end }
+    fn fault(&self, reason: Reason, seen: u64) -> Fault {
+        Fault { offset: self.began, reason, seen }
     }
 }
 

@@ -2,29 +2,34 @@
 //! of a file.
 //!
 //! Invariant: a group is written when all before it have been, so that a process that is killed
-//! leaves no hole; what `written` and `synced` tell grows in the order of the numbers. Two groups may
-//! be under way: the second is written while the first is synced. Nothing is written to a file before
-//! the one before it is synced, so that a power cut leaves no hole either. A write that failed is
-//! tried again when somebody says so, at the same place; after a sync that failed nothing is written
-//! any more, since nobody knows what the disk holds, until a file begins for which that does not
-//! matter.
+//! leaves no hole; what `written` and `synced` tell grows in the order of the numbers. One group is
+//! under way: what comes meanwhile is the next one, so each sync is for as many as there are. Nothing
+//! is written to a file before the one before it is synced, so that a power cut leaves no hole either.
+//! Each group says up to where the file was synced when it was begun, and one without commands, behind
+//! the last one, that all of it was. A write that failed is tried again when somebody says so, at the
+//! same place; after a sync that failed nothing is written any more, since nobody knows what the disk
+//! holds, until a file begins for which that does not matter.
 //!
 //! It does no I/O: it says which operation comes next, and is told what became of it.
 
 mod action;
+mod cut;
+mod group;
 #[cfg(test)]
 mod tests;
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::BTreeMap;
 use std::io;
-use std::os::fd::RawFd;
 
 use bytes::Bytes;
 
 pub use action::{Action, Failure, Wanted};
+use group::{Group, Point};
 
-use super::annotation::{Heading, LINE_BYTES_MAX};
-use super::block::{Block, Cut, JournalFile, Lines, write_select};
+use super::annotation::{Heading, LINE_BYTES_MAX, write_synced};
+use super::block::{Block, Cut, JournalFile, Lines};
+use super::gather::Gathering;
+use crate::base::time::Nanos;
 
 /// What keeps the writer from going on.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,34 +38,6 @@ enum Trouble {
     Write,
     /// A sync failed.
     Sync,
-}
-
-/// A group under way.
-#[derive(Debug)]
-struct Group {
-    slot: u32,
-    fd: RawFd,
-    /// Where what is left goes.
-    offset: u64,
-    /// What is left.
-    bytes: Bytes,
-    /// The number of its last block.
-    last: u64,
-    syncs: bool,
-    is_synced: bool,
-    /// Operations under way.
-    ops: u8,
-    tries: u8,
-}
-
-impl Group {
-    fn is_written(&self) -> bool {
-        self.bytes.is_empty()
-    }
-
-    fn is_done(&self) -> bool {
-        self.is_written() && (self.is_synced || !self.syncs)
-    }
 }
 
 /// See above.
@@ -73,9 +50,14 @@ pub struct Writer {
     time: Option<i64>,
     waiting: BTreeMap<u64, Block>,
     waiting_bytes: usize,
+    /// Commands and transactions among what waits.
+    waiting_units: usize,
     /// All blocks up to this number are here.
     bound: u64,
-    groups: VecDeque<Group>,
+    group: Option<Group>,
+    /// For whom the next one waits, and how long it does.
+    gathering: Gathering,
+    gathers_until: Option<Nanos>,
     /// The file that comes next, as soon as this one is done with.
     cut: Option<(u64, Box<Cut>)>,
     /// The first cut that waits behind which nothing of before counts.
@@ -85,8 +67,8 @@ pub struct Writer {
     /// Bytes of all files before this one, and before the one that comes next.
     bytes_before: u64,
     bytes_before_next: Option<u64>,
-    /// The number up to which a sync under way covers.
-    sync: Option<u64>,
+    /// Up to where a sync under way covers.
+    sync: Option<Point>,
     /// Which of all files is written.
     file_number: u64,
     /// The file holds zeros up to here, or what has taken their place.
@@ -94,15 +76,25 @@ pub struct Writer {
     /// More of them are being written from here on: nothing else may be.
     filling: Option<u64>,
     to_close: Vec<Action>,
-    written: u64,
-    synced: u64,
+    written: Point,
+    synced: Point,
+    /// No line behind its groups says that they were synced.
+    is_unsealed: bool,
     trouble: Option<Trouble>,
 }
 
 impl Writer {
     /// The first file to append to, and the bytes of all files before it.
     pub fn open(&mut self, file: JournalFile, bytes_before: u64) {
-        (self.file, self.db, self.bytes_before) = (Some(file), None, bytes_before);
+        (self.db, self.bytes_before) = (None, bytes_before);
+        self.begin_file(Some(file));
+    }
+
+    /// What comes goes to this file, which is synced as far as it is there.
+    fn begin_file(&mut self, file: Option<JournalFile>) -> Option<JournalFile> {
+        let offset = file.as_ref().map_or(0, |file| file.offset);
+        (self.written.offset, self.synced.offset, self.is_unsealed) = (offset, offset, false);
+        std::mem::replace(&mut self.file, file)
     }
 
     /// A base of so many bytes has taken the place of all files before the last cut.
@@ -117,6 +109,7 @@ impl Writer {
     /// A block has come.
     pub fn add(&mut self, number: u64, block: Block) {
         self.waiting_bytes += block.len();
+        self.waiting_units += block.lines.units();
         if let Some(cut) = &block.cut {
             self.cuts += 1;
             if cut.is_fresh {
@@ -138,13 +131,18 @@ impl Writer {
 
     /// True if nothing waits and nothing is under way.
     pub fn is_idle(&self) -> bool {
-        let is_quiet = self.groups.is_empty() && self.cut.is_none() && self.sync.is_none();
+        let is_quiet = self.group.is_none() && self.cut.is_none() && self.sync.is_none();
         is_quiet && self.waiting.is_empty() && self.to_close.is_empty()
     }
 
     /// The number up to which everything is in the kernel, and that up to which it is synced.
     pub fn progress(&self) -> (u64, u64) {
-        (self.written, self.synced)
+        (self.written.number, self.synced.number)
+    }
+
+    /// A group is kept back until then.
+    pub fn gathers_until(&self) -> Option<Nanos> {
+        self.gathers_until
     }
 
     /// Bytes that have not been handed to the kernel.
@@ -154,7 +152,7 @@ impl Writer {
 
     /// Bytes that are not in the kernel.
     pub fn queued_bytes(&self) -> usize {
-        self.waiting_bytes + self.groups.iter().map(|group| group.bytes.len()).sum::<usize>()
+        self.waiting_bytes + self.group.as_ref().map_or(0, |group| group.bytes.len())
     }
 
     /// Bytes of all files, as far as they were handed to the kernel.
@@ -209,12 +207,12 @@ impl Writer {
 
     /// True if a sync of its own, or of a group, is under way.
     pub fn is_syncing(&self) -> bool {
-        self.sync.is_some() || self.groups.iter().any(|group| group.syncs && group.is_written())
+        self.sync.is_some() || self.group.as_ref().is_some_and(|one| one.syncs && one.is_written())
     }
 
     /// True if something is in the kernel that has not been synced.
     pub fn is_unsynced(&self) -> bool {
-        self.synced < self.written
+        self.synced.number < self.written.number
     }
 
     /// Begins to sync what has been written.
@@ -225,6 +223,14 @@ impl Writer {
         }
         self.sync = Some(self.written);
         Some(Action::Sync { fd })
+    }
+
+    /// True if the next group waits for those that have just been answered.
+    fn gathers(&mut self, wanted: Wanted) -> bool {
+        let is_wanted = wanted.syncs && self.waiting_units > 0;
+        let mut wait = || self.gathering.wait_until(wanted.now, self.waiting_units);
+        self.gathers_until = if is_wanted { wait() } else { None };
+        self.gathers_until.is_some()
     }
 
     /// What to do next, if anything can be done now.
@@ -238,7 +244,10 @@ impl Writer {
         if self.trouble.is_some() {
             return None;
         }
-        if let Some(group) = self.groups.iter_mut().find(|one| one.ops == 0 && !one.is_written()) {
+        if let Some(group) = &mut self.group
+            && group.ops == 0
+            && !group.is_written()
+        {
             return Some(group.write());
         }
         loop {
@@ -248,8 +257,7 @@ impl Writer {
                     return action;
                 }
             }
-            let is_free = self.groups.iter().all(Group::is_written);
-            if !is_free || self.groups.len() >= GROUPS_MAX {
+            if self.group.is_some() || self.gathers(wanted) {
                 return None;
             }
             let action = self.begin_group(wanted);
@@ -259,9 +267,9 @@ impl Writer {
         }
     }
 
-    /// A write of a group has ended: bytes, or a negative error number.
-    pub fn wrote(&mut self, slot: u32, result: i32) -> Option<Failure> {
-        let group = self.groups.iter_mut().find(|group| group.slot == slot)?;
+    /// A write of the group has ended: bytes, or a negative error number.
+    pub fn wrote(&mut self, result: i32) -> Option<Failure> {
+        let group = self.group.as_mut()?;
         group.ops -= 1;
         let failure = match result {
             1.. => {
@@ -283,25 +291,23 @@ impl Writer {
         self.settle(failure)
     }
 
-    /// A sync has ended, of a group if it has a slot.
-    pub fn was_synced(&mut self, slot: Option<u32>, result: i32) -> Option<Failure> {
+    /// A sync has ended, that of the group or one of its own.
+    pub fn was_synced(&mut self, is_of_group: bool, result: i32, now: Nanos) -> Option<Failure> {
         let failed = || Some(Failure::Sync(io::Error::from_raw_os_error(-result)));
-        let failure = match slot {
-            None => {
-                let last = self.sync.take()?;
-                if result < 0 {
-                    failed()
-                } else {
-                    self.synced = self.synced.max(last);
-                    None
-                }
-            }
-            Some(slot) => {
-                let group = self.groups.iter_mut().find(|group| group.slot == slot)?;
-                group.ops -= 1;
-                // Behind a write that was cut short it is cancelled, and comes again.
-                group.is_synced = result >= 0 && group.is_written();
-                if result < 0 && group.is_written() { failed() } else { None }
+        let failure = if is_of_group {
+            let group = self.group.as_mut()?;
+            group.ops -= 1;
+            // Behind a write that was cut short it is cancelled, and comes again.
+            group.is_synced = result >= 0 && group.is_written();
+            self.gathering.end(now, self.waiting_units);
+            if result < 0 && group.is_written() { failed() } else { None }
+        } else {
+            let point = self.sync.take()?;
+            if result < 0 {
+                failed()
+            } else {
+                self.was_synced_to(point);
+                None
             }
         };
         self.settle(failure)
@@ -320,18 +326,23 @@ impl Writer {
         if self.trouble == Some(Trouble::Sync) {
             return failure;
         }
-        for group in self.groups.iter().take_while(|group| group.is_written()) {
-            self.written = group.last;
-        }
-        while let Some(group) = self.groups.front()
-            && group.is_done()
+        if let Some(group) = &self.group
+            && group.is_written()
         {
-            if group.syncs {
-                self.synced = group.last;
-            }
-            self.groups.pop_front();
+            self.written = group.end();
+        }
+        if let Some(group) = self.group.take_if(|group| group.is_done())
+            && group.syncs
+        {
+            self.was_synced_to(group.end());
         }
         failure
+    }
+
+    fn was_synced_to(&mut self, point: Point) {
+        if self.synced.offset < point.offset {
+            self.synced = point;
+        }
     }
 
     /// True if a write or a sync has failed that has not been made good.
@@ -343,13 +354,13 @@ impl Writer {
     pub fn retry(&mut self) {
         if self.trouble == Some(Trouble::Write) {
             self.trouble = None;
-            self.groups.iter_mut().for_each(|group| group.tries = 0);
+            self.group.iter_mut().for_each(|group| group.tries = 0);
         }
     }
 
     /// True if nothing has failed that has not been made good.
     pub fn is_sound(&self) -> bool {
-        self.trouble.is_none() && self.groups.iter().all(Group::is_written)
+        self.trouble.is_none() && self.group.as_ref().is_none_or(Group::is_written)
     }
 
     /// Begins a group of what is due.
@@ -357,8 +368,10 @@ impl Writer {
         if self.file.is_none() && self.cuts == 0 || self.reaches_filling() {
             return None;
         }
-        let mut bytes = vec![0; LINE_BYTES_MAX];
+        let mut bytes = self.begin_bytes();
+        let begin = bytes.len();
         let mut last = None;
+        let units_before = self.waiting_units;
         while bytes.len() < GROUP_BYTES_MAX
             && let Some(first) = self.waiting.first_entry()
             && *first.key() <= self.bound
@@ -366,6 +379,7 @@ impl Writer {
             let (number, block) = first.remove_entry();
             last = Some(number);
             self.waiting_bytes -= block.len();
+            self.waiting_units -= block.lines.units();
             self.append(&mut bytes, &block.lines);
             if let Some(cut) = block.cut {
                 last = Some(cut.last_before(number));
@@ -374,9 +388,35 @@ impl Writer {
             }
         }
         let last = last?;
-        if bytes.len() == LINE_BYTES_MAX {
+        if bytes.len() == begin {
             return None;
         }
+        self.gathering.begin(wanted.now, units_before - self.waiting_units);
+        self.is_unsealed = true;
+        self.write_group(bytes, last, wanted)
+    }
+
+    /// Says in the file that all of it was synced, when that is so and nothing else comes.
+    pub fn seal(&mut self) -> Option<Action> {
+        let is_all = self.is_idle() && !self.is_unsynced() && self.trouble.is_none();
+        if !is_all || !std::mem::take(&mut self.is_unsealed) {
+            return None;
+        }
+        let bytes = self.begin_bytes();
+        let wanted = Wanted { syncs: true, time: None, now: Nanos(0) };
+        self.write_group(bytes, self.written.number, wanted)
+    }
+
+    /// Room for a heading, and what each group begins with.
+    fn begin_bytes(&self) -> Vec<u8> {
+        let mut bytes = vec![0; LINE_BYTES_MAX];
+        let own = self.file.as_ref().map_or(0, |file| file.offset);
+        write_synced(&mut bytes, self.synced.offset, own);
+        bytes
+    }
+
+    /// Begins a group of these bytes, which has room in front for its heading.
+    fn write_group(&mut self, mut bytes: Vec<u8>, last: u64, wanted: Wanted) -> Option<Action> {
         let time = wanted.time.filter(|now| self.time.is_none_or(|noted| noted < *now));
         self.time = time.or(self.time);
         let mut heading = Heading::new(time);
@@ -385,11 +425,8 @@ impl Writer {
         let start = LINE_BYTES_MAX - heading.len();
         bytes[start..LINE_BYTES_MAX].copy_from_slice(&heading);
         let bytes = Bytes::from(bytes).slice(start..);
-        let is_free = |slot: &u32| self.groups.iter().all(|group| group.slot != *slot);
-        let slot = (0..GROUPS_MAX as u32).find(is_free)?;
         let file = self.file.as_mut()?;
-        let mut group = Group {
-            slot,
+        let group = self.group.insert(Group {
             fd: file.fd,
             offset: file.offset,
             bytes,
@@ -398,119 +435,19 @@ impl Writer {
             is_synced: false,
             ops: 0,
             tries: 0,
-        };
+        });
         file.offset += group.bytes.len() as u64;
-        let action = group.write();
-        self.groups.push_back(group);
-        Some(action)
+        Some(group.write())
     }
 
     fn append(&mut self, bytes: &mut Vec<u8>, lines: &Lines) {
         if lines.is_empty() {
             return;
         }
-        if self.db != Some(lines.first_db()) {
-            write_select(bytes, lines.first_db());
-        }
-        bytes.extend_from_slice(lines.bytes());
+        let (opening, rest) = lines.opened(self.db);
+        bytes.extend_from_slice(&opening);
+        bytes.extend_from_slice(rest);
         self.db = Some(lines.last_db());
-    }
-
-    /// Goes over to the next file when all of this one is on the disk.
-    fn change_file(&mut self) -> Option<Action> {
-        if !self.groups.is_empty() || self.sync.is_some() {
-            return None;
-        }
-        if self.file.is_some() && self.is_unsynced() {
-            return self.begin_sync();
-        }
-        let (number, cut) = self.cut.take()?;
-        self.make_cut(number, *cut);
-        self.to_close.pop()
-    }
-
-    /// Gives up what could not be written, if a cut has come behind which it does not count.
-    fn give_up(&mut self) {
-        let is_quiet = self.groups.iter().all(|group| group.ops == 0) && self.sync.is_none();
-        let is_open = |(_, cut): &(u64, Box<Cut>)| cut.is_fresh;
-        if !is_quiet {
-            return;
-        }
-        if !self.cut.as_ref().is_some_and(is_open) {
-            let Some(number) = self.fresh_cut.filter(|number| *number <= self.bound) else {
-                return;
-            };
-            let behind = self.waiting.split_off(&(number + 1));
-            for (at, block) in std::mem::replace(&mut self.waiting, behind) {
-                self.waiting_bytes -= block.len();
-                if let Some(cut) = block.cut {
-                    self.drop_cut();
-                    self.cut = Some((at, cut));
-                }
-            }
-        }
-        let Some((number, cut)) = self.cut.take() else { return };
-        self.groups.clear();
-        // Nobody knows where its last whole group ends.
-        (self.trouble, self.filled, self.filling) = (None, 0, None);
-        self.make_cut(number, *cut);
-    }
-
-    /// A cut is given up: its file is closed, and never written to.
-    fn drop_cut(&mut self) {
-        if let Some((_, cut)) = self.cut.take() {
-            self.cuts -= 1;
-            self.to_close.extend(cut.file.map(|file| Action::Close { fd: file.fd }));
-        }
-    }
-
-    /// All before the cut is done with, one way or another: its file is written from here on.
-    fn make_cut(&mut self, number: u64, cut: Cut) {
-        let last = cut.last_before(number);
-        let Cut { file, is_fresh, lines } = cut;
-        (self.written, self.synced) = (self.written.max(last), self.synced.max(last));
-        self.cuts -= 1;
-        if self.fresh_cut.is_some_and(|fresh| fresh <= number) {
-            self.fresh_cut = None;
-        }
-        let before = if is_fresh { 0 } else { self.size() };
-        self.bytes_before = self.bytes_before_next.take().unwrap_or(before);
-        let old = std::mem::replace(&mut self.file, file);
-        let left = old.map(|old| self.leave(&old));
-        self.to_close.extend(left);
-        self.file_number += 1;
-        (self.filled, self.filling) = (0, None);
-        self.db = None;
-        if !lines.is_empty() {
-            self.add(number, Block { lines, cut: None });
-        }
-    }
-}
-
-impl Group {
-    fn write(&mut self) -> Action {
-        self.ops = 1 + u8::from(self.syncs);
-        Action::Write {
-            slot: self.slot,
-            fd: self.fd,
-            offset: self.offset,
-            bytes: self.bytes.clone(),
-            syncs: self.syncs,
-        }
-    }
-}
-
-impl Block {
-    fn len(&self) -> usize {
-        let behind = self.cut.as_ref().map_or(0, |cut| cut.lines.bytes().len());
-        self.lines.bytes().len() + behind
-    }
-}
-
-impl Cut {
-    /// The number up to which all is in the file before, if the block has this number.
-    fn last_before(&self, number: u64) -> u64 {
-        number - u64::from(!self.lines.is_empty())
     }
 }
 
@@ -518,8 +455,6 @@ fn is_passing(error: i32) -> bool {
     matches!(-error, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
 }
 
-/// Groups under way: one is written while another one is synced.
-const GROUPS_MAX: usize = 2;
 /// A group that has so many bytes is written as it is.
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Writes that were interrupted or cut short, in a row, before that counts as a failure.

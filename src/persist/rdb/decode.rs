@@ -94,6 +94,57 @@ pub fn value<'a>(
     collection.map(Loaded::Collection)
 }
 
+/// True if these bytes are a value of type `kind` that would be a collection without elements, as
+/// servers have written that had a bug.
+pub fn is_empty(mut reader: Reader<'_>, kind: u8) -> bool {
+    let is_empty = match kind {
+        opcode::LIST
+        | opcode::SET
+        | opcode::HASH
+        | opcode::SORTED_SET
+        | opcode::SORTED_SET_2
+        | opcode::HASH_VALKEY => reader.length().is_ok_and(|count| count == 0),
+        opcode::HASH_TTL => {
+            reader.millis().is_ok() && reader.length().is_ok_and(|count| count == 0)
+        }
+        opcode::LIST_QUICKLIST => all_nodes_empty(&mut reader, false),
+        opcode::LIST_QUICKLIST_2 => all_nodes_empty(&mut reader, true),
+        opcode::HASH_LISTPACK_TTL => {
+            reader.millis().is_ok() && reader.string().is_ok_and(|pack| is_empty_pack(&pack))
+        }
+        opcode::HASH_ZIPMAP
+        | opcode::LIST_ZIPLIST
+        | opcode::SET_INTSET
+        | opcode::SORTED_SET_ZIPLIST
+        | opcode::HASH_ZIPLIST
+        | opcode::HASH_LISTPACK
+        | opcode::SORTED_SET_LISTPACK
+        | opcode::SET_LISTPACK => reader.string().is_ok_and(|pack| is_empty_pack(&pack)),
+        _ => false,
+    };
+    is_empty && reader.rest().is_empty()
+}
+
+/// True if all nodes of a list are empty; before each stands what it is if `has_kinds`.
+fn all_nodes_empty(reader: &mut Reader<'_>, has_kinds: bool) -> bool {
+    let Ok(count) = reader.length() else { return false };
+    (0..count).all(|_| {
+        let is_packed = !has_kinds || reader.length() == Ok(opcode::NODE_PACKED);
+        is_packed && reader.string().is_ok_and(|pack| is_empty_pack(&pack))
+    })
+}
+
+/// True if a zipmap, ziplist, intset or listpack has no elements.
+fn is_empty_pack(bytes: &[u8]) -> bool {
+    const ZIPMAP: &[u8] = &[0, 0xFF];
+    const ZIPLIST: &[u8] = &[11, 0, 0, 0, 10, 0, 0, 0, 0, 0, 0xFF];
+    let is_intset = bytes.len() == INTSET_HEAD && bytes[INTSET_HEAD - 4..] == [0; 4];
+    is_intset || [ZIPMAP, ZIPLIST, &listpack::EMPTY].contains(&bytes)
+}
+
+/// Bytes of an intset before its first integer: their width, their number.
+const INTSET_HEAD: usize = 8;
+
 fn string<'a>(reader: &mut Reader<'a>) -> Result<Loaded<'a>, Malformed> {
     let bytes = reader.string()?;
     if bytes.len() <= STRING_INLINE_MAX {

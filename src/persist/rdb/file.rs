@@ -41,6 +41,8 @@ pub enum Fault {
     Truncated,
     /// The bytes do not say what they have to.
     Corrupt,
+    /// The bytes of a value, which is written as these words say, are wrong.
+    Value(&'static str),
     /// It holds values of modules.
     Module,
     /// It holds functions in the form of a release candidate.
@@ -64,6 +66,9 @@ impl fmt::Display for FileError {
                 write!(f, "Unexpected EOF reading RDB file at byte {}", self.offset)
             }
             Fault::Corrupt => write!(f, "Corrupt record in RDB file at byte {}", self.offset),
+            Fault::Value(form) => {
+                write!(f, "{form} integrity check failed in RDB file at byte {}", self.offset)
+            }
             Fault::Module => {
                 write!(f, "The RDB file contains module data I can't load, at byte {}", self.offset)
             }
@@ -76,7 +81,7 @@ impl fmt::Display for FileError {
             Fault::Checksum(said, found) => {
                 write!(
                     f,
-                    "Wrong RDB checksum expected: ({found:x}) but got ({said:x}). Aborting now."
+                    "Wrong RDB checksum expected: ({found:x}) but got ({said:x}): RDB CRC error"
                 )
             }
             Fault::Duplicate(key) => write!(

@@ -105,6 +105,30 @@ pub const SELECTDB: u8 = 254;
 /// The end; a checksum follows from version 5 on.
 pub const EOF: u8 = 255;
 
+/// What a type of value is written as, in words.
+pub fn form(kind: u8) -> &'static str {
+    match kind {
+        STRING => "String",
+        LIST => "List",
+        SET => "Set",
+        SORTED_SET | SORTED_SET_2 => "Zset",
+        HASH | HASH_TTL | HASH_TTL_EARLY | HASH_VALKEY => "Hash",
+        HASH_ZIPMAP => "Zipmap",
+        LIST_ZIPLIST => "List ziplist",
+        SET_INTSET => "Intset",
+        SORTED_SET_ZIPLIST => "Zset ziplist",
+        HASH_ZIPLIST => "Hash ziplist",
+        LIST_QUICKLIST => "Quicklist ziplist",
+        STREAM | STREAM_2 | STREAM_3 => "Stream listpack",
+        HASH_LISTPACK => "Hash listpack",
+        SORTED_SET_LISTPACK => "Zset listpack",
+        LIST_QUICKLIST_2 => "Quicklist listpack",
+        SET_LISTPACK => "Set listpack",
+        HASH_LISTPACK_TTL | HASH_LISTPACK_TTL_EARLY => "Hash listpackex",
+        _ => "Unknown value",
+    }
+}
+
 /// The type that a number means in a version.
 pub fn kind_of(kind: u8, version: u32) -> u8 {
     match kind {

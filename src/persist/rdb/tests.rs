@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::decode::{self, Limits, Loaded};
-use super::{Encoder, Malformed, Reader, VERSION_MAX};
+use super::{Encoder, Malformed, Reader, VERSION_MAX, opcode};
 use crate::base::siphash::HashKey;
 use crate::encoding::listpack::{self, Element, Listpack};
 use crate::persist::dump::{self, Payload, WrongFooter};
@@ -175,6 +175,30 @@ fn lengths_are_announced_in_vain() {
     assert_eq!(Reader::new(&lzf).string(), Err(Malformed));
 }
 
+#[test]
+fn collections_without_elements_are_told_from_damage() {
+    const ZIPLIST: &[u8] = b"\x0b\x0b\0\0\0\x0a\0\0\0\0\0\xff";
+    const LISTPACK: &[u8] = b"\x07\x07\0\0\0\0\0\xff";
+    let cases: [(u8, Vec<u8>); 9] = [
+        (opcode::SET, vec![0]),
+        (opcode::SORTED_SET_2, vec![0]),
+        (opcode::LIST_ZIPLIST, ZIPLIST.into()),
+        (opcode::LIST_QUICKLIST, vec![0]),
+        (opcode::LIST_QUICKLIST, [&[1][..], ZIPLIST].concat()),
+        (opcode::LIST_QUICKLIST_2, [&[1, 2][..], LISTPACK].concat()),
+        (opcode::HASH_LISTPACK, LISTPACK.into()),
+        (opcode::SET_INTSET, b"\x08\x02\0\0\0\0\0\0\0".into()),
+        (opcode::HASH_LISTPACK_TTL, [&[0; 8][..], LISTPACK].concat()),
+    ];
+    for (kind, bytes) in cases {
+        let is_empty = |bytes| decode::is_empty(Reader::new(bytes), kind);
+        assert!(is_empty(&bytes), "{kind}");
+        assert!(!is_empty(&bytes[..bytes.len() - 1]), "{kind}");
+        assert!(!is_empty(&[&bytes[..], b"x"].concat()), "{kind}");
+    }
+    assert!(!decode::is_empty(Reader::new(b"\x01\x01a"), opcode::SET));
+}
+
 /// Payloads that Redis 8.0.6 answered to DUMP.
 #[test]
 fn payloads_are_those_of_redis() {
@@ -186,10 +210,12 @@ fn payloads_are_those_of_redis() {
         let encoded = dump::encode(ValueRef::Str(value), VERSION_MAX, true).concat();
         assert_eq!(encoded, payload);
         let bytes = &payload[..payload.len() - 10];
-        assert_eq!(dump::check(payload), Ok(Payload { bytes, version: VERSION_MAX }));
+        assert_eq!(dump::check(payload, true), Ok(Payload { bytes, version: VERSION_MAX }));
         let mut wrong = payload.to_vec();
         wrong[1] ^= 1;
-        assert_eq!(dump::check(&wrong), Err(WrongFooter));
+        assert_eq!(dump::check(&wrong, true), Err(WrongFooter));
+        let bytes = &wrong[..wrong.len() - 10];
+        assert_eq!(dump::check(&wrong, false), Ok(Payload { bytes, version: VERSION_MAX }));
     }
-    assert_eq!(dump::check(b"short"), Err(WrongFooter));
+    assert_eq!(dump::check(b"short", false), Err(WrongFooter));
 }

@@ -16,10 +16,20 @@ fn play(
     introduction: Introduction,
     position: Option<Position>,
     bytes: &[u8],
+    piece: impl FnMut() -> usize,
+) -> Result<(Vec<Event>, Vec<u8>, Vec<u8>), Fault> {
+    let (link, first) = Link::new(introduction);
+    assert_eq!(first, request(&[b"PING"]));
+    play_over(link, position, bytes, piece)
+}
+
+/// The same over a link that has begun.
+fn play_over(
+    mut link: Link,
+    position: Option<Position>,
+    bytes: &[u8],
     mut piece: impl FnMut() -> usize,
 ) -> Result<(Vec<Event>, Vec<u8>, Vec<u8>), Fault> {
-    let (mut link, first) = Link::new(introduction);
-    assert_eq!(first, request(&[b"PING"]));
     let (mut events, mut snapshot, mut stream) = (Vec::new(), Vec::new(), Vec::new());
     let mut rest = bytes;
     while !rest.is_empty() {
@@ -136,6 +146,54 @@ fn a_login_and_an_address_are_part_of_it() {
 }
 
 #[test]
+fn a_snapshot_may_come_over_a_channel() {
+    let position = Position { id: ReplicationId::parse(ID.as_bytes()).expect("an id"), offset: 99 };
+    let offers = Introduction { offers_channel: true, ..introduction() };
+    let answered = [&greeting(3), b"\n+RDBCHANNELSYNC 17\r\n\n*1\r\n".as_slice()].concat();
+    for piece in [1, 7, 10_000] {
+        let played = play(offers.clone(), Some(position), &answered, || piece);
+        let (events, _, stream) = played.expect("no fault");
+        let Event::Send(said) = &events[0] else { panic!("{events:?}") };
+        let can = [b"REPLCONF".as_slice(), b"capa", b"eof", b"capa", b"psync2", b"capa"];
+        let can = request(&[&can[..], &[b"rdb-channel-repl"]].concat());
+        assert!(said.windows(can.len()).any(|part| part == can));
+        assert_eq!(events[2..], [Event::Channel(17)]);
+        assert_eq!(stream, b"\n*1\r\n", "what follows belongs to the stream");
+    }
+    let wrong = [&greeting(3), b"+RDBCHANNELSYNC me\r\n".as_slice()].concat();
+    let fault = text(play(offers.clone(), Some(position), &wrong, || 9));
+    assert!(fault.starts_with("Master replied with wrong +RDBCHANNELSYNC syntax"), "{fault}");
+
+    let login = Introduction { password: b"secret".to_vec(), ..offers };
+    let words =
+        "REPLCONF capa eof rdb-only 1 rdb-channel 1 main-ch-client-id 17 listening-port 6379";
+    let opening = request(&words.split(' ').map(str::as_bytes).collect::<Vec<_>>());
+    let opening = [request(&[b"AUTH", b"secret"]), opening].concat();
+    let begin = || {
+        let (link, first) = Link::channel(login.clone(), 17);
+        assert_eq!(first, opening);
+        link
+    };
+    let snapshot = format!("+OK\r\n+OK\r\n\n+FULLRESYNC {ID} 99\r\n$EOF:{MARK}\r\nREDIS{MARK}");
+    for piece in [1, 7, 10_000] {
+        let played = play_over(begin(), None, snapshot.as_bytes(), || piece);
+        let (events, got, _) = played.expect("no fault");
+        let asks = Event::Send(request(&[b"PSYNC", b"?", b"-1"]));
+        let expected = [asks, Event::Begins(position), Event::Snapshot(None), Event::Complete];
+        assert_eq!((&events[..], &got[..]), (&expected[..], b"REDIS".as_slice()));
+    }
+    for (bytes, said) in [
+        ("-ERR wrong\r\n", "Unable to AUTH to MASTER: -ERR wrong"),
+        ("+OK\r\n-ERR x\r\n", "Master replied error to replconf: -ERR x"),
+        ("+OK\r\n+OK\r\n+RDBCHANNELSYNC 17\r\n", "Unexpected reply to PSYNC from master"),
+        ("+OK\r\n+OK\r\n+CONTINUE\r\n", "Unexpected reply to PSYNC from master"),
+    ] {
+        let fault = text(play_over(begin(), None, bytes.as_bytes(), || 5));
+        assert!(fault.starts_with(said), "{fault}");
+    }
+}
+
+#[test]
 fn what_is_not_expected_ends_the_link() {
     let begun = |rest: &str| [&greeting(3), rest.as_bytes()].concat();
     let synced = |rest: &str| begun(&format!("+FULLRESYNC {ID} 5\r\n{rest}"));
@@ -145,6 +203,7 @@ fn what_is_not_expected_ends_the_link() {
         (vec![b'x'; 5000], "The primary sends a line without an end"),
         (begun("-ERR unknown command\r\n"), "Master does not support PSYNC"),
         (begun("-NOMASTERLINK Can't SYNC\r\n"), "Master is currently unable to PSYNC"),
+        (begun("+RDBCHANNELSYNC 17\r\n"), "Unexpected reply to PSYNC"),
         (begun("+FULLRESYNC abc 5\r\n"), "Master replied with wrong +FULLRESYNC"),
         (begun(&format!("+FULLRESYNC {ID}\r\n")), "Master replied with wrong +FULLRESYNC"),
         (begun(&format!("+FULLRESYNC {ID} -7\r\n")), "Master replied with wrong +FULLRESYNC"),

@@ -15,7 +15,7 @@ use super::calls;
 use crate::base::{alloc, sys};
 use crate::ring::{Fd, Token};
 
-/// Two groups of a journal are under way at once, and a sync of the whole file beside them.
+/// A group of a journal is under way, a sync of the whole file beside it, and one job to spare.
 const THREADS: usize = 3;
 
 /// A write of a job.

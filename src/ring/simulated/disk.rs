@@ -1,7 +1,8 @@
 //! Simulated files as rings see them: writes that take part, fail and come late, syncs that fail.
 //!
-//! Invariant: what a completed sync covered survives every crash; of what was written since the last
-//! one, a crash keeps any part. A sync linked to a write begins when that has written all.
+//! Invariant: what a completed sync covered survives every crash: the writes that had ended when it
+//! began. Of the sectors that were written since, a crash keeps each as it was then or after any later
+//! write. A sync linked to a write begins when that has written all.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use crate::base::rng::Rng;
 use crate::ring::{Fd, Token};
 
-/// How likely each fault is, in thousandths, and what a power cut leaves.
+/// How likely each fault is, in thousandths, and what is wrong always.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct DiskFaults {
     /// A write takes fewer bytes than it was given.
@@ -21,9 +22,8 @@ pub struct DiskFaults {
     pub no_room: u64,
     /// A sync fails.
     pub failed_sync: u64,
-    /// Of what was written behind the end of a file a power cut keeps a first part, as a file system
-    /// does that journals the lengths of files; else any part of each write.
-    pub keeps_order: bool,
+    /// A sync says that all is well, and has done nothing: for tests of tests.
+    pub forgets: bool,
     /// Nothing comes to its end.
     pub stalls: bool,
 }
@@ -35,6 +35,34 @@ struct File {
     synced: Vec<u8>,
     /// What was written since the last sync, in order.
     unsynced: Vec<(usize, Bytes)>,
+    /// Writes before these.
+    settled: usize,
+}
+
+impl File {
+    /// Of all writes so many are on the disk.
+    fn settle(&mut self, writes: usize) {
+        let count = writes.saturating_sub(self.settled);
+        for (offset, bytes) in self.unsynced.drain(..count) {
+            write_at(&mut self.synced, offset, &bytes);
+        }
+        self.settled += count;
+    }
+
+    /// The sector that begins at this byte, as it was after so many writes since the last sync.
+    fn sector_after(&self, writes: usize, begin: usize, sector: &mut [u8]) {
+        let end = begin + sector.len();
+        let kept = &self.synced[begin.min(self.synced.len())..end.min(self.synced.len())];
+        sector.fill(0);
+        sector[..kept.len()].copy_from_slice(kept);
+        for (offset, bytes) in &self.unsynced[..writes] {
+            let (from, to) = (begin.max(*offset), end.min(offset + bytes.len()));
+            if from < to {
+                sector[from - begin..to - begin]
+                    .copy_from_slice(&bytes[from - offset..to - offset]);
+            }
+        }
+    }
 }
 
 /// An operation under way.
@@ -45,6 +73,8 @@ struct Transfer {
     token: Token,
     /// None for a sync.
     write: Option<(u64, Bytes)>,
+    /// A sync is for so many of all writes: those that had ended when it began.
+    covers: usize,
     /// The sync that follows.
     linked: Option<Token>,
     expects_link: bool,
@@ -64,8 +94,7 @@ pub(super) struct Disk {
 impl Disk {
     /// An open file with these contents, which are synced.
     pub(super) fn open(&mut self, fd: Fd, contents: &[u8]) {
-        let file =
-            File { contents: contents.into(), synced: contents.into(), unsynced: Vec::new() };
+        let file = File { contents: contents.into(), synced: contents.into(), ..File::default() };
         self.files.insert(fd, file);
     }
 
@@ -82,19 +111,26 @@ impl Disk {
     /// What a power cut now might leave of it.
     pub(super) fn after_power_cut(&self, fd: Fd, rng: &mut Rng) -> Option<Vec<u8>> {
         let file = self.files.get(&fd)?;
-        let mut contents = file.synced.clone();
-        for (offset, bytes) in &file.unsynced {
-            if self.faults.keeps_order && *offset > contents.len() {
-                break;
-            }
-            let kept = match rng.below(3) {
-                0 => 0,
-                1 => bytes.len(),
-                _ => rng.below(bytes.len() as u64 + 1) as usize,
+        let writes = &file.unsynced;
+        let Some(first) = writes.iter().map(|(offset, _)| *offset).min() else {
+            return Some(file.synced.clone());
+        };
+        let mut left = file.synced.clone();
+        left.resize(file.contents.len(), 0);
+        for begin in (first - first % SECTOR_BYTES..left.len()).step_by(SECTOR_BYTES) {
+            // Most are as they were first or last: that they are from between is seldom.
+            let kept = match rng.below(8) {
+                0..3 => 0,
+                3..6 => writes.len(),
+                _ => rng.below(writes.len() as u64 + 1) as usize,
             };
-            write_at(&mut contents, *offset, &bytes[..kept]);
+            let end = left.len().min(begin + SECTOR_BYTES);
+            file.sector_after(kept, begin, &mut left[begin..end]);
         }
-        Some(contents)
+        // The length of a file is written as late as what stands at its end.
+        let len = file.synced.len() as u64;
+        left.truncate((len + rng.below(left.len() as u64 - len + 1)) as usize);
+        Some(left)
     }
 
     /// True if an operation may complete.
@@ -111,7 +147,8 @@ impl Disk {
     ) {
         assert!(!bytes.is_empty(), "an empty write");
         let write = Some((offset, bytes));
-        let transfer = Transfer { core, fd, token, write, linked: None, expects_link: linked };
+        let expects_link = linked;
+        let transfer = Transfer { core, fd, token, write, covers: 0, linked: None, expects_link };
         self.under_way.push(transfer);
     }
 
@@ -122,25 +159,29 @@ impl Disk {
             (write.linked, write.expects_link) = (Some(token), false);
             return;
         }
-        let sync = Transfer { core, fd, token, write: None, linked: None, expects_link: false };
-        self.under_way.push(sync);
+        let file = self.files.get(&fd).expect("a sync of a file that is not open");
+        let covers = file.settled + file.unsynced.len();
+        let (write, linked, expects_link) = (None, None, false);
+        self.under_way.push(Transfer { core, fd, token, write, covers, linked, expects_link });
     }
 
     /// Lets one operation that is under way come to its end, which one by chance.
     pub(super) fn step(&mut self, rng: &mut Rng) -> Vec<Done> {
         let at = rng.below(self.under_way.len() as u64) as usize;
-        let Transfer { core, fd, token, write, linked, .. } = self.under_way.remove(at);
+        let Transfer { core, fd, token, write, covers, linked, .. } = self.under_way.remove(at);
         let faults = self.faults;
         let mut happens = |thousandths: u64| rng.below(1000) < thousandths;
         let file = self.files.get_mut(&fd).expect("an operation on a file that is not open");
         let Some((offset, bytes)) = write else {
             if happens(faults.failed_sync) {
                 // What was to be synced may be gone, and nobody will hear of it again.
+                file.settled += file.unsynced.len();
                 file.unsynced.clear();
                 return vec![(core, token, -libc::EIO)];
             }
-            file.synced.clone_from(&file.contents);
-            file.unsynced.clear();
+            if !faults.forgets {
+                file.settle(covers);
+            }
             return vec![(core, token, 0)];
         };
         let mut count = bytes.len();
@@ -150,7 +191,10 @@ impl Disk {
         } else if happens(faults.no_room) {
             (count, result) = (0, Some(-libc::ENOSPC));
         } else if happens(faults.short_write) {
-            count = 1 + rng.below(bytes.len() as u64) as usize;
+            // As in the page cache it ends where a sector does.
+            let short = 1 + rng.below(bytes.len() as u64) as usize;
+            let end = (offset as usize + short).next_multiple_of(SECTOR_BYTES);
+            count = count.min(end - offset as usize);
         }
         let written = bytes.slice(..count);
         write_at(&mut file.contents, offset as usize, &written);
@@ -166,6 +210,9 @@ impl Disk {
         done
     }
 }
+
+/// What a disk writes in one piece.
+const SECTOR_BYTES: usize = 512;
 
 fn write_at(contents: &mut Vec<u8>, offset: usize, bytes: &[u8]) {
     if bytes.is_empty() {

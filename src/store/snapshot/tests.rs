@@ -325,7 +325,7 @@ fn damaged_files_are_refused_or_read() {
                     Ok(Some(Record::Key(key))) => {
                         let mut records = Records::default();
                         records.push(db, &key);
-                        partition.load(&load, &records, &making);
+                        partition.load(&load, &records, &making, |_, _| {});
                     }
                     Ok(Some(Record::End(_))) => break load.failure().is_none(),
                     Ok(Some(_)) => {}

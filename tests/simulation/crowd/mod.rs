@@ -247,7 +247,7 @@ pub(crate) fn run(seed: u64, cores: usize, sabotage: Sabotage) {
     let mut rng = Rng::new(seed);
     let mut faults = if rng.below(2) == 0 { Faults::none() } else { Faults::random(&mut rng) };
     faults.receive_bytes_max = faults.receive_bytes_max.max(100);
-    let mailbox = [1, 2, 1024][rng.below(3) as usize];
+    let mailbox = [1, 2, 256][rng.below(3) as usize];
     let mut server = Server::start(&mut rng, cores, mailbox, faults, "");
     server.cores.iter_mut().for_each(|core| core.sabotage(sabotage));
     let net = server.net.clone();

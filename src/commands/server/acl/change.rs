@@ -11,7 +11,7 @@ use crate::acl::rules::has_blanks;
 use crate::acl::users::DEFAULT_NAME;
 use crate::acl::{SetUserError, UserRef, Users};
 use crate::client::{ConnectionTable, Verdict};
-use crate::command::whole::{Job, Part};
+use crate::command::whole::{Job, Part, take_over};
 use crate::command::{Args, CommandError, Outcome, SessionContext};
 use crate::pubsub::Kind;
 use crate::resp::reply::Reply;
@@ -145,15 +145,6 @@ fn shared(
     make: impl FnOnce() -> Result<Users, SetUserError>,
 ) -> Result<Arc<Users>, SetUserError> {
     take_over(made, || make().map(Arc::new))
-}
-
-/// What the first core has made; two that make it at once keep one of both, and none waits.
-fn take_over<T: Clone>(made: &OnceLock<T>, make: impl FnOnce() -> T) -> T {
-    if made.get().is_none() {
-        // Somebody else may have been faster: then that counts.
-        let _ = made.set(make());
-    }
-    made.get().cloned().unwrap_or_else(|| unreachable!("it was set a line ago"))
 }
 
 fn reply_of(error: &SetUserError) -> Vec<u8> {

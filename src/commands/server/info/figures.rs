@@ -209,6 +209,22 @@ pub(super) fn keyspace(cx: &InfoFacts<'_>, report: &mut Report) {
     }
 }
 
+pub(super) fn key_sizes(_cx: &InfoFacts<'_>, report: &mut Report) {
+    let sizes = std::mem::take(&mut report.key_sizes);
+    for (db, kind, keys) in sizes.iter() {
+        let told: Vec<String> =
+            keys.iter().map(|(size, keys)| format!("{}={keys}", power_text(*size))).collect();
+        report.field(format_args!("db{db}_{}", kind.distribution()), told.join(","));
+    }
+}
+
+/// A power of 2 as INFO names it: 512, 1K, 64M.
+fn power_text(power: u64) -> String {
+    let thousands = power.checked_ilog2().unwrap_or(0) / 10;
+    let unit = ["", "K", "M", "G", "T", "P", "E"][thousands as usize];
+    format!("{}{unit}", power >> (10 * thousands))
+}
+
 pub(super) fn cores(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("cores", cx.server.stats.len());
     for (core, stats) in cx.server.stats.iter().enumerate() {

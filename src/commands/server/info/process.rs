@@ -5,7 +5,7 @@
 use std::sync::atomic::AtomicU64;
 use std::sync::atomic::Ordering::Relaxed;
 
-use super::super::memory_figures::MemoryFigures;
+use super::super::memory_figures::{Excess, MemoryFigures};
 use super::{InfoFacts, Report};
 use crate::base::sys;
 use crate::config::value::Endpoint;
@@ -46,6 +46,10 @@ pub(super) fn server(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("lru_clock", cx.now.seconds() & LRU_CLOCK_MASK);
     report.field("executable", &facts.executable);
     report.field("config_file", &facts.config_file);
+    let ends_at = facts.replication.ends_at.load(Relaxed);
+    if ends_at != 0 {
+        report.field("shutdown_in_milliseconds", ends_at - cx.now.0);
+    }
     report.field("io_threads_active", 0);
     listeners(cx, report);
 }
@@ -95,7 +99,8 @@ pub(super) fn clients(cx: &InfoFacts<'_>, report: &mut Report) {
     let highest = |buffer: fn(&crate::observe::stats::CoreStats) -> u64| {
         server.stats.iter().map(|stats| buffer(stats)).max().unwrap_or(0)
     };
-    report.field("connected_clients", connected);
+    let replicas = i64::from(server.replication.replicas.load(Relaxed));
+    report.field("connected_clients", (connected - replicas).max(0));
     report.field("cluster_connections", 0);
     report.field("maxclients", cx.config.maxclients);
     report.field("client_recent_max_input_buffer", highest(|stats| stats.max_input_bytes.get()));
@@ -112,7 +117,7 @@ pub(super) fn clients(cx: &InfoFacts<'_>, report: &mut Report) {
 }
 
 pub(super) fn memory(cx: &InfoFacts<'_>, report: &mut Report) {
-    let figures = MemoryFigures::take(cx.server);
+    let figures = MemoryFigures::take(cx.server, cx.config, (cx.scripts, cx.functions));
     report.size("used_memory", figures.used);
     report.size("used_memory_rss", figures.resident);
     report.size("used_memory_peak", figures.peak);
@@ -122,7 +127,7 @@ pub(super) fn memory(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("used_memory_dataset", figures.dataset());
     report.field("used_memory_dataset_perc", format_args!("{:.2}%", figures.dataset_percent()));
     report.field("allocator_allocated", figures.used);
-    report.field("allocator_active", figures.used);
+    report.field("allocator_active", figures.active);
     report.field("allocator_resident", figures.resident);
     report.field("allocator_muzzy", 0);
     report.size("total_system_memory", cx.server.system_memory);
@@ -130,21 +135,25 @@ pub(super) fn memory(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("maxmemory", cx.config.maxmemory);
     report.human("maxmemory", cx.config.maxmemory);
     report.field("maxmemory_policy", cx.config.text_of("maxmemory-policy"));
-    report.field("allocator_frag_ratio", "1.00");
-    report.field("allocator_frag_bytes", 0);
-    report.field("allocator_rss_ratio", format_args!("{:.2}", figures.fragmentation()));
-    report.field("allocator_rss_bytes", figures.fragmentation_bytes());
-    report.field("rss_overhead_ratio", "1.00");
-    report.field("rss_overhead_bytes", 0);
-    report.field("mem_fragmentation_ratio", format_args!("{:.2}", figures.fragmentation()));
-    report.field("mem_fragmentation_bytes", figures.fragmentation_bytes());
-    report.zeros(&["mem_not_counted_for_evict"]);
-    let backlog = cx.server.replication.backlog_bytes.load(Relaxed);
-    report.field("mem_replication_backlog", backlog);
-    report.field("mem_total_replication_buffers", backlog);
-    report.zeros(&["mem_replica_full_sync_buffer", "mem_clients_slaves"]);
+    for (name, excess) in [
+        ("allocator_frag", figures.in_pages()),
+        ("allocator_rss", figures.beside_pages()),
+        ("rss_overhead", Excess { ratio: 1.0, bytes: 0 }),
+        ("mem_fragmentation", figures.fragmentation()),
+    ] {
+        report.field(format!("{name}_ratio"), format_args!("{:.2}", excess.ratio));
+        report.field(format!("{name}_bytes"), excess.bytes);
+    }
+    let not_counted = cx.server.not_counted_for_evict(cx.config.repl_backlog_size);
+    report.field("mem_not_counted_for_evict", not_counted);
+    report.field("mem_replication_backlog", figures.backlog);
+    let buffers = cx.server.replication.backlog_bytes.load(Relaxed);
+    report.field("mem_total_replication_buffers", buffers + figures.full_sync);
+    report.field("mem_replica_full_sync_buffer", figures.full_sync);
+    report.field("mem_clients_slaves", figures.replicas);
     report.field("mem_clients_normal", figures.clients);
-    report.zeros(&["mem_cluster_links", "mem_aof_buffer"]);
+    report.zeros(&["mem_cluster_links"]);
+    report.field("mem_aof_buffer", figures.journal);
     report.field("mem_allocator", "mimalloc");
     report.zeros(&["mem_overhead_db_hashtable_rehashing", "active_defrag_running"]);
     let pending = cx.server.sum(|stats| stats.lazyfree_pending.get());
@@ -175,13 +184,11 @@ pub(super) fn persistence(cx: &InfoFacts<'_>, report: &mut Report) {
     let persistence = &cx.server.persistence;
     let is_loading = persistence.is_loading();
     report.field("loading", u8::from(is_loading));
-    report.zeros(&[
-        "async_loading",
-        "current_cow_peak",
-        "current_cow_size",
-        "current_cow_size_age",
-    ]);
-    let is_saving = persistence.is_saving();
+    let is_async = persistence.is_async_loading();
+    report.field("async_loading", u8::from(is_async));
+    report.zeros(&["current_cow_peak", "current_cow_size", "current_cow_size_age"]);
+    // A snapshot for replicas counts as one.
+    let is_saving = persistence.is_saving() || persistence.is_busy_with(Purpose::Replicas);
     let is_busy = persistence.is_busy();
     let of_save = |count: &AtomicU64| if is_busy { count.load(Relaxed) } else { 0 };
     let (done, keys) = (of_save(&persistence.saved_keys), of_save(&persistence.save_keys));
@@ -203,7 +210,7 @@ pub(super) fn persistence(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("rdb_last_load_keys_loaded", persistence.keys_loaded.load(Relaxed));
     report.field("aof_enabled", u8::from(cx.config.appendonly));
     append_only(cx, report);
-    if is_loading {
+    if is_loading || is_async {
         loading(cx, report);
     }
 }
@@ -261,7 +268,9 @@ pub(super) fn replication(cx: &InfoFacts<'_>, report: &mut Report) {
     if let Some(primary) = &cx.config.replicaof {
         of_replica(cx, primary, report);
     }
-    report.field("connected_slaves", replication.replicas.load(Relaxed));
+    let channels = replication.rdb_channels.load(Relaxed);
+    let replicas = replication.replicas.load(Relaxed).saturating_sub(channels);
+    report.field("connected_slaves", replicas);
     if cx.config.min_replicas_to_write > 0 && cx.config.min_replicas_max_lag > 0 {
         report.field("min_slaves_good_slaves", replication.good_replicas.load(Relaxed));
     }
@@ -271,7 +280,7 @@ pub(super) fn replication(cx: &InfoFacts<'_>, report: &mut Report) {
         let line = format!("ip={address},port={port},state={state},offset={acked},lag={lag}");
         report.field(format_args!("slave{number}"), line);
     }
-    report.field("master_failover_state", "no-failover");
+    report.field("master_failover_state", replication.failover().name());
     report.field("master_replid", history.id);
     report.field("master_replid2", history.former);
     report.field("master_repl_offset", replication.offset.load(Relaxed));
@@ -298,7 +307,8 @@ fn of_replica(cx: &InfoFacts<'_>, primary: &Endpoint, report: &mut Report) {
     report.field("master_sync_in_progress", u8::from(in_sync));
     report.field("slave_read_repl_offset", link.read.load(Relaxed).max(applied));
     report.field("slave_repl_offset", applied);
-    report.zeros(&["replica_full_sync_buffer_size", "replica_full_sync_buffer_peak"]);
+    report.field("replica_full_sync_buffer_size", link.kept.load(Relaxed));
+    report.field("replica_full_sync_buffer_peak", link.kept_peak.load(Relaxed));
     if in_sync {
         let (total, read) = (link.sync_total.load(Relaxed), link.sync_read.load(Relaxed) as i64);
         let percent = if total > 0 { read as f64 / total as f64 * 100.0 } else { 0.0 };

@@ -2,7 +2,7 @@
 
 use proptest::prelude::*;
 
-use super::super::annotation::Heading;
+use super::super::annotation::{Heading, write_synced};
 use super::*;
 
 fn command(words: &[&[u8]]) -> Vec<u8> {
@@ -19,6 +19,14 @@ fn group(time: Option<i64>, bytes: &[u8]) -> Vec<u8> {
     let mut heading = Heading::new(time);
     heading.cover(bytes);
     [heading.into_bytes(), bytes.to_vec()].concat()
+}
+
+/// Appends a group that says up to where the file was synced.
+fn append(text: &mut Vec<u8>, synced: usize, time: Option<i64>, bytes: &[u8]) {
+    let mut body = Vec::new();
+    write_synced(&mut body, synced as u64, text.len() as u64);
+    body.extend_from_slice(bytes);
+    text.extend(group(time, &body));
 }
 
 fn verify(text: &[u8], piece: usize) -> Verdict {
@@ -102,26 +110,81 @@ fn a_tail_that_a_crash_cut_is_torn_wherever_it_was_cut() {
     assert_eq!(verify(&filled, 512).state, State::Blank);
 }
 
-#[test]
-fn one_group_may_stand_behind_one_that_a_crash_has_cut() {
-    let set = |value: &[u8]| group(None, &command(&[b"SET", b"k", value]));
-    let (first, second, third) = (set(b"1"), set(&[b'x'; 900]), set(b"3"));
-    let safe = first.len() as u64;
-    for cut in 0..second.len() {
-        let mut cut_short = second.clone();
-        cut_short[cut..].fill(0);
-        for tail in [&third[..], &third[..third.len() - 5], b"#CR"] {
-            for zeros in [0, 600] {
-                let text = [&first[..], &cut_short, tail, &vec![0; zeros]].concat();
-                let verdict = verify(&text, 100);
-                assert_eq!(verdict.state, State::Torn { in_multi: false }, "cut at {cut}");
-                assert_eq!(verdict.safe, safe, "cut at {cut}");
-            }
-        }
-        // What has been acknowledged since is not cut away.
-        let text = [&first[..], &cut_short, &third, &third].concat();
-        assert!(matches!(verify(&text, 100).state, State::Damaged(_)), "cut at {cut}");
+/// A file of groups, the first of them synced, and where each of them ends.
+fn file_after_a_sync() -> (Vec<u8>, Vec<usize>) {
+    let (mut text, mut ends) = (Vec::new(), vec![0]);
+    for size in [10, 300, 900, 20, 1800, 400] {
+        let synced = ends.get(1).copied().unwrap_or(0);
+        append(&mut text, synced, None, &command(&[b"SET", b"k", &vec![b'x'; size]]));
+        ends.push(text.len());
     }
+    (text, ends)
+}
+
+#[test]
+fn any_sectors_of_what_was_not_synced_may_be_lost() {
+    let (text, ends) = file_after_a_sync();
+    let sectors = text.len().div_ceil(512);
+    for lost in 1..1u32 << sectors {
+        let mut left = text.clone();
+        let mut first = text.len();
+        for sector in (0..sectors).filter(|sector| lost >> sector & 1 == 1) {
+            let begin = (sector * 512).max(ends[1]);
+            left[begin..text.len().min(sector * 512 + 512)].fill(0);
+            first = first.min(begin);
+        }
+        let safe = ends.iter().copied().filter(|end| *end <= first).max();
+        for zeros in [0, 600] {
+            let left = [&left[..], &vec![0; zeros]].concat();
+            let verdict = verify(&left, 1000);
+            let is_torn = matches!(verdict.state, State::Torn { .. } | State::Blank);
+            assert!(is_torn, "sectors {lost:b}: {verdict:?}");
+            assert_eq!(Some(verdict.safe as usize), safe, "sectors {lost:b}");
+        }
+    }
+}
+
+#[test]
+fn what_was_synced_is_not_cut_away() {
+    let (text, ends) = file_after_a_sync();
+    let begin = 512;
+    let broken_at = ends.iter().copied().filter(|end| *end <= begin).max().unwrap_or(0);
+    for (synced, is_lost) in [(broken_at, true), (broken_at + 1, false), (text.len(), false)] {
+        let mut text = text.clone();
+        append(&mut text, synced, Some(7), b"");
+        assert_eq!(state(&text), State::Whole);
+        text[begin..begin + 512].fill(0);
+        let verdict = verify(&text, 100);
+        assert_eq!(verdict.safe as usize, broken_at);
+        assert_eq!(matches!(verdict.state, State::Torn { .. }), is_lost, "{synced}: {verdict:?}");
+        assert_eq!(matches!(verdict.state, State::Damaged(_)), !is_lost, "{synced}: {verdict:?}");
+    }
+}
+
+#[test]
+fn files_that_do_not_say_what_was_synced_lack_no_sector_but_of_their_last_group() {
+    let set = command(&[b"SET", b"k", &[b'x'; 900]]);
+    let first = group(None, &set);
+    let mut text = [&first[..], &first].concat();
+    text[1024..1536].fill(0);
+    assert_eq!(state(&text), State::Torn { in_multi: false });
+    let text = [&text[..], &first].concat();
+    assert!(matches!(state(&text), State::Damaged(_)), "a group stands behind it");
+    // Commands without groups say nothing of themselves.
+    let mut plain = [&set[..], &set, &set].concat();
+    plain[512..1024].fill(0);
+    assert!(matches!(state(&plain), State::Damaged(_)));
+}
+
+#[test]
+fn a_value_that_holds_a_group_does_not_say_what_was_synced() {
+    let (text, ends) = file_after_a_sync();
+    let mut copied = Vec::new();
+    append(&mut copied, text.len(), None, &command(&[b"PING"]));
+    let mut text = text;
+    append(&mut text, ends[1], None, &command(&[b"SET", b"copy", &copied]));
+    text[512..1024].fill(0);
+    assert_eq!(state(&text), State::Torn { in_multi: false });
 }
 
 #[test]
@@ -187,13 +250,15 @@ proptest! {
         times in proptest::collection::vec(proptest::option::of(any::<i64>()), 6),
         bit: usize,
         piece in 1..50usize,
+        zeros in prop_oneof![Just(0), Just(700), Just(2048)],
     ) {
-        let text: Vec<u8> = values.iter().zip(times)
-            .flat_map(|(value, time)| group(time, &command(&[b"SET", b"k", value])))
-            .collect();
+        let mut text = Vec::new();
+        for (value, time) in values.iter().zip(times) {
+            append(&mut text, 0, time, &command(&[b"SET", b"k", value]));
+        }
         prop_assert_eq!(verify(&text, piece).state, State::Whole);
-        let mut flipped = text.clone();
         let bit = bit % (8 * text.len());
+        let mut flipped = [&text[..], &vec![0; zeros]].concat();
         flipped[bit / 8] ^= 1 << (bit % 8);
         let state = verify(&flipped, piece).state;
         prop_assert!(matches!(state, State::Damaged(_)), "bit {}: {:?}", bit, state);
@@ -208,7 +273,9 @@ proptest! {
                 Just(command(&[b"EXEC"])),
                 Just(group(Some(3), &command(&[b"DEL", b"k"]))),
                 Just(b"#TS:7\r\n".to_vec()),
+                Just(b"#SYNC:9 40\r\n".to_vec()),
                 Just(vec![0; 30]),
+                Just(vec![0; 700]),
                 proptest::collection::vec(any::<u8>(), 0..20),
             ], 0..8),
         piece in 1..20usize,

@@ -1,11 +1,16 @@
 //! What a file is worth: whole, torn by a crash, or damaged.
 //!
-//! Invariant: a crash leaves a torn tail: the file ends early, or in zeros, or, since two groups are
-//! written at a time, a group ends in zeros and the next one stands behind it. Everything else that is
-//! not as written is damage, which nobody may cut away unasked, since data stands behind it.
+//! Invariant: what was synced is never cut away. Where a file is not whole, what stands behind says
+//! whether it was synced up to there: then something has damaged it. Otherwise a crash may have torn
+//! it, which ends a file early, or in zeros, or leaves sectors of zeros where they had not been written
+//! yet. Whatever else is wrong there is damage, too: nobody cuts it away unasked.
 
-use super::super::annotation::Annotation;
-use super::{Fault, Found, Scanner};
+mod behind;
+mod sectors;
+
+use super::{Fault, Found, Reason, Scanner};
+use behind::Behind;
+use sectors::Sectors;
 
 /// What a file is worth.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -30,6 +35,8 @@ pub struct Verdict {
     pub state: State,
     /// The end of what is whole.
     pub safe: u64,
+    /// The end of its last byte that is not zero.
+    pub filled: u64,
     /// Its length.
     pub len: u64,
     /// The first line with a later time than was asked for.
@@ -42,30 +49,24 @@ pub struct Verifier {
     scanner: Scanner,
     latest: Option<i64>,
     too_late: Option<u64>,
+    sectors: Sectors,
     wrong: Option<Wrong>,
-    len: u64,
 }
 
-/// What is wrong, and what stands behind it.
+/// What is wrong.
 #[derive(Debug)]
 struct Wrong {
     fault: Fault,
     /// The end of what is wrong: of a group, if it is in one.
     reach: u64,
-    /// The end of the last bytes that are not zero.
-    filled: u64,
-    /// Behind zeros that stand for the end of what is wrong: where a group begins, and its first
-    /// bytes.
-    next: Option<(u64, Vec<u8>)>,
-    /// There is too much behind it for a crash.
-    is_damage: bool,
+    behind: Behind,
 }
 
 impl Verifier {
     /// A verifier whose first byte stands at `offset` of the file.
     pub fn new(offset: u64) -> Verifier {
-        let scanner = Scanner::new(offset);
-        Verifier { scanner, latest: None, too_late: None, wrong: None, len: offset }
+        let (scanner, sectors) = (Scanner::new(offset), Sectors::new(offset));
+        Verifier { scanner, latest: None, too_late: None, sectors, wrong: None }
     }
 
     /// The same, looking for what happened after a time, in seconds.
@@ -77,22 +78,29 @@ impl Verifier {
     pub fn feed(&mut self, chunk: &[u8]) {
         let mut rest = chunk;
         while self.wrong.is_none() && !rest.is_empty() {
+            let safe = self.scanner.safe;
             match self.scanner.step(rest, &mut ()) {
                 Ok((used, found)) => {
+                    self.sectors.feed(&rest[..used], safe, u64::MAX);
                     rest = &rest[used..];
                     self.note_time(found);
                 }
                 Err(fault) => {
                     let reach = self.scanner.group.map_or(fault.seen, |group| group.end);
-                    let (filled, next) = (self.len, None);
-                    self.wrong = Some(Wrong { fault, reach, filled, next, is_damage: false });
+                    // The bytes in front of it have told what they are.
+                    let seen = fault.seen - self.sectors.offset();
+                    let behind = Behind::new(fault.seen);
+                    let wrong = self.wrong.insert(Wrong { fault, reach, behind });
+                    wrong.behind.feed(&rest[seen as usize..]);
+                    self.sectors.feed(rest, safe, reach);
+                    return;
                 }
             }
         }
         if let Some(wrong) = &mut self.wrong {
-            wrong.look_behind(self.len, chunk);
+            wrong.behind.feed(rest);
+            self.sectors.feed(rest, self.scanner.safe, wrong.reach);
         }
-        self.len += chunk.len() as u64;
     }
 
     fn note_time(&mut self, found: Option<Found>) {
@@ -105,70 +113,35 @@ impl Verifier {
     }
 
     /// The file has ended.
-    pub fn finish(self) -> Verdict {
-        let Verifier { scanner, too_late, wrong, len, .. } = self;
+    pub fn finish(mut self) -> Verdict {
+        let state = self.state();
+        let Verifier { scanner, too_late, sectors, .. } = self;
+        let (filled, len) = (sectors.filled(), sectors.offset());
+        Verdict { state, safe: scanner.safe, filled, len, too_late }
+    }
+
+    fn state(&mut self) -> State {
+        let Verifier { scanner, sectors, wrong, .. } = self;
         let torn = State::Torn { in_multi: scanner.in_multi };
-        let state = match wrong {
-            None if scanner.is_between() => State::Whole,
-            None => scanner.misled().map_or(torn, State::Damaged),
-            Some(wrong) if wrong.next.is_none() && wrong.filled <= scanner.safe => State::Blank,
-            Some(wrong) if wrong.is_torn(len) => torn,
-            Some(wrong) => State::Damaged(wrong.fault),
+        let Some(Wrong { fault, reach, behind }) = wrong else {
+            let is_whole = scanner.is_between();
+            return if is_whole {
+                State::Whole
+            } else {
+                scanner.misled().map_or(torn, State::Damaged)
+            };
         };
-        Verdict { state, safe: scanner.safe, len, too_late }
+        if sectors.filled() <= scanner.safe {
+            return State::Blank;
+        }
+        behind.finish();
+        let ends_there = sectors.filled() < sectors.offset().min(*reach);
+        // Whoever writes commands without groups does not say how much of them is synced.
+        let lacks_sectors = sectors.has_lost(scanner.safe)
+            && !scanner.is_in_plain_commands()
+            && !behind.has_silent_group();
+        let was_synced = behind.synced_upto() > scanner.safe || fault.reason == Reason::BadLength;
+        let is_torn = !was_synced && (ends_there || lacks_sectors);
+        if is_torn { torn } else { State::Damaged(*fault) }
     }
 }
-
-impl Wrong {
-    /// Looks at bytes of the file, which begin at `offset`.
-    fn look_behind(&mut self, offset: u64, chunk: &[u8]) {
-        let is_reading = |(_, head): &(u64, Vec<u8>)| head.len() < HEADING_BYTES_MAX;
-        if !self.next.as_ref().is_some_and(is_reading) && chunk.iter().all(|byte| *byte == 0) {
-            return;
-        }
-        for (at, &byte) in (offset..).zip(chunk) {
-            if self.is_damage {
-                return;
-            }
-            if let Some((_, head)) = &mut self.next
-                && head.len() < HEADING_BYTES_MAX
-            {
-                head.push(byte);
-            }
-            if byte == 0 {
-                continue;
-            }
-            if at >= self.reach && self.next.is_none() {
-                self.is_damage = self.filled >= self.reach || byte != b'#';
-                self.next = Some((at, vec![byte]));
-            }
-            self.filled = at + 1;
-        }
-    }
-
-    /// True if a crash has left it like this, in a file of this length.
-    fn is_torn(&self, len: u64) -> bool {
-        match &self.next {
-            _ if self.is_damage => false,
-            None => self.filled < self.reach.min(len),
-            Some((begin, head)) => self.filled <= end_of_group(*begin, head),
-        }
-    }
-}
-
-/// Where a group ends that begins with these bytes, at this place; it may be cut itself.
-fn end_of_group(begin: u64, head: &[u8]) -> u64 {
-    let mut behind = begin;
-    for line in head.split_inclusive(|byte| *byte == b'\n') {
-        behind += line.len() as u64;
-        match Annotation::parse(line) {
-            Ok(Annotation::Time(_)) => {}
-            Ok(Annotation::Group { len, .. }) => return behind.saturating_add(len),
-            _ => break,
-        }
-    }
-    begin + HEADING_BYTES_MAX as u64
-}
-
-/// The lines in front of a group have no more bytes.
-const HEADING_BYTES_MAX: usize = 80;

@@ -8,13 +8,13 @@ use std::os::fd::RawFd;
 
 use bytes::Bytes;
 
+use crate::base::time::Nanos;
+
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
     /// Write all of `bytes` at `offset`; `syncs`: and then sync the file.
     Write {
-        /// Names the group.
-        slot: u32,
         /// The file.
         fd: RawFd,
         /// Where.
@@ -62,6 +62,8 @@ pub struct Wanted {
     pub syncs: bool,
     /// The time to note, in seconds, if it is noted at all.
     pub time: Option<i64>,
+    /// When it is.
+    pub now: Nanos,
 }
 
 /// What failed.

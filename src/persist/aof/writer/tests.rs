@@ -1,8 +1,11 @@
 //! The writer against a disk by chance: whatever is short, late or fails, the file is a prefix of the
 //! blocks in their order, and what was told is in it.
 
+use std::os::fd::RawFd;
+
 use super::*;
 use crate::base::rng::Rng;
+use crate::persist::aof::annotation::Annotation;
 
 const FD: RawFd = 7;
 const NEXT_FD: RawFd = 8;
@@ -54,12 +57,12 @@ impl Disk {
         let at = rng.below(self.actions.len() as u64) as usize;
         let fails = |rng: &mut Rng| faults && rng.below(20) == 0;
         match self.actions.remove(at) {
-            Action::Write { slot, fd, offset, bytes, syncs } => {
+            Action::Write { fd, offset, bytes, syncs } => {
                 let (contents, synced) = self.files.entry(fd).or_default();
                 if fails(rng) {
-                    let failure = writer.wrote(slot, -libc::ENOSPC);
+                    let failure = writer.wrote(-libc::ENOSPC);
                     return if syncs {
-                        failure.or(writer.was_synced(Some(slot), -libc::ECANCELED))
+                        failure.or(writer.was_synced(true, -libc::ECANCELED, Nanos(0)))
                     } else {
                         failure
                     };
@@ -70,26 +73,26 @@ impl Disk {
                 let end = offset as usize + count;
                 contents.resize(contents.len().max(end), 0);
                 contents[offset as usize..end].copy_from_slice(&bytes[..count]);
-                let failure = writer.wrote(slot, count as i32);
+                let failure = writer.wrote(count as i32);
                 if !syncs || failure.is_some() {
                     return failure;
                 }
                 if count < bytes.len() {
-                    return writer.was_synced(Some(slot), -libc::ECANCELED);
+                    return writer.was_synced(true, -libc::ECANCELED, Nanos(0));
                 }
                 if fails(rng) {
-                    return writer.was_synced(Some(slot), -libc::EIO);
+                    return writer.was_synced(true, -libc::EIO, Nanos(0));
                 }
                 synced.clone_from(contents);
-                writer.was_synced(Some(slot), 0)
+                writer.was_synced(true, 0, Nanos(0))
             }
             Action::Sync { fd } => {
                 if fails(rng) {
-                    return writer.was_synced(None, -libc::EIO);
+                    return writer.was_synced(false, -libc::EIO, Nanos(0));
                 }
                 let (contents, synced) = self.files.entry(fd).or_default();
                 synced.clone_from(contents);
-                writer.was_synced(None, 0)
+                writer.was_synced(false, 0, Nanos(0))
             }
             Action::Close { fd } | Action::Trim { fd, .. } => {
                 self.closed.push(fd);
@@ -148,7 +151,7 @@ fn run(seed: u64, faults: bool) {
             }
             writer.advance(posted);
         }
-        let wanted = Wanted { syncs: rng.below(2) == 0, time: None };
+        let wanted = Wanted { syncs: rng.below(2) == 0, time: None, now: Nanos(0) };
         while let Some(action) = writer.next(wanted) {
             disk.actions.push(action);
         }
@@ -189,31 +192,32 @@ fn files_are_a_prefix_of_the_blocks_whatever_the_disk_does() {
 #[test]
 fn a_block_waits_for_those_before_it() {
     let mut writer = Writer::default();
-    let wanted = Wanted { syncs: true, time: None };
+    let wanted = Wanted { syncs: true, time: None, now: Nanos(0) };
     writer.open(file(FD), 0);
     writer.add(2, block(2));
     assert!(writer.next(wanted).is_none() && writer.waits_for_others());
     writer.add(1, block(1));
     writer.advance(2);
-    let Some(Action::Write { slot, bytes, syncs, .. }) = writer.next(wanted) else {
+    let Some(Action::Write { bytes, syncs, .. }) = writer.next(wanted) else {
         panic!("both are due");
     };
     assert!(syncs && numbers_in(&bytes) == [1, 2]);
     assert!(writer.next(wanted).is_none());
-    assert!(writer.wrote(slot, bytes.len() as i32).is_none());
+    assert!(writer.wrote(bytes.len() as i32).is_none());
     assert_eq!(writer.progress(), (2, 0));
-    // The next group is written while this one is synced.
+    // The next group takes up what comes while this one is synced.
     writer.add(3, block(3));
     writer.advance(3);
-    assert!(matches!(writer.next(wanted), Some(Action::Write { .. })));
-    assert!(writer.was_synced(Some(slot), 0).is_none());
+    assert_eq!(writer.next(wanted), None);
+    assert!(writer.was_synced(true, 0, Nanos(0)).is_none());
     assert_eq!(writer.progress(), (2, 2));
+    assert!(matches!(writer.next(wanted), Some(Action::Write { .. })));
 }
 
 #[test]
 fn a_file_begins_by_selecting_its_database() {
     let mut writer = Writer::default();
-    let wanted = Wanted { syncs: false, time: Some(1_700_000_000) };
+    let wanted = Wanted { syncs: false, time: Some(1_700_000_000), now: Nanos(0) };
     writer.open(file(FD), 0);
     let mut three = Lines::default();
     three.add(3, [b"PING".as_slice()].into_iter());
@@ -232,12 +236,12 @@ fn cut(number: u64, file: Option<JournalFile>, is_fresh: bool) -> (u64, Block) {
     (number, Block { lines: lines(&[]), cut: Some(Box::new(cut)) })
 }
 
-const SYNCED: Wanted = Wanted { syncs: true, time: None };
+const SYNCED: Wanted = Wanted { syncs: true, time: None, now: Nanos(0) };
 
 /// The write that is due.
-fn write_of(writer: &mut Writer) -> (u32, RawFd, usize) {
+fn write_of(writer: &mut Writer) -> (RawFd, usize) {
     match writer.next(SYNCED) {
-        Some(Action::Write { slot, fd, bytes, .. }) => (slot, fd, bytes.len()),
+        Some(Action::Write { fd, bytes, .. }) => (fd, bytes.len()),
         other => panic!("a write is due, not {other:?}"),
     }
 }
@@ -248,9 +252,9 @@ fn a_sync_that_failed_is_given_up_behind_a_fresh_cut_only() {
     writer.open(file(FD), 100);
     writer.add(1, block(1));
     writer.advance(1);
-    let (slot, _, len) = write_of(&mut writer);
-    writer.wrote(slot, len as i32);
-    assert!(matches!(writer.was_synced(Some(slot), -libc::EIO), Some(Failure::Sync(_))));
+    let (_, len) = write_of(&mut writer);
+    writer.wrote(len as i32);
+    assert!(matches!(writer.was_synced(true, -libc::EIO, Nanos(0)), Some(Failure::Sync(_))));
     writer.add(2, block(2));
     let (number, within) = cut(3, Some(file(9)), false);
     writer.add(number, within);
@@ -263,20 +267,20 @@ fn a_sync_that_failed_is_given_up_behind_a_fresh_cut_only() {
     assert_eq!(writer.next(SYNCED), None, "others come before it");
     writer.advance(6);
     let mut closed = Vec::new();
-    let (slot, fd, len) = loop {
+    let (fd, len) = loop {
         match writer.next(SYNCED) {
             Some(Action::Close { fd }) => closed.push(fd),
-            Some(Action::Write { slot, fd, bytes, .. }) => {
+            Some(Action::Write { fd, bytes, .. }) => {
                 assert_eq!(numbers_in(&bytes), [5, 6]);
-                break (slot, fd, bytes.len());
+                break (fd, bytes.len());
             }
             other => panic!("{other:?}"),
         }
     };
     closed.sort_unstable();
     assert_eq!((closed, fd, writer.progress()), (vec![FD, 9], NEXT_FD, (4, 4)));
-    writer.wrote(slot, len as i32);
-    writer.was_synced(Some(slot), 0);
+    writer.wrote(len as i32);
+    writer.was_synced(true, 0, Nanos(0));
     assert_eq!((writer.progress(), writer.size()), ((6, 6), len as u64));
 }
 
@@ -286,17 +290,17 @@ fn the_journal_ends_and_begins_again() {
     let (number, first) = cut(1, Some(file(FD)), true);
     writer.add(number, first);
     writer.advance(1);
-    let (slot, fd, len) = write_of(&mut writer);
+    let (fd, len) = write_of(&mut writer);
     assert_eq!(fd, FD);
-    writer.wrote(slot, len as i32);
-    writer.was_synced(Some(slot), 0);
+    writer.wrote(len as i32);
+    writer.was_synced(true, 0, Nanos(0));
     let end = Cut { file: None, is_fresh: true, lines: lines(&[]) };
     writer.add(2, Block { lines: lines(&[2]), cut: Some(Box::new(end)) });
     writer.advance(2);
-    let (slot, _, len) = write_of(&mut writer);
-    writer.wrote(slot, len as i32);
+    let (_, len) = write_of(&mut writer);
+    writer.wrote(len as i32);
     assert_eq!(writer.next(SYNCED), None, "it is not on the disk");
-    writer.was_synced(Some(slot), 0);
+    writer.was_synced(true, 0, Nanos(0));
     assert_eq!(writer.next(SYNCED), Some(Action::Close { fd: FD }));
     assert!(writer.is_idle() && writer.progress() == (2, 2));
     // A disk that is full does not keep it from ending.
@@ -305,9 +309,9 @@ fn the_journal_ends_and_begins_again() {
     let end = Cut { file: None, is_fresh: true, lines: lines(&[]) };
     writer.add(4, Block { lines: lines(&[4]), cut: Some(Box::new(end)) });
     writer.advance(4);
-    let (slot, ..) = write_of(&mut writer);
-    assert!(writer.wrote(slot, -libc::ENOSPC).is_some());
-    writer.was_synced(Some(slot), -libc::ECANCELED);
+    write_of(&mut writer);
+    assert!(writer.wrote(-libc::ENOSPC).is_some());
+    writer.was_synced(true, -libc::ECANCELED, Nanos(0));
     assert_eq!(writer.next(SYNCED), Some(Action::Close { fd: NEXT_FD }));
     assert!(writer.is_idle() && writer.progress() == (4, 4));
 }
@@ -329,8 +333,59 @@ fn zeros_are_written_where_nothing_else_is() {
     writer.was_filled(file + 1, Some(to));
     assert_eq!(writer.next(SYNCED), None, "that was another file");
     writer.was_filled(file, Some(to));
-    let (slot, _, len) = write_of(&mut writer);
-    writer.wrote(slot, len as i32);
-    writer.was_synced(Some(slot), 0);
+    let (_, len) = write_of(&mut writer);
+    writer.wrote(len as i32);
+    writer.was_synced(true, 0, Nanos(0));
     assert_eq!(writer.end(), Some(Action::Trim { fd: FD, len: len as u64 }));
+}
+
+/// What the group says of the file: up to where it is synced.
+fn told_by(bytes: &[u8], offset: u64) -> u64 {
+    let mut at = offset;
+    for line in bytes.split_inclusive(|byte| *byte == b'\n') {
+        if let Some(upto) = Annotation::parse(line).ok().and_then(|line| line.synced_upto(at)) {
+            return upto;
+        }
+        at += line.len() as u64;
+    }
+    panic!("it says nothing: {}", bytes.escape_ascii());
+}
+
+#[test]
+fn each_group_says_up_to_where_the_file_is_synced() {
+    let mut writer = Writer::default();
+    writer.open(JournalFile { fd: FD, offset: 500 }, 0);
+    assert_eq!(writer.seal(), None, "nothing was written");
+    let begin = |writer: &mut Writer, number: u64, syncs: bool| {
+        writer.add(number, block(number));
+        writer.advance(number);
+        match writer.next(Wanted { syncs, time: Some(number as i64), now: Nanos(0) }) {
+            Some(Action::Write { bytes, offset, .. }) => (told_by(&bytes, offset), bytes.len()),
+            other => panic!("a group is due, not {other:?}"),
+        }
+    };
+    let (told, first) = begin(&mut writer, 1, false);
+    assert_eq!(told, 500);
+    writer.wrote(first as i32);
+    let (told, second) = begin(&mut writer, 2, false);
+    assert_eq!(told, 500);
+    // It covers what was written when it began, and no part of a group.
+    assert_eq!(writer.begin_sync(), Some(Action::Sync { fd: FD }));
+    writer.wrote(second as i32);
+    writer.was_synced(false, 0, Nanos(0));
+    let (told, third) = begin(&mut writer, 3, true);
+    assert_eq!(told, 500 + first as u64);
+    assert_eq!(writer.seal(), None, "a group is under way");
+    writer.wrote(third as i32);
+    assert_eq!(writer.seal(), None, "it is not synced");
+    writer.was_synced(true, 0, Nanos(0));
+    let end = 500 + (first + second + third) as u64;
+    let Some(Action::Write { offset, bytes, syncs, .. }) = writer.seal() else {
+        panic!("all is synced");
+    };
+    assert_eq!((offset, told_by(&bytes, offset), syncs), (end, end, true));
+    writer.wrote(bytes.len() as i32);
+    writer.was_synced(true, 0, Nanos(0));
+    assert_eq!((writer.seal(), writer.progress()), (None, (3, 3)));
+    assert_eq!(writer.end(), Some(Action::Close { fd: FD }));
 }

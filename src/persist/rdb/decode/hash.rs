@@ -114,7 +114,10 @@ pub(super) fn packed_ttl(bytes: Vec<u8>, limits: &HashLimits) -> Result<Collecti
     let times: Vec<i64> = times.collect::<Option<_>>().ok_or(Malformed)?;
     // Those that never expire are last.
     let order = |time: &i64| if *time == 0 { i64::MAX } else { *time };
-    if times.len() <= limits.entries && times.is_sorted_by_key(order) {
+    if !times.is_sorted_by_key(order) {
+        return Err(Malformed);
+    }
+    if times.len() <= limits.entries {
         return Ok(Collection::Packed(Packing::HashTtl, bytes));
     }
     let mut building = Building::new(times.len() as u64, limits)?;
