@@ -5,6 +5,9 @@
 //! nobody tracks and nobody follows a prefix, a command pays one test. Source: tracking.c's
 //! behaviour in Redis 8.0; docs/decisions/0014-tracking.md.
 
+use std::cmp::Reverse;
+use std::sync::Arc;
+
 use super::table::Registered;
 use super::worker::Worker;
 use crate::base::slot::Slot;
@@ -15,11 +18,12 @@ use crate::command::{Args, Flags, Group, keyspec};
 use crate::pubsub::tracking::Invalidation;
 use crate::resp::Proto;
 use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::store::partition::Partition;
 use crate::store::tracking::Reader;
 use crate::txn::cores::SlotMap;
 
-/// Keys that are forgotten for one that is remembered, at most, where there are too many.
-const EVICTED_AT_ONCE_MAX: usize = 100;
+/// Keys that are forgotten for one that is remembered, or in a slice, at most.
+const EVICTED_AT_ONCE_MAX: u64 = 100;
 
 impl Worker {
     /// True if somebody wants to know which keys of these partitions change.
@@ -90,19 +94,41 @@ impl Worker {
         }
         let Some(partition) = keyspace.holder(slot.get()) else { return };
         let owner = SlotMap::new(self.server.stats.len()).owner(slot);
+        let excess =
+            (partition.tracked().len() as u64 + self.tracked_elsewhere(owner)).saturating_sub(max);
+        self.forget_tracked(partition, excess);
+    }
+
+    /// The same for a limit that was lowered, a part at a time: each core forgets in proportion to
+    /// what it keeps, and of what cannot be shared out the fullest. True if there are too many yet.
+    pub fn forget_tracked_slice(&mut self, partition: &mut Partition) -> bool {
+        let max = self.config.tracking_table_max_keys;
+        let own = partition.tracked().len() as u64;
+        if max == 0 || own == 0 {
+            return false;
+        }
+        let total = own + self.tracked_elsewhere(self.core);
+        let excess = total.saturating_sub(max);
+        let counts = self.server.stats.iter().map(|stats| stats.tracked_keys.get());
+        let fullest = counts.enumerate().max_by_key(|(core, keys)| (*keys, Reverse(*core)));
+        let share = (u128::from(excess) * u128::from(own) / u128::from(total)) as u64;
+        let is_fullest = fullest.is_some_and(|(core, _)| core == self.core);
+        self.forget_tracked(partition, if is_fullest { share.max(excess.min(1)) } else { share });
+        excess > 0
+    }
+
+    /// Keys whose readers the other cores remember.
+    fn tracked_elsewhere(&self, owner: usize) -> u64 {
         let others = self.server.stats.iter().enumerate().filter(|(core, _)| *core != owner);
-        let elsewhere: u64 = others.map(|(_, stats)| stats.tracked_keys.get()).sum();
-        for _ in 0..EVICTED_AT_ONCE_MAX {
-            if partition.tracked().len() as u64 + elsewhere <= max {
-                return;
-            }
+        others.map(|(_, stats)| stats.tracked_keys.get()).sum()
+    }
+
+    fn forget_tracked(&mut self, partition: &mut Partition, count: u64) {
+        for _ in 0..count.min(EVICTED_AT_ONCE_MAX) {
             let Some((key, readers)) = partition.tracked_mut().evict(self.rng.next_u64()) else {
                 return;
             };
-            for Reader { id, home, run } in readers {
-                let one = Invalidation::Key { id, run, key: key.clone(), by: 0 };
-                self.invalidations.add(usize::from(home), one);
-            }
+            self.tell_readers(&key, readers, 0);
         }
     }
 
@@ -125,11 +151,21 @@ impl Worker {
         if partition.tracked().is_empty() {
             return;
         }
-        for Reader { id, home, run } in partition.tracked_mut().take(key) {
-            if id == by && self.noloop {
-                continue;
-            }
-            let one = Invalidation::Key { id, run, key: key.into(), by };
+        let mut readers = partition.tracked_mut().take(key);
+        if self.noloop {
+            readers.retain(|reader| reader.id != by);
+        }
+        self.tell_readers(key, readers, by);
+    }
+
+    /// Those who have read a key are told that client `by` has changed it.
+    fn tell_readers(&mut self, key: &[u8], readers: Vec<Reader>, by: u64) {
+        if readers.is_empty() {
+            return;
+        }
+        let key: Arc<[u8]> = key.into();
+        for Reader { id, home, run } in readers {
+            let one = Invalidation::Key { id, run, key: key.clone(), by };
             self.invalidations.add(usize::from(home), one);
         }
     }
@@ -153,7 +189,7 @@ fn hears_itself(facts: &SessionFacts) -> bool {
 }
 
 /// `>2 invalidate *n key...`, or a null instead of the keys.
-pub fn write_push(push: &mut ReplyBuffer, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
+pub fn write_push(push: &mut ReplyBuffer, keys: Option<&[Arc<[u8]>]>, null: &[u8]) {
     let mut reply = Reply::new(push, Proto::Resp3);
     reply.push(2);
     reply.bulk(b"invalidate");
@@ -161,7 +197,7 @@ pub fn write_push(push: &mut ReplyBuffer, keys: Option<&[Box<[u8]>]>, null: &[u8
 }
 
 /// The keys of an invalidation.
-pub fn write_keys(reply: &mut Reply<'_>, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
+pub fn write_keys(reply: &mut Reply<'_>, keys: Option<&[Arc<[u8]>]>, null: &[u8]) {
     match keys {
         None => reply.raw(null),
         Some(keys) => {

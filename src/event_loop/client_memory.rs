@@ -127,9 +127,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    /// The same for another core, which found that the largest client is here.
+    /// Another core has found that the largest client is here. What that one has sent runs first: it
+    /// may ask to be spared.
+    pub(super) fn evict_clients_soon(&mut self) {
+        self.client_memory.is_due = true;
+    }
+
     #[cold]
-    pub(super) fn hold_client_limit(&mut self) {
+    fn hold_client_limit(&mut self) {
         let Some(limit) = self.client_memory.limit else { return };
         let core = self.worker.core;
         for _ in 0..EVICTED_PER_TURN_MAX {
@@ -142,12 +147,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let largest = sizes.enumerate().max_by_key(|(at, bytes)| (*bytes, Reverse(*at)));
             match (largest, self.client_memory.largest()) {
                 (None | Some((_, 0)), _) => return,
-                (Some((at, _)), Some((_, index))) if at == core => self.evict_client(index),
+                (Some((at, _)), Some(heaviest)) if at == core => self.evict_if_still(heaviest),
                 (Some((at, _)), _) => return self.mail.post(at, Message::EvictClients),
             }
         }
         self.client_memory.is_due = true;
         self.has_more = true;
+    }
+
+    /// Evicts a client that weighs so much, unless it holds less by now, or has asked to be spared.
+    fn evict_if_still(&mut self, (bytes, index): (u64, u32)) {
+        self.weigh(index);
+        if self.client_memory.largest() == Some((bytes, index)) {
+            self.evict_client(index);
+        }
     }
 
     fn evict_client(&mut self, index: u32) {

@@ -156,6 +156,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.cron.has_more = false;
         }
         let (round, slice) = (self.cron.next_round <= now, self.cron.next_slice <= now);
+        // A turn that has taken the last room begins to make some.
+        let slice = slice || !self.cron.has_more && self.worker.should_evict();
         let slice = slice && !self.worker.switches.cron_paused;
         if !round && !slice {
             return;
@@ -211,13 +213,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
+        // Clients go first: what they held is no reason for a key to go.
+        self.evict_clients();
         self.evict(false);
         let Some(partition) = self.seat.partition_now() else { return };
+        let forgets = self.worker.forget_tracked_slice(partition);
         let freed = partition.free_slice(&mut budget);
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.totals.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0 || saves || self.worker.should_evict();
+        self.cron.has_more = !done || pending > 0 || saves || forgets || self.worker.should_evict();
         self.cron.next_slice = if hurries { now } else { now.after(SLICE_PAUSE_NANOS) };
         self.has_more |= hurries;
     }
@@ -419,6 +424,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.control.configured(&self.worker.config);
         }
         self.client_limit_changed();
+        // Readers of keys that are not remembered any more are told before anybody can know.
+        if let Some(partition) = self.seat.partition_now() {
+            self.cron.has_more |= self.worker.forget_tracked_slice(partition);
+        }
     }
 }
 

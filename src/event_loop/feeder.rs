@@ -189,6 +189,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
             stream.offset()
         };
         self.feeder.told = self.feeder.told.max(told);
+        self.trim_stream();
+    }
+
+    /// Forgets what neither the backlog nor a replica needs.
+    pub(super) fn trim_stream(&mut self) {
         let sent = self.feeder.replicas.iter().filter_map(|(index, _)| {
             self.clients.get(*index)?.session.replica.as_ref()?.needs_stream_from()
         });

@@ -377,6 +377,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.arm_accept(index as u32);
         }
         self.read_clock();
+        self.prepare_replies();
         self.tls_changed(None);
         self.config_changed();
         let core = self.worker.core;

@@ -14,7 +14,9 @@ use crate::base::sys;
 use crate::base::time::Clock;
 use crate::client::Session;
 use crate::net::connection::{Connection, Receiving};
+use crate::net::input::Input;
 use crate::net::listener::{Accepted, Listener, TOO_MANY};
+use crate::net::output::Output;
 use crate::observe::log;
 use crate::ring::{Completion, Kind, Op, Ring, Token};
 use crate::txn::batch::Batch;
@@ -25,8 +27,8 @@ const TAKEN_ALONG_BYTES_MAX: usize = 4 * 1024;
 const MOVED_BYTES_MAX: usize = 1024;
 /// Replies of a turn that no `client-output-buffer-limit` is about: as long as Redis' buffer for them.
 const UNLIMITED_BYTES: usize = 16 * 1024;
-/// A turn's buffer up to this is kept.
-const REPLIES_SMALL_BYTES: usize = 64 * 1024;
+/// A turn's buffer never has less room: what an ordinary reply needs is there from the start.
+const REPLIES_SMALL_BYTES: usize = 16 * 1024;
 /// One that grew beyond this is given back at once.
 const REPLIES_KEPT_BYTES: usize = 4 * 1024 * 1024;
 
@@ -126,7 +128,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.longest_replies = self.longest_replies.max(output.len());
         self.replies.bytes = self.ring.turn_output(output);
         if self.replies.bytes.capacity() > REPLIES_KEPT_BYTES {
-            self.replies.bytes = Vec::new();
+            self.replies.bytes = Vec::with_capacity(REPLIES_SMALL_BYTES);
         }
         for index in &dirty {
             self.send_one(*index);
@@ -136,6 +138,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.dirty = dirty;
     }
 
+    /// Makes room for the replies of ordinary turns: a turn writes to one buffer while the kernel
+    /// sends from the other.
+    pub(super) fn prepare_replies(&mut self) {
+        self.replies.bytes.reserve_exact(REPLIES_SMALL_BYTES);
+        self.ring.last_output().reserve_exact(REPLIES_SMALL_BYTES);
+    }
+
     /// Gives a turn's buffer back of which no turn since the last look has used much: what an odd turn
     /// has needed is not held for ever, on every core.
     pub(super) fn shrink_replies(&mut self) {
@@ -143,7 +152,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let capacity = self.replies.bytes.capacity();
         if self.replies.bytes.is_empty() && capacity > REPLIES_SMALL_BYTES && capacity / 4 > longest
         {
-            self.replies.bytes = Vec::with_capacity(longest);
+            self.replies.bytes = Vec::with_capacity(longest.max(REPLIES_SMALL_BYTES));
         }
     }
 
@@ -399,6 +408,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let token = connection.token(Kind::Send, index);
             self.ring.push(Op::Cancel { token });
         }
+        // What it held is free at once, but for what the kernel has.
+        connection.input = Input::default();
+        connection.output = Output::default();
         self.ring.push(Op::Close { fd: connection.fd });
         self.secured_clients -= usize::from(connection.sealing.is_some());
         if let Some(batch) = stalled {

@@ -347,6 +347,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         self.leave_sync(index);
         self.part_channels(index);
+        self.trim_stream();
         self.replicas_changed();
     }
 }

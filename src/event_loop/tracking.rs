@@ -141,7 +141,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    fn tell_key(&mut self, (id, run): (u64, u32), key: Box<[u8]>, by: u64) {
+    fn tell_key(&mut self, (id, run): (u64, u32), key: Arc<[u8]>, by: u64) {
         let Some(connection) = self.tracker(id) else { return };
         let facts = &connection.session.facts;
         if facts.tracking.has(Tracking::BCAST) {
@@ -164,7 +164,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             let own = tracking.has(Tracking::NOLOOP);
             let told = keys.iter().filter(|(_, by)| !(own && **by == id));
-            let told: Vec<Box<[u8]>> = told.map(|(key, _)| key.clone()).collect();
+            let told: Vec<Arc<[u8]>> = told.map(|(key, _)| key.clone()).collect();
             if !told.is_empty() {
                 self.tell_tracker(id, Some(told), Order::BehindReplies);
             }
@@ -178,7 +178,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Tells a client, or whom it has named, of keys; None is everything.
-    fn tell_tracker(&mut self, id: u64, keys: Option<Vec<Box<[u8]>>>, order: Order) {
+    fn tell_tracker(&mut self, id: u64, keys: Option<Vec<Arc<[u8]>>>, order: Order) {
         let core = self.worker.core;
         let Some(connection) = self.tracker(id) else { return };
         let (place, proto) = (connection.session.place, connection.session.facts.proto);
@@ -209,7 +209,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn write_forwarded(
         &mut self,
         (id, place): (u64, u32),
-        keys: Option<&[Box<[u8]>]>,
+        keys: Option<&[Arc<[u8]>]>,
         null: &[u8],
     ) -> bool {
         let Some(connection) = self.clients.get(place) else { return false };
@@ -286,7 +286,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
 }
 
 /// An invalidation as a message of pub/sub.
-fn write_message(push: &mut ReplyBuffer, keys: Option<&[Box<[u8]>]>, null: &[u8]) {
+fn write_message(push: &mut ReplyBuffer, keys: Option<&[Arc<[u8]>]>, null: &[u8]) {
     let mut reply = Reply::new(push, Proto::Resp2);
     reply.array(3);
     reply.bulk(b"message");

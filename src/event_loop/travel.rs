@@ -57,7 +57,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Message::Unwatch(watched) => self.unwatch_here(watched),
             Message::Denied(denial) => self.file_denial(*denial),
             Message::Evict => self.evict(true),
-            Message::EvictClients => self.hold_client_limit(),
+            Message::EvictClients => self.evict_clients_soon(),
             Message::Block(..) | Message::Pushes(..) => {
                 unreachable!("pushes wait for their place among all others")
             }

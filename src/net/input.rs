@@ -29,6 +29,11 @@ impl BigWord {
     fn feed(&mut self, mut bytes: &[u8]) {
         while !bytes.is_empty() {
             let (now, later) = bytes.split_at(bytes.len().min(CHUNK_BYTES - self.tail.len()));
+            if self.tail.capacity() - self.tail.len() < now.len() {
+                // What has come vouches for as much again; the end is known, and fits.
+                let room = self.missing.min(CHUNK_BYTES - self.tail.len());
+                self.tail.reserve_exact(room.min(now.len().max(self.received)));
+            }
             self.tail.extend_from_slice(now);
             self.missing -= now.len();
             self.received += now.len();

@@ -13,7 +13,7 @@ use crate::base::core_set::CoreSet;
 use crate::base::letterbox::Letterbox;
 
 /// Keys that were changed, each with the id of the client that did it last; 0 for nobody.
-pub type ChangedKeys = BTreeMap<Box<[u8]>, u64>;
+pub type ChangedKeys = BTreeMap<Arc<[u8]>, u64>;
 
 /// The same by the prefixes that are followed.
 pub type ChangesByPrefix = BTreeMap<Name, ChangedKeys>;
@@ -27,8 +27,8 @@ pub enum Invalidation {
         id: u64,
         /// The run of its commands in which it read the key last.
         run: u32,
-        /// The key.
-        key: Box<[u8]>,
+        /// The key; all who are told share it.
+        key: Arc<[u8]>,
         /// The client that changed it; 0 for nobody.
         by: u64,
     },
@@ -43,7 +43,7 @@ pub enum Invalidation {
         /// For whom, and that client's home.
         of: (u64, usize),
         /// The keys. None for everything.
-        keys: Option<Vec<Box<[u8]>>>,
+        keys: Option<Vec<Arc<[u8]>>>,
         /// Everything is told as null, as that one's protocol writes it.
         null: &'static [u8],
     },
@@ -90,7 +90,7 @@ impl Invalidations {
     }
 
     /// Takes the keys that one client has read and then changed itself.
-    pub fn take_own_keys_of(&mut self, client: u64) -> Vec<Box<[u8]>> {
+    pub fn take_own_keys_of(&mut self, client: u64) -> Vec<Arc<[u8]>> {
         let is_own = |one: &Invalidation| matches!(one, Invalidation::Key { id, by, .. } if *id == client && *by == client);
         let taken = self.list.extract_if(.., |(_, one)| is_own(one));
         let key_of = |(_, one)| match one {

@@ -105,10 +105,14 @@ impl Backlog {
             let behind = start + chunk.len() as u64;
             // Whole chunks go, so that what is left is never less than the limit.
             if self.end - behind < limit || behind > held {
-                return;
+                break;
             }
             self.first = behind;
             self.sealed.pop_front();
+        }
+        // A replica that stood still has made it long.
+        if self.sealed.capacity() > SEALED_MIN.max(4 * self.sealed.len()) {
+            self.sealed.shrink_to(SEALED_MIN.max(2 * self.sealed.len()));
         }
     }
 
@@ -131,6 +135,8 @@ impl Backlog {
 
 /// Bytes of a chunk, if blocks are not longer.
 const CHUNK_BYTES: usize = 16 * 1024;
+/// Room for so many chunks is kept.
+const SEALED_MIN: usize = 64;
 /// Longer blocks are this many chunks of a full backlog, or more: they go in parts, too.
 const CHUNKS_MIN: u64 = 16;
 /// Worth a send of its own.

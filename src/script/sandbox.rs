@@ -244,15 +244,15 @@ pub(super) unsafe fn remove_eval_only(lua: *mut lua_State, backing: c_int) {
     }
 }
 
-/// Pushes the globals that a library finds while it is loaded: a `redis` with `register`, the log and
-/// the version alone. What else it reads raises.
+/// Pushes the globals that a library finds while it is loaded: a `redis`, also by Valkey's name, with
+/// `register`, the log and the version alone. What else it reads raises.
 ///
 /// # Safety
 /// There is room for eight more, and a `Lenient` is held.
 pub(super) unsafe fn push_library_globals(lua: *mut lua_State, register: lua_CFunction) {
     // SAFETY: as promised. Stack: globals, redis.
     unsafe {
-        ffi::lua_createtable(lua, 0, 1);
+        ffi::lua_createtable(lua, 0, 2);
         ffi::lua_createtable(lua, 0, 8);
         set_function(lua, c"register_function", register);
         set_function(lua, c"log", api::log);
@@ -266,6 +266,8 @@ pub(super) unsafe fn push_library_globals(lua: *mut lua_State, register: lua_CFu
         ffi::lua_setfield(lua, -2, c"REDIS_VERSION".as_ptr());
         raise_on_missing(lua);
         protect(lua);
+        ffi::lua_pushvalue(lua, -1);
+        ffi::lua_setfield(lua, -3, c"server".as_ptr());
         ffi::lua_setfield(lua, -2, c"redis".as_ptr());
         raise_on_missing(lua);
     }

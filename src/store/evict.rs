@@ -9,7 +9,7 @@ mod tests;
 
 use super::access::{idle_seconds, lfu_counter};
 use super::entry::{Entry, EntryRef};
-use super::key::Position;
+use super::key::{Key, Position};
 use super::partition::Partition;
 use crate::base::time::Millis;
 
@@ -52,13 +52,13 @@ pub enum Eviction {
     Nothing,
 }
 
-/// A key that may go.
+/// A key that may go. Its position names it, so that long keys cost the pool no memory.
 #[derive(Debug)]
 struct Candidate {
     /// The higher, the sooner.
     score: u64,
     db: usize,
-    key: Box<[u8]>,
+    position: Position,
 }
 
 /// The best candidates that a partition has met.
@@ -78,14 +78,18 @@ impl EvictionPool {
     }
 
     /// Takes a key in, if it is better than the worst one or there is room.
-    fn offer(&mut self, score: u64, db: usize, key: &[u8]) {
+    fn offer(&mut self, score: u64, db: usize, position: impl FnOnce() -> Position) {
         let at = self.candidates.partition_point(|one| one.score < score);
-        let mut equals = self.candidates[at..].iter().take_while(|one| one.score == score);
         let is_full = self.candidates.len() == POOL_SIZE;
-        if (is_full && at == 0) || equals.any(|one| one.db == db && *one.key == *key) {
+        if is_full && at == 0 {
             return;
         }
-        self.candidates.insert(at, Candidate { score, db, key: key.into() });
+        let position = position();
+        let mut equals = self.candidates[at..].iter().take_while(|one| one.score == score);
+        if equals.any(|one| one.db == db && one.position == position) {
+            return;
+        }
+        self.candidates.insert(at, Candidate { score, db, position });
         if is_full {
             self.candidates.remove(0);
         }
@@ -128,12 +132,12 @@ impl Partition {
         if self.eviction.best_score() < score_min {
             return Eviction::Worse;
         }
-        while let Some(Candidate { score, db, key }) = self.eviction.candidates.pop() {
-            let key = self.dbs[db].key(&key);
-            let Some(entry) = self.dbs[db].peek(&key) else { continue };
+        while let Some(Candidate { score, db, position }) = self.eviction.candidates.pop() {
+            let Some(entry) = self.dbs[db].entries.lookup_at(position) else { continue };
             let is_eligible = !policy.volatile_only || entry.expiry().is_some();
             if is_eligible && policy.score(entry, now) >= score {
-                let taken = self.db_mut(db).delete(&key);
+                let bytes = entry.key().to_vec();
+                let taken = self.db_mut(db).delete(&Key { bytes: &bytes, position });
                 return taken.map_or(Eviction::NotYet, |entry| Eviction::Taken(db, entry));
             }
         }
@@ -157,9 +161,11 @@ impl Partition {
             self.eviction.candidates.clear();
             self.eviction.order = Some(policy.order);
         }
+        let hasher = *self.hasher();
         for index in 0..self.dbs.len() {
             self.sample(index, policy, policy.samples, random, |pool, entry| {
-                pool.offer(policy.score(entry, now), index, entry.key());
+                let position = || hasher.key(entry.key()).position;
+                pool.offer(policy.score(entry, now), index, position);
             });
         }
     }

@@ -53,7 +53,7 @@ impl BigString {
             let take = bytes.len().min(CHUNK_BYTES - used);
             let (now, later) = bytes.split_at(take);
             match self.chunks.last_mut() {
-                Some(last) if used > 0 => change(last, |last| last.extend_from_slice(now)),
+                Some(last) if used > 0 => change(last, |last| extend(last, now)),
                 _ => self.chunks.push(Bytes::copy_from_slice(now)),
             }
             self.len += take as u64;
@@ -68,9 +68,13 @@ impl BigString {
         if bytes.is_empty() {
             return;
         }
-        while self.len < offset.min(PADDED_BYTES) {
-            let take = (offset.min(PADDED_BYTES) - self.len).min(CHUNK_BYTES as u64);
-            self.append(&ZEROS[..take as usize]);
+        if self.len < offset {
+            // What comes behind the gap gets its room along with it.
+            let end = (offset + bytes.len() as u64).min(PADDED_BYTES);
+            while self.len < end {
+                let take = (end - self.len).min(CHUNK_BYTES as u64);
+                self.append(&ZEROS[..take as usize]);
+            }
         }
         self.pad_to(offset);
         let inside = (self.len - offset).min(bytes.len() as u64) as usize;
@@ -168,6 +172,18 @@ fn change(chunk: &mut Bytes, change: impl FnOnce(&mut BytesMut)) {
         std::mem::take(chunk).try_into_mut().unwrap_or_else(|shared| BytesMut::from(&shared[..]));
     change(&mut own);
     *chunk = own.freeze();
+}
+
+/// Adds bytes to a chunk that has room for them by its invariant: it grows to twice its length, but
+/// takes no more memory than a whole chunk.
+fn extend(chunk: &mut BytesMut, bytes: &[u8]) {
+    let len = chunk.len() + bytes.len();
+    if len > chunk.capacity() {
+        let mut longer = BytesMut::with_capacity((2 * chunk.len()).min(CHUNK_BYTES).max(len));
+        longer.extend_from_slice(chunk);
+        *chunk = longer;
+    }
+    chunk.extend_from_slice(bytes);
 }
 
 /// A chunk of `len` zeros, at most `CHUNK_BYTES`, that costs no memory.

@@ -18,6 +18,7 @@ use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags,
     Handler, KeySpec, Outcome,
 };
+use crate::commands::hash;
 use crate::commands::list::limits;
 use crate::encoding::listpack::Element;
 use crate::resp::reply::Reply;
@@ -201,9 +202,9 @@ fn look_up<'c>(
 ) -> Option<StringRef<'c>> {
     pattern.write_key(element, name);
     let (key, now) = (cx.key(name), cx.expiry_now());
-    let entry = cx.read(&key)?;
-    let Some(field) = pattern.field else { return StringRef::of(entry).ok() };
-    let found = HashRef::of(entry.value()).ok()?.get(field)?;
+    let Some(field) = pattern.field else { return StringRef::of(cx.read(&key)?).ok() };
+    hash::expire_if_due(cx, &key, field);
+    let found = HashRef::of(cx.read(&key)?.value()).ok()?.get(field)?;
     match found.value {
         _ if found.is_expired(now.0) => None,
         Element::Int(value) => Some(StringRef::Int(value)),

@@ -117,6 +117,16 @@ fn expire_field(cx: &mut Context<'_>, key: &Key<'_>, field: &[u8]) {
     announce_expired(cx, key, emptied);
 }
 
+/// The same for a command that met the field in passing, if it has expired.
+pub(super) fn expire_if_due(cx: &mut Context<'_>, key: &Key<'_>, field: &[u8]) {
+    let now = cx.expiry_now().0;
+    let found = cx.read(key).and_then(|entry| HashRef::of(entry.value()).ok());
+    let found = found.filter(|hash| hash.may_have_expired(now));
+    if found.is_some_and(|hash| matches!(Found::of(hash, field, now), Found::Expired)) {
+        expire_field(cx, key, field);
+    }
+}
+
 /// Announces that fields expired; with the last one the key goes.
 fn announce_expired(cx: &mut Context<'_>, key: &Key<'_>, emptied: bool) {
     let db = cx.db_index();

@@ -52,7 +52,9 @@ impl MemoryFigures {
         let (written, replicas) =
             (&server.replication.backlog_bytes, &server.replication.replica_bytes);
         let (written, replicas) = (written.load(Relaxed), replicas.load(Relaxed));
-        let backlog = written.min(config.repl_backlog_size);
+        // Without a replica all of it is the backlog, whole chunks as it is.
+        let is_alone = server.replication.replicas.load(Relaxed) == 0;
+        let backlog = if is_alone { written } else { written.min(config.repl_backlog_size) };
         let engines =
             |stats: &CoreStats| stats.script_engine_bytes.get() + stats.function_engine_bytes.get();
         MemoryFigures {

@@ -153,6 +153,13 @@ impl EntryTable {
         Some(unsafe { EntryRef::from_address(address) })
     }
 
+    /// The entry of a key that has this position: the one that was met there, or in theory another.
+    pub fn lookup_at(&self, position: Position) -> Option<EntryRef<'_>> {
+        let (_, address) = self.words.find(position, |_| true)?;
+        // SAFETY: the table owns the entry; `&self` keeps it unchanged for the result's life.
+        Some(unsafe { EntryRef::from_address(address) })
+    }
+
     /// The entry of a key, to be changed.
     #[inline(always)]
     pub fn lookup_mut(&mut self, key: &Key<'_>) -> Option<EntryMut<'_>> {

@@ -96,7 +96,7 @@ impl<'c> Callbacks<'c> {
             call >= 2
                 && self.name(call) == Some(b"register_function")
                 && self.is_op(call - 1, b".")
-                && self.name(call - 2) == Some(b"redis")
+                && matches!(self.name(call - 2), Some(b"redis" | b"server"))
         };
         // register_function('name', callback)
         if before >= 3 && self.is_op(before, b",") && self.is_op(before - 2, b"(") {
