@@ -147,12 +147,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let largest = sizes.enumerate().max_by_key(|(at, bytes)| (*bytes, Reverse(*at)));
             match (largest, self.client_memory.largest()) {
                 (None | Some((_, 0)), _) => return,
-                (Some((at, _)), Some(heaviest)) if at == core => self.evict_if_still(heaviest),
+                (Some((at, _)), Some(heaviest)) if at == core => {
+                    if self.has_grace(heaviest.1) {
+                        break;
+                    }
+                    self.evict_if_still(heaviest);
+                }
                 (Some((at, _)), _) => return self.mail.post(at, Message::EvictClients),
             }
         }
         self.client_memory.is_due = true;
         self.has_more = true;
+    }
+
+    /// True for one turn of a client whose commands wait to be run: one of them may ask to be spared.
+    fn has_grace(&mut self, index: u32) -> bool {
+        let Some(connection) = self.clients.get(index) else { return false };
+        connection.away && !std::mem::replace(&mut connection.had_grace, true)
     }
 
     /// Evicts a client that weighs so much, unless it holds less by now, or has asked to be spared.

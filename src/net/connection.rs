@@ -70,6 +70,8 @@ pub struct Connection {
     pub allowance_bytes: usize,
     /// What it held when it was last weighed.
     pub weight: Weight,
+    /// It was to be evicted while commands of its waited, and got one more turn for them.
+    pub had_grace: bool,
     /// Since when, in seconds of the clock, its output is longer than the soft limit.
     pub over_soft_limit: Option<i64>,
     /// The piece of `output` that is under way.
@@ -127,6 +129,7 @@ impl Connection {
             stall_bytes: STALL_BYTES,
             allowance_bytes: 0,
             weight: Weight::default(),
+            had_grace: false,
             over_soft_limit: None,
             sending: Bytes::new(),
             segment: None,

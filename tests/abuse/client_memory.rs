@@ -53,7 +53,7 @@ fn the_largest_clients_go_until_the_rest_fits() {
         let count = |prefix: &str| left.iter().filter(|name| name.starts_with(prefix)).count();
         assert_eq!((count("large"), count("small")), (3, 6), "{left:?}");
         assert_eq!(number(server, "stats", "evicted_clients"), 3);
-        assert!(server.log().contains("Evicting client: id="), "{}", server.log());
+        server.must_log("Evicting client: id=");
     });
 }
 

@@ -90,7 +90,7 @@ fn more_clients_than_descriptors_are_not_promised() {
     let clients: u64 = text.lines().last().and_then(|n| n.parse().ok()).expect("a number");
     assert!(clients < 2_000_000_000, "{clients}");
     let line = format!("maxclients has been reduced to {clients} to compensate for low ulimit.");
-    assert!(server.log().contains(&line), "{}", server.log());
+    server.must_log(&line);
 }
 
 #[test]

@@ -63,7 +63,7 @@ fn must_end(server: &mut Server) {
     assert!(!server.log().contains("panicked"), "{}", server.log());
     let status = status.unwrap_or_else(|| panic!("no end in {END_DEADLINE:?}"));
     assert!(status.success(), "{status}");
-    assert!(server.log().contains("is now ready to exit, bye bye..."), "{}", server.log());
+    server.must_log("is now ready to exit, bye bye...");
 }
 
 fn kill(pid: u32, signal: &str) {

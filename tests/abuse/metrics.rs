@@ -3,9 +3,9 @@
 
 use std::collections::BTreeSet;
 use std::io::{Read, Write};
-use std::net::{TcpListener, TcpStream};
+use std::net::TcpStream;
 
-use super::support::server::Server;
+use super::support::server::{Server, free_port};
 use super::{DEADLINE, end, start};
 
 /// A name that would be markup, or break out of a label, if it were not shown as text.
@@ -14,9 +14,7 @@ const HOSTILE: &str = "<script>alert(1)</script>\"\\\n}";
 /// Runs `test` on servers with one core and with four that answer on a port of their own.
 fn with_metrics(test: impl Fn(&Server, u16)) {
     for cores in [1, 4] {
-        let free = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-        let port = free.local_addr().expect("its number").port();
-        drop(free);
+        let port = free_port();
         let server = start(cores, &[("metrics-port", &port.to_string())]);
         test(&server, port);
         end(server, "TERM");

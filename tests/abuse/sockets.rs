@@ -9,7 +9,7 @@ use std::path::Path;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Instant;
 
-use super::support::server::backend;
+use super::support::server::{backend, free_port};
 use super::{DEADLINE, connect, end, expect, read_to_end, start, wait_for, wait_until};
 
 /// A server that is started with exactly these arguments, and killed on drop.
@@ -73,11 +73,6 @@ fn ping(address: impl ToSocketAddrs) -> Option<()> {
     let mut reply = [0; 7];
     stream.read_exact(&mut reply).ok()?;
     (&reply == b"+PONG\r\n").then_some(())
-}
-
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
 }
 
 /// The address from which this machine speaks to others, if it has one. Nothing is sent.

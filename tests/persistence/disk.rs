@@ -182,7 +182,7 @@ fn what_has_expired_is_not_loaded() {
         let mut server = start(&program, dir.path(), &[]);
         let mut client = server.client();
         assert_eq!(call(&mut client, "DBSIZE"), ":2");
-        assert!(server.log().contains("keys loaded: 2, keys expired: 20"), "{}", server.log());
+        server.must_log("keys loaded: 2, keys expired: 20");
         assert_eq!(call(&mut client, "HMGET hash short long"), "*2\r\n$-1\r\n$1\r\n2");
         end(&mut server, "SHUTDOWN NOSAVE");
     }

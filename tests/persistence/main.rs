@@ -229,7 +229,7 @@ fn the_end_saves_where_save_points_say_so() {
         let mut server = start(&program, dir.path(), &[]);
         assert_eq!(call(&mut server.client(), "GET by"), "$6\r\nsignal");
         end(&mut server, "SHUTDOWN SAVE");
-        assert!(server.log().contains("DB loaded from disk"));
+        server.must_log("DB loaded from disk");
     }
 }
 

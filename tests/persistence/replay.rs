@@ -221,7 +221,7 @@ fn a_torn_tail_is_cut_off_or_refused() {
             assert_eq!(call(&mut server.client(), "GET key"), "$5\r\nvalue");
             let cut =
                 format!("Truncating the AOF appendonly.aof.1.incr.aof at offset {}", whole.len());
-            assert!(server.log().contains(&cut), "{}", server.log());
+            server.must_log(&cut);
             assert_eq!(call(&mut server.client(), "SET key later"), "+OK");
             end(&mut server, "SHUTDOWN NOSAVE");
             let server = start(&Program::Ours { cores }, dir.path(), &AOF);
@@ -326,7 +326,7 @@ fn what_is_there_is_loaded_or_the_start_is_refused() {
         fs::write(dir.path().join("appendonly.aof"), lines(&["SET old file"])).expect("a file");
         let mut server = start(&ours, dir.path(), &AOF);
         assert_eq!(call(&mut server.client(), "GET old"), "$4\r\nfile");
-        assert!(server.log().contains("Successfully migrated an old-style AOF file"));
+        server.must_log("Successfully migrated an old-style AOF file");
         end(&mut server, "SHUTDOWN NOSAVE");
         assert!(!dir.path().join("appendonly.aof").exists());
         let manifest = fs::read_to_string(dir.path().join(MANIFEST)).expect("it was written");

@@ -175,7 +175,7 @@ fn files_that_have_grown_are_rewritten() {
             field(&server, "aof_rewrites") != "0"
         });
         wait_for_rewrite(&server);
-        assert!(server.log().contains("Starting automatic rewriting of AOF on "));
+        server.must_log("Starting automatic rewriting of AOF on ");
         let size: u64 = field(&server, "aof_base_size").parse().expect("a number");
         assert!(size < 40_000, "{size}");
         assert_eq!(call(&mut client, "STRLEN key"), ":100");

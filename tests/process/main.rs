@@ -90,7 +90,7 @@ fn who_insists_ends_it_at_once() {
         // The save may have been faster.
         if status.code() != Some(0) {
             assert_eq!(status.code(), Some(1));
-            assert!(server.log().contains("You insist... exiting now."), "{}", server.log());
+            server.must_log("You insist... exiting now.");
             let files = fs::read_dir(server.dir()).expect("a directory").flatten();
             let left: Vec<_> = files.map(|file| file.file_name()).collect();
             assert!(left.iter().all(|name| !name.to_string_lossy().starts_with("temp-")));
@@ -137,8 +137,8 @@ fn a_signal_from_outside_is_reported_unless_nobody_wants_it() {
         send_signal(server.pid(), "-ABRT");
         let status = server.exit_status(Instant::now() + DEADLINE).expect("it ends");
         assert_eq!(status.signal(), Some(libc::SIGABRT));
-        assert!(server.log().contains("crashed by signal: 6"), "{}", server.log());
-        assert!(server.log().contains("Killed by PID:"), "{}", server.log());
+        server.must_log("crashed by signal: 6");
+        server.must_log("Killed by PID:");
         let mut server = start(cores, &[]);
         assert_eq!(call(&mut server.client(), "CONFIG SET crash-log-enabled no"), "+OK");
         send_signal(server.pid(), "-ABRT");
@@ -155,6 +155,9 @@ fn a_turn_that_takes_too_long_is_told_of() {
         let mut client = server.client();
         assert_eq!(call(&mut client, "CONFIG SET watchdog-period 200"), "+OK");
         assert_eq!(call(&mut client, "DEBUG SLEEP 0.9"), "+OK");
+        wait_until("line of each core", || {
+            server.log().matches("last command 'debug' of client").count() >= cores
+        });
         let log = server.log();
         assert_eq!(log.matches("--- WATCHDOG TIMER EXPIRED ---").count(), cores, "{log}");
         assert!(log.contains("last command 'debug' of client"), "{log}");
@@ -165,7 +168,7 @@ fn a_turn_that_takes_too_long_is_told_of() {
         wait_until("stack of each core", || {
             server.log().matches("STACK TRACE DONE").count() > 2 * cores - 1
         });
-        assert!(server.log().contains("Received SIGALRM"), "{}", server.log());
+        server.must_log("Received SIGALRM");
         assert_eq!(call(&mut client, "PING"), "+PONG");
     }
 }

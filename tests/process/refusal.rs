@@ -113,5 +113,7 @@ fn without_io_uring_epoll_takes_over_and_says_so() {
 fn who_asks_for_io_uring_gets_it_or_nothing() {
     let mut server = Refused::start(&["--io-backend", "io_uring"]);
     assert_eq!(server.child.wait().expect("it ends").code(), Some(1));
-    assert!(server.log().contains("io_uring is refused by a seccomp filter"), "{}", server.log());
+    wait_until("the reason in the log", || {
+        server.log().contains("io_uring is refused by a seccomp filter")
+    });
 }

@@ -25,7 +25,7 @@ fn cut_off(server: &Server) {
     assert_eq!(listeners(&mut publisher, "news"), 1);
     let cut = server.info("stats", "client_output_buffer_limit_disconnections");
     assert_eq!(cut.as_deref(), Some("1"));
-    assert!(server.log().contains(" scheduled to be closed ASAP for overcoming of output buffer"));
+    server.must_log(" scheduled to be closed ASAP for overcoming of output buffer");
     // What it had got before is still there; then the connection ends.
     while slow.read_reply().is_ok() {}
 }

@@ -166,7 +166,7 @@ fn a_failover_that_the_replica_does_not_answer_comes_to_nothing() {
         assert_eq!(writer.read_reply().expect("a reply"), b"+OK\r\n", "behind all of that");
         wait_for_state(&primary, "no-failover");
         wait_until("it is a primary again", || info(&primary, "role") == "master");
-        assert!(primary.log().contains("Failover target rejected psync request"));
+        primary.must_log("Failover target rejected psync request");
     }
 }
 

@@ -136,7 +136,7 @@ fn nothing_that_a_primary_sends_ends_a_replica() {
         follow(&replica, primary.port);
         wait_until("all of it has taken effect", || ask(&replica, "GET last") == "$4\r\nword");
         assert_eq!(info(&replica, "role"), "slave");
-        assert!(replica.log().contains("This replica is sending an error to its master"));
+        replica.must_log("This replica is sending an error to its master");
     }
 }
 

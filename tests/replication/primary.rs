@@ -104,7 +104,7 @@ fn a_replica_without_marks_gets_a_file() {
         ask(&primary, "SET behind it");
         wait_in_sync(&primary, &replica);
         assert_same(&primary, &replica, "through a file");
-        assert!(primary.log().contains("target: disk"));
+        primary.must_log("target: disk");
     }
 }
 
@@ -222,7 +222,7 @@ fn a_replica_that_does_not_read_is_cut_off() {
             rounds += 1;
             assert!(rounds < 100, "it is still there");
         }
-        assert!(primary.log().contains("for overcoming of output buffer limits."));
+        primary.must_log("for overcoming of output buffer limits.");
     }
 }
 

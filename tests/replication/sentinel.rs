@@ -10,7 +10,7 @@ use std::process::{Child, Command, Stdio};
 
 use crate::support::client::Client;
 use crate::support::env;
-use crate::support::server::{Program as Binary, Server};
+use crate::support::server::{Program as Binary, Server, free_port};
 use crate::{ask, call, follow, info, oracle, start, wait_for_link, wait_until};
 
 /// A Sentinel that runs.
@@ -41,9 +41,7 @@ fn program() -> Option<PathBuf> {
 
 fn watch(program: &Path, primary: u16) -> Sentinel {
     let dir = tempfile::tempdir().expect("a directory");
-    let listener = std::net::TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    let port = listener.local_addr().expect("its address").port();
-    drop(listener);
+    let port = free_port();
     let file = dir.path().join("sentinel.conf");
     let text = format!(
         "port {port}\ndir {}\nsentinel monitor ours 127.0.0.1 {primary} 1\n\

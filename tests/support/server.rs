@@ -3,14 +3,17 @@
 //! Invariant: a `Server` that exists has answered PING. Its files live in a temporary directory that
 //! goes with it, and its log is shown when the test that holds it panics.
 
+use std::collections::BTreeSet;
 use std::fs::{self, File};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use super::client::Client;
 use super::env;
+use super::wait::wait_until;
 
 /// Which program to start.
 #[derive(Clone, Debug)]
@@ -137,6 +140,11 @@ impl Server {
         String::from_utf8_lossy(&bytes).into_owned()
     }
 
+    /// Waits until a text stands in the log, which is written behind what it tells of.
+    pub(crate) fn must_log(&self, text: &str) {
+        wait_until(&format!("{text:?} in the log"), || self.log().contains(text));
+    }
+
     /// One field of INFO, as text.
     pub(crate) fn info(&self, section: &str, field: &str) -> Option<String> {
         let mut client = self.client();
@@ -153,10 +161,21 @@ impl Server {
             loading if loading.starts_with(b"-LOADING") => false,
             // Whoever may not ask is not told: NOAUTH, DENIED.
             error if error.starts_with(b"-") => self.log().contains("Ready to accept connections"),
-            _ => true,
+            _ => self.is_asked(&mut client),
         });
         client.quit();
         ready
+    }
+
+    /// True if it is this server that a client talks to: another one may have taken its port, while
+    /// this one is about to give up.
+    fn is_asked(&self, client: &mut Client) -> bool {
+        let pid = format!("process_id:{}\r\n", self.child.id());
+        client.call(&["INFO", "server"]).is_ok_and(|reply| match &reply[..] {
+            // It may be renamed, or not allowed.
+            [b'-', ..] => self.log().contains("Ready to accept connections"),
+            info => String::from_utf8_lossy(info).contains(&pid),
+        })
     }
 }
 
@@ -203,10 +222,16 @@ pub(crate) fn backend() -> Vec<String> {
     env("IO_BACKEND").map_or(Vec::new(), |name| vec!["--io-backend".into(), name])
 }
 
-/// A port that was free a moment ago.
-fn free_port() -> u16 {
-    let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
-    listener.local_addr().expect("its address").port()
+/// A port that was free a moment ago, and that no other test of this process was given.
+pub(crate) fn free_port() -> u16 {
+    static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+    loop {
+        let listener = TcpListener::bind(("127.0.0.1", 0)).expect("a free port");
+        let port = listener.local_addr().expect("its address").port();
+        if GIVEN.lock().expect("nobody panics with it").insert(port) {
+            return port;
+        }
+    }
 }
 
 const LOG_NAME: &str = "server.log";

@@ -7,7 +7,8 @@ use std::sync::Arc;
 use rustls::HandshakeKind;
 
 use super::client::{Identity, TlsClient, config};
-use super::{Secure, free_port, with_servers};
+use super::support::server::free_port;
+use super::{Secure, with_servers};
 
 const NOT_UPDATED: &str = "Unable to update TLS configuration. Check server logs.";
 

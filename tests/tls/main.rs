@@ -14,12 +14,11 @@ mod support;
 mod traffic;
 mod users;
 
-use std::net::TcpListener;
 use std::sync::Arc;
 
 use certificates::Certificates;
 use client::{Identity, TlsClient};
-use support::server::{Program, Server};
+use support::server::{Program, Server, free_port};
 use support::wait::{DEADLINE, wait_for};
 
 /// A server with an encrypted port beside the plain one.
@@ -82,9 +81,4 @@ fn with_servers(options: &[(&str, &str)], test: impl Fn(&Secure)) {
         test(&secure);
         assert!(!secure.server.log().contains("panicked"), "{}", secure.server.log());
     }
-}
-
-fn free_port() -> u16 {
-    let socket = TcpListener::bind("127.0.0.1:0").expect("a socket");
-    socket.local_addr().expect("its address").port()
 }
