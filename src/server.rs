@@ -89,6 +89,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
     sys::ignore_signals();
     sys::block_signals(&ENDING_SIGNALS);
     alloc::register_thread();
+    cores::restrict(&config);
     let processors = sys::allowed_processors();
     let cores = core_count(&config, processors.len());
     let way = match backend::choose(config.io_backend) {

@@ -120,12 +120,19 @@ impl ListeningSocket {
     }
 
     /// Listens on a unix socket; `mode` 0 leaves its permissions to umask.
-    pub fn unix(path: &str, mode: u32, backlog: i32) -> io::Result<ListeningSocket> {
+    pub fn unix(
+        path: &str,
+        (mode, group): (u32, Option<u32>),
+        backlog: i32,
+    ) -> io::Result<ListeningSocket> {
         let _ = std::fs::remove_file(path);
         let socket = Socket::new(Domain::UNIX, Type::STREAM, None)?;
         socket.bind(&SockAddr::unix(path)?)?;
         if mode != 0 {
             std::fs::set_permissions(Path::new(path), std::fs::Permissions::from_mode(mode))?;
+        }
+        if group.is_some() {
+            std::os::unix::fs::chown(path, None, group)?;
         }
         // Last: until then nobody can connect, whatever umask says.
         socket.listen(backlog)?;

@@ -4,6 +4,8 @@
 
 #![allow(unsafe_code)]
 
+use std::ffi::CString;
+
 pub mod crash;
 pub mod process;
 
@@ -117,10 +119,16 @@ pub fn random_bytes(bytes: &mut [u8]) {
 
 /// Restricts the calling thread to one processor.
 pub fn pin_thread(processor: usize) -> std::io::Result<()> {
-    // SAFETY: an all-zero cpu_set_t is the empty set; CPU_SET checks its index against the size.
+    restrict_thread(&[processor])
+}
+
+/// Restricts the calling thread, and those that it starts from now on, to some processors.
+pub fn restrict_thread(processors: &[usize]) -> std::io::Result<()> {
+    let known = processors.iter().filter(|processor| **processor < libc::CPU_SETSIZE as usize);
+    // SAFETY: an all-zero cpu_set_t is the empty set; every index is below its size.
     let done = unsafe {
         let mut set: libc::cpu_set_t = std::mem::zeroed();
-        libc::CPU_SET(processor, &mut set);
+        known.for_each(|processor| libc::CPU_SET(*processor, &mut set));
         libc::sched_setaffinity(0, size_of::<libc::cpu_set_t>(), &raw const set)
     };
     if done == 0 { Ok(()) } else { Err(std::io::Error::last_os_error()) }
@@ -151,6 +159,24 @@ pub fn allowed_processors() -> Vec<usize> {
         (0..libc::CPU_SETSIZE as usize).filter(|cpu| libc::CPU_ISSET(*cpu, &set)).collect()
     }
 }
+
+/// The number of a group of users. None if there is no such group. Source: getgrnam_r(3).
+pub fn group_id(name: &str) -> Option<u32> {
+    let name = CString::new(name).ok()?;
+    let mut room = vec![0; GROUP_BYTES_MAX];
+    // SAFETY: `name` ends with a zero; the entry is filled in before it is read, and points into
+    // `room` only, which outlives it.
+    unsafe {
+        let mut entry: libc::group = std::mem::zeroed();
+        let mut found = std::ptr::null_mut();
+        let (text, len) = (room.as_mut_ptr(), room.len());
+        libc::getgrnam_r(name.as_ptr(), &raw mut entry, text, len, &raw mut found);
+        (!found.is_null()).then_some(entry.gr_gid)
+    }
+}
+
+/// Room for the members of a group.
+const GROUP_BYTES_MAX: usize = 1 << 20;
 
 /// Blocks the signals that end the process, for this thread and those that it starts.
 pub fn block_signals(signals: &[i32]) {

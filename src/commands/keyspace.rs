@@ -8,6 +8,7 @@ use crate::command::{
     Handler, Outcome,
 };
 use crate::resp::reply::Reply;
+use crate::store::budget::Budget;
 use crate::store::db::Db;
 
 /// The table's slice.
@@ -89,6 +90,7 @@ fn flushdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
         deleted += partition.db(db).len();
         partition.flush(db);
     }
+    free_some(cx, args);
     report_flush(cx, args, deleted);
     reply.ok();
     Ok(())
@@ -101,6 +103,7 @@ fn flushall(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outc
         deleted += partition.dbs().iter().map(Db::len).sum::<usize>();
         partition.flush_all();
     }
+    free_some(cx, args);
     report_flush(cx, args, deleted);
     if cx.config.save.is_empty() {
         cx.server.persistence.give_up_save();
@@ -127,7 +130,23 @@ fn swapdb(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
     Ok(())
 }
 
-/// SYNC and ASYNC are both answered before anything is freed: freeing never stops the server here.
+/// A small data set is freed before the answer, unless ASYNC asks for none of that; what is more is freed
+/// in slices, since freeing never stops the server here.
+fn free_some(cx: &mut Context<'_>, args: Args<'_>) {
+    let is_async =
+        if args.len() > 1 { args.is(1, "ASYNC") } else { cx.config.lazyfree_lazy_user_flush };
+    if is_async {
+        return;
+    }
+    let mut budget = Budget::new(FREED_AT_ONCE);
+    let mut freed = 0;
+    for partition in cx.keyspace.partitions() {
+        freed += partition.free_slice(&mut budget);
+    }
+    cx.stats.totals.lazyfreed.add(freed as u64);
+}
+
+/// How to flush is said by one word, or none.
 fn check_flush_type(args: Args<'_>) -> Result<(), CommandError> {
     match args.len() {
         1 => Ok(()),
@@ -135,6 +154,9 @@ fn check_flush_type(args: Args<'_>) -> Result<(), CommandError> {
         _ => Err(CommandError::Syntax),
     }
 }
+
+/// Units of work: well below a slice of a turn.
+const FREED_AT_ONCE: usize = 4000;
 
 /// A flush is propagated even where there was nothing to delete: a replica may know better.
 fn report_flush(cx: &mut Context<'_>, args: Args<'_>, deleted: usize) {

@@ -73,6 +73,10 @@ settings! {
     unixsocket: Vec<u8> = text "unixsocket",
     /// Its file mode; 0 = as umask says.
     unixsocketperm: u32 = mode "unixsocketperm",
+    /// The group of users that it belongs to; empty = the server's.
+    unixsocketgroup: Vec<u8> = text "unixsocketgroup",
+    /// The processors that the server may use, as in "0-6:2,7"; empty = those that it was given.
+    server_cpulist: Vec<u8> = text "server-cpulist",
     /// The address of ours that links to a primary come from; empty = any.
     bind_source_addr: Vec<u8> = text "bind-source-addr",
     tcp_backlog: i32 = number "tcp-backlog",

@@ -54,6 +54,32 @@ fn mailboxes(cores: usize) -> Vec<Ends> {
     ends
 }
 
+/// Keeps the process to the processors of `server-cpulist`. A list that is none, or names none that is
+/// there, is as good as no list, as in stock servers.
+pub(super) fn restrict(config: &Config) {
+    let list = String::from_utf8_lossy(&config.server_cpulist);
+    if let Some(processors) = processor_list(&list) {
+        // What cannot be had is not used.
+        let _ = sys::restrict_thread(&processors);
+    }
+}
+
+/// "0,2-3" is 0, 2 and 3; "0-6:2" is 0, 2, 4 and 6. None if it is no such list.
+fn processor_list(text: &str) -> Option<Vec<usize>> {
+    let number = |text: &str| text.parse::<u16>().ok().map(usize::from);
+    let mut all = Vec::new();
+    for part in text.split(',') {
+        let (first, rest) = part.split_once('-').unwrap_or((part, part));
+        let (last, step) = rest.split_once(':').unwrap_or((rest, "1"));
+        let (first, last, step) = (number(first)?, number(last)?, number(step)?);
+        if first > last || step == 0 {
+            return None;
+        }
+        all.extend((first..=last).step_by(step));
+    }
+    Some(all)
+}
+
 /// Starts one pinned thread a core; returns when every ring is set up, or with the first failure.
 pub(super) fn start<R: Backend>(
     (config, users): &(Arc<Config>, Arc<Users>),
@@ -169,5 +195,25 @@ impl Rings {
 
     fn fds(&self) -> MutexGuard<'_, Vec<Result<i32, String>>> {
         self.fds.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::processor_list;
+
+    #[test]
+    fn lists_of_processors_are_those_of_stock_servers() {
+        for (text, processors) in [
+            ("0", &[0][..]),
+            ("0,2,3", &[0, 2, 3]),
+            ("0,2-3", &[0, 2, 3]),
+            ("0-6:2,7", &[0, 2, 4, 6, 7]),
+        ] {
+            assert_eq!(processor_list(text).as_deref(), Some(processors), "{text}");
+        }
+        for text in ["", "a", "1-", "-1", "3-1", "0-6:0", "1,,2", "1 2"] {
+            assert_eq!(processor_list(text), None, "{text}");
+        }
     }
 }

@@ -40,7 +40,8 @@ pub(super) fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     }
     if !config.unixsocket.is_empty() {
         let path = String::from_utf8_lossy(&config.unixsocket);
-        let opened = ListeningSocket::unix(&path, config.unixsocketperm, config.tcp_backlog);
+        let access = (config.unixsocketperm, group_of(config)?);
+        let opened = ListeningSocket::unix(&path, access, config.tcp_backlog);
         sockets.push(opened.map_err(|error| {
             format!("Failed opening Unix socket: bind: {}", sys::reason(&error))
         })?);
@@ -49,6 +50,18 @@ pub(super) fn listen(config: &Config) -> Result<Vec<Listener>, String> {
         return Err("Configured to not listen anywhere, exiting.".into());
     }
     Ok(sockets.into_iter().map(|socket| Listener::new(Arc::new(socket))).collect())
+}
+
+/// The group of users that the Unix socket is for, if one is named.
+fn group_of(config: &Config) -> Result<Option<u32>, String> {
+    let name = String::from_utf8_lossy(&config.unixsocketgroup);
+    if name.is_empty() {
+        return Ok(None);
+    }
+    match sys::group_id(&name) {
+        None => Err(format!("Failed opening Unix socket: getgrnam error for group '{name}'")),
+        group => Ok(group),
+    }
 }
 
 /// Listens on an address. One in use is tried again for a while: the kernel takes a moment to close what

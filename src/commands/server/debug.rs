@@ -6,6 +6,7 @@
 
 mod digest;
 mod protocol;
+mod shape;
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -14,7 +15,6 @@ use super::{BASE, OPERATOR, config};
 use crate::base::number::{parse_f64, parse_memory, write_i64};
 use crate::base::sys::crash;
 use crate::base::words::c_integer;
-use crate::command::context::StringRef;
 use crate::command::session_context::{Request, SaveOrder};
 use crate::command::whole::{CoreView, Job, Part};
 use crate::command::{
@@ -26,10 +26,8 @@ use crate::encoding::dict::Dict;
 use crate::observe::log;
 use crate::observe::replication::{History, ReplicationId, SyncStep};
 use crate::resp::reply::Reply;
-use crate::store::access::idle_seconds;
-use crate::store::entry::{EntryRef, NewValue, ValueRef};
-use crate::types::list::Contents;
-use crate::types::{QuickList, Value};
+use crate::store::entry::{NewValue, ValueRef};
+use crate::types::Value;
 
 /// The table's slice.
 pub const COMMANDS: &[Command] = &[Command {
@@ -54,13 +52,25 @@ pub const COMMANDS: &[Command] = &[Command {
             ..PART
         },
         Command {
+            name: "LISTPACK",
+            keys: &[KeySpec::one(2, Access::RO)],
+            handler: Handler::Keyed(shape::listpack),
+            ..PART
+        },
+        Command {
             name: "OBJECT",
             keys: &[KeySpec::one(2, Access::RO)],
-            handler: Handler::Keyed(object),
+            handler: Handler::Keyed(shape::object),
             ..PART
         },
         Command { name: "PAUSE-CRON", handler: on_every_core(pause_cron), ..PART },
         Command { name: "POPULATE", handler: Handler::Keyspace(populate), ..PART },
+        Command {
+            name: "QUICKLIST",
+            keys: &[KeySpec::one(2, Access::RO)],
+            handler: Handler::Keyed(shape::quicklist),
+            ..PART
+        },
         Command { name: "SET-ACTIVE-EXPIRE", handler: on_every_core(set_active_expire), ..PART },
         Command {
             name: "SLEEP",
@@ -87,8 +97,6 @@ const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
 const NANOS_PER_SECOND: f64 = 1e9;
 /// Nanoseconds of a longer sleep would not fit an i64.
 const SLEEP_SECONDS_MAX: f64 = 9.2e9;
-/// What stands in front of each node of a list in an RDB file.
-const NODE_KIND_LEN: u64 = 1;
 /// Entries of one step through a table.
 const SCAN_COUNT: usize = 1000;
 
@@ -152,6 +160,10 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             reply.ok();
         }
         (b"ERROR", 3) => reply.error(args.get(2)),
+        (b"STRINGMATCH-TEST", 2) => {
+            shape::match_at_random(cx.rng);
+            reply.simple("Apparently Redis did not crash: test passed");
+        }
         (b"LOG", 3) => {
             log::warning(format!("DEBUG LOG: {}", String::from_utf8_lossy(args.get(2))));
             reply.ok();
@@ -200,6 +212,8 @@ const HELP: &[&str] = &[
     "    Return what the table of a key's value holds and takes.",
     "LOADAOF",
     "    Read all data again from the append-only file.",
+    "LISTPACK <key>",
+    "    Write the bytes of a listpack to the log.",
     "LOG <text>",
     "    Write a line to the log.",
     "OBJECT <key>",
@@ -213,6 +227,8 @@ const HELP: &[&str] = &[
     "PROTOCOL <type>",
     "    Reply with a value of a type of the protocol: string, integer, double,",
     "    bignum, null, array, set, map, attrib, push, verbatim, true or false.",
+    "QUICKLIST <key> [<0|1>]",
+    "    Write the shape of a quicklist to the log.",
     "QUICKLIST-PACKED-THRESHOLD <size>",
     "    Give elements of lists from this size on a node of their own; 0 for the default.",
     "RELOAD [MERGE] [NOFLUSH] [NOSAVE]",
@@ -291,85 +307,6 @@ fn dict_shape(dict: &Dict) -> String {
         shape.segments,
         shape.fullest,
     )
-}
-
-fn object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
-    if args.len() != 3 {
-        reply.error(wrong_form(args));
-        return Ok(());
-    }
-    let (key, now, db) = (cx.key(args.get(2)), cx.now, cx.session.db);
-    // What has expired is shown as long as it is there.
-    let entry = cx.db(db, &key).peek(&key).ok_or(CommandError::NoSuchKey)?;
-    let mut text = format!(
-        "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
-        entry.key().as_ptr(),
-        entry.encoding(),
-        serialized_len(entry),
-        entry.access(),
-        idle_seconds(entry.access(), now),
-    );
-    if let ValueRef::Boxed(Value::List(list)) = entry.value() {
-        text.push_str(&quicklist_shape(list));
-    }
-    reply.simple(&text);
-    Ok(())
-}
-
-/// What DEBUG OBJECT adds for a quicklist.
-fn quicklist_shape(list: &QuickList) -> String {
-    let shape = list.shape();
-    format!(
-        " ql_nodes:{} ql_avg_node:{:.2} ql_listpack_max:{} ql_compressed:{} ql_uncompressed_size:{}",
-        shape.nodes,
-        list.len() as f64 / shape.nodes as f64,
-        shape.fill,
-        u8::from(shape.is_compressed),
-        shape.bytes,
-    )
-}
-
-/// Bytes of the value in an RDB file without compression. Source: the string encodings of RDB.
-fn serialized_len(entry: EntryRef<'_>) -> u64 {
-    match entry.value() {
-        ValueRef::Int(value) => match value {
-            -0x80..=0x7f => 2,
-            -0x8000..=0x7fff => 3,
-            -0x8000_0000..=0x7fff_ffff => 5,
-            _ => {
-                let mut digits = Vec::new();
-                write_i64(&mut digits, value);
-                1 + digits.len() as u64
-            }
-        },
-        ValueRef::Str(bytes) => length_len(bytes.len() as u64) + bytes.len() as u64,
-        ValueRef::Packed(_, bytes) => length_len(bytes.len() as u64) + bytes.len() as u64,
-        ValueRef::Boxed(Value::List(list)) => {
-            let mut len = length_len(list.node_count() as u64);
-            list.visit_nodes(|node| {
-                let bytes = match node {
-                    Contents::Packed(pack) => pack.bytes().len() as u64,
-                    Contents::Plain(item) => item.len(),
-                };
-                len += NODE_KIND_LEN + length_len(bytes) + bytes;
-            });
-            len
-        }
-        ValueRef::Boxed(_) => match StringRef::of(entry) {
-            Ok(StringRef::Big(string)) => length_len(string.len()) + string.len(),
-            _ => entry.bytes_allocated() as u64,
-        },
-    }
-}
-
-/// Bytes of a length in front of a string.
-fn length_len(len: u64) -> u64 {
-    match len {
-        0..=0x3f => 1,
-        0x40..=0x3fff => 2,
-        0x4000..=0xffff_ffff => 5,
-        _ => 9,
-    }
 }
 
 fn pause_cron(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandError> {

@@ -32,7 +32,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     // The cores take the place of the I/O threads.
     int("io-threads", 1, 128, "1").immutable().inert(),
     int("prefetch-batch-max-size", 0, 128, "16").inert(),
-    optional_text("server-cpulist").alias("server_cpulist").immutable().pending(),
+    optional_text("server-cpulist").alias("server_cpulist").immutable(),
     optional_text("bio-cpulist").alias("bio_cpulist").immutable().inert(),
     optional_text("aof-rewrite-cpulist").alias("aof_rewrite_cpulist").immutable().inert(),
     optional_text("bgsave-cpulist").alias("bgsave_cpulist").immutable().inert(),

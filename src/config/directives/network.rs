@@ -7,7 +7,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     int("port", 0, 65535, "6379"),
     optional_text("unixsocket").immutable(),
     Directive::new("unixsocketperm", Kind::FileMode, "0").immutable(),
-    optional_text("unixsocketgroup").immutable().restates().pending(),
+    optional_text("unixsocketgroup").immutable().restates(),
     int("tcp-backlog", 0, INT_MAX, "511").immutable(),
     int("tcp-keepalive", 0, INT_MAX, "300"),
     yes_no("protected-mode", "yes"),
