@@ -8,12 +8,15 @@ use std::cell::RefCell;
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::observe::server::ServerFacts;
 use crate::persist::migration::{Outcome, Parcel, Target, push_count, push_word};
 
 /// Sockets that are kept. Source: Redis.
@@ -29,8 +32,8 @@ const LINE_BYTES_MAX: usize = 16 << 10;
 const NOT_CONNECTED: &str = "IOERR error or timeout connecting to the client";
 
 /// The sockets to other servers that nobody uses at the moment.
-#[derive(Default)]
 pub(super) struct Links {
+    server: Arc<ServerFacts>,
     idle: RefCell<BTreeMap<Target, Link>>,
 }
 
@@ -53,6 +56,11 @@ struct Broken {
 }
 
 impl Links {
+    /// No socket is kept yet; how many are is told in INFO.
+    pub(super) fn new(server: Arc<ServerFacts>) -> Links {
+        Links { server, idle: RefCell::default() }
+    }
+
     /// Sends a parcel; what became of its keys.
     pub(super) async fn send(&self, parcel: &Parcel) -> Outcome {
         let mut may_retry = true;
@@ -102,6 +110,7 @@ impl Links {
             }
         }
         idle.insert(target, link);
+        self.server.migrate_sockets.store(idle.len() as u64, Relaxed);
     }
 
     /// Closes what has not been used for long, round after round.
@@ -109,7 +118,9 @@ impl Links {
         let mut rounds = tokio::time::interval(LINK_ROUND);
         loop {
             rounds.tick().await;
-            self.idle.borrow_mut().retain(|_, link| link.used.elapsed() < LINK_IDLE_MAX);
+            let mut idle = self.idle.borrow_mut();
+            idle.retain(|_, link| link.used.elapsed() < LINK_IDLE_MAX);
+            self.server.migrate_sockets.store(idle.len() as u64, Relaxed);
         }
     }
 }

@@ -66,8 +66,8 @@ impl Work {
         let mut log_writer = files::LogWriter::new(self.log_file);
         let mut security = handshake::Security::new(self.doors, self.server.clone());
         tokio::task::spawn_local(give_back(self.server.clone()));
+        let links = Rc::new(migrate::Links::new(self.server.clone()));
         tokio::task::spawn_local(watch(self.server));
-        let links = Rc::new(migrate::Links::default());
         let watched = links.clone();
         tokio::task::spawn_local(async move { watched.watch().await });
         while let Some(task) = self.tasks.recv().await {

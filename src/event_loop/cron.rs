@@ -273,6 +273,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.arm_accept(listener);
         }
         self.shrink_replies();
+        self.stage.shrink();
         let stats = &self.worker.stats;
         let (totals, rates, cron) = (&stats.totals, &stats.rates, &mut self.cron);
         rates.commands.set(cron.commands.sample(totals.commands.get(), elapsed));

@@ -20,6 +20,8 @@ pub(super) const COMMANDS_PER_CLIENT_MIN: usize = 32;
 
 /// Memory for more words than this is given back when the turn is over.
 const RANGES_KEPT_MAX: usize = 64 * 1024;
+/// Memory for so many words is always kept.
+const RANGES_SMALL: usize = 1024;
 
 /// Where staged words stand.
 #[derive(Debug)]
@@ -65,6 +67,8 @@ pub(super) struct Stage {
     /// Their words.
     pub(super) ranges: Vec<ArgRange>,
     sources: Vec<Source>,
+    /// The most words of a turn since `shrink` was last called.
+    longest: usize,
 }
 
 impl Stage {
@@ -117,9 +121,18 @@ impl Stage {
         Args::new(buffer, &self.ranges[first..first + staged.words as usize], &staged.big)
     }
 
+    /// Gives memory back that no turn since the last call has needed a quarter of.
+    pub(super) fn shrink(&mut self) {
+        let longest = std::mem::take(&mut self.longest).max(RANGES_SMALL);
+        if self.ranges.is_empty() && self.ranges.capacity() / 4 > longest {
+            self.ranges.shrink_to(longest);
+        }
+    }
+
     /// The turn is over: leases go back.
     pub(super) fn clear<R: Ring>(&mut self, ring: &mut R) {
         self.commands.clear();
+        self.longest = self.longest.max(self.ranges.len());
         self.ranges.clear();
         self.ranges.shrink_to(RANGES_KEPT_MAX);
         for source in self.sources.drain(..) {

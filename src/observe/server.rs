@@ -58,6 +58,8 @@ pub struct ServerFacts {
     pub peak_memory: AtomicU64,
     /// Resident memory of the process in bytes; the control plane looks ten times a second.
     pub resident_memory: AtomicU64,
+    /// Sockets to other servers that MIGRATE keeps.
+    pub migrate_sockets: AtomicU64,
     /// Free memory is to go back to the system in the control plane's next round. Source: MEMORY PURGE.
     pub purge_asked: AtomicBool,
     /// From how many bytes on an element of a list gets a node of its own; 0 leaves it to
@@ -114,6 +116,7 @@ impl ServerFacts {
             startup_memory: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
             resident_memory: AtomicU64::new(0),
+            migrate_sockets: AtomicU64::new(0),
             purge_asked: AtomicBool::new(false),
             list_packed_threshold: AtomicU64::new(0),
             skips_checksums: AtomicBool::new(false),

@@ -50,6 +50,8 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("pubsub_channels", listened(Kind::Channel));
     report.field("pubsub_patterns", listened(Kind::Pattern));
     report.field("pubsubshard_channels", listened(Kind::Shard));
+    report.zeros(&["latest_fork_usec", "total_forks"]);
+    report.field("migrate_cached_sockets", cx.server.migrate_sockets.load(Relaxed));
     report.zeros(NOT_COUNTED);
     report.field("tracking_total_keys", cx.server.sum(|one| one.tracked_keys.get()));
     report.field("tracking_total_items", cx.server.sum(|one| one.tracked_items.get()));
@@ -80,11 +82,8 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("acl_access_denied_tls_cert", denied(|of| &of.certificate));
 }
 
-/// Fields of Stats between the hits and the errors: there is nothing to count yet.
+/// Fields of Stats between the sockets of MIGRATE and the errors: there is nothing to count yet.
 const NOT_COUNTED: &[&str] = &[
-    "latest_fork_usec",
-    "total_forks",
-    "migrate_cached_sockets",
     "slave_expires_tracked_keys",
     "active_defrag_hits",
     "active_defrag_misses",
