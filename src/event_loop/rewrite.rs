@@ -219,6 +219,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if journal.is_on() && !self.worker.config.appendonly {
             journal.rewrites.scheduled.store(false, Relaxed);
             if persistence.is_busy_with(Purpose::AofBase) {
+                // There is no child, but what reads logs knows the line.
+                let pid = self.worker.server.pid;
+                log::notice(format!("Killing running AOF rewrite child: {pid}"));
                 persistence.cancelled.store(true, Release);
             }
             return self.begin_to_stop();

@@ -70,8 +70,10 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("eventloop_cycles", total(|t| &t.turns));
     report.field("eventloop_duration_sum", total(|t| &t.turn_nanos) / 1000);
     report.field("eventloop_duration_cmd_sum", total(|t| &t.turn_command_nanos) / 1000);
-    report.field("instantaneous_eventloop_cycles_per_sec", rate(|r| &r.turns));
-    let mean_nanos = rate(|r| &r.turn_nanos) / cx.server.stats.len().max(1) as u64;
+    // Of one core, as of the one loop of a stock server.
+    let cores = cx.server.stats.len().max(1) as u64;
+    report.field("instantaneous_eventloop_cycles_per_sec", rate(|r| &r.turns).div_ceil(cores));
+    let mean_nanos = rate(|r| &r.turn_nanos) / cores;
     report.field("instantaneous_eventloop_duration_usec", mean_nanos / 1000);
     let denied = |count: fn(&Denials) -> &Counter| cx.server.sum(|one| count(&one.denials).get());
     report.field("acl_access_denied_auth", denied(|of| &of.auth));
