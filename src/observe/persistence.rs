@@ -28,6 +28,8 @@ pub struct Persistence {
     /// Somebody keeps all partitions, for a save that clients wait for or to load: no base of the AOF
     /// can begin.
     pub is_held: AtomicBool,
+    /// Snapshots since the start: where a stock server forks. Source: INFO, total_forks.
+    pub snapshots: AtomicU64,
     /// A save is to begin when no snapshot is under way.
     pub scheduled: AtomicBool,
     /// The snapshot under way is not wanted any more.
@@ -92,6 +94,7 @@ impl Persistence {
             key_load_micros: AtomicI64::new(key_load_micros),
             under_way: AtomicU8::new(NONE),
             is_held: AtomicBool::new(false),
+            snapshots: AtomicU64::new(0),
             scheduled: AtomicBool::new(false),
             cancelled: AtomicBool::new(false),
             since: AtomicI64::new(0),
@@ -148,6 +151,7 @@ impl Persistence {
             Ordering::Acquire,
         );
         if taken.is_ok() {
+            self.snapshots.fetch_add(1, Ordering::Relaxed);
             self.cancelled.store(false, Ordering::Relaxed);
             self.since.store(now, Ordering::Relaxed);
             self.saved_keys.store(0, Ordering::Relaxed);

@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use support::client::Client;
 use support::server::{Program, Server};
+use support::wait::wait_until;
 
 /// How long an ordinary run writes and reads.
 const MILLIS: u64 = 1_500;
@@ -46,6 +47,27 @@ fn a_copy_is_never_older_than_what_its_client_has_seen() {
 #[test]
 fn no_change_is_lost_however_it_comes_about() {
     with_servers(cache::every_kind_of_change);
+}
+
+#[test]
+fn a_lower_limit_of_remembered_keys_counts_at_once() {
+    with_servers(|server| {
+        let (mut reader, mut other) = (server.client(), server.client());
+        call(&mut reader, "HELLO 3");
+        assert_eq!(call(&mut reader, "CLIENT TRACKING on"), b"+OK\r\n");
+        let keys: Vec<String> = (0..20).map(|number| format!("key:{number}")).collect();
+        call(&mut reader, &format!("MGET {}", keys.join(" ")));
+        assert_eq!(call(&mut other, "CONFIG SET tracking-table-max-keys 5"), b"+OK\r\n");
+        wait_until("the limit held", || {
+            server.info("stats", "tracking_total_keys").as_deref() == Some("5")
+        });
+        // Nobody has read anything since: fifteen keys were forgotten, and each is told of.
+        for _ in 0..15 {
+            let told = reader.read_reply().expect("an invalidation");
+            assert!(told.starts_with(b">2\r\n$10\r\ninvalidate\r\n*1\r\n"), "{told:?}");
+        }
+        assert_eq!(call(&mut reader, "PING"), b"+PONG\r\n");
+    });
 }
 
 #[test]

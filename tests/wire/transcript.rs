@@ -10,6 +10,7 @@
 //! # reply: sorted              how the next reply is compared: see `Rule`
 //! > SET k "a b"                send a command and read one reply; quoted as in redis-cli
 //! @2> GET k                    the same on a second client
+//! >~ DBSIZE                    the same, again and again for a while, until the reply is as it should be
 //! ~ BLPOP l 0                  send a command that blocks, and wait until the server says it does
 //! ? read one more reply (or push) on this client; the text is a remark
 //! ! "*1\r\n$4\r\nPI"           send these bytes as they are and read one reply
@@ -67,6 +68,8 @@ struct Exchange {
 enum Action {
     /// Send these bytes, then read a reply.
     Call(Vec<u8>),
+    /// Send these bytes and read a reply until it is the expected one: another core is not done yet.
+    Poll(Vec<u8>),
     /// Send these bytes.
     Send(Vec<u8>),
     /// Send these bytes and wait until one more client is blocked.
@@ -247,11 +250,12 @@ impl Exchange {
         let bytes = || quote::split(text).map(|parts| parts.concat());
         let action = match mark {
             ">" => Action::Call(command()?),
+            ">~" => Action::Poll(command()?),
             "~" => Action::Block(command()?),
             "!" => Action::Call(bytes()?),
             "!~" => Action::Send(bytes()?),
             "?" => Action::Read,
-            _ => return Err(format!("a line begins with # > ~ ! !~ ? or <, not {mark:?}")),
+            _ => return Err(format!("a line begins with # > >~ ~ ! !~ ? or <, not {mark:?}")),
         };
         let expected = BTreeMap::new();
         Ok(Self { line: line.to_owned(), line_number, client, action, rule, expected })
@@ -300,6 +304,7 @@ impl<'s> Conversation<'s> {
             Action::Read => {}
             // The server may have closed the connection; the read says so.
             Action::Call(bytes) => drop(client.send(bytes)),
+            Action::Poll(bytes) => return poll(client, bytes, exchange, protocol),
             Action::Send(bytes) => {
                 drop(client.send(bytes));
                 return Vec::new();
@@ -310,12 +315,7 @@ impl<'s> Conversation<'s> {
                 return Vec::new();
             }
         }
-        match client.read_reply() {
-            Ok(raw) => render(&raw, exchange.rule),
-            Err(e) if e.kind() == ErrorKind::UnexpectedEof => vec!["(closed)".to_owned()],
-            Err(e) if e.kind() == ErrorKind::TimedOut => vec!["(no reply)".to_owned()],
-            Err(e) => vec![format!("({e})")],
-        }
+        read(client, exchange.rule)
     }
 
     /// What clients received and no exchange read.
@@ -324,6 +324,34 @@ impl<'s> Conversation<'s> {
         unread
             .filter(|(_, bytes)| !bytes.is_empty())
             .map(|(id, bytes)| format!("@{id} {}", quote::escape(bytes)))
+    }
+}
+
+/// Reads and renders a reply.
+fn read(client: &mut Client, rule: Rule) -> Vec<String> {
+    match client.read_reply() {
+        Ok(raw) => render(&raw, rule),
+        Err(e) if e.kind() == ErrorKind::UnexpectedEof => vec!["(closed)".to_owned()],
+        Err(e) if e.kind() == ErrorKind::TimedOut => vec!["(no reply)".to_owned()],
+        Err(e) => vec![format!("({e})")],
+    }
+}
+
+/// Asks until the reply is the expected one, or time is up; the last one.
+fn poll(
+    client: &mut Client,
+    command: &[u8],
+    exchange: &Exchange,
+    protocol: Protocol,
+) -> Vec<String> {
+    let deadline = Instant::now() + POLL_DEADLINE;
+    loop {
+        drop(client.send(command));
+        let found = read(client, exchange.rule);
+        if exchange.expected.get(&protocol) == Some(&found) || Instant::now() > deadline {
+            return found;
+        }
+        std::thread::sleep(Duration::from_millis(1));
     }
 }
 
@@ -348,3 +376,5 @@ fn wait_for_blocked(server: &Server, before: &Option<String>) {
 }
 
 const BLOCK_DEADLINE: Duration = Duration::from_secs(10);
+/// What one core tells another is there in a moment.
+const POLL_DEADLINE: Duration = Duration::from_secs(5);

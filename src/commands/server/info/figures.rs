@@ -50,7 +50,8 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("pubsub_channels", listened(Kind::Channel));
     report.field("pubsub_patterns", listened(Kind::Pattern));
     report.field("pubsubshard_channels", listened(Kind::Shard));
-    report.zeros(&["latest_fork_usec", "total_forks"]);
+    report.zeros(&["latest_fork_usec"]);
+    report.field("total_forks", cx.server.persistence.snapshots.load(Relaxed));
     report.field("migrate_cached_sockets", cx.server.migrate_sockets.load(Relaxed));
     report.zeros(NOT_COUNTED);
     report.field("tracking_total_keys", cx.server.sum(|one| one.tracked_keys.get()));
