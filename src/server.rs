@@ -142,7 +142,7 @@ fn serve(loaded: Loaded, declared: &Declarations) -> ExitCode {
             let orderly = threads.into_iter().all(|thread| thread.join().is_ok());
             sockets::remove_file(&unix_socket);
             standing.end();
-            log::warning("Ironring is now ready to exit, bye bye...");
+            log::warning("Redis is now ready to exit, bye bye...");
             let orderly = orderly && !facts.persistence.fatal.load(Ordering::Acquire);
             if orderly { ExitCode::SUCCESS } else { ExitCode::FAILURE }
         }
