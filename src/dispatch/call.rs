@@ -7,6 +7,7 @@ use super::note::Taken;
 use super::route::{self, Place};
 use super::serve::Served;
 use super::table::{Registered, Way};
+use super::unshared::note_unshared;
 use super::worker::Worker;
 use crate::base::time::Ticks;
 use crate::client::tracking::Tracking;
@@ -241,6 +242,9 @@ impl Worker {
         let dirty = self.effects.dirty();
         if dirty > 0 {
             self.stats.dirty.add(dirty);
+        }
+        if self.is_writable_replica && !facts.replays {
+            note_unshared(&mut keyspace, facts.db, (registered, args));
         }
         self.tell(keyspace, facts.db, (registered, args), false);
         let taken = self.count(registered, failed);

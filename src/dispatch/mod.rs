@@ -19,4 +19,5 @@ mod subscriber;
 pub mod table;
 pub mod track;
 pub mod transact;
+mod unshared;
 pub mod worker;

@@ -105,6 +105,8 @@ pub struct Worker {
     pub(super) failures_told: (i64, u32),
     /// This server follows a primary.
     pub(super) follows: bool,
+    /// It follows one, and takes writes of its own clients, too.
+    pub(super) is_writable_replica: bool,
     /// It does, and its clients may only read.
     pub(super) read_only: bool,
     /// It does, the link is down, and old data is not to be shown.
@@ -222,6 +224,7 @@ impl Worker {
             lacks_replicas: false,
             failures_told: (0, 0),
             follows: false,
+            is_writable_replica: false,
             read_only: false,
             is_stranded: false,
             is_restricted: false,
@@ -278,6 +281,7 @@ impl Worker {
         self.follows = self.config.replicaof.is_some();
         self.stats.follows.set(self.follows.into());
         self.read_only = self.follows && self.config.replica_read_only;
+        self.is_writable_replica = self.follows && !self.config.replica_read_only;
         self.check_persistence();
         self.memory.follow(&self.config);
         self.limits_changed();

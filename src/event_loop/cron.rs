@@ -16,7 +16,7 @@ use crate::observe::command_log::LogKind;
 use crate::observe::stats::CoreStats;
 use crate::ring::Ring;
 use crate::store::budget::Budget;
-use crate::store::expire::{Expiring, expire_slice};
+use crate::store::expire::{Expired, Expiring, expire_slice};
 use crate::store::partition::Partition;
 
 /// Distance of the rounds of periodic work.
@@ -179,7 +179,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let switches = &self.worker.switches;
         let expire =
             switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
-        let expire = expire && !self.worker.follows();
+        // What its primary has is for that one to delete.
+        let is_replica = self.worker.follows();
         let wall = self.worker.now;
         let mut budget = Budget::new(self.save_units(now));
         let saves = self.save_slice(&mut budget);
@@ -188,6 +189,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some(partition) = self.seat.partition_now() else { return };
         // What expires is written to a save first, and some are told of it.
         let expire = expire && !partition.is_choked() && !self.worker.are_events_choked();
+        let expire = expire && (!is_replica || partition.unshared() > 0);
+        if !is_replica {
+            // Whoever was one deletes all that expires.
+            partition.forget_unshared();
+        }
         let mut budget = Budget::new(SLICE_UNITS);
         let stats = &self.worker.stats.totals;
         let mut done = true;
@@ -197,11 +203,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let Keyspace::One(partition) = keyspace else { return };
             let began = Ticks::now();
             let mut effects = Effects::new(Interest { keys, ..self.worker.interest() });
-            let expired = expire_slice(partition, wall, &mut budget, |db, gone| match gone {
+            let on_expired = |db, gone: Expiring<'_>| match gone {
                 Expiring::Key(entry) => effects.expired(db, entry.key()),
                 Expiring::Field(key, field) => effects.field_expired(db, key, field),
                 Expiring::Fields(key, emptied) => effects.fields_expired(db, key, emptied),
-            });
+            };
+            let expired = if is_replica {
+                let keys = partition.expire_unshared(wall, on_expired);
+                Expired { keys, fields: 0, done: keys == 0 }
+            } else {
+                expire_slice(partition, wall, &mut budget, on_expired)
+            };
             stats.expired_keys.add(expired.keys as u64);
             stats.expired_subkeys.add(expired.fields as u64);
             done = expired.done;
@@ -443,6 +455,7 @@ fn publish_partition(stats: &CoreStats, partition: &mut Partition) {
     }
     stats.watched_keys.set(partition.watchers().len() as u64);
     stats.tracked_keys.set(partition.tracked().len() as u64);
+    stats.unshared_keys.set(partition.unshared() as u64);
     stats.tracked_items.set(partition.tracked().items() as u64);
     let (blocking, on_nokey) = partition.waiters().count();
     stats.blocking_keys.set(blocking as u64);

@@ -342,6 +342,8 @@ pub struct CoreStats {
     pub tracking_clients: Counter,
     /// Keys of the partition that clients keep.
     pub tracked_keys: Counter,
+    /// Keys with an expiry that only this server knows of, on a writable replica.
+    pub unshared_keys: Counter,
     /// The same, each as often as it is kept.
     pub tracked_items: Counter,
     /// Prefixes that clients want to hear of; the same on every core.
@@ -420,6 +422,7 @@ impl CoreStats {
             watched_keys: Counter::default(),
             tracking_clients: Counter::default(),
             tracked_keys: Counter::default(),
+            unshared_keys: Counter::default(),
             tracked_items: Counter::default(),
             tracked_prefixes: Counter::default(),
             blocking_keys: Counter::default(),

@@ -16,5 +16,6 @@ pub mod scan;
 pub mod sizes;
 pub mod snapshot;
 pub mod tracking;
+pub mod unshared;
 pub mod waiters;
 pub mod watchers;

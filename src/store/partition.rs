@@ -11,6 +11,7 @@ use super::key::Hasher;
 use super::marks::Marks;
 use super::snapshot::Snapshot;
 use super::tracking::Tracked;
+use super::unshared::Unshared;
 use super::waiters::Waiters;
 use super::watchers::{Change, Watchers};
 use crate::base::slot::Slot;
@@ -29,6 +30,7 @@ pub struct Partition {
     watchers: Watchers,
     tracked: Tracked,
     marks: Marks,
+    pub(super) unshared: Unshared,
     /// Databases handed out to be changed since somebody asked, by the low bits of their index.
     touched: u64,
     /// What a load has put aside, by database.
@@ -56,6 +58,7 @@ impl Partition {
             watchers: Watchers::default(),
             tracked: Tracked::default(),
             marks: Marks::default(),
+            unshared: Unshared::default(),
             touched: u64::MAX,
             aside: None,
             snapshot: None,
@@ -235,6 +238,7 @@ impl Partition {
 
     /// Empties all databases. Source: FLUSHALL.
     pub fn flush_all(&mut self) {
+        self.unshared.clear();
         for index in 0..self.dbs.len() {
             self.flush(index);
         }

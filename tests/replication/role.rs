@@ -218,3 +218,31 @@ fn the_role_survives_a_restart_through_the_configuration_file() {
     wait_in_sync(&primary, &replica);
     assert_eq!(ask(&replica, "GET key"), "$5\r\nvalue");
 }
+
+#[test]
+fn a_writable_replica_deletes_what_only_it_has() {
+    let Some(stock) = oracle() else { return };
+    for cores in CORES {
+        let primary = start(&stock, &[]);
+        let replica = start(&Binary::Ours { cores }, &[("replica-read-only", "no")]);
+        follow(&replica, primary.port());
+        wait_for_link(&replica);
+        ask(&primary, "DEBUG SET-ACTIVE-EXPIRE 0");
+        ask(&primary, "SET theirs 1 PX 1");
+        wait_in_sync(&primary, &replica);
+        for number in 0..100 {
+            assert_eq!(ask(&replica, &format!("SET own:{number} 1 PX 50")), "+OK");
+        }
+        assert_eq!(ask(&replica, "SET kept 1 EX 1000"), "+OK");
+        // Nobody touches them.
+        wait_until("keys of its own", || ask(&replica, "DBSIZE") == ":2");
+        let kept = || replica.info("stats", "slave_expires_tracked_keys").unwrap_or_default();
+        wait_until("one is known", || kept() == "1");
+        assert_eq!(ask(&replica, "GET theirs"), "$-1");
+        assert_eq!(ask(&replica, "DBSIZE"), ":2", "the primary has not deleted it");
+        // As the primary, it deletes everything.
+        ask(&replica, "REPLICAOF NO ONE");
+        wait_until("the other one", || ask(&replica, "DBSIZE") == ":1");
+        wait_until("nothing of its own", || kept() == "0");
+    }
+}

@@ -53,6 +53,8 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.zeros(&["latest_fork_usec"]);
     report.field("total_forks", cx.server.persistence.snapshots.load(Relaxed));
     report.field("migrate_cached_sockets", cx.server.migrate_sockets.load(Relaxed));
+    let unshared = cx.server.sum(|one| one.unshared_keys.get());
+    report.field("slave_expires_tracked_keys", unshared);
     report.zeros(NOT_COUNTED);
     report.field("tracking_total_keys", cx.server.sum(|one| one.tracked_keys.get()));
     report.field("tracking_total_items", cx.server.sum(|one| one.tracked_items.get()));
@@ -85,9 +87,8 @@ pub(super) fn stats(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("acl_access_denied_tls_cert", denied(|of| &of.certificate));
 }
 
-/// Fields of Stats between the sockets of MIGRATE and the errors: there is nothing to count yet.
+/// Fields of Stats between the keys of writable replicas and the errors: there is nothing to count yet.
 const NOT_COUNTED: &[&str] = &[
-    "slave_expires_tracked_keys",
     "active_defrag_hits",
     "active_defrag_misses",
     "active_defrag_key_hits",

@@ -1,0 +1,137 @@
+//! Keys with an expiry that clients of a writable replica gave: the primary knows nothing of them, so
+//! the replica deletes them itself.
+//!
+//! Invariant: whatever its own clients have given an expiry is here until it is gone, or has none any
+//! more; what the primary sends is never here for its own sake. Source: slave_expires_tracked_keys of
+//! Redis 8.0.
+
+use std::collections::BTreeSet;
+use std::ops::Bound;
+
+use super::expire::Expiring;
+use super::partition::Partition;
+use crate::base::time::Millis;
+
+/// A key and its database.
+type Name = (usize, Box<[u8]>);
+
+/// The keys, and how far they have been looked at.
+#[derive(Debug, Default)]
+pub(super) struct Unshared {
+    keys: BTreeSet<Name>,
+    seen: Option<Name>,
+}
+
+impl Unshared {
+    pub(super) fn clear(&mut self) {
+        *self = Unshared::default();
+    }
+
+    /// The next key behind the one that was looked at last, from the first one on again at the end.
+    fn next(&mut self) -> Option<Name> {
+        let behind = self.seen.take().map_or(Bound::Unbounded, Bound::Excluded);
+        let next = self.keys.range((behind, Bound::Unbounded)).next();
+        self.seen = next.or_else(|| self.keys.first()).cloned();
+        self.seen.clone()
+    }
+}
+
+impl Partition {
+    /// A client of a writable replica has written a key, which may have an expiry now.
+    pub fn note_unshared(&mut self, db: usize, key: &[u8]) {
+        let name = self.dbs[db].key(key);
+        let expires = self.dbs[db].peek(&name).is_some_and(|entry| entry.expiry().is_some());
+        let name = (db, key.into());
+        if expires {
+            self.unshared.keys.insert(name);
+        } else {
+            self.unshared.keys.remove(&name);
+        }
+    }
+
+    /// The primary, or the server itself, deletes all keys from now on.
+    pub fn forget_unshared(&mut self) {
+        if !self.unshared.keys.is_empty() {
+            self.unshared.clear();
+        }
+    }
+
+    /// Keys that a writable replica has to delete itself.
+    pub fn unshared(&self) -> usize {
+        self.unshared.keys.len()
+    }
+
+    /// Looks at some of them and deletes those that have expired; their number.
+    pub fn expire_unshared(
+        &mut self,
+        now: Millis,
+        mut on_expired: impl FnMut(usize, Expiring<'_>),
+    ) -> usize {
+        let mut expired = 0;
+        for _ in 0..SEEN_PER_SLICE.min(self.unshared.keys.len()) {
+            let Some((db, bytes)) = self.unshared.next() else { break };
+            let key = self.dbs[db].key(&bytes);
+            let entry = self.dbs[db].peek(&key).filter(|entry| entry.expiry().is_some());
+            let is_due = entry.is_none_or(|entry| entry.is_expired(now));
+            if !is_due {
+                continue;
+            }
+            if let Some(entry) = entry {
+                on_expired(db, Expiring::Key(entry));
+                expired += 1;
+                if let Some(entry) = self.db_mut(db).delete(&key) {
+                    self.graveyard.bury(entry);
+                }
+            }
+            self.unshared.keys.remove(&(db, bytes));
+        }
+        expired
+    }
+}
+
+/// Keys that one slice looks at.
+const SEEN_PER_SLICE: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::siphash::HashKey;
+    use crate::base::slot::Slot;
+    use crate::store::access::{Access, AccessPolicy, Stale};
+    use crate::store::entry::NewValue;
+    use crate::store::key::Hasher;
+
+    #[test]
+    fn what_has_expired_goes_and_the_rest_stays() {
+        let slot = |number| Slot::from_number(number).expect("below 16384");
+        let hasher = Hasher::new(HashKey { k0: 1, k1: 2 });
+        let mut partition = Partition::new(slot(0), slot(16383), 2, hasher);
+        let mut set = |key: &str, expiry: Option<i64>| {
+            let access = Access {
+                now: Millis(0),
+                policy: AccessPolicy::Lru,
+                touch: true,
+                chance: 0,
+                stale: Stale::Goes,
+            };
+            let name = hasher.key(key.as_bytes());
+            partition.db_mut(1).set(&name, NewValue::Int(1), expiry.map(Millis), &access);
+            partition.note_unshared(1, key.as_bytes());
+        };
+        (0..200).for_each(|number| set(&format!("soon:{number}"), Some(10)));
+        set("late", Some(1000));
+        set("always", None);
+        // It has lost its expiry.
+        set("soon:0", None);
+        assert_eq!(partition.unshared(), 200);
+        let (mut gone, mut rounds) = (0, 0);
+        while partition.unshared() > 1 && rounds < 10 {
+            gone += partition.expire_unshared(Millis(20), |db, _| assert_eq!(db, 1));
+            rounds += 1;
+        }
+        assert_eq!((gone, partition.unshared(), partition.db(1).len()), (199, 1, 3));
+        assert_eq!(partition.expire_unshared(Millis(20), |_, _| {}), 0);
+        partition.flush_all();
+        assert_eq!(partition.unshared(), 0);
+    }
+}
