@@ -119,7 +119,8 @@ impl ListeningSocket {
         Ok(ListeningSocket { socket, place: Place::Tcp(address) })
     }
 
-    /// Listens on a unix socket; `mode` 0 leaves its permissions to umask.
+    /// Listens on a unix socket; `mode` 0 leaves its permissions to umask, no `group` leaves it to that of
+    /// the server.
     pub fn unix(
         path: &str,
         (mode, group): (u32, Option<u32>),

@@ -300,6 +300,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             now,
         };
         let Some(mut writer) = self.desk.writer.take() else { return false };
+        let slept = self.worker.server.aof_flush_sleep_micros.load(Relaxed);
+        if slept > 0 && writer.queued_bytes() > 0 {
+            self.clock.sleep(slept * 1000);
+        }
         writer.advance(bound);
         if writer.is_in_trouble() && now.since(self.desk.last_try) >= SYNC_NANOS {
             self.desk.last_try = now;

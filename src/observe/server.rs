@@ -58,6 +58,9 @@ pub struct ServerFacts {
     pub peak_memory: AtomicU64,
     /// Resident memory of the process in bytes; the control plane looks ten times a second.
     pub resident_memory: AtomicU64,
+    /// The core that writes the append-only file stands still for so long before it does. Source: DEBUG
+    /// AOF-FLUSH-SLEEP.
+    pub aof_flush_sleep_micros: AtomicU64,
     /// Sockets to other servers that MIGRATE keeps.
     pub migrate_sockets: AtomicU64,
     /// Free memory is to go back to the system in the control plane's next round. Source: MEMORY PURGE.
@@ -116,6 +119,7 @@ impl ServerFacts {
             startup_memory: AtomicU64::new(0),
             peak_memory: AtomicU64::new(0),
             resident_memory: AtomicU64::new(0),
+            aof_flush_sleep_micros: AtomicU64::new(0),
             migrate_sockets: AtomicU64::new(0),
             purge_asked: AtomicBool::new(false),
             list_packed_threshold: AtomicU64::new(0),

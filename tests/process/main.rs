@@ -155,8 +155,10 @@ fn a_turn_that_takes_too_long_is_told_of() {
         let mut client = server.client();
         assert_eq!(call(&mut client, "CONFIG SET watchdog-period 200"), "+OK");
         assert_eq!(call(&mut client, "DEBUG SLEEP 0.9"), "+OK");
-        wait_until("line of each core", || {
-            server.log().matches("last command 'debug' of client").count() >= cores
+        wait_until("report of each core", || {
+            let log = server.log();
+            log.matches("--- WATCHDOG TIMER EXPIRED ---").count() >= cores
+                && log.contains("last command 'debug' of client")
         });
         let log = server.log();
         assert_eq!(log.matches("--- WATCHDOG TIMER EXPIRED ---").count(), cores, "{log}");

@@ -117,10 +117,12 @@ fn expire_field(cx: &mut Context<'_>, key: &Key<'_>, field: &[u8]) {
     announce_expired(cx, key, emptied);
 }
 
-/// The same for a command that met the field in passing, if it has expired.
+/// The same for a command that met the field in passing, if it has expired. Counts as no look-up.
 pub(super) fn expire_if_due(cx: &mut Context<'_>, key: &Key<'_>, field: &[u8]) {
-    let now = cx.expiry_now().0;
-    let found = cx.read(key).and_then(|entry| HashRef::of(entry.value()).ok());
+    let (db, now) = (cx.db_index(), cx.expiry_now());
+    let entry = cx.db(db, key).peek(key).filter(|entry| !entry.is_expired(now));
+    let found = entry.and_then(|entry| HashRef::of(entry.value()).ok());
+    let now = now.0;
     let found = found.filter(|hash| hash.may_have_expired(now));
     if found.is_some_and(|hash| matches!(Found::of(hash, field, now), Found::Expired)) {
         expire_field(cx, key, field);

@@ -97,6 +97,8 @@ const PACKED_THRESHOLD_MAX: u64 = (1 << 32) - (1 << 20);
 const NANOS_PER_SECOND: f64 = 1e9;
 /// Nanoseconds of a longer sleep would not fit an i64.
 const SLEEP_SECONDS_MAX: f64 = 9.2e9;
+/// Before a write of the append-only file nobody sleeps for longer.
+const SLEEP_MICROS_MAX: u64 = 60_000_000;
 /// Entries of one step through a table.
 const SCAN_COUNT: usize = 1000;
 
@@ -120,6 +122,12 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
             reply.ok();
         }
         (b"CONFIG-REWRITE-FORCE-ALL", 2) => return config::order_rewrite(cx, true),
+        (b"AOF-FLUSH-SLEEP", 3) => {
+            let micros = c_integer(args.get(2)).and_then(|micros| u64::try_from(micros).ok());
+            let micros = micros.unwrap_or(0);
+            cx.server.aof_flush_sleep_micros.store(micros.min(SLEEP_MICROS_MAX), Ordering::Relaxed);
+            reply.ok();
+        }
         (b"SET-DISABLE-DENY-SCRIPTS", 3) => {
             cx.server.scripts_call_all.store(is_on(args), Ordering::Relaxed);
             reply.ok();
@@ -192,6 +200,8 @@ fn debug(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> 
 }
 
 const HELP: &[&str] = &[
+    "AOF-FLUSH-SLEEP <microseconds>",
+    "    Stand still for so long before the append-only file is written.",
     "ASSERT",
     "    End the process by an assertion that fails.",
     "CHANGE-REPL-ID",
@@ -210,10 +220,10 @@ const HELP: &[&str] = &[
     "    Return what the table of a database holds and takes.",
     "HTSTATS-KEY <key> [full]",
     "    Return what the table of a key's value holds and takes.",
-    "LOADAOF",
-    "    Read all data again from the append-only file.",
     "LISTPACK <key>",
     "    Write the bytes of a listpack to the log.",
+    "LOADAOF",
+    "    Read all data again from the append-only file.",
     "LOG <text>",
     "    Write a line to the log.",
     "OBJECT <key>",

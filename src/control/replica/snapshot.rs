@@ -64,9 +64,9 @@ pub(super) struct Receiving {
 
 impl Drop for Receiving {
     fn drop(&mut self) {
-        // Nobody can do anything about a file that stays.
-        let _ = std::fs::remove_file(&self.path);
         self.show(Sight::Data);
+        // Nobody can do anything about a file that stays. A large one takes its time.
+        let _ = std::fs::remove_file(&self.path);
     }
 }
 
@@ -172,6 +172,8 @@ impl Receiving {
         while loader.server.replication.history().id != position.id && link.term() == term {
             tokio::time::sleep(PAUSE).await;
         }
+        // Whoever sees the link up is not told any more that data is being loaded.
+        self.show(Sight::Data);
         link.set_state(LinkState::Connected);
         Ok(())
     }
