@@ -54,6 +54,8 @@ impl Client {
             match self.stream.read(&mut chunk) {
                 Ok(0) => return Err(ErrorKind::UnexpectedEof.into()),
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                // The machine may have been stopped for a while.
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => {
                     return Err(ErrorKind::TimedOut.into());
                 }
@@ -74,6 +76,7 @@ impl Client {
             match self.stream.read(&mut chunk) {
                 Ok(0) => break Some(ErrorKind::UnexpectedEof),
                 Ok(count) => self.received.extend_from_slice(&chunk[..count]),
+                Err(e) if e.kind() == ErrorKind::Interrupted => {}
                 Err(e) if e.kind() == ErrorKind::WouldBlock => break None,
                 Err(_) => break Some(ErrorKind::UnexpectedEof),
             }
