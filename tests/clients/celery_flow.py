@@ -46,9 +46,16 @@ def failures_and_retries():
 
 def messages_of_states():
     seen = []
+    client = tasks.app.backend.client
+    client.delete("heard")
+
+    def hear(message):
+        seen.append(message["status"])
+        client.set("heard", 1)
+
     result = tasks.steps.delay()
-    assert result.get(on_message=seen.append, timeout=LIMIT) == "done"
-    assert seen[-1]["status"] == "SUCCESS", seen
+    assert result.get(on_message=hear, timeout=LIMIT) == "done"
+    assert (seen[0], seen[-1]) == ("HALFWAY", "SUCCESS"), seen
 
 
 def chains_groups_and_chords():
