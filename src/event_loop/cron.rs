@@ -190,10 +190,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         // What expires is written to a save first, and some are told of it.
         let expire = expire && !partition.is_choked() && !self.worker.are_events_choked();
         let expire = expire && (!is_replica || partition.unshared() > 0);
-        if !is_replica {
-            // Whoever was one deletes all that expires.
-            partition.forget_unshared();
-        }
+        let tidies = partition.tidy_unshared(is_replica);
         let mut budget = Budget::new(SLICE_UNITS);
         let stats = &self.worker.stats.totals;
         let mut done = true;
@@ -234,7 +231,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let pending = partition.graveyard().pending();
         self.worker.stats.lazyfree_pending.set(pending as u64);
         self.worker.stats.totals.lazyfreed.add(freed as u64);
-        self.cron.has_more = !done || pending > 0 || saves || forgets || self.worker.should_evict();
+        let more = !done || pending > 0 || saves || forgets || tidies;
+        self.cron.has_more = more || self.worker.should_evict();
         self.cron.next_slice = if hurries { now } else { now.after(SLICE_PAUSE_NANOS) };
         self.has_more |= hurries;
     }

@@ -80,6 +80,7 @@ impl Partition {
     /// What was put aside takes the place of all data, which is freed in slices.
     pub fn take_aside(&mut self, now: Millis) {
         let Some(aside) = self.aside.take() else { return self.flush_all() };
+        self.unshared.clear();
         for (index, db) in aside.into_iter().enumerate() {
             self.replace(index, db, now);
         }

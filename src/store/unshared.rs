@@ -20,11 +20,28 @@ type Name = (usize, Box<[u8]>);
 pub(super) struct Unshared {
     keys: BTreeSet<Name>,
     seen: Option<Name>,
+    /// Names that are none of its any more; they are freed in slices.
+    dropped: Vec<BTreeSet<Name>>,
 }
 
 impl Unshared {
+    /// All of the data goes, or changes hands.
     pub(super) fn clear(&mut self) {
-        *self = Unshared::default();
+        if !self.keys.is_empty() {
+            self.dropped.push(std::mem::take(&mut self.keys));
+        }
+        self.seen = None;
+    }
+
+    /// Frees some of the names that were dropped. True if there are more.
+    fn free_slice(&mut self) -> bool {
+        if let Some(names) = self.dropped.last_mut() {
+            for _ in 0..FREED_PER_SLICE {
+                names.pop_first();
+            }
+            self.dropped.pop_if(|names| names.is_empty());
+        }
+        !self.dropped.is_empty()
     }
 
     /// The next key behind the one that was looked at last, from the first one on again at the end.
@@ -49,11 +66,13 @@ impl Partition {
         }
     }
 
-    /// The primary, or the server itself, deletes all keys from now on.
-    pub fn forget_unshared(&mut self) {
-        if !self.unshared.keys.is_empty() {
+    /// Its slice of housekeeping: the server that is no replica deletes all keys, so it forgets which
+    /// ones only it has. True if there is more to do.
+    pub fn tidy_unshared(&mut self, is_replica: bool) -> bool {
+        if !is_replica {
             self.unshared.clear();
         }
+        self.unshared.free_slice()
     }
 
     /// Keys that a writable replica has to delete itself.
@@ -91,6 +110,8 @@ impl Partition {
 
 /// Keys that one slice looks at.
 const SEEN_PER_SLICE: usize = 64;
+/// Names that one slice frees.
+const FREED_PER_SLICE: usize = 500;
 
 #[cfg(test)]
 mod tests {
@@ -133,5 +154,6 @@ mod tests {
         assert_eq!(partition.expire_unshared(Millis(20), |_, _| {}), 0);
         partition.flush_all();
         assert_eq!(partition.unshared(), 0);
+        assert!(!partition.tidy_unshared(true), "one slice frees a few");
     }
 }
