@@ -39,6 +39,15 @@ pub struct Access {
     pub stale: Stale,
 }
 
+#[cfg(test)]
+impl Access {
+    /// An ordinary access of a test.
+    pub fn at(now: Millis) -> Access {
+        let (policy, stale) = (AccessPolicy::Lru, Stale::Goes);
+        Access { now, policy, touch: true, chance: 0, stale }
+    }
+}
+
 /// What becomes of an entry whose time has passed, when it is met.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stale {

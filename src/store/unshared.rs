@@ -118,7 +118,7 @@ mod tests {
     use super::*;
     use crate::base::siphash::HashKey;
     use crate::base::slot::Slot;
-    use crate::store::access::{Access, AccessPolicy, Stale};
+    use crate::store::access::Access;
     use crate::store::entry::NewValue;
     use crate::store::key::Hasher;
 
@@ -128,13 +128,7 @@ mod tests {
         let hasher = Hasher::new(HashKey { k0: 1, k1: 2 });
         let mut partition = Partition::new(slot(0), slot(16383), 2, hasher);
         let mut set = |key: &str, expiry: Option<i64>| {
-            let access = Access {
-                now: Millis(0),
-                policy: AccessPolicy::Lru,
-                touch: true,
-                chance: 0,
-                stale: Stale::Goes,
-            };
+            let access = Access::at(Millis(0));
             let name = hasher.key(key.as_bytes());
             partition.db_mut(1).set(&name, NewValue::Int(1), expiry.map(Millis), &access);
             partition.note_unshared(1, key.as_bytes());

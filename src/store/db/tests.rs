@@ -8,7 +8,7 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::store::access::{AccessPolicy, Stale};
+
 use crate::store::budget::Budget;
 use crate::store::entry::ValueRef;
 use crate::store::memory::entry_bytes;
@@ -19,13 +19,7 @@ fn hasher() -> Hasher {
 }
 
 fn at(now: i64) -> Access {
-    Access {
-        now: Millis(now),
-        policy: AccessPolicy::Lru,
-        touch: true,
-        chance: 0,
-        stale: Stale::Goes,
-    }
+    Access::at(Millis(now))
 }
 
 fn slot(number: u64) -> Slot {

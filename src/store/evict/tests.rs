@@ -4,7 +4,7 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::store::access::{Access, AccessPolicy, Stale};
+use crate::store::access::Access;
 use crate::store::entry::NewValue;
 use crate::store::key::Hasher;
 
@@ -16,8 +16,7 @@ fn partition() -> Partition {
 }
 
 fn set(partition: &mut Partition, db: usize, key: &str, at: Millis, expiry: Option<Millis>) {
-    let access =
-        Access { now: at, policy: AccessPolicy::Lru, touch: true, chance: 0, stale: Stale::Goes };
+    let access = Access::at(at);
     let key = partition.hasher().key(key.as_bytes());
     partition.db_mut(db).set(&key, NewValue::Int(1), expiry, &access);
 }

@@ -7,7 +7,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-use crate::store::access::{Access, AccessPolicy, Stale};
+use crate::store::access::Access;
 use crate::store::entry::NewValue;
 use crate::store::key::Hasher;
 use crate::types::hash::{HashLimits, HashMut};
@@ -21,13 +21,7 @@ fn partition(databases: usize) -> Partition {
 }
 
 fn set(partition: &mut Partition, db: usize, name: &[u8], expiry: Option<i64>, now: i64) {
-    let access = Access {
-        now: Millis(now),
-        policy: AccessPolicy::Lru,
-        touch: true,
-        chance: 0,
-        stale: Stale::Goes,
-    };
+    let access = Access::at(Millis(now));
     let db = partition.db_mut(db);
     db.set(&db.key(name), NewValue::Int(1), expiry.map(Millis), &access);
 }
@@ -139,13 +133,7 @@ fn hash(fields: i64, expiry: i64) -> Collection {
 #[test]
 fn fields_go_in_slices_and_the_hash_with_its_last() {
     let mut partition = partition(2);
-    let access = Access {
-        now: Millis(0),
-        policy: AccessPolicy::Lru,
-        touch: true,
-        chance: 0,
-        stale: Stale::Goes,
-    };
+    let access = Access::at(Millis(0));
     for (name, fields) in [(&b"packed"[..], 50), (b"large", 5000)] {
         let db = partition.db_mut(1);
         db.set(&db.key(name), NewValue::from(hash(fields, 1000)), None, &access);
@@ -180,13 +168,7 @@ fn fields_go_in_slices_and_the_hash_with_its_last() {
 #[test]
 fn hashes_with_expiring_fields_are_counted_wherever_they_go() {
     let mut partition = partition(2);
-    let access = Access {
-        now: Millis(0),
-        policy: AccessPolicy::Lru,
-        touch: true,
-        chance: 0,
-        stale: Stale::Goes,
-    };
+    let access = Access::at(Millis(0));
     let db = partition.db_mut(0);
     let (one, other) = (db.key(b"one"), db.key(b"other"));
     db.set(&one, NewValue::from(hash(3, 1000)), Some(Millis(5000)), &access);

@@ -12,7 +12,7 @@ use crate::persist::load::{Load, Records};
 use crate::persist::rdb::file::{FileReader, Record, magic, preamble};
 use crate::persist::rdb::{Limits, Loaded, Reader, decode};
 use crate::persist::save::{Flags, Target, Wanted};
-use crate::store::access::{Access, AccessPolicy, Stale};
+use crate::store::access::{Access, AccessPolicy};
 use crate::store::entry::NewValue;
 use crate::store::expire::expire_slice;
 use crate::store::key::Hasher;
@@ -46,13 +46,7 @@ fn limits() -> Limits {
 }
 
 fn access() -> Access {
-    Access {
-        now: Millis(NOW),
-        policy: AccessPolicy::Lru,
-        touch: true,
-        chance: 0,
-        stale: Stale::Goes,
-    }
+    Access::at(Millis(NOW))
 }
 
 /// All that can be told of a value.
