@@ -112,14 +112,9 @@ pub fn is_empty(mut reader: Reader<'_>, kind: u8) -> bool {
         opcode::HASH_LISTPACK_TTL => {
             reader.millis().is_ok() && reader.string().is_ok_and(|pack| is_empty_pack(&pack))
         }
-        opcode::HASH_ZIPMAP
-        | opcode::LIST_ZIPLIST
-        | opcode::SET_INTSET
-        | opcode::SORTED_SET_ZIPLIST
-        | opcode::HASH_ZIPLIST
-        | opcode::HASH_LISTPACK
-        | opcode::SORTED_SET_LISTPACK
-        | opcode::SET_LISTPACK => reader.string().is_ok_and(|pack| is_empty_pack(&pack)),
+        packed if opcode::is_packed(packed) => {
+            reader.string().is_ok_and(|pack| is_empty_pack(&pack))
+        }
         _ => false,
     };
     is_empty && reader.rest().is_empty()

@@ -129,6 +129,21 @@ pub fn form(kind: u8) -> &'static str {
     }
 }
 
+/// True if a collection of this type is written as one string, which holds all of it and nothing else.
+pub fn is_packed(kind: u8) -> bool {
+    matches!(
+        kind,
+        HASH_ZIPMAP
+            | LIST_ZIPLIST
+            | SET_INTSET
+            | SORTED_SET_ZIPLIST
+            | HASH_ZIPLIST
+            | HASH_LISTPACK
+            | SORTED_SET_LISTPACK
+            | SET_LISTPACK
+    )
+}
+
 /// The type that a number means in a version.
 pub fn kind_of(kind: u8, version: u32) -> u8 {
     match kind {

@@ -98,16 +98,8 @@ impl<'a> Skim<'a> {
     /// Passes over the value of a type.
     pub(super) fn value(&mut self, kind: u8) -> Result<(), Stop> {
         match kind {
-            opcode::STRING
-            | opcode::HASH_ZIPMAP
-            | opcode::LIST_ZIPLIST
-            | opcode::SET_INTSET
-            | opcode::SORTED_SET_ZIPLIST
-            | opcode::HASH_ZIPLIST
-            | opcode::HASH_LISTPACK
-            | opcode::SORTED_SET_LISTPACK
-            | opcode::SET_LISTPACK
-            | opcode::HASH_LISTPACK_TTL_EARLY => self.string(),
+            opcode::STRING | opcode::HASH_LISTPACK_TTL_EARLY => self.string(),
+            packed if opcode::is_packed(packed) => self.string(),
             opcode::LIST | opcode::SET | opcode::LIST_QUICKLIST => {
                 let count = self.length()?;
                 self.strings(count)
