@@ -96,7 +96,7 @@ impl Clock for SystemClock {
     }
 
     fn sleep(&mut self, nanos: u64) {
-        // Asked for by DEBUG SLEEP alone: that the core stands still is what it is for.
+        // Asked for by DEBUG SLEEP and AOF-FLUSH-SLEEP alone: that a core stands still is what they are for.
         std::thread::sleep(Duration::from_nanos(nanos));
     }
 }
