@@ -15,6 +15,17 @@ use std::sync::Arc;
 
 use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 
+/// What sockets that listen have in common, whatever their addresses.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SocketOptions {
+    /// How many may wait to be accepted. Source: tcp-backlog.
+    pub backlog: i32,
+    /// The mark of all packets, for rules of the system; 0 = none. Source: socket-mark-id.
+    pub mark: u32,
+    /// Clients may come over several paths at once. Source: mptcp.
+    pub multipath: bool,
+}
+
 /// A name that is to be listened on.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Name {
@@ -47,10 +58,10 @@ impl Name {
     }
 
     /// Listens there; None where an optional address is missing.
-    pub fn open(&self, backlog: i32) -> io::Result<Option<ListeningSocket>> {
+    pub fn open(&self, options: SocketOptions) -> io::Result<Option<ListeningSocket>> {
         let unknown = || io::Error::new(io::ErrorKind::NotFound, "Name or service not known");
         let opened = match self.address {
-            Some(address) => ListeningSocket::tcp(address, backlog),
+            Some(address) => ListeningSocket::tcp(address, options),
             None => Err(unknown()),
         };
         match opened {
@@ -106,16 +117,20 @@ pub struct ListeningSocket {
 
 impl ListeningSocket {
     /// Listens on a TCP address.
-    pub fn tcp(address: SocketAddr, backlog: i32) -> io::Result<ListeningSocket> {
-        let socket = Socket::new(Domain::for_address(address), Type::STREAM, Some(Protocol::TCP))?;
+    pub fn tcp(address: SocketAddr, options: SocketOptions) -> io::Result<ListeningSocket> {
+        let socket = stream_socket(address, Type::STREAM, options.multipath)?;
         if address.is_ipv6() {
             socket.set_only_v6(true)?;
         }
         socket.set_reuse_address(true)?;
         // Inherited by what is accepted.
         socket.set_tcp_nodelay(true)?;
+        if options.mark != 0 {
+            // It takes a privilege; as at a stock server, who lacks it goes without the mark.
+            let _ = socket.set_mark(options.mark);
+        }
         socket.bind(&address.into())?;
-        socket.listen(backlog)?;
+        socket.listen(options.backlog)?;
         Ok(ListeningSocket { socket, place: Place::Tcp(address) })
     }
 
@@ -152,6 +167,12 @@ impl ListeningSocket {
     }
 }
 
+/// A socket of the family of `address`, over several paths if the system knows how.
+pub fn stream_socket(address: SocketAddr, kind: Type, multipath: bool) -> io::Result<Socket> {
+    let protocol = if multipath { Protocol::MPTCP } else { Protocol::TCP };
+    Socket::new(Domain::for_address(address), kind, Some(protocol))
+}
+
 /// What a change of the addresses asks of the core that accepts.
 #[derive(Debug)]
 pub struct Change {
@@ -161,8 +182,8 @@ pub struct Change {
     pub opened: Vec<Arc<ListeningSocket>>,
     /// These can be opened when the old ones have stopped.
     pub blocked: Vec<Name>,
-    /// How many may wait to be accepted.
-    pub backlog: i32,
+    /// How.
+    pub options: SocketOptions,
 }
 
 impl Change {
@@ -175,18 +196,22 @@ impl Change {
     }
 
     /// Opens what `new` has and `old` lacks. Fails with the name that cannot be listened on.
-    pub fn open(old: &[Name], new: &[Name], backlog: i32) -> Result<Change, (Name, io::Error)> {
+    pub fn open(
+        old: &[Name],
+        new: &[Name],
+        options: SocketOptions,
+    ) -> Result<Change, (Name, io::Error)> {
         let addresses = |names: &[Name]| -> BTreeSet<SocketAddr> {
             names.iter().filter_map(|name| name.address).collect()
         };
         let (before, after) = (addresses(old), addresses(new));
         let stays = before.intersection(&after).copied().collect();
-        let mut change = Change { stays, opened: Vec::new(), blocked: Vec::new(), backlog };
+        let mut change = Change { stays, opened: Vec::new(), blocked: Vec::new(), options };
         for name in new {
             if name.address.is_some_and(|address| change.stays.contains(&address)) {
                 continue;
             }
-            match name.open(backlog) {
+            match name.open(options) {
                 Ok(socket) => change.opened.extend(socket.map(Arc::new)),
                 Err(error)
                     if error.kind() == io::ErrorKind::AddrInUse
@@ -204,6 +229,8 @@ impl Change {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    const OPTIONS: SocketOptions = SocketOptions { backlog: 5, mark: 0, multipath: false };
 
     fn names(list: &[&str], port: u16) -> Vec<Name> {
         Name::all(list.iter().map(|name| name.as_bytes()), port, |_| None)
@@ -223,21 +250,21 @@ mod tests {
         let expected = [Some("0.0.0.0:7"), Some("[::]:7"), Some("127.0.0.1:7"), None];
         assert_eq!(shown, expected.map(|text| text.map(str::to_owned)));
         assert!(list[1].is_optional && !list[2].is_optional);
-        assert!(list[3].open(1).is_err());
+        assert!(list[3].open(OPTIONS).is_err());
     }
 
     #[test]
     fn a_change_opens_what_is_new_and_waits_for_its_own() {
         let port = free_port();
         let old = names(&["127.0.0.1"], port);
-        let first = Change::open(&[], &old, 5).expect("a free port");
+        let first = Change::open(&[], &old, OPTIONS).expect("a free port");
         assert_eq!((first.opened.len(), first.blocked.len()), (1, 0));
         let wider = names(&["*"], port);
-        let second = Change::open(&old, &wider, 5).expect("its own socket is in the way");
+        let second = Change::open(&old, &wider, OPTIONS).expect("its own socket is in the way");
         assert_eq!((second.opened.len(), second.blocked.len()), (0, 1));
         first.opened[0].stop();
-        assert!(second.blocked[0].open(5).expect("nobody is in the way").is_some());
-        let same = Change::open(&wider, &wider, 5).expect("nothing to open");
+        assert!(second.blocked[0].open(OPTIONS).expect("nobody is in the way").is_some());
+        let same = Change::open(&wider, &wider, OPTIONS).expect("nothing to open");
         assert_eq!((same.stays.len(), same.opened.len()), (1, 0));
     }
 
@@ -246,7 +273,7 @@ mod tests {
         let theirs = std::net::TcpListener::bind("127.0.0.1:0").expect("a socket");
         let port = theirs.local_addr().expect("its address").port();
         let (name, error) =
-            Change::open(&names(&["127.0.0.1"], 1), &names(&["127.0.0.1"], port), 5)
+            Change::open(&names(&["127.0.0.1"], 1), &names(&["127.0.0.1"], port), OPTIONS)
                 .expect_err("in use");
         assert_eq!((name.text.as_str(), error.kind()), ("127.0.0.1", io::ErrorKind::AddrInUse));
     }

@@ -24,7 +24,7 @@ use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Invalidations, Pushes};
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy, Stale};
-use crate::store::db::{Db, LookupMut, Replaced};
+use crate::store::db::{Db, Lookup, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
 use crate::store::key::{Hasher, Key, Position};
 use crate::store::partition::Partition;
@@ -194,6 +194,17 @@ impl Context<'_> {
         if self.stale == Stale::Lives { Millis(i64::MIN) } else { self.now }
     }
 
+    /// True if what is met and has expired is deleted, also by those who read.
+    pub fn deletes_expired(&self) -> bool {
+        self.stale == Stale::Goes
+    }
+
+    /// True if what gets this expiry goes at once. A replica leaves that to its primary, and who
+    /// imports to the source.
+    pub fn goes_at_once(&self, expiry: Millis) -> bool {
+        expiry <= self.expiry_now() && self.config.expires_by_itself()
+    }
+
     /// Ends the handler of a command that found nothing and waits: no reply has been written.
     pub fn suspend(&mut self, suspension: Suspension) {
         *self.suspension = Some(suspension);
@@ -298,13 +309,13 @@ impl Context<'_> {
     fn find_by(&mut self, key: &Key<'_>, access: &Access) -> Option<EntryMut<'_>> {
         let db = self.session.db;
         let Context { keyspace, effects, stats, removed, .. } = self;
-        match keyspace.partition(key.position).db_mut(db).lookup_write(key, access) {
-            LookupMut::Found(entry) => {
+        match keyspace.partition(key.position).db_mut(db).lookup_read(key, access) {
+            Lookup::Found(entry) => {
                 stats.totals.keyspace_hits.add(1);
                 return Some(entry);
             }
-            LookupMut::Missing => {}
-            LookupMut::Expired(entry) => expired(effects, stats, removed, (db, key), entry),
+            Lookup::Missing => {}
+            Lookup::Expired(entry) => expired(effects, stats, removed, (db, key), entry),
         }
         stats.totals.keyspace_misses.add(1);
         effects.event(EventClass::Miss, "keymiss", db, key.bytes);
@@ -331,9 +342,9 @@ impl Context<'_> {
         let access = self.moment();
         let Context { keyspace, effects, stats, removed, .. } = self;
         match keyspace.partition(key.position).db_mut(db).lookup_write(key, &access) {
-            LookupMut::Found(entry) => Some(entry),
-            LookupMut::Missing => None,
-            LookupMut::Expired(entry) => {
+            Lookup::Found(entry) => Some(entry),
+            Lookup::Missing => None,
+            Lookup::Expired(entry) => {
                 expired(effects, stats, removed, (db, key), entry);
                 None
             }
@@ -352,9 +363,9 @@ impl Context<'_> {
         let access = Access { touch: false, ..self.moment() };
         let Context { keyspace, effects, stats, removed, .. } = self;
         match keyspace.partition(key.position).db_mut(db).lookup_write(key, &access) {
-            LookupMut::Found(entry) => Some(entry.into_view()),
-            LookupMut::Missing => None,
-            LookupMut::Expired(entry) => {
+            Lookup::Found(entry) => Some(entry.into_view()),
+            Lookup::Missing => None,
+            Lookup::Expired(entry) => {
                 expired(effects, stats, removed, (db, key), entry);
                 None
             }

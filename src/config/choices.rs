@@ -176,6 +176,14 @@ choices! {
 }
 
 choices! {
+    /// Whether files and payloads of versions that are not known are refused.
+    RdbVersionCheck {
+        Strict = "strict",
+        Relaxed = "relaxed",
+    }
+}
+
+choices! {
     /// Which RESTORE payloads are checked in depth.
     SanitizeDumpPayload {
         No = "no",

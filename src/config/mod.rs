@@ -29,7 +29,7 @@ pub use set::{ConfigError, SetContext};
 pub use settings::Config;
 
 use crate::base::glob::stringmatch;
-use crate::base::listening::Name;
+use crate::base::listening::{Name, SocketOptions};
 
 use directives::Found;
 
@@ -53,6 +53,25 @@ impl Config {
             0 => Vec::new(),
             port => Name::all(self.metrics_bind.iter().map(|name| &name[..]), port, resolve),
         }
+    }
+
+    /// What the sockets that listen have in common.
+    pub fn socket_options(&self) -> SocketOptions {
+        SocketOptions {
+            backlog: self.tcp_backlog,
+            mark: self.socket_mark_id,
+            multipath: self.mptcp,
+        }
+    }
+
+    /// True for a primary into which data are imported. Source: import-mode.
+    pub fn is_importing(&self) -> bool {
+        self.import_mode && self.replicaof.is_none()
+    }
+
+    /// False if somebody else says what has expired: the primary, or the source of an import.
+    pub fn expires_by_itself(&self) -> bool {
+        self.replicaof.is_none() && !self.import_mode
     }
 
     /// What CONFIG GET answers: each name once, with its value, in no order that means anything.

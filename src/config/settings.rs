@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use super::choices::{
     AclPubsubDefault, AppendFsync, DisklessLoad, IoBackend, LogFormat, LogLevel,
-    LogTimestampFormat, MaxmemoryPolicy, ProtectedAction, SanitizeDumpPayload, ShutdownFlags,
-    Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
+    LogTimestampFormat, MaxmemoryPolicy, ProtectedAction, RdbVersionCheck, SanitizeDumpPayload,
+    ShutdownFlags, Supervised, SyslogFacility, TlsAuthClients, TlsAuthClientsUser,
 };
 use super::directives;
 use super::value::{BufferLimit, ClientMemory, Endpoint, NotifyFlags, SavePoint, Value};
@@ -80,6 +80,12 @@ settings! {
     /// The address of ours that links to a primary come from; empty = any.
     bind_source_addr: Vec<u8> = text "bind-source-addr",
     tcp_backlog: i32 = number "tcp-backlog",
+    /// The mark of what the server sends to clients; 0 = none.
+    socket_mark_id: u32 = number "socket-mark-id",
+    /// Clients may come over several paths at once.
+    mptcp: bool = yes "mptcp",
+    /// So may the link to a primary.
+    repl_mptcp: bool = yes "repl-mptcp",
     /// Seconds; 0 = off.
     tcp_keepalive: i32 = number "tcp-keepalive",
     protected_mode: bool = yes "protected-mode",
@@ -143,6 +149,8 @@ settings! {
     /// RESP version of a client before HELLO.
     client_default_resp: u8 = number "client-default-resp",
     import_mode: bool = yes "import-mode",
+    /// Where the server stands, as HELLO and INFO tell it; empty = not told.
+    availability_zone: Vec<u8> = text "availability-zone",
     tracking_table_max_keys: u64 = number "tracking-table-max-keys",
     notify_keyspace_events: NotifyFlags = notify "notify-keyspace-events",
     sanitize_dump_payload: SanitizeDumpPayload = sanitize "sanitize-dump-payload",
@@ -200,6 +208,8 @@ settings! {
     stop_writes_on_bgsave_error: bool = yes "stop-writes-on-bgsave-error",
     rdbcompression: bool = yes "rdbcompression",
     rdbchecksum: bool = yes "rdbchecksum",
+    /// Files and payloads of versions that are not known are refused.
+    rdb_version_check: bool = is_strict "rdb-version-check",
     /// Microseconds that each key of a save in the background takes at least.
     rdb_key_save_delay: i64 = number "rdb-key-save-delay",
     /// Microseconds that each key of a load takes at least.
@@ -394,6 +404,8 @@ reader!(acl_pubsub_default, AclPubsubDefault,
     Value::Choice(_, value) => AclPubsubDefault::from_value(*value));
 reader!(sanitize, SanitizeDumpPayload,
     Value::Choice(_, value) => SanitizeDumpPayload::from_value(*value));
+reader!(is_strict, bool,
+    Value::Choice(_, value) => RdbVersionCheck::from_value(*value) == RdbVersionCheck::Strict);
 reader!(maxmemory_policy, MaxmemoryPolicy,
     Value::Choice(_, value) => MaxmemoryPolicy::from_value(*value));
 reader!(diskless_load, DisklessLoad, Value::Choice(_, value) => DisklessLoad::from_value(*value));

@@ -29,6 +29,7 @@ use crate::persist::aof::block::Opened;
 use crate::persist::aof::files::AofFiles;
 use crate::persist::aof::replay::Router;
 use crate::persist::load::{Aim, Load, LoadOrder, Piece, Records};
+use crate::persist::rdb::Checks;
 use crate::persist::rdb::file::{FileReader, Record};
 use crate::replication::chunk::FromPrimary;
 use crate::replication::link::Position;
@@ -84,8 +85,8 @@ pub(super) struct Rdb<'a> {
     pub(super) path: &'a Path,
     /// Libraries that are there are dropped first.
     pub(super) flushes: bool,
-    /// The checksum is compared.
-    pub(super) checks: bool,
+    /// What is checked of it.
+    pub(super) checks: Checks,
     /// See `LoadOrder`.
     pub(super) resumes: bool,
     /// Databases of the server.
@@ -211,7 +212,8 @@ impl Loader {
 
     async fn read_records(&self, rdb: &Rdb<'_>, load: &Arc<Load>) -> Result<u64, NotLoaded> {
         let persistence = &self.server.persistence;
-        let mut reader = FileReader::new(rdb.checks && self.server.verifies_checksums());
+        let sum = rdb.checks.sum && self.server.verifies_checksums();
+        let mut reader = FileReader::new(Checks { sum, ..rdb.checks });
         self.history.set(None);
         self.libraries.take();
         let mut batch = Batch {

@@ -12,10 +12,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 use std::time::{Duration, Instant};
 
+use socket2::Type;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::{TcpSocket, TcpStream};
 use tokio::time::timeout;
 
+use crate::base::listening::stream_socket;
 use crate::observe::server::ServerFacts;
 use crate::persist::migration::{Outcome, Parcel, Target, push_count, push_word};
 
@@ -127,7 +129,7 @@ impl Links {
 
 impl Link {
     async fn open(target: &Target, limit: Duration) -> io::Result<Link> {
-        let stream = timeout(limit, connect(target, b"")).await??;
+        let stream = timeout(limit, connect(target, b"", false)).await??;
         stream.set_nodelay(true)?;
         Ok(Link { stream, selected: None, used: Instant::now(), received: Vec::new() })
     }
@@ -224,7 +226,12 @@ fn refusal_of(line: &[u8]) -> Option<String> {
 }
 
 /// Opens a socket to another server, from this address of ours if one is named and can be used.
-pub(super) async fn connect(target: &Target, source: &[u8]) -> io::Result<TcpStream> {
+/// `multipath` asks for several paths.
+pub(super) async fn connect(
+    target: &Target,
+    source: &[u8],
+    multipath: bool,
+) -> io::Result<TcpStream> {
     let source = Target { host: String::from_utf8_lossy(source).into_owned(), port: 0 };
     let sources = if source.host.is_empty() {
         Vec::new()
@@ -233,10 +240,18 @@ pub(super) async fn connect(target: &Target, source: &[u8]) -> io::Result<TcpStr
     };
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses(target).await? {
-        let bound = sources.iter().find_map(|source| bound_socket(*source, address));
-        let opened = match bound {
-            Some(socket) => socket.connect(address).await,
-            None => TcpStream::connect(address).await,
+        let open = || {
+            let socket = stream_socket(address, Type::STREAM.nonblocking(), multipath)?;
+            Ok(TcpSocket::from_std_stream(socket.into()))
+        };
+        let bound = sources.iter().find_map(|source| {
+            let socket: TcpSocket = open().ok()?;
+            // One that is no address of ours, or of another family, is passed over.
+            socket.bind(*source).ok().map(|()| socket)
+        });
+        let opened = match bound.map_or_else(open, Ok) {
+            Ok(socket) => socket.connect(address).await,
+            Err(error) => Err(error),
         };
         match opened {
             Ok(stream) => return Ok(stream),
@@ -244,18 +259,6 @@ pub(super) async fn connect(target: &Target, source: &[u8]) -> io::Result<TcpStr
         }
     }
     Err(last)
-}
-
-/// A socket of this address of ours. None if it is no address of ours, or of another family.
-fn bound_socket(source: SocketAddr, target: SocketAddr) -> Option<TcpSocket> {
-    let socket = match (source, target) {
-        (SocketAddr::V4(_), SocketAddr::V4(_)) => TcpSocket::new_v4(),
-        (SocketAddr::V6(_), SocketAddr::V6(_)) => TcpSocket::new_v6(),
-        _ => return None,
-    };
-    let socket = socket.ok()?;
-    socket.bind(source).ok()?;
-    Some(socket)
 }
 
 /// Names are looked up on a thread of their own, since that may take long.

@@ -20,6 +20,7 @@ use crate::command::whole::{Job, Part};
 use crate::command::{Args, CommandError, Flags, Handler, Outcome, Suspension, Whole};
 use crate::observe::stats::CoreStats;
 use crate::resp::reply::{Reply, ReplyBuffer};
+use crate::store::access::Stale;
 use crate::store::key::{Key, Position};
 use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::multi::Transaction;
@@ -207,7 +208,8 @@ impl Worker {
             access: self.access,
             session: facts,
             now: self.now,
-            stale: self.stale,
+            // The source of an import says itself what has gone.
+            stale: if self.imports && facts.import_source { Stale::Lives } else { self.stale },
             config: &self.config,
             effects: &mut self.effects,
             stats: &self.stats,

@@ -346,6 +346,7 @@ fn policy_of(config: &Config) -> Option<EvictionPolicy> {
     let lfu = EvictionOrder::Lfu { decay_minutes: config.lfu_decay_time };
     let (order, volatile_only) = match config.maxmemory_policy {
         Policy::NoEviction => return None,
+        _ if config.is_importing() => return None,
         Policy::VolatileLru => (EvictionOrder::Lru, true),
         Policy::VolatileLfu => (lfu, true),
         Policy::VolatileRandom => (EvictionOrder::Random, true),

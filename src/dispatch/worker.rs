@@ -97,6 +97,8 @@ pub struct Worker {
     pub(super) loads_aside: bool,
     /// What becomes of what has expired.
     pub(super) stale: Stale,
+    /// `import-mode`, of a primary.
+    pub(super) imports: bool,
     /// Writes are refused, since saves or the journal fail.
     pub(super) saves_fail: bool,
     /// Writes are refused, since too few replicas would have them.
@@ -220,6 +222,7 @@ impl Worker {
             loading: false,
             loads_aside: false,
             stale: Stale::Goes,
+            imports: false,
             saves_fail: false,
             lacks_replicas: false,
             failures_told: (0, 0),
@@ -280,6 +283,7 @@ impl Worker {
     pub fn config_changed(&mut self) {
         self.follows = self.config.replicaof.is_some();
         self.stats.follows.set(self.follows.into());
+        self.imports = self.config.is_importing();
         self.read_only = self.follows && self.config.replica_read_only;
         self.is_writable_replica = self.follows && !self.config.replica_read_only;
         self.check_persistence();
@@ -349,8 +353,10 @@ impl Worker {
             | self.lacks_replicas;
         self.stale = match self.switches.pause {
             _ if self.loading => Stale::Lives,
-            // A replica is told by its primary what has gone.
-            None if !self.follows => Stale::Goes,
+            None if self.config.expires_by_itself() => Stale::Goes,
+            // A replica is told by its primary what has gone, who imports by the source; but what a
+            // client writes is new.
+            None if !self.read_only => Stale::Hides,
             _ => Stale::Stays,
         };
         self.check_journal();

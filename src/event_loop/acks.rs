@@ -6,6 +6,7 @@
 
 use std::sync::atomic::Ordering::Relaxed;
 
+use super::feeder::Asks;
 use super::journal::WRITER;
 use super::sync::Sync;
 use super::{Core, Message};
@@ -16,7 +17,7 @@ use crate::command::CommandError;
 use crate::command::session_context::AcksWanted;
 use crate::dispatch::worker::Worker;
 use crate::observe::log;
-use crate::observe::replication::History;
+use crate::observe::replication::{FailoverState, History};
 use crate::observe::server::ServerFacts;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
@@ -128,7 +129,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// Replicas are to say how far they are.
     pub(super) fn ask_replicas(&mut self, number: u64) {
         if self.feeder.is_fed() && !self.worker.follows() {
-            self.feeder.asks_at = Some(self.feeder.asks_at.map_or(number, |at| at.max(number)));
+            let asks = self.feeder.asks_at.get_or_insert(Asks { first: number, last: number });
+            asks.first = asks.first.min(number);
+            asks.last = asks.last.max(number);
         }
     }
 
@@ -200,8 +203,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let config = self.worker.config.clone();
         let period = i64::from(config.repl_ping_replica_period) * 1000;
-        // A replica passes on what its primary sends, and nothing else.
-        let speaks = !self.worker.follows() && !self.feeder.replicas.is_empty();
+        // A replica passes on what its primary sends, and nothing else; and who hands over has said all.
+        let hands_over = self.worker.server.replication.failover() != FailoverState::None;
+        let speaks = !self.worker.follows() && !self.feeder.replicas.is_empty() && !hands_over;
         if speaks && now.0 >= self.feeder.fed_at.0 + period {
             self.feeder.feed_line(&[b"PING"], now);
         }

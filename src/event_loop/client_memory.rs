@@ -100,13 +100,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn weigh(&mut self, index: u32) {
         let Core { clients, client_memory, .. } = self;
         let Some(connection) = clients.get(index) else { return };
-        let now = if connection.is_dead || connection.session.facts.replays {
+        // Replicas have a limit of their own.
+        let is_other = connection.session.facts.replays || connection.session.is_replica();
+        let now = if connection.is_dead || is_other {
             Weight::default()
         } else {
             let may_go = client_memory.limit.is_some() && !connection.session.no_evict;
             Weight { bytes: connection.held_bytes() as u64, may_go }
         };
         client_memory.reweigh(index, &mut connection.weight, now);
+        self.publish_client_memory();
+    }
+
+    /// A client leaves this core.
+    pub(super) fn forget_weight(&mut self, index: u32) {
+        let Core { clients, client_memory, .. } = self;
+        let Some(connection) = clients.get(index) else { return };
+        client_memory.reweigh(index, &mut connection.weight, Weight::default());
         self.publish_client_memory();
     }
 

@@ -167,6 +167,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.periodic(now);
         }
         if slice {
+            // Clients go first: what they held is no reason for a key to go.
+            self.evict_clients();
             self.slice(now);
         }
         let nanos = self.monotonic().since(began);
@@ -177,8 +179,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn slice(&mut self, now: Nanos) {
         // Nothing expires in a pause, so that a primary that is about to step down stays as it is.
         let switches = &self.worker.switches;
-        let expire =
-            switches.active_expire && switches.pause.is_none() && !self.worker.is_loading();
+        let expire = switches.active_expire
+            && switches.pause.is_none()
+            && !self.worker.is_loading()
+            && !self.worker.config.is_importing();
         // What its primary has is for that one to delete.
         let is_replica = self.worker.follows();
         let wall = self.worker.now;
@@ -222,8 +226,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.worker.note_latency_since("expire-cycle", began);
             self.worker.went_by_itself(Keyspace::One(partition), effects.take_keys());
         }
-        // Clients go first: what they held is no reason for a key to go.
-        self.evict_clients();
         self.evict(false);
         let Some(partition) = self.seat.partition_now() else { return };
         let forgets = self.worker.forget_tracked_slice(partition);
@@ -363,8 +365,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             input_max = input_max.max(held.query_bytes + held.query_free);
             output_max = output_max.max(held.output_list_bytes);
             let idle: Millis = connection.session.last_interaction;
-            let waits = connection.away || connection.session.facts.subscribed;
-            if timeout > 0 && !waits && now.0 - idle.0 > timeout {
+            let facts = &connection.session.facts;
+            let listens = facts.subscribed || facts.monitoring || connection.session.is_replica();
+            if timeout > 0 && !connection.away && !listens && now.0 - idle.0 > timeout {
                 self.doomed.push(index);
             }
             // A buffer that a burst left behind is given back.

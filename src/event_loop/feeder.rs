@@ -19,6 +19,14 @@ use crate::persist::aof::block::{Block, Lines};
 use crate::replication::stream::Stream;
 use crate::ring::Ring;
 
+/// Where in the stream replicas are to be asked how far they are: at the first number that somebody
+/// waits for, and again up to the last one.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Asks {
+    pub(super) first: u64,
+    pub(super) last: u64,
+}
+
 /// The stream, and who follows it. Only the core that keeps it has anything here, but for clients that
 /// leave.
 pub(super) struct Feeder {
@@ -36,8 +44,8 @@ pub(super) struct Feeder {
     pub(super) is_ordered: bool,
     /// One that nobody wants any more has not come to its end.
     pub(super) drains: bool,
-    /// Replicas are to say how far they are, when the stream has come to this number.
-    pub(super) asks_at: Option<u64>,
+    /// Replicas are to say how far they are.
+    pub(super) asks_at: Option<Asks>,
     /// When something was fed last.
     pub(super) fed_at: Millis,
     /// Since when there has been no replica.
@@ -176,10 +184,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if self.worker.follows() {
             self.feeder.asks_at = None;
         }
-        if self.feeder.asks_at.is_some_and(|number| stream.last() >= number)
+        // Those who have asked first are not kept waiting by those who ask while the stream goes on.
+        if let Some(Asks { first, last }) = self.feeder.asks_at
+            && stream.last() >= first
             && self.worker.switches.pause.is_none()
         {
-            self.feeder.asks_at = None;
+            let later = stream.last() + 1;
+            self.feeder.asks_at = (last >= later).then_some(Asks { first: later, last });
             self.feeder.feed_line(&[b"REPLCONF", b"GETACK", b"*"], now);
         }
         let stream = &self.feeder.stream;

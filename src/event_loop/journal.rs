@@ -82,6 +82,11 @@ impl Desk {
         self.seen[from] = number;
     }
 
+    /// A core's queue was met empty: what it had numbered up to here has been taken.
+    pub(super) fn saw_all(&mut self, from: usize, settled: u64) {
+        self.seen[from] = self.seen[from].max(settled);
+    }
+
     /// A block is to be written.
     pub(super) fn write(&mut self, number: u64, block: Block) {
         let writer = self.writer.as_mut().expect("blocks are sent to the writer");
@@ -246,7 +251,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 continue;
             }
             let facts = &connection.session.facts;
-            if facts.monitoring || facts.subscribed && facts.proto == Proto::Resp2 {
+            let is_told = facts.monitoring || facts.subscribed && facts.proto == Proto::Resp2;
+            if is_told && connection.output.waits_unasked() {
                 connection.output.release(u64::MAX);
             } else if !connection.output.refuse_waiting(&error) {
                 connection.closing = true;

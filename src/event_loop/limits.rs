@@ -39,8 +39,11 @@ impl Connection {
             // What is kept anyway costs nothing more.
             waiting += replica.behind;
             let kept = config.repl_backlog_size;
-            limit.hard_bytes = limit.hard_bytes.max(kept.min(limit.hard_bytes * kept));
-            limit.soft_bytes = limit.soft_bytes.max(kept.min(limit.soft_bytes * kept));
+            for bytes in [&mut limit.hard_bytes, &mut limit.soft_bytes] {
+                if *bytes > 0 {
+                    *bytes = kept.max(*bytes);
+                }
+            }
         }
         if limit.hard_bytes == 0 && limit.soft_bytes == 0 && facts.authenticated {
             return false;
@@ -129,6 +132,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn look_at_output(&mut self, index: u32) {
         let Some(connection) = self.clients.get(index) else { return };
         if connection.output.is_idle() {
+            if connection.unsent_bytes() == 0 && connection.session.replica.is_none() {
+                connection.over_soft_limit = None;
+            }
             return self.take_back(index);
         }
         let was_held_up = connection.is_held_up();

@@ -142,7 +142,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
     /// sends from the other.
     pub(super) fn prepare_replies(&mut self) {
         self.replies.bytes.reserve_exact(REPLIES_SMALL_BYTES);
-        self.ring.last_output().reserve_exact(REPLIES_SMALL_BYTES);
+        self.ring.turn_output(Vec::with_capacity(REPLIES_SMALL_BYTES));
     }
 
     /// Gives a turn's buffer back of which no turn since the last look has used much: what an odd turn
@@ -351,7 +351,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
         let mut sockets = change.opened.clone();
         for name in &change.blocked {
-            match name.open(change.backlog) {
+            match name.open(change.options) {
                 Ok(socket) => sockets.extend(socket.map(Arc::new)),
                 Err(error) => {
                     let reason = sys::reason(&error);
@@ -417,6 +417,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.abandon(batch);
         }
         self.stop_waiting(index);
+        self.drop_kept(index);
         self.discard(index, true);
         self.leave_channels(index);
         self.stop_tracking(index);

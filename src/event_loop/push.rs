@@ -7,6 +7,7 @@
 
 use std::collections::VecDeque;
 
+use super::journal::WRITER;
 use super::mail::MAILBOX_CAPACITY_MAX;
 use super::{Core, MESSAGES_PER_TURN_MAX, Message};
 use crate::base::gate::Gate;
@@ -136,8 +137,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn take_mail(&mut self) {
         self.inbox.refill();
         self.mail.begin_taking();
+        // What a queue that is met empty has lost was posted before this moment, or later.
+        let settled = if self.worker.core == WRITER { self.mail.settled() } else { 0 };
         for from in 0..self.mail.cores() {
-            self.take_from(from);
+            if self.take_from(from) {
+                self.desk.saw_all(from, settled);
+            }
         }
         if self.inbox.is_due() {
             self.deliver_due();
@@ -147,12 +152,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Handles the mail of a core, as far as there is room, up to pushes that have to wait for their
-    /// place.
-    fn take_from(&mut self, from: usize) {
+    /// place. True if there is no more of it.
+    fn take_from(&mut self, from: usize) -> bool {
         while self.inbox.heads[from].is_none() && self.inbox.room[from] > 0 {
             self.inbox.room[from] -= 1;
             match self.mail.take(from) {
-                None => break,
+                None => return true,
                 Some(Message::Batch(batch)) => {
                     batch.prefetch();
                     self.arrived.push(batch);
@@ -173,6 +178,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 }
             }
         }
+        false
     }
 
     /// Delivers what has come, as far as its turn has come, too, and takes the mail behind it.
@@ -187,7 +193,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.inbox.room.fill(MAILBOX_CAPACITY_MAX);
         self.inbox.room[self.worker.core] = self.mail.left_here();
         loop {
-            (0..self.mail.cores()).for_each(|from| self.take_from(from));
+            (0..self.mail.cores()).for_each(|from| {
+                self.take_from(from);
+            });
             let Some(from) = self.inbox.first(settled) else { return };
             let Some(mut head) = self.inbox.heads[from].take() else { return };
             self.inbox.gate = head.gate;

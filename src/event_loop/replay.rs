@@ -20,6 +20,7 @@ use crate::dispatch::replay::replaying_session;
 use crate::net::connection::Connection;
 use crate::persist::aof::replay::Lines;
 use crate::persist::load::{AofPlace, Load, LoadOrder, Piece};
+use crate::persist::rdb::Checks;
 use crate::ring::Ring;
 use crate::store::load::Making;
 use crate::txn::batch::Batch;
@@ -133,7 +134,7 @@ pub fn load_order(config: &Config, asker: Option<(usize, u64)>) -> LoadOrder {
         path: path_of(&config.dbfilename),
         merge: false,
         flushes: false,
-        checks: config.rdbchecksum,
+        checks: Checks { sum: config.rdbchecksum, version: config.rdb_version_check },
         databases: config.databases,
         asker,
     }

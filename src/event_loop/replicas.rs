@@ -95,6 +95,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             };
             self.secured_clients -= usize::from(moving.sealing.is_some());
             self.take_back(client);
+            self.forget_weight(client);
             self.clients.remove(client);
             let gauges = &self.worker.server.clients;
             gauges[self.worker.core].add(-1);

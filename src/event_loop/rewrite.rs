@@ -30,7 +30,7 @@ pub(super) struct Rewriting {
     /// The file that comes behind the cut, until all partitions are here.
     opened: Option<(Rewrite, Option<JournalFile>)>,
     /// The journal is about to end.
-    is_stopping: bool,
+    pub(super) is_stopping: bool,
     /// Unix time in seconds at which one was begun last.
     last_try: i64,
     limit: Limit,

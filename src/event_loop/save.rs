@@ -104,7 +104,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             _ => {}
         }
         if is_loading && !matches!(order, SaveOrder::Replace(_)) {
-            self.answer_asker(asker, Err(CommandError::Loading.text().into()));
+            self.refuse_while_loading(wanted);
             return Some(partitions);
         }
         match order {
@@ -147,6 +147,19 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.holding = Some(Holding { partitions, wanted, stage: Stage::Clearing });
         self.go_on_holding();
         None
+    }
+
+    /// A load has begun in front of an order: who asked is told, and what the server wants for itself
+    /// it orders anew.
+    fn refuse_while_loading(&mut self, WantedSave { asker, order }: WantedSave) {
+        match order {
+            // What is being loaded is in a file already.
+            SaveOrder::Ending { .. } => self.control.shut_down(),
+            SaveOrder::Replicas => self.feeder.is_ordered = false,
+            SaveOrder::StopJournal => self.rewriting.is_stopping = false,
+            _ => {}
+        }
+        self.answer_asker(asker, Err(CommandError::Loading.text().into()));
     }
 
     /// Begins a save while everybody goes on; what is answered.

@@ -376,6 +376,21 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.paused.push(batch);
     }
 
+    /// A client goes whose batch may be held back here: what it was to do is not done any more.
+    pub(super) fn drop_kept(&mut self, index: u32) {
+        let Some(connection) = self.clients.get(index) else { return };
+        if !connection.session.blocked {
+            return;
+        }
+        let generation = connection.generation;
+        let is_its = |batch: &Box<Batch>| batch.client == index && batch.generation == generation;
+        if let Some(at) = self.paused.iter().position(is_its) {
+            self.worker.stats.blocked_clients.sub(1);
+            let batch = self.paused.remove(at);
+            self.abandon(batch);
+        }
+    }
+
     /// Notes whether the client of a batch is shown as blocked.
     pub(super) fn set_blocked(&mut self, batch: &Batch, blocked: bool) {
         if let Some(connection) = self.clients.of(batch.client, batch.generation) {

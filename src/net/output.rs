@@ -115,6 +115,22 @@ impl Output {
         rest.is_empty()
     }
 
+    /// True if all that waits looks like what subscribers of RESP2 and MONITOR are told without asking:
+    /// arrays, and lines that begin with a time.
+    pub fn waits_unasked(&self) -> bool {
+        let waiting: Vec<&[u8]> = self.queue.iter().skip(self.ready).map(AsRef::as_ref).collect();
+        let waiting = waiting.concat();
+        let mut rest = waiting.as_slice();
+        while let Some(frame) = Frame::first(rest) {
+            let is_line = rest[0] == b'+' && rest[1].is_ascii_digit();
+            if !is_line && rest[0] != b'*' {
+                return false;
+            }
+            rest = &rest[frame.len..];
+        }
+        rest.is_empty()
+    }
+
     /// True if something waits for the journal.
     pub fn waits(&self) -> bool {
         !self.gates.is_empty()

@@ -12,7 +12,7 @@ use std::borrow::Cow;
 use bytes::Bytes;
 
 use super::rdb::decode::{self, Limits, Loaded};
-use super::rdb::{Encoder, Malformed, Reader, VERSION_MAX, VERSION_VALKEY, opcode};
+use super::rdb::{Checks, Encoder, Malformed, Reader, VERSION_MAX, opcode};
 use crate::base::crc::crc64;
 use crate::types::ValueRef;
 
@@ -47,13 +47,13 @@ impl Payload<'_> {
     }
 }
 
-/// A payload whose version and checksum are right; the latter is not looked at if nobody `verifies`.
-pub fn check(payload: &[u8], verifies: bool) -> Result<Payload<'_>, WrongFooter> {
+/// A payload whose version and checksum are right.
+pub fn check(payload: &[u8], checks: Checks) -> Result<Payload<'_>, WrongFooter> {
     let (checked, crc) = payload.split_last_chunk().ok_or(WrongFooter)?;
     let (bytes, version) = checked.split_last_chunk().ok_or(WrongFooter)?;
     let version = u16::from_le_bytes(*version);
-    let is_right = (version <= VERSION_MAX || version == VERSION_VALKEY)
-        && (!verifies || u64::from_le_bytes(*crc) == crc64(0, checked));
+    let is_right = checks.accept(version.into())
+        && (!checks.sum || u64::from_le_bytes(*crc) == crc64(0, checked));
     if is_right { Ok(Payload { bytes, version }) } else { Err(WrongFooter) }
 }
 

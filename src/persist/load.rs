@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use super::aof::base::Form;
 use super::aof::files::Rewrite;
 use super::aof::replay::Lines;
+use super::rdb::Checks;
 use super::rdb::file::{Fault, FileError, KeyRecord};
 use crate::base::time::Millis;
 
@@ -99,8 +100,8 @@ pub struct LoadOrder {
     pub merge: bool,
     /// Libraries that are there are dropped first; somebody has seen to the keys.
     pub flushes: bool,
-    /// The checksum is compared.
-    pub checks: bool,
+    /// What is checked of it.
+    pub checks: Checks,
     /// What has expired is kept: it lives until a primary says that it went.
     pub keeps_expired: bool,
     /// A primary starts with this file: its replicas can go on where the file says that it stood.

@@ -324,6 +324,7 @@ mod tests {
     use std::task::{Context, Poll, Waker};
 
     use super::*;
+    use crate::persist::rdb::Checks;
     use crate::persist::rdb::file::{FileReader, Record};
     use crate::persist::rdb::{Encoder, opcode};
     use crate::persist::simulated::SimulatedDisk;
@@ -376,7 +377,7 @@ mod tests {
     }
 
     fn keys(file: &[u8]) -> usize {
-        let mut reader = FileReader::new(true);
+        let mut reader = FileReader::new(Checks::ALL);
         reader.feed(file);
         reader.finish();
         let mut keys = 0;

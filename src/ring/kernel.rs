@@ -209,8 +209,14 @@ impl Ring for KernelRing {
         self.submit_entry(&entry.user_data(token.user_data()));
     }
 
-    fn last_output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+    fn last_output(&self) -> &[u8] {
+        &self.output
+    }
+
+    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
+        let mut last = std::mem::replace(&mut self.output, output);
+        last.clear();
+        last
     }
 
     fn submit_and_wait(&mut self, wait: Wait) {

@@ -165,14 +165,10 @@ pub trait Ring {
     fn push(&mut self, op: Op);
 
     /// The output that was handed over last; what a failed `SendTurn` left can be read from it.
-    fn last_output(&mut self) -> &mut Vec<u8>;
+    fn last_output(&self) -> &[u8];
 
     /// Hands over the output of the turn, for `SendTurn`, and gives back an empty buffer.
-    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
-        let mut last = std::mem::replace(self.last_output(), output);
-        last.clear();
-        last
-    }
+    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8>;
 
     /// Submits everything that was pushed and waits as `wait` says.
     fn submit_and_wait(&mut self, wait: Wait);

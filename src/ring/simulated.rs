@@ -671,14 +671,14 @@ impl Ring for SimRing {
         self.queue.push(op);
     }
 
-    fn last_output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+    fn last_output(&self) -> &[u8] {
+        &self.output
     }
 
     fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
         let failed = self.world.borrow().cores[self.core].failed_turn_sends;
         assert_eq!(failed, 0, "the output is replaced while a failed send of it is not reaped");
-        let mut last = std::mem::replace(self.last_output(), output);
+        let mut last = std::mem::replace(&mut self.output, output);
         last.clear();
         last
     }

@@ -12,6 +12,7 @@ use std::process::ExitCode;
 use crate::config::args::AofCheck;
 use crate::persist::aof::manifest::Manifest;
 use crate::persist::aof::scan::{State, Verdict, Verifier};
+use crate::persist::rdb::Checks;
 use crate::persist::rdb::file::{FileReader, Record};
 
 /// Checks what is asked for. The exit code is 0 if all is well, or was made so.
@@ -160,7 +161,7 @@ fn check_snapshot(file: &mut File) -> Result<u64, String> {
     if !buffer.starts_with(b"REDIS") && !buffer.starts_with(b"VALKEY") {
         return Ok(0);
     }
-    let mut reader = FileReader::new(true);
+    let mut reader = FileReader::new(Checks::ALL);
     loop {
         if count == 0 {
             reader.finish();

@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::host;
-use crate::base::listening::{ListeningSocket, Name};
+use crate::base::listening::{ListeningSocket, Name, SocketOptions};
 use crate::base::sys;
 use crate::config::Config;
 use crate::net::listener::Listener;
@@ -26,7 +26,7 @@ pub(super) fn listen(config: &Config) -> Result<Vec<Listener>, String> {
     }
     let mut sockets = Vec::new();
     for name in config.listening_names(host::resolve) {
-        let socket = open(&name, config.tcp_backlog).map_err(|error| {
+        let socket = open(&name, config.socket_options()).map_err(|error| {
             let port = name.address.map_or(config.port, |address| address.port());
             log::warning(format!(
                 "Warning: Could not create server TCP listening socket {}:{port}: bind: {}",
@@ -66,16 +66,16 @@ fn group_of(config: &Config) -> Result<Option<u32>, String> {
 
 /// Listens on an address. One in use is tried again for a while: the kernel takes a moment to close what
 /// the ring of a killed process still listens on, and scripts start the next one at once.
-fn open(name: &Name, backlog: i32) -> io::Result<Option<ListeningSocket>> {
+fn open(name: &Name, options: SocketOptions) -> io::Result<Option<ListeningSocket>> {
     for _ in 0..BIND_TRIES {
-        match name.open(backlog) {
+        match name.open(options) {
             Err(error) if error.kind() == ErrorKind::AddrInUse => {
                 std::thread::sleep(BIND_PAUSE);
             }
             result => return result,
         }
     }
-    name.open(backlog)
+    name.open(options)
 }
 
 /// Listens for those who want metrics.

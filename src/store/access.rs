@@ -53,8 +53,10 @@ impl Access {
 pub enum Stale {
     /// It is deleted.
     Goes,
-    /// It is taken for missing and left where it is. Source: CLIENT PAUSE.
+    /// It is taken for missing and left where it is. Source: CLIENT PAUSE; replicas.
     Stays,
+    /// So it is by those who read; those who write delete it. Source: writable replicas, import-mode.
+    Hides,
     /// It counts like any other: what is replayed says itself when something went.
     Lives,
 }

@@ -20,18 +20,8 @@ pub struct Db {
     avg_ttl: i64,
 }
 
-/// What a lookup for reading found.
+/// What a lookup found.
 pub enum Lookup<'a> {
-    /// The key is there.
-    Found(EntryRef<'a>),
-    /// It is not.
-    Missing,
-    /// It was: whoever may write deletes it, with `delete`.
-    Expired,
-}
-
-/// What a lookup for writing found.
-pub enum LookupMut<'a> {
     /// The key is there.
     Found(EntryMut<'a>),
     /// It is not.
@@ -121,30 +111,30 @@ impl Db {
         self.entries.lookup(key)
     }
 
-    /// Looks a key up to read it, and records the access.
+    /// Looks a key up to read it, records the access, and deletes it if it has expired, unless that is
+    /// to be kept.
     #[inline]
     pub fn lookup_read(&mut self, key: &Key<'_>, access: &Access) -> Lookup<'_> {
-        let Some(mut entry) = self.entries.lookup_mut(key) else { return Lookup::Missing };
-        if access.is_gone(entry.view()) {
-            return Lookup::Expired;
-        }
-        touch(&mut entry, access);
-        Lookup::Found(entry.into_view())
+        self.lookup(key, access, matches!(access.stale, Stale::Stays | Stale::Hides))
     }
 
-    /// Looks a key up to change it, records the access, and deletes it if it has expired,
-    /// unless that is to be kept.
+    /// The same to change it.
     #[inline]
-    pub fn lookup_write(&mut self, key: &Key<'_>, access: &Access) -> LookupMut<'_> {
-        let Some(mut entry) = self.entries.lookup_mut(key) else { return LookupMut::Missing };
+    pub fn lookup_write(&mut self, key: &Key<'_>, access: &Access) -> Lookup<'_> {
+        self.lookup(key, access, access.stale == Stale::Stays)
+    }
+
+    #[inline]
+    fn lookup(&mut self, key: &Key<'_>, access: &Access, keeps: bool) -> Lookup<'_> {
+        let Some(mut entry) = self.entries.lookup_mut(key) else { return Lookup::Missing };
         if access.is_gone(entry.view()) {
-            if access.stale == Stale::Stays {
-                return LookupMut::Missing;
+            if keeps {
+                return Lookup::Missing;
             }
-            return LookupMut::Expired(entry.remove());
+            return Lookup::Expired(entry.remove());
         }
         touch(&mut entry, access);
-        LookupMut::Found(entry)
+        Lookup::Found(entry)
     }
 
     /// The entry of a key, to be changed, touched as by `lookup_write`; a missing one is made with the

@@ -25,6 +25,7 @@ use ironring::persist::aof::manifest::Manifest;
 use ironring::persist::aof::replay::Line;
 use ironring::persist::aof::scan::{self, Found, Scanner, Verdict, Verifier};
 use ironring::persist::load::{Load, LoadOrder, Piece, RewriteOrder};
+use ironring::persist::rdb::Checks;
 use ironring::persist::rdb::file::{FileReader, Record};
 use ironring::persist::save::{Piece as SavePiece, Save, Target, Writer};
 use ironring::persist::simulated::SimulatedDisk;
@@ -242,7 +243,7 @@ impl Plane {
 
 /// Takes the keys of an RDB file. Their values are short strings.
 fn load_base(bytes: &[u8], keys: &mut BTreeMap<String, u64>) {
-    let mut reader = FileReader::new(true);
+    let mut reader = FileReader::new(Checks::ALL);
     reader.feed(bytes);
     reader.finish();
     while let Some(record) = reader.next_record().expect("the base is whole") {

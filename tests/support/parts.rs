@@ -8,7 +8,7 @@ use std::os::fd::OwnedFd;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use ironring::base::listening::ListeningSocket;
+use ironring::base::listening::{ListeningSocket, SocketOptions};
 use ironring::base::time::{Micros, Millis};
 use ironring::command::session_context::Request;
 use ironring::command::whole::Job;
@@ -73,7 +73,8 @@ pub(crate) fn config() -> Arc<Config> {
 /// A socket that only gives accepted clients an address; nobody connects to it.
 pub(crate) fn listener() -> Listener {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 0));
-    let socket = ListeningSocket::tcp(address, 1).expect("a loopback address");
+    let socket =
+        ListeningSocket::tcp(address, SocketOptions::default()).expect("a loopback address");
     Listener::new(Arc::new(socket))
 }
 

@@ -73,8 +73,14 @@ impl Ring for ScriptedRing {
         }
     }
 
-    fn last_output(&mut self) -> &mut Vec<u8> {
-        &mut self.output
+    fn last_output(&self) -> &[u8] {
+        &self.output
+    }
+
+    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
+        let mut last = std::mem::replace(&mut self.output, output);
+        last.clear();
+        last
     }
 
     fn submit_and_wait(&mut self, _wait: Wait) {}

@@ -73,7 +73,8 @@ fn describe_server(cx: &SessionContext<'_>, reply: &mut Reply<'_>) {
     };
     let mode = if cx.config.cluster_enabled { "cluster" } else { "standalone" };
     let role = if cx.config.replicaof.is_some() { "replica" } else { "master" };
-    reply.map(7);
+    let zone = &cx.config.availability_zone;
+    reply.map(7 + usize::from(!zone.is_empty()));
     reply.bulk(b"server");
     reply.bulk(b"redis");
     reply.bulk(b"version");
@@ -88,4 +89,8 @@ fn describe_server(cx: &SessionContext<'_>, reply: &mut Reply<'_>) {
     reply.bulk(role.as_bytes());
     reply.bulk(b"modules");
     reply.array(0);
+    if !zone.is_empty() {
+        reply.bulk(b"availability_zone");
+        reply.bulk(zone);
+    }
 }

@@ -15,7 +15,7 @@ use crate::config::Config;
 use crate::observe::log;
 use crate::observe::server::ServerFacts;
 use crate::persist::dump::{self, Payload, WrongFooter};
-use crate::persist::rdb::{Limits, Loaded, Malformed, VERSION_MAX};
+use crate::persist::rdb::{Checks, Limits, Loaded, Malformed, VERSION_MAX};
 use crate::resp::reply::Reply;
 use crate::store::access::{AccessPolicy, clock_of_frequency, clock_of_idle};
 use crate::store::entry::NewValue;
@@ -100,7 +100,7 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
     if ttl < 0 {
         return Err(CommandError::InvalidTtl);
     }
-    let value = dump::check(args.get(3), cx.server.verifies_checksums())
+    let value = dump::check(args.get(3), checks(cx.config, cx.server))
         .map_err(|WrongFooter| CommandError::DumpFooter)?;
     let loaded = dump::decode(value, &limits(cx.config, cx.server, cx.hasher.hash_key()))
         .map_err(|Malformed| refused(value))?;
@@ -110,7 +110,7 @@ fn restore(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
         // As in Redis, what is beyond the end of time has been.
         distance => Some(Millis(cx.now.0.wrapping_add(distance))),
     };
-    if expires.is_some_and(|at| at <= cx.expiry_now()) {
+    if expires.is_some_and(|at| cx.goes_at_once(at)) {
         if cx.delete(&key) {
             cx.event(EventClass::Generic, "del", &key);
             let unlinks = cx.config.lazyfree_lazy_server_del;
@@ -199,6 +199,11 @@ fn propagate_until(cx: &mut Context<'_>, args: Args<'_>, at: Millis) {
     words[2] = digits.format(at.0).as_bytes();
     words.push(b"ABSTTL");
     cx.effects.propagate(cx.session.db, &words);
+}
+
+/// What is checked of a payload that a client sends.
+pub fn checks(config: &Config, server: &ServerFacts) -> Checks {
+    Checks { sum: server.verifies_checksums(), version: config.rdb_version_check }
 }
 
 /// The configured limits of all types.

@@ -274,17 +274,17 @@ fn set_expiry(cx: &mut Context<'_>, args: Args<'_>, form: &Form, reply: &mut Rep
         return Err(CommandError::Written);
     };
     let key = cx.key(args.get(1));
-    let now = cx.expiry_now();
+    let goes = cx.goes_at_once(expiry);
     let allowed = match cx.write(&key) {
         Some(mut entry) if condition.allows(entry.view().expiry(), expiry) => {
-            if expiry > now {
+            if !goes {
                 entry.set_expiry(Some(expiry));
             }
             true
         }
         _ => false,
     };
-    if allowed && expiry > now {
+    if allowed && !goes {
         cx.changed(EventClass::Generic, "expire", &key);
         propagate_expiry(cx, args, form, expiry);
     } else if allowed {

@@ -70,7 +70,7 @@ fn randomkey(cx: &mut Context<'_>, _args: Args<'_>, reply: &mut Reply<'_>) -> Ou
     while let Some(bytes) = sample(cx) {
         let key = cx.key(&bytes);
         tries += 1;
-        if cx.peek(&key).is_some() || cx.stale == Stale::Stays && tries == RANDOM_TRIES_MAX {
+        if cx.peek(&key).is_some() || cx.stale != Stale::Goes && tries == RANDOM_TRIES_MAX {
             reply.bulk(&bytes);
             return Ok(());
         }

@@ -9,6 +9,7 @@ use super::{
     FIELDS, READS, WRITES, announce_emptied, count_changes, delete_field_now, open, open_write,
 };
 use crate::base::number;
+use crate::base::time::Millis;
 use crate::command::effects::EventClass;
 use crate::command::{
     Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Handler, Outcome,
@@ -394,7 +395,7 @@ fn expire_one(
     expiry: i64,
     condition: Condition,
 ) -> Outcomes {
-    let (db, now) = (cx.db_index(), cx.expiry_now().0);
+    let (db, goes) = (cx.db_index(), cx.goes_at_once(Millis(expiry)));
     let Some(mut entry) = cx.db(db, key).entry(key) else { return Outcomes::NoField };
     let Ok(mut hash) = HashMut::of(&mut entry) else { return Outcomes::NoField };
     hash.allow_expiry();
@@ -402,7 +403,7 @@ fn expire_one(
     if !condition.allows(pair.expiry, expiry) {
         return Outcomes::NotAllowed;
     }
-    if expiry <= now {
+    if goes {
         delete_field_now(cx, key, field);
         return Outcomes::Deleted;
     }

@@ -9,6 +9,7 @@ use super::{
     limits, open_write, wrong_arity,
 };
 use crate::base::number;
+use crate::base::time::Millis;
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Handler,
@@ -179,6 +180,7 @@ fn hgetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         (0..fields.count).for_each(|_| reply.null());
         return Ok(());
     }
+    let goes = matches!(ttl, Ttl::Set(expiry) if cx.goes_at_once(Millis(expiry)));
     let mut expired = Vec::new();
     let mut doomed = Vec::new();
     let mut updated = 0;
@@ -212,7 +214,7 @@ fn hgetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
                 hash.set_expiry(field, None);
                 updated += 1;
             }
-            Ttl::Set(expiry) if expiry <= now => doomed.push(field),
+            Ttl::Set(_) if goes => doomed.push(field),
             Ttl::Set(expiry) => {
                 hash.set_expiry(field, Some(expiry));
                 updated += 1;
@@ -240,15 +242,15 @@ fn hsetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
         reply.integer(0);
         return Ok(());
     }
-    let (limits, now) = (limits(cx), cx.expiry_now().0);
+    let limits = limits(cx);
     let expiry = options.time.map(|(_, _, expiry)| expiry);
+    let at_once = expiry.is_some_and(|expiry| cx.goes_at_once(Millis(expiry)));
     let mut entry = cx.write_or_make(&key, Packing::Hash);
     let mut hash = HashMut::of(&mut entry)?;
     hash.prepare(args.iter_from(options.first), &limits);
     if expiry.is_some() {
         hash.allow_expiry();
     }
-    let at_once = expiry.is_some_and(|expiry| expiry <= now);
     for at in (options.first..args.len()).step_by(2) {
         let keep = options.keep_ttl || expiry.is_some();
         hash.set(args.get(at), args.get(at + 1), keep, &limits);

@@ -119,6 +119,9 @@ fn expire_field(cx: &mut Context<'_>, key: &Key<'_>, field: &[u8]) {
 
 /// The same for a command that met the field in passing, if it has expired. Counts as no look-up.
 pub(super) fn expire_if_due(cx: &mut Context<'_>, key: &Key<'_>, field: &[u8]) {
+    if !cx.deletes_expired() {
+        return;
+    }
     let (db, now) = (cx.db_index(), cx.expiry_now());
     let entry = cx.db(db, key).peek(key).filter(|entry| !entry.is_expired(now));
     let found = entry.and_then(|entry| HashRef::of(entry.value()).ok());

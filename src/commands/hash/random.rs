@@ -40,21 +40,31 @@ fn hrandfield(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Ou
     let key = cx.key(args.get(1));
     let mut rng = cx.rng.fork();
     let now = cx.expiry_now().0;
-    if open(cx, &key)?.is_some_and(|hash| hash.may_have_expired(now)) {
+    let deletes = cx.deletes_expired();
+    let has_expired = open(cx, &key)?.is_some_and(|hash| hash.may_have_expired(now));
+    if has_expired && deletes {
         expire_fields(cx, &key);
     }
     let db = cx.db_index();
     let entry = cx.db(db, &key).peek(&key);
     let hash = entry.map(|entry| HashRef::of(entry.value())).transpose()?;
-    match (hash, wanted) {
+    // Where expired ones are kept chance is left the others alone.
+    let live = hash
+        .filter(|_| has_expired && !deletes)
+        .map(|hash| hash.iter().filter(|pair| !pair.is_expired(now)).collect::<Vec<_>>());
+    match (hash.filter(|_| live.as_ref().is_none_or(|live| !live.is_empty())), wanted) {
         (None, None) => reply.null(),
         (None, Some(_)) | (Some(_), Some(Wanted { count: 0, .. })) => reply.array(0),
         (Some(hash), None) => {
-            if let Some(pair) = hash.random(&mut rng) {
+            let pair = match &live {
+                Some(live) => Some(live[rng.below(live.len() as u64) as usize]),
+                None => hash.random(&mut rng),
+            };
+            if let Some(pair) = pair {
                 bulk(reply, pair.field);
             }
         }
-        (Some(hash), Some(wanted)) => give(hash, &wanted, &mut rng, reply),
+        (Some(hash), Some(wanted)) => give(hash, live, &wanted, &mut rng, reply),
     }
     Ok(())
 }
@@ -93,29 +103,43 @@ fn out_of_range(reply: &mut Reply<'_>, least: i64) -> CommandError {
     CommandError::Written
 }
 
-/// Answers with the fields that are wanted, in pairs with their values if those are, too.
-fn give(hash: HashRef<'_>, wanted: &Wanted, rng: &mut Rng, reply: &mut Reply<'_>) {
+/// Answers with the fields that are wanted, in pairs with their values if those are, too. With `live`
+/// only of these.
+fn give(
+    hash: HashRef<'_>,
+    live: Option<Vec<Pair<'_>>>,
+    wanted: &Wanted,
+    rng: &mut Rng,
+    reply: &mut Reply<'_>,
+) {
     let count = usize::try_from(wanted.count.unsigned_abs()).unwrap_or(usize::MAX);
     if wanted.count > 0 {
-        let count = count.min(hash.len());
+        let len = live.as_ref().map_or(hash.len(), Vec::len);
+        let count = count.min(len);
         begin(count, wanted.values, reply);
-        if count == hash.len() {
-            hash.iter().for_each(|pair| give_pair(pair, wanted.values, reply));
-        } else {
-            let sample = hash.sample(count, rng);
-            sample.into_iter().for_each(|pair| give_pair(pair, wanted.values, reply));
-        }
-        return;
+        let sample = match live {
+            Some(mut live) => {
+                for at in 0..count {
+                    live.swap(at, at + rng.below((len - at) as u64) as usize);
+                }
+                live.truncate(count);
+                live
+            }
+            None if count == len => {
+                return hash.iter().for_each(|pair| give_pair(pair, wanted.values, reply));
+            }
+            None => hash.sample(count, rng),
+        };
+        return sample.into_iter().for_each(|pair| give_pair(pair, wanted.values, reply));
     }
     begin(count, wanted.values, reply);
     // To find one field of a listpack is to walk there.
     let packed = count > 1 && !matches!(hash, HashRef::Dict(_));
-    let pairs: Vec<Pair<'_>> = if packed { hash.iter().collect() } else { Vec::new() };
+    let pairs = live.or_else(|| packed.then(|| hash.iter().collect()));
     for _ in 0..count {
-        let pair = if packed {
-            Some(pairs[rng.below(pairs.len() as u64) as usize])
-        } else {
-            hash.random(rng)
+        let pair = match &pairs {
+            Some(pairs) => Some(pairs[rng.below(pairs.len() as u64) as usize]),
+            None => hash.random(rng),
         };
         pair.into_iter().for_each(|pair| give_pair(pair, wanted.values, reply));
     }

@@ -131,7 +131,7 @@ fn hmget(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
             }
         }
     }
-    if !expired.is_empty() {
+    if !expired.is_empty() && cx.deletes_expired() {
         let emptied = expired.iter().fold(false, |_, field| drop_expired(cx, &key, field));
         // A stock server announces nothing where the only field asked for was the last one.
         if !emptied || expired.len() > 1 {
@@ -170,7 +170,7 @@ fn with_field<R>(
     let now = cx.expiry_now().0;
     let found = open(cx, &key)?.map_or(Found::Missing, |hash| Found::of(hash, field, now));
     let result = answer(&found);
-    if matches!(found, Found::Expired) {
+    if matches!(found, Found::Expired) && cx.deletes_expired() {
         expire_field(cx, &key, field);
     }
     Ok(result)

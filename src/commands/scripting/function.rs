@@ -14,6 +14,7 @@ use crate::command::{
     Outcome, SessionContext,
 };
 use crate::commands::container::{self, wrong_form};
+use crate::commands::generic::dump::checks;
 use crate::persist::dump;
 use crate::resp::reply::Reply;
 use crate::script::library::{self, Heading};
@@ -285,7 +286,7 @@ fn restore(cx: &mut SessionContext<'_>, args: Args<'_>) -> Result<Job, CommandEr
         }
         _ => return Err(cx.refuse(wrong_form(args))),
     };
-    let Ok(payload) = dump::check(args.get(2), cx.server.verifies_checksums()) else {
+    let Ok(payload) = dump::check(args.get(2), checks(cx.config, cx.server)) else {
         return Err(cx.refuse(b"ERR DUMP payload version or checksum are wrong".to_vec()));
     };
     let texts = dump::decode_libraries(payload.bytes);

@@ -364,7 +364,7 @@ fn open_listeners(old: &Config, new: &Config) -> Result<Option<Change>, ConfigEr
         return Err(ConfigError::failed(changed.as_bytes(), TAKEN));
     }
     let names = |config: &Config| config.listening_names(|_| None);
-    let change = Change::open(&names(old), &names(new), new.tcp_backlog);
+    let change = Change::open(&names(old), &names(new), new.socket_options());
     change.map(Some).map_err(|(name, error)| {
         let port = name.address.map_or(new.port, |address| address.port());
         let name = name.text;

@@ -64,7 +64,7 @@ impl MemoryFigures {
             resident,
             startup: server.startup_memory.load(Relaxed),
             tables: server.sum(|stats| stats.dbs.iter().map(|db| db.table_bytes.get()).sum()),
-            clients: server.sum(|stats| stats.clients_bytes.get()).saturating_sub(replicas),
+            clients: server.sum(|stats| stats.clients_bytes.get()),
             backlog,
             replicas: replicas + (written - backlog),
             full_sync: server.primary_link.kept.load(Relaxed),

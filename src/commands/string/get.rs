@@ -139,7 +139,7 @@ fn getdel(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcom
 fn getex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let ttl = options::parse(args, 2, Family::GetEx)?.ttl;
     let key = cx.key(args.get(1));
-    let (now, expiry_now) = (cx.now, cx.expiry_now());
+    let now = cx.now;
     let expires = match cx.read_string(&key)? {
         None => {
             reply.null();
@@ -152,7 +152,7 @@ fn getex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome
         }
     };
     match expires {
-        Some(expires) if ttl.is_unix_time() && expires <= expiry_now => {
+        Some(expires) if ttl.is_unix_time() && cx.goes_at_once(expires) => {
             let word: &[u8] = if cx.config.lazyfree_lazy_expire { b"UNLINK" } else { b"DEL" };
             delete(cx, &key, word);
         }

@@ -24,5 +24,5 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     choice("sanitize-dump-payload", SanitizeDumpPayload::CHOICES, "no"),
     int("busy-reply-threshold", 0, LONG_MAX, "5000").alias("lua-time-limit"),
     yes_no("lua-enable-deprecated-api", "no").hidden().immutable().pending(),
-    yes_no("import-mode", "no").pending(),
+    yes_no("import-mode", "no"),
 ];

@@ -48,7 +48,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     choice("enable-module-command", ProtectedAction::CHOICES, "no").immutable().inert(),
     int("watchdog-period", 0, INT_MAX, "0").hidden(),
     yes_no("extended-redis-compatibility", "no").inert(),
-    text("availability-zone", "").pending(),
+    text("availability-zone", ""),
 ];
 
 const HZ_MIN: i64 = 1;

@@ -1,6 +1,6 @@
 //! Snapshots and the append-only file.
 
-use super::super::choices::AppendFsync;
+use super::super::choices::{AppendFsync, RdbVersionCheck};
 use super::*;
 
 pub(super) const DIRECTIVES: &[Directive] = &[
@@ -10,7 +10,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     yes_no("stop-writes-on-bgsave-error", "yes"),
     yes_no("rdbcompression", "yes"),
     yes_no("rdbchecksum", "yes").immutable(),
-    choice("rdb-version-check", &[("strict", 0), ("relaxed", 1)], "strict").pending(),
+    choice("rdb-version-check", RdbVersionCheck::CHOICES, "strict"),
     yes_no("rdb-save-incremental-fsync", "yes"),
     int("rdb-key-save-delay", i32::MIN as i64, INT_MAX, "0").hidden(),
     int("key-load-delay", i32::MIN as i64, INT_MAX, "0").hidden(),

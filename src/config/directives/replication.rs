@@ -28,7 +28,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     choice("repl-diskless-load", DisklessLoad::CHOICES, "disabled").denied_when_loading(),
     yes_no("repl-rdb-channel", "yes").hidden(),
     yes_no("dual-channel-replication-enabled", "no").pending(),
-    yes_no("repl-mptcp", "no").immutable().restates().pending(),
+    yes_no("repl-mptcp", "no").immutable().restates(),
     int("repl-ping-replica-period", 1, INT_MAX, "10").alias("repl-ping-slave-period"),
     int("repl-timeout", 1, INT_MAX, "60"),
     memory("repl-backlog-size", 1, LONG_MAX_BYTES, "1mb"),

@@ -75,7 +75,7 @@ fn the_log_hears_of_what_will_not_happen() {
     };
     assert!(notice(b"io-threads", b"4"));
     assert!(!notice(b"io-threads", b"1"));
-    assert!(notice(b"import-mode", b"yes"));
+    assert!(notice(b"dual-channel-replication-enabled", b"yes"));
     assert!(!notice(b"maxmemory", b"1gb"));
     assert!(!notice(b"save", b""));
 }

@@ -121,10 +121,10 @@ fn what_is_accepted_without_effect_is_logged_once() {
     let notices = |text| load_text(text).expect("it is accepted").notices;
     assert_eq!(notices("save \"\"\nio-threads 1\nmaxmemory 1gb\n"), [""; 0]);
     assert_eq!(
-        notices("save \"\"\nio-threads 2\nio-threads 4\nimport-mode yes\n"),
+        notices("save \"\"\nio-threads 2\nio-threads 4\ndual-channel-replication-enabled yes\n"),
         [
             "'io-threads' is accepted and has no effect here",
-            "'import-mode' is accepted, but what it configures is not available in this version",
+            "'dual-channel-replication-enabled' is accepted, but what it configures is not available in this version",
         ]
     );
     assert_eq!(notices("port 0\n"), [""; 0]);

@@ -81,11 +81,16 @@ fn changes_are_named_and_logged() {
     let config = Config::default();
     let changed = set(
         &config,
-        &[("maxmemory", "1gb"), ("hz", "10"), ("slave-priority", "1"), ("import-mode", "yes")],
+        &[
+            ("maxmemory", "1gb"),
+            ("hz", "10"),
+            ("slave-priority", "1"),
+            ("dual-channel-replication-enabled", "yes"),
+        ],
     );
     let changed = changed.expect("all are valid");
     let names: Vec<_> = changed.changes(&config).map(|(directive, _)| directive.name).collect();
-    assert_eq!(names, ["import-mode", "maxmemory", "replica-priority"]);
+    assert_eq!(names, ["dual-channel-replication-enabled", "maxmemory", "replica-priority"]);
     assert_eq!(changed.notices(&config).len(), 1);
 }
 

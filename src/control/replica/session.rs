@@ -92,13 +92,19 @@ impl Session {
         let limit = Duration::from_secs(config.repl_timeout.into());
         let host = String::from_utf8_lossy(&primary.host).into_owned();
         let target = Target { host, port: primary.port };
-        let stream = match timeout(limit, connect(&target, &config.bind_source_addr)).await {
-            Err(_) => return Err("Timeout connecting to the MASTER...".into()),
-            Ok(Err(error)) => {
-                return Err(format!("Error condition on socket for SYNC: {}", sys::reason(&error)));
-            }
-            Ok(Ok(stream)) => stream,
-        };
+        let stream =
+            match timeout(limit, connect(&target, &config.bind_source_addr, config.repl_mptcp))
+                .await
+            {
+                Err(_) => return Err("Timeout connecting to the MASTER...".into()),
+                Ok(Err(error)) => {
+                    return Err(format!(
+                        "Error condition on socket for SYNC: {}",
+                        sys::reason(&error)
+                    ));
+                }
+                Ok(Ok(stream)) => stream,
+            };
         // Small messages, each of which somebody waits for.
         let _ = stream.set_nodelay(true);
         let mut sealing = None;

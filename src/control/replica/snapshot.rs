@@ -13,12 +13,14 @@ use std::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 use super::session::{Session, lost};
 use super::{PAUSE, Replica, unix_seconds};
 use crate::base::sys;
+use crate::config::Config;
 use crate::config::choices::DisklessLoad;
 use crate::control::load::{Loader, NotLoaded, Rdb};
 use crate::control::runtime::File;
 use crate::observe::link::LinkState;
 use crate::observe::log;
 use crate::persist::load::{Aim, Load, LoadOrder, Piece, Records};
+use crate::persist::rdb::Checks;
 use crate::replication::chunk::FromPrimary;
 use crate::replication::link::{Fault, Position};
 
@@ -182,7 +184,7 @@ impl Receiving {
         if self.sight != Sight::Loading {
             replica.wait_for_data().await;
         }
-        let tried = self.look_through(replica.config().databases).await;
+        let tried = self.look_through(&replica.config()).await;
         let outcome = match tried {
             Err(reason) => Err(Fault(format!(
                 "The snapshot of the primary is not good, and the data stays: {reason}"
@@ -198,7 +200,7 @@ impl Receiving {
     }
 
     /// Has every record decoded; what is made of it is put aside, or not kept.
-    async fn look_through(&mut self, databases: usize) -> Result<(), String> {
+    async fn look_through(&mut self, config: &Config) -> Result<(), String> {
         let Some(file) = self.file.take() else { return Err("there is no file".into()) };
         let loader = &self.loader;
         let aim = if self.is_aside { Aim::Aside } else { Aim::Trial };
@@ -207,9 +209,9 @@ impl Receiving {
             file: &file,
             path: &self.path,
             flushes: false,
-            checks: true,
+            checks: Checks { sum: true, version: config.rdb_version_check },
             resumes: false,
-            databases,
+            databases: config.databases,
         };
         let read = loader.read_rdb(&rdb, &load).await;
         let _ = file.close().await;
@@ -248,7 +250,7 @@ impl Receiving {
             path: self.path.clone(),
             merge: true,
             flushes: true,
-            checks: config.rdbchecksum,
+            checks: Checks { sum: config.rdbchecksum, version: config.rdb_version_check },
             keeps_expired: true,
             resumes: false,
             databases: config.databases,

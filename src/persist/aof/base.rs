@@ -16,6 +16,7 @@ use super::block::{Lines, Word};
 use crate::base::number;
 use crate::base::sys::reason;
 use crate::encoding::listpack::{Element, INT_TEXT_MAX};
+use crate::persist::rdb::Checks;
 use crate::persist::rdb::decode::{self, Limits, Loaded};
 use crate::persist::rdb::file::{Fault, FileError, FileReader, KeyRecord, Record};
 use crate::persist::rdb::{Malformed, Reader};
@@ -71,7 +72,7 @@ pub fn write_commands(
     form: Form,
     is_wanted: impl Fn() -> bool,
 ) -> Result<u64, NotWritten> {
-    let mut reader = FileReader::new(false);
+    let mut reader = FileReader::new(Checks { sum: false, ..Checks::ALL });
     let mut base = Base::new(form);
     let (mut chunk, mut len) = (vec![0; READ_BYTES], 0);
     loop {

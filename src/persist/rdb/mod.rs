@@ -27,8 +27,31 @@ pub struct Malformed;
 pub const VERSION_MAX: u16 = 12;
 /// The version of Valkey 9, which is read, too.
 pub const VERSION_VALKEY: u16 = 80;
+/// The first version whose files begin with VALKEY: those below, beyond `VERSION_MAX`, are of others.
+const VERSION_OF_VALKEY_MIN: u32 = 80;
 /// The oldest version that is written: that of Redis 5.
 pub const VERSION_MIN: u16 = 9;
+
+/// What is checked of a file or a payload beside its form.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Checks {
+    /// The checksum is right. Source: rdbchecksum.
+    pub sum: bool,
+    /// The version is one that is known. What others say may be understood all the same, since types
+    /// that are not known are refused one by one. Source: rdb-version-check.
+    pub version: bool,
+}
+
+impl Checks {
+    /// All of it.
+    pub const ALL: Checks = Checks { sum: true, version: true };
+
+    /// True if what is written in this version is read.
+    pub fn accept(self, version: u32) -> bool {
+        let is_known = version <= u32::from(VERSION_MAX) || version == u32::from(VERSION_VALKEY);
+        is_known || !self.version
+    }
+}
 
 #[cfg(test)]
 mod tests;

@@ -79,6 +79,7 @@ fn apply(db: &mut Db, model: &mut Model, step: &Step, number: u16, access: &Acce
         Step::Delete(..) => assert_eq!(db.delete(&key).is_some(), model.remove(&name).is_some()),
         Step::Read(..) => match db.lookup_read(&key, access) {
             Lookup::Found(entry) => {
+                let entry = entry.into_view();
                 let (value, expiry) = there.expect("it was found");
                 assert!(!expired && entry.expiry() == expiry);
                 match entry.value() {
@@ -88,16 +89,19 @@ fn apply(db: &mut Db, model: &mut Model, step: &Step, number: u16, access: &Acce
                 }
             }
             Lookup::Missing => assert!(there.is_none()),
-            Lookup::Expired => assert!(expired),
+            Lookup::Expired(entry) => {
+                assert!(expired && entry.view().key() == name);
+                model.remove(&name);
+            }
         },
         Step::Write(..) => match db.lookup_write(&key, access) {
-            LookupMut::Found(mut entry) => {
+            Lookup::Found(mut entry) => {
                 assert!(!expired);
                 entry.append(b"+").expect("a string");
                 model.get_mut(&name).expect("it was found").0.push(b'+');
             }
-            LookupMut::Missing => assert!(there.is_none()),
-            LookupMut::Expired(entry) => {
+            Lookup::Missing => assert!(there.is_none()),
+            Lookup::Expired(entry) => {
                 assert!(expired && entry.view().key() == name);
                 model.remove(&name);
             }

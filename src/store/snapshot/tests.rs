@@ -9,6 +9,7 @@ use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
 use crate::persist::aof::files::Rewrite;
 use crate::persist::load::{Load, Records};
+use crate::persist::rdb::Checks;
 use crate::persist::rdb::file::{FileReader, Record, magic, preamble};
 use crate::persist::rdb::{Limits, Loaded, Reader, decode};
 use crate::persist::save::{Flags, Target, Wanted};
@@ -106,7 +107,7 @@ fn read(pieces: &[Piece], version: u16) -> Model {
     let mut file = [&magic(version)[..], &preamble(&[], &[], &[])].concat();
     pieces.iter().flat_map(|piece| &piece.bytes).for_each(|bytes| file.extend_from_slice(bytes));
     file.extend([opcode::EOF, 0, 0, 0, 0, 0, 0, 0, 0]);
-    let mut reader = FileReader::new(true);
+    let mut reader = FileReader::new(Checks::ALL);
     reader.feed(&file);
     reader.finish();
     let (mut model, mut db) = (Model::new(), 0);
@@ -309,7 +310,7 @@ fn damaged_files_are_refused_or_read() {
             let load = Load::new(1, true, Some(Millis(NOW)));
             let access = AccessPolicy::Lru;
             let making = Making { limits: limits(), access, now: Millis(NOW) };
-            let mut reader = FileReader::new(true);
+            let mut reader = FileReader::new(Checks::ALL);
             reader.feed(&file);
             reader.finish();
             let mut db = 0;

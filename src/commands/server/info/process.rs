@@ -51,6 +51,7 @@ pub(super) fn server(cx: &InfoFacts<'_>, report: &mut Report) {
         report.field("shutdown_in_milliseconds", ends_at - cx.now.0);
     }
     report.field("io_threads_active", 0);
+    report.field("availability_zone", String::from_utf8_lossy(&config.availability_zone));
     listeners(cx, report);
 }
 

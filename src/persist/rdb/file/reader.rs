@@ -9,7 +9,7 @@ use super::skim::{Skim, Stop};
 use super::{CHECKSUM_SINCE, Fault, FileError, MAGIC_LEN};
 use crate::base::crc::crc64;
 use crate::base::time::Millis;
-use crate::persist::rdb::{VERSION_MAX, VERSION_VALKEY};
+use crate::persist::rdb::{Checks, VERSION_OF_VALKEY_MIN};
 
 /// A part of a file.
 #[derive(Debug, PartialEq, Eq)]
@@ -70,7 +70,7 @@ pub struct FileReader {
     /// Where in the file `bytes` begins.
     offset: u64,
     crc: u64,
-    checks: bool,
+    checks: Checks,
     version: u32,
     /// No record is complete before so many bytes are there.
     enough: usize,
@@ -78,8 +78,8 @@ pub struct FileReader {
 }
 
 impl FileReader {
-    /// Nothing yet. `checks` says whether the checksum is compared.
-    pub fn new(checks: bool) -> Self {
+    /// Nothing yet.
+    pub fn new(checks: Checks) -> Self {
         Self {
             bytes: Vec::new(),
             used: 0,
@@ -138,14 +138,14 @@ impl FileReader {
                 Ok((len, false)) => {
                     let start = at;
                     at += len;
-                    let crc = crc_of(self.checks, self.crc, &self.bytes[self.used..at]);
+                    let crc = crc_of(self.checks.sum, self.crc, &self.bytes[self.used..at]);
                     if self.bytes[start] == opcode::EOF {
                         let (sum, found) = (
                             &self.bytes[start + 1..at],
-                            crc_of(self.checks, self.crc, &self.bytes[self.used..=start]),
+                            crc_of(self.checks.sum, self.crc, &self.bytes[self.used..=start]),
                         );
                         self.used = at;
-                        return end(sum, found, self.checks).map(Some).map_err(error);
+                        return end(sum, found, self.checks.sum).map(Some).map_err(error);
                     }
                     self.crc = crc;
                     self.used = at;
@@ -185,12 +185,16 @@ impl FileReader {
             _ => return Err(Fault::Signature),
         };
         let version = version.ok_or(Fault::Signature)?;
-        let is_known = version == u32::from(VERSION_VALKEY)
-            || !is_valkey && (1..=u32::from(VERSION_MAX)).contains(&version);
-        if !is_known {
+        // Either has versions of its own. Some files of Valkey were written with the other name.
+        let is_theirs = if is_valkey {
+            version >= VERSION_OF_VALKEY_MIN
+        } else {
+            (1..=VERSION_OF_VALKEY_MIN).contains(&version)
+        };
+        if !is_theirs || !self.checks.accept(version) {
             return Err(Fault::Version(version));
         }
-        self.crc = crc_of(self.checks, 0, head);
+        self.crc = crc_of(self.checks.sum, 0, head);
         self.version = version;
         self.used = MAGIC_LEN;
         Ok(true)

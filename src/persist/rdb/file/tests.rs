@@ -4,6 +4,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::base::time::Millis;
+use crate::persist::rdb::Checks;
 use crate::types::ValueRef;
 
 /// A file with a few keys; `checksum` says whether it ends with one.
@@ -43,7 +44,7 @@ fn file(checksum: bool) -> Vec<u8> {
 
 /// What a file says, in one line a record.
 fn read(bytes: &[u8], piece: usize) -> Result<Vec<String>, FileError> {
-    let mut reader = FileReader::new(true);
+    let mut reader = FileReader::new(Checks::ALL);
     let mut lines = Vec::new();
     let mut pieces = bytes.chunks(piece.max(1));
     loop {
@@ -77,7 +78,7 @@ fn pieces_of_any_size_say_the_same() {
 #[test]
 fn keys_have_what_was_said_of_them() {
     let file = file(true);
-    let mut reader = FileReader::new(true);
+    let mut reader = FileReader::new(Checks::ALL);
     reader.feed(&file);
     let mut keys = Vec::new();
     while let Some(record) = reader.next_record().expect("it is right") {
