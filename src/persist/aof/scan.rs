@@ -55,6 +55,8 @@ pub struct Scanner {
     is_in_name: bool,
     in_multi: bool,
     group: Option<Group>,
+    /// The last command that has ended stood in no group.
+    is_after_plain: bool,
     /// The checksum of the group so far, or of the time line that a group may follow.
     crc: u64,
 }
@@ -64,6 +66,9 @@ struct Group {
     began: u64,
     end: u64,
     crc: u64,
+    /// Its checksum was right at the end of a command before its end: by chance, or it ends there and
+    /// its length is wrong.
+    may_end_early: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,6 +97,7 @@ impl Scanner {
             is_in_name: false,
             in_multi: false,
             group: None,
+            is_after_plain: false,
             crc: 0,
         }
     }
@@ -247,7 +253,8 @@ impl Scanner {
             Annotation::Group { .. } if self.group.is_some() => Err(damaged),
             Annotation::Group { len, crc } => {
                 let end = behind.checked_add(len).ok_or(damaged)?;
-                self.group = Some(Group { began: self.began, end, crc });
+                let (began, may_end_early) = (self.began, false);
+                self.group = Some(Group { began, end, crc, may_end_early });
                 Ok(Found::Line)
             }
             Annotation::Synced { .. } | Annotation::Other => Ok(Found::Line),
@@ -272,15 +279,22 @@ impl Scanner {
         }
         if let Some(group) = self.group {
             let is_all_there = self.crc == group.crc;
-            if self.offset > group.end || self.offset < group.end && is_all_there {
+            if self.offset > group.end {
                 return Err(group.fault(Reason::BadLength, self.offset));
             }
-            if self.offset == group.end {
-                if !is_all_there {
-                    return Err(group.fault(Reason::BadChecksum, self.offset));
-                }
+            if self.offset < group.end {
+                let may_end_early = group.may_end_early || is_all_there;
+                self.group = Some(Group { may_end_early, ..group });
+            } else if is_all_there {
                 self.group = None;
+            } else {
+                let is_misled = group.may_end_early;
+                let reason = if is_misled { Reason::BadLength } else { Reason::BadChecksum };
+                return Err(group.fault(reason, self.offset));
             }
+            self.is_after_plain = false;
+        } else if let Found::Command(_) = found {
+            self.is_after_plain = true;
         }
         // A time line may belong to the group behind it.
         let is_time = matches!(found, Found::Time(..));
@@ -302,6 +316,17 @@ impl Scanner {
     fn misled(&self) -> Option<Fault> {
         let group = self.group.filter(|group| self.offset >= group.end)?;
         Some(group.fault(Reason::BadLength, self.offset))
+    }
+
+    /// Where nothing that is right follows: a group whose line says that it does.
+    fn ended_early(&self) -> Option<Fault> {
+        let group = self.group.filter(|group| group.may_end_early)?;
+        Some(group.fault(Reason::BadLength, self.offset))
+    }
+
+    /// True where a command has ended that stands in no group, and nothing else has begun.
+    fn is_after_plain_command(&self) -> bool {
+        self.group.is_none() && self.is_after_plain
     }
 
     /// True within commands that stand in no group.

@@ -177,6 +177,62 @@ fn files_that_do_not_say_what_was_synced_lack_no_sector_but_of_their_last_group(
 }
 
 #[test]
+fn a_sector_that_a_file_without_groups_lacks_is_damage_wherever_commands_end() {
+    let set = command(&[b"SET", b"k", b"x"]);
+    for shift in 0..set.len() {
+        let key = vec![b'k'; shift + 1];
+        let plain = [command(&[b"SET", &key, b"first"]), set.repeat(100)].concat();
+        let mut text = plain.clone();
+        text[512..1024].fill(0);
+        assert!(matches!(state(&text), State::Damaged(_)), "{shift}");
+        // Groups behind it say that they were not synced: it is ours, and was torn.
+        let mut ours = plain;
+        let safe = ours.len();
+        append(&mut ours, 0, None, &command(&[b"SET", b"k", &[b'x'; 1500]]));
+        append(&mut ours, safe, None, &command(&[b"PING"]));
+        let hole = safe.next_multiple_of(512);
+        ours[safe..hole + 512].fill(0);
+        let verdict = verify(&ours, 100);
+        assert!(matches!(verdict.state, State::Torn { .. }), "{shift}: {verdict:?}");
+        assert_eq!(verdict.safe as usize, safe);
+    }
+}
+
+/// Eight bytes for which `crc` of what they make is the one that is wanted. A checksum is linear in
+/// the bits of what it is of.
+fn bytes_for(wanted: u64, crc: impl Fn(&[u8; 8]) -> u64) -> [u8; 8] {
+    let base = crc(&[0; 8]);
+    let mut rows: Vec<(u64, u64)> =
+        (0..64).map(|bit| (crc(&(1u64 << bit).to_le_bytes()) ^ base, 1u64 << bit)).collect();
+    let (mut left, mut bytes) = (wanted ^ base, 0);
+    for bit in 0..64 {
+        let at = rows.iter().position(|row| row.0 >> bit & 1 == 1).expect("eight bytes are enough");
+        let (sum, made_of) = rows.swap_remove(at);
+        rows.iter_mut().filter(|row| row.0 >> bit & 1 == 1).for_each(|row| {
+            *row = (row.0 ^ sum, row.1 ^ made_of);
+        });
+        if left >> bit & 1 == 1 {
+            (left, bytes) = (left ^ sum, bytes ^ made_of);
+        }
+    }
+    bytes.to_le_bytes()
+}
+
+#[test]
+fn a_group_whose_checksum_is_right_before_its_end_is_whole() {
+    let first = command(&[b"SET", b"a", b"x"]);
+    let whole = |value: &[u8; 8]| [&first[..], &command(&[b"SET", b"b", value])].concat();
+    let value = bytes_for(crc64(0, &first), |value| crc64(0, &whole(value)));
+    assert_eq!(crc64(0, &whole(&value)), crc64(0, &first));
+    let text = group(None, &whole(&value));
+    assert_eq!(state(&text), State::Whole);
+    // One that ends there, in front of another, says a wrong length.
+    let end = text.len() - command(&[b"SET", b"b", &value]).len();
+    let misled = [&text[..end], &group(None, &first)].concat();
+    assert!(matches!(state(&misled), State::Damaged(_)), "{:?}", state(&misled));
+}
+
+#[test]
 fn a_value_that_holds_a_group_does_not_say_what_was_synced() {
     let (text, ends) = file_after_a_sync();
     let mut copied = Vec::new();

@@ -128,7 +128,7 @@ impl Verifier {
             return if is_whole {
                 State::Whole
             } else {
-                scanner.misled().map_or(torn, State::Damaged)
+                scanner.misled().or(scanner.ended_early()).map_or(torn, State::Damaged)
             };
         };
         if sectors.filled() <= scanner.safe {
@@ -136,10 +136,17 @@ impl Verifier {
         }
         behind.finish();
         let ends_there = sectors.filled() < sectors.offset().min(*reach);
-        // Whoever writes commands without groups does not say how much of them is synced.
-        let lacks_sectors = sectors.has_lost(scanner.safe)
-            && !scanner.is_in_plain_commands()
-            && !behind.has_silent_group();
+        if fault.reason != Reason::BadLength
+            && let Some(misled) = scanner.ended_early()
+        {
+            return State::Damaged(misled);
+        }
+        // Whoever writes commands without groups does not say how much of them is synced; behind such
+        // commands something has to say that it is ours.
+        let is_plain = scanner.is_in_plain_commands()
+            || scanner.is_after_plain_command() && !behind.has_sync_line();
+        let lacks_sectors =
+            sectors.has_lost(scanner.safe) && !is_plain && !behind.has_silent_group();
         let was_synced = behind.synced_upto() > scanner.safe || fault.reason == Reason::BadLength;
         let is_torn = !was_synced && (ends_there || lacks_sectors);
         if is_torn { torn } else { State::Damaged(*fault) }

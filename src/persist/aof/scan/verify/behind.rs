@@ -12,18 +12,30 @@ pub(super) struct Behind {
     tail: Vec<u8>,
     offset: u64,
     synced: u64,
+    has_sync_line: bool,
     has_silent_group: bool,
 }
 
 impl Behind {
     /// The first byte stands at this place of the file.
     pub(super) fn new(offset: u64) -> Behind {
-        Behind { tail: Vec::new(), offset, synced: 0, has_silent_group: false }
+        Behind {
+            tail: Vec::new(),
+            offset,
+            synced: 0,
+            has_sync_line: false,
+            has_silent_group: false,
+        }
     }
 
     /// Up to here the file was synced.
     pub(super) fn synced_upto(&self) -> u64 {
         self.synced
+    }
+
+    /// There is a line that says how much was synced.
+    pub(super) fn has_sync_line(&self) -> bool {
+        self.has_sync_line
     }
 
     /// There is a group that does not say how much was synced.
@@ -54,6 +66,7 @@ impl Behind {
             let Ok(found) = Annotation::parse(line) else { continue };
             let upto = found.synced_upto(self.offset + at as u64);
             self.synced = self.synced.max(upto.unwrap_or(0));
+            self.has_sync_line |= upto.is_some();
             let is_group = matches!(found, Annotation::Group { .. });
             self.has_silent_group |= is_group && behind.first() == Some(&b'*');
         }
