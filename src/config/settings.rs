@@ -208,6 +208,8 @@ settings! {
     stop_writes_on_bgsave_error: bool = yes "stop-writes-on-bgsave-error",
     rdbcompression: bool = yes "rdbcompression",
     rdbchecksum: bool = yes "rdbchecksum",
+    /// Without persistence a replica keeps no snapshot of its primary.
+    rdb_del_sync_files: bool = yes "rdb-del-sync-files",
     /// Files and payloads of versions that are not known are refused.
     rdb_version_check: bool = is_strict "rdb-version-check",
     /// Microseconds that each key of a save in the background takes at least.

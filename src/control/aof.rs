@@ -88,6 +88,7 @@ impl Loader {
                 order,
                 name: String::from_utf8_lossy(name).into_owned(),
                 path: directory.path_of(name),
+                is_base: kind == "base",
                 is_old: *name == directory.place.filename,
                 opens: directory.place.opens,
                 len: sizes[at],
@@ -106,6 +107,8 @@ struct Part<'a> {
     order: &'a LoadOrder,
     name: String,
     path: PathBuf,
+    /// Others go on behind it.
+    is_base: bool,
     /// It is from before there were several files.
     is_old: bool,
     /// It is the server's own from here on.
@@ -127,6 +130,8 @@ impl Part<'_> {
         let is_rdb = RDB_MARKS.iter().any(|mark| head.starts_with(mark));
         let begin = if is_rdb { self.load_snapshot(&file).await? } else { 0 };
         let verdict = self.verify(&file, begin).await?;
+        // A base of ours was whole on the disk before anything named it: it lacks no tail.
+        let is_last = is_last && !(self.is_base && head.starts_with(b"#"));
         self.judge(&verdict, truncates, is_last)?;
         self.replay(&file, begin, verdict.safe).await?;
         let _ = file.close().await;

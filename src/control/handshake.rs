@@ -33,6 +33,7 @@ const HANDSHAKE: u8 = 22;
 const NICENESS: i32 = 10;
 
 /// The door to one core: where those who are through go in, and how it hears of them.
+#[derive(Clone)]
 pub(super) struct Door {
     pub(super) secured: Sender<Box<Secured>>,
     pub(super) event_fd: i32,
@@ -54,10 +55,14 @@ impl Security {
     /// Does the handshake of a connection.
     pub(super) fn begin(&mut self, newcomer: Newcomer) {
         if self.handshakes.is_none() {
-            let doors = std::mem::take(&mut self.doors);
-            let started = Handshakes::start(doors, self.server.clone());
-            self.handshakes =
-                Some(started.expect("a thread more than the cores, and a descriptor for it"));
+            match Handshakes::start(self.doors.clone(), self.server.clone()) {
+                Ok(started) => self.handshakes = Some(started),
+                // Descriptors may have run out: the next one may have more luck.
+                Err(error) => log::warning(format!(
+                    "Error accepting a client connection: {}",
+                    sys::reason(&error)
+                )),
+            }
         }
         match (&self.handshakes, &self.context) {
             (Some(handshakes), Some(context)) => handshakes.begin(context.clone(), newcomer),

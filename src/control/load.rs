@@ -113,7 +113,12 @@ impl Loader {
         let changes = self.server.sum(|stats| stats.dirty.get());
         let persistence = &self.server.persistence;
         persistence.changes_saved.store(changes, Ordering::Relaxed);
-        persistence.loading.store(false, Ordering::Release);
+        self.stop_loading();
+    }
+
+    /// Nothing is being loaded any more, whatever came of it.
+    pub(super) fn stop_loading(&self) {
+        self.server.persistence.loading.store(false, Ordering::Release);
         self.wake();
     }
 

@@ -240,19 +240,26 @@ pub(super) async fn connect(
     };
     let mut last = io::Error::from(io::ErrorKind::NotFound);
     for address in addresses(target).await? {
-        let open = || {
+        let open = || -> io::Result<TcpSocket> {
             let socket = stream_socket(address, Type::STREAM.nonblocking(), multipath)?;
             Ok(TcpSocket::from_std_stream(socket.into()))
         };
         let bound = sources.iter().find_map(|source| {
-            let socket: TcpSocket = open().ok()?;
+            let socket = open().ok()?;
             // One that is no address of ours, or of another family, is passed over.
             socket.bind(*source).ok().map(|()| socket)
         });
-        let opened = match bound.map_or_else(open, Ok) {
-            Ok(socket) => socket.connect(address).await,
-            Err(error) => Err(error),
-        };
+        let mut opened = Err(io::Error::from(io::ErrorKind::AddrNotAvailable));
+        if let Some(socket) = bound {
+            opened = socket.connect(address).await;
+        }
+        // The address of ours that is wished for may not lead there.
+        if opened.is_err() {
+            opened = match open() {
+                Ok(socket) => socket.connect(address).await,
+                Err(error) => Err(error),
+            };
+        }
         match opened {
             Ok(stream) => return Ok(stream),
             Err(error) => last = error,

@@ -53,49 +53,25 @@ enum Task {
     /// Write a line to the log, and a message with its priority to syslog.
     Log(String, Option<(i32, String)>),
     /// Make a job for all cores, which may take long.
-    Prepare {
-        ask: Ask,
-        preparation: Preparation,
-    },
+    Prepare { ask: Ask, preparation: Preparation },
     /// Write the configuration file.
-    RewriteConfig {
-        ask: Ask,
-        config: Arc<Config>,
-        users: Arc<Users>,
-        writes_defaults: bool,
-    },
+    RewriteConfig { ask: Ask, config: Arc<Config>, users: Arc<Users>, writes_defaults: bool },
     /// Write the ACL file.
-    SaveUsers {
-        ask: Ask,
-        path: PathBuf,
-        users: Arc<Users>,
-    },
+    SaveUsers { ask: Ask, path: PathBuf, users: Arc<Users> },
     /// Read the ACL file, for a client.
-    LoadUsers {
-        ask: Ask,
-        path: PathBuf,
-        users: Arc<Users>,
-        defaults: Defaults,
-        client: u64,
-    },
+    LoadUsers { ask: Ask, path: PathBuf, users: Arc<Users>, defaults: Defaults, client: u64 },
     /// Send keys to another server.
-    Migrate {
-        ask: Ask,
-        parcel: Box<Parcel>,
-    },
+    Migrate { ask: Ask, parcel: Box<Parcel> },
     /// New certificates, for those who connect from now on.
     UseTls(Arc<tls::Context>),
     /// Do the handshake of a connection.
     Secure(Newcomer),
     /// Read a file into the keyspace.
     Load(LoadOrder),
-    /// End the link to the primary, for a server that is to follow another one, or none.
+    /// End the link to the primary, which is opened again.
     EndLink,
-    Follow {
-        ask: Ask,
-        primary: Option<Endpoint>,
-        offset: u64,
-    },
+    /// End the link to the primary, for a server that is to follow another one, or none.
+    Follow { ask: Ask, primary: Option<Endpoint>, offset: u64 },
     /// The configuration is this one from now on.
     Configured(Arc<Config>),
     /// Answer those who want metrics here.

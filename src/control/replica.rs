@@ -42,6 +42,8 @@ pub(super) struct Replica {
     config: RefCell<Arc<Config>>,
     /// Whom to follow.
     target: RefCell<Option<Endpoint>>,
+    /// Whom a link was ended to follow no more, until the configuration says so, too.
+    stopped: RefCell<Option<Endpoint>>,
     /// Counts the changes of that.
     generation: Cell<u64>,
     /// This server's history is its own, and has not been looked at since it is to follow another.
@@ -66,6 +68,7 @@ impl Replica {
             loader,
             config: RefCell::default(),
             target: RefCell::default(),
+            stopped: RefCell::default(),
             generation: Cell::new(0),
             was_primary: Cell::new(true),
             is_configured: Cell::new(false),
@@ -94,6 +97,11 @@ impl Replica {
             self.was_primary.set(true);
             self.starts_so.set(false);
         }
+        // A change of something else, made before the role that the link was ended for.
+        if target.is_some() && *self.stopped.borrow() == target {
+            return;
+        }
+        self.stopped.take();
         if *self.target.borrow() == target {
             self.is_configured.set(true);
             return;
@@ -130,7 +138,9 @@ impl Replica {
 
     /// Ends the link. When this returns, nothing more that came over it takes effect.
     pub(super) async fn stop(&self) {
-        let had_target = self.target.borrow_mut().take().is_some();
+        let target = self.target.borrow_mut().take();
+        let had_target = target.is_some();
+        self.stopped.replace(target);
         if had_target && self.was_primary.get() && !self.starts_so.get() {
             // It was a replica for so short a time that its history is still its own.
             self.find_position();
@@ -168,8 +178,12 @@ impl Replica {
     async fn follow(self: Rc<Self>, primary: &Endpoint, generation: u64) {
         self.link().set_state(LinkState::Connect);
         self.wait_for_data().await;
-        if self.was_primary.get() {
+        if self.goes_on(generation) && self.was_primary.get() {
             self.hear_of_all_writes(generation).await;
+            // Who has become a primary again meanwhile is one whose clients have written since.
+            if !self.goes_on(generation) {
+                return;
+            }
             self.find_position();
             self.was_primary.set(false);
         }
@@ -249,7 +263,9 @@ impl Replica {
             let before: Vec<u64> = server.stats.iter().map(turns).collect();
             self.loader.wake();
             let has_turned = |(core, before)| turns(core) > before;
-            while !server.stats.iter().zip(before.iter().copied()).all(has_turned) {
+            while self.goes_on(generation)
+                && !server.stats.iter().zip(before.iter().copied()).all(has_turned)
+            {
                 tokio::time::sleep(PAUSE).await;
                 self.loader.wake();
             }

@@ -166,6 +166,9 @@ impl SaveWriter {
             }
             _ => Err(()),
         };
+        // It may have been cancelled meanwhile.
+        let is_cancelled = self.server.persistence.cancelled.load(Ordering::Acquire);
+        let is_unwanted = is_unwanted || outcome.is_err() && is_cancelled;
         if outcome.is_err() {
             self.drop_files(storage, &save, &beside).await;
         }
@@ -193,7 +196,7 @@ impl SaveWriter {
         let len = finished.map_err(|error| log_failure(&error))?;
         match &save.target {
             Target::Dump(path) => {
-                let placed = put_in_place(storage, beside, path).await;
+                let placed = put_in_place(storage, beside, &beside.with_file_name(path)).await;
                 placed.map_err(|error| log_failure(&error))
             }
             Target::AofBase(rewrite) => {
@@ -212,10 +215,13 @@ impl SaveWriter {
 }
 
 async fn begin<S: Storage>(storage: &S, save: Arc<Save>, pid: u32, way: &Arc<Way>) -> Job<S::File> {
-    let beside = PathBuf::from(match save.target {
-        Target::Dump(_) | Target::Replicas { .. } => format!("temp-{pid}.rdb"),
-        Target::AofBase(_) => format!("temp-rewriteaof-bg-{pid}.aof"),
-    });
+    let beside = match save.target {
+        // It is put in its place where it was begun, if the server goes to another directory meanwhile.
+        Target::Dump(_) | Target::Replicas { .. } => {
+            std::env::current_dir().unwrap_or_default().join(format!("temp-{pid}.rdb"))
+        }
+        Target::AofBase(_) => PathBuf::from(format!("temp-rewriteaof-bg-{pid}.aof")),
+    };
     let created = match save.target {
         Target::Replicas { is_diskless: true } => {
             Ok(Sink::Wire(Wire::begin(way.clone(), &save).await))

@@ -215,15 +215,27 @@ async fn watch(server: Arc<ServerFacts>) {
 /// largest values have gone; and when MEMORY PURGE asks for it. The allocator does so by itself only while somebody allocates.
 async fn give_back(server: Arc<ServerFacts>) {
     let mut rounds = tokio::time::interval(GIVE_BACK_ROUND);
+    let (mut rest, mut pause) = (0u32, 1u32);
     loop {
         rounds.tick().await;
-        let used = alloc::used_memory() as u64;
-        let spare = server.resident_memory.load(Ordering::Relaxed).saturating_sub(used);
-        let is_much = spare > SPARE_BYTES_MAX.max(used / SPARE_PART);
-        if server.purge_asked.swap(false, Ordering::Relaxed) || is_much {
-            // The kernel takes some 100 ms for a gigabyte.
-            let _ = tokio::task::spawn_blocking(alloc::give_back_all).await;
+        let spare = || {
+            let resident = server.resident_memory.load(Ordering::Relaxed);
+            resident.saturating_sub(alloc::used_memory() as u64)
+        };
+        let before = spare();
+        let is_much = before > SPARE_BYTES_MAX.max(alloc::used_memory() as u64 / SPARE_PART);
+        rest = if is_much { rest } else { 0 };
+        if !server.purge_asked.swap(false, Ordering::Relaxed) && (!is_much || rest > 0) {
+            rest = rest.saturating_sub(1);
+            continue;
         }
+        // The kernel takes some 100 ms for a gigabyte.
+        let _ = tokio::task::spawn_blocking(alloc::give_back_all).await;
+        tokio::time::sleep(2 * ROUND).await;
+        // Where little came of it, pages are in part free: another try is worth less each time.
+        let is_worth = before.saturating_sub(spare()) > before / SPARE_PART;
+        pause = if is_worth { 1 } else { (2 * pause).min(GIVE_BACK_PAUSE_MAX) };
+        rest = pause;
     }
 }
 
@@ -234,5 +246,8 @@ const SPARE_BYTES_MAX: u64 = 32 << 20;
 /// The same as a part of what is used.
 const SPARE_PART: u64 = 10;
 
-/// How often that is looked at; as often as a core's periodic work runs.
+/// So many rounds are left out at most where little came of the last ones.
+const GIVE_BACK_PAUSE_MAX: u32 = 60;
+
+/// How often the process is looked at; as often as a core's periodic work runs.
 const ROUND: Duration = Duration::from_millis(100);

@@ -82,7 +82,11 @@ impl Scribe {
     /// database. The caller has all partitions.
     pub fn begin_snapshot(&mut self) {
         assert!(self.unit.is_none(), "a snapshot begins between commands");
-        self.lines.forget_db();
+        // The last lines that there are end for a database that nobody knows.
+        match &mut self.before {
+            Some(cut) if self.lines.is_empty() => cut.lines.forget_db(),
+            _ => self.lines.forget_db(),
+        }
     }
 
     /// What the turn has done so far.

@@ -97,15 +97,15 @@ impl Feeder {
         }
     }
 
-    /// Feeds all that has come; the offset behind the lines that come next. The caller has all
-    /// partitions, so nothing of a lower number is under way.
-    pub(super) fn offset_behind<'l>(
+    /// Feeds all that has come; the offset behind the lines that come next, and the database that is
+    /// selected there. The caller has all partitions, so nothing of a lower number is under way.
+    pub(super) fn place_behind<'l>(
         &mut self,
         lines: impl Iterator<Item = &'l Lines>,
         now: Millis,
-    ) -> u64 {
+    ) -> (u64, Option<usize>) {
         self.feed(u64::MAX, now);
-        self.stream.offset_behind(lines)
+        self.stream.place_behind(lines)
     }
 
     /// The stream goes on at this offset of some history, where this database is selected, if any is.

@@ -11,6 +11,7 @@ use std::sync::atomic::Ordering::SeqCst;
 use super::Core;
 use crate::base::time::Clock;
 use crate::client::Session;
+use crate::command::context::Keyspace;
 use crate::command::session_context::SaveOrder;
 use crate::observe::log;
 use crate::persist::load::Replacement;
@@ -67,7 +68,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
                     }
                     Some(FromPrimary::Detached) => self.clients.primary = None,
                     Some(FromPrimary::Resume(position)) => self.resume_history(position),
-                    Some(FromPrimary::Verdict { accepts }) => self.take_verdict(accepts),
+                    Some(FromPrimary::Verdict { term, accepts }) => {
+                        // One of a link that has ended may come late.
+                        if self.worker.server.primary_link.term() == term {
+                            self.take_verdict(accepts);
+                        }
+                    }
                     Some(FromPrimary::Adopt { term, position, db }) => {
                         if self.begin_link_work(term) {
                             self.adopt(position, db);
@@ -160,6 +166,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             let now = self.worker.now;
             partitions.iter_mut().for_each(|partition| partition.take_aside(now));
             self.forget_what_was_read(partitions);
+            self.worker.serve_all(&mut Keyspace::Lent(partitions));
         } else {
             self.flush_all(partitions);
         }

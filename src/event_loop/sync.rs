@@ -227,9 +227,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
             // A chunk that has taken effect may not have been passed on.
             return self.worker.server.primary_link.applied.load(SeqCst);
         }
+        self.place().0
+    }
+
+    /// The same of a primary, with the database that is selected there.
+    fn place(&mut self) -> (u64, Option<usize>) {
         let Core { feeder, worker, .. } = self;
         let now = worker.now;
-        feeder.offset_behind(worker.scribe.lines_so_far(), now)
+        feeder.place_behind(worker.scribe.lines_so_far(), now)
     }
 
     /// What has been done so far is part of the history, even if the stream was not kept then.
@@ -251,8 +256,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             (self.instant(), server.primary_link.db.load(SeqCst))
         } else if self.feeder.is_fed() {
-            let db = self.feeder.stream.db().filter(|db| *db != usize::MAX).unwrap_or(0);
-            (self.instant(), db)
+            let (offset, db) = self.place();
+            (offset, db.filter(|db| *db != usize::MAX).unwrap_or(0))
         } else {
             return Vec::new();
         };

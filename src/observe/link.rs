@@ -79,7 +79,7 @@ pub struct PrimaryLink {
     is_running: AtomicBool,
     /// Data sets that have made room for the next one.
     pub cleared: AtomicU64,
-    /// A snapshot is looked through by all cores.
+    /// A snapshot is looked through by all cores, or takes the place of the data.
     pub on_trial: AtomicBool,
 }
 

@@ -342,10 +342,10 @@ pub struct CoreStats {
     pub tracking_clients: Counter,
     /// Keys of the partition that clients keep.
     pub tracked_keys: Counter,
-    /// Keys with an expiry that only this server knows of, on a writable replica.
-    pub unshared_keys: Counter,
     /// The same, each as often as it is kept.
     pub tracked_items: Counter,
+    /// Keys with an expiry that only this server knows of, on a writable replica.
+    pub unshared_keys: Counter,
     /// Prefixes that clients want to hear of; the same on every core.
     pub tracked_prefixes: Counter,
     /// Keys of the partition that somebody waits for.

@@ -92,7 +92,8 @@ impl Backlog {
     /// What is in the tail becomes a chunk.
     fn seal(&mut self) {
         if !self.tail.is_empty() {
-            let bytes = std::mem::take(&mut self.tail);
+            let mut bytes = std::mem::take(&mut self.tail);
+            bytes.shrink_to_fit();
             self.sealed.push_back((self.end - bytes.len() as u64, Bytes::from(bytes)));
         }
     }

@@ -67,6 +67,8 @@ pub enum FromPrimary {
     Resume(Position),
     /// The server that is to take the place of this one has agreed, or has not.
     Verdict {
+        /// Which link that came over.
+        term: u64,
         /// It is the primary now.
         accepts: bool,
     },
@@ -261,7 +263,10 @@ impl Reader {
             return;
         }
         let rest = self.bytes.split_off(self.whole);
-        let bytes = Bytes::from(std::mem::replace(&mut self.bytes, rest));
+        let mut bytes = std::mem::replace(&mut self.bytes, rest);
+        // It may be kept for long, in a backlog that counts lengths.
+        bytes.shrink_to_fit();
+        let bytes = Bytes::from(bytes);
         let before: usize = self.ready.iter().map(|chunk| chunk.bytes.len()).sum();
         self.whole = 0;
         self.ready.push_back(Chunk {

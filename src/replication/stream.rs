@@ -103,15 +103,16 @@ impl Stream {
         self.last = number;
     }
 
-    /// The offset when these lines, which come next, will have been fed.
-    pub fn offset_behind<'l>(&self, lines: impl Iterator<Item = &'l Lines>) -> u64 {
+    /// The offset when these lines, which come next, will have been fed, and the database that will be
+    /// selected there, if any is.
+    pub fn place_behind<'l>(&self, lines: impl Iterator<Item = &'l Lines>) -> (u64, Option<usize>) {
         let (mut db, mut offset) = (self.db, self.offset);
         for lines in lines.filter(|lines| !lines.is_empty()) {
             let (opening, rest) = lines.opened(db);
             offset += (opening.len() + rest.len()) as u64;
             db = Some(lines.last_db());
         }
-        offset
+        (offset, db)
     }
 
     /// Feeds a line of the replication itself, which is for no database.
@@ -222,7 +223,7 @@ mod tests {
     fn it_is_known_before_where_lines_will_end() {
         let mut stream = Stream::new(0);
         let turns = [lines(&[(0, "DEL a")]), lines(&[]), lines(&[(0, "DEL b"), (1, "DEL c")])];
-        let expected = stream.offset_behind(turns.iter());
+        let (expected, _) = stream.place_behind(turns.iter());
         turns.iter().enumerate().for_each(|(number, turn)| stream.feed(number as u64, turn));
         assert_eq!(stream.offset(), expected);
     }

@@ -132,8 +132,9 @@ impl Partition {
         if self.eviction.best_score() < score_min {
             return Eviction::Worse;
         }
+        let hasher = *self.hasher();
         while let Some(Candidate { score, db, position }) = self.eviction.candidates.pop() {
-            let Some(entry) = self.dbs[db].entries.lookup_at(position) else { continue };
+            let Some(entry) = self.dbs[db].entries.lookup_at(&hasher, position) else { continue };
             let is_eligible = !policy.volatile_only || entry.expiry().is_some();
             if is_eligible && policy.score(entry, now) >= score {
                 let bytes = entry.key().to_vec();

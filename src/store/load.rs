@@ -110,6 +110,9 @@ struct Target<'a> {
     graveyard: &'a mut Graveyard,
 }
 
+/// Empty keys that the log names; the rest is only counted. Source: Redis.
+const SKIPPED_LINES_MAX: u64 = 10;
+
 impl Target<'_> {
     fn load_one(
         &mut self,
@@ -121,9 +124,10 @@ impl Target<'_> {
         let Some(db) = self.dbs.get_mut(db) else { return Err(Fault::Database(db as u64)) };
         // What has expired is checked like the rest, as it may be told by a damaged byte alone.
         let Some(loaded) = decoded(record, making)? else {
-            let key = String::from_utf8_lossy(&record.key);
-            log::notice(format!("Loading RDB: skipping empty key: {key}"));
-            load.skipped.fetch_add(1, Relaxed);
+            if load.skipped.fetch_add(1, Relaxed) < SKIPPED_LINES_MAX {
+                let key = String::from_utf8_lossy(&record.key);
+                log::notice(format!("Loading RDB: skipping empty key: {key}"));
+            }
             return Ok(Made::Nothing);
         };
         if record.expiry.is_some_and(|expiry| load.now.is_some_and(|now| expiry < now)) {

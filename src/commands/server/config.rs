@@ -136,6 +136,7 @@ fn resetstat(cx: &mut SessionContext<'_>, _args: Args<'_>) -> Result<Job, Comman
     server.replication.reset_counts();
     server.primary_link.input_bytes.store(0, Ordering::Relaxed);
     server.persistence.saves.store(0, Ordering::Relaxed);
+    server.persistence.snapshots.store(0, Ordering::Relaxed);
     let rewrites = &server.journal.rewrites;
     rewrites.count.store(0, Ordering::Relaxed);
     rewrites.failures.store(0, Ordering::Relaxed);

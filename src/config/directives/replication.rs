@@ -33,7 +33,7 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     int("repl-timeout", 1, INT_MAX, "60"),
     memory("repl-backlog-size", 1, LONG_MAX_BYTES, "1mb"),
     int("repl-backlog-ttl", 0, LONG_MAX, "3600"),
-    yes_no("rdb-del-sync-files", "no").pending(),
+    yes_no("rdb-del-sync-files", "no"),
     choice(
         "propagation-error-behavior",
         &[("ignore", 0), ("panic", 1), ("panic-on-replicas", 2)],

@@ -107,7 +107,10 @@ impl Keeper {
         rewrite: Rewrite,
     ) -> Result<(), ()> {
         let len = self.form((beside, len)).await.map_err(|reason| {
-            log::warning(format!("Write error writing append only file on disk: {reason}"));
+            // Who has cancelled it has said so.
+            if !self.server.persistence.cancelled.load(Ordering::Acquire) {
+                log::warning(format!("Write error writing append only file on disk: {reason}"));
+            }
         })?;
         let Some(files) = &mut self.files else { return Err(()) };
         log::notice("Background AOF rewrite terminated with success");

@@ -257,7 +257,7 @@ impl Session {
         let outcome = self.read_on(&mut step).await;
         self.replica.loader.order(FromPrimary::Detached);
         if step.hands_over {
-            self.replica.loader.order(FromPrimary::Verdict { accepts: false });
+            self.replica.loader.order(FromPrimary::Verdict { term: self.term, accepts: false });
         }
         outcome
     }
@@ -366,7 +366,7 @@ impl Session {
     /// The server that was asked to take our place has done so.
     fn is_accepted(&self, step: &mut Step<'_>) {
         if std::mem::take(&mut step.hands_over) {
-            self.replica.loader.order(FromPrimary::Verdict { accepts: true });
+            self.replica.loader.order(FromPrimary::Verdict { term: self.term, accepts: true });
         }
     }
 

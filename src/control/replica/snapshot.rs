@@ -1,10 +1,12 @@
 //! A snapshot of the primary: received into a file, looked through, put in place of the data.
 //!
 //! Invariant: the data goes only when the file is whole and every record of it can be decoded; the
-//! file goes in any case. `repl-diskless-load` says what clients see meanwhile, and whether the new
+//! file goes, unless it becomes that of the server (`disabled`). `repl-diskless-load` says what clients see meanwhile, and whether the new
 //! data is made beside the old; without that, memory does not grow with the snapshot.
 
+use std::ffi::OsStr;
 use std::io;
+use std::os::unix::ffi::OsStrExt;
 use std::path::PathBuf;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -15,12 +17,15 @@ use super::{PAUSE, Replica, unix_seconds};
 use crate::base::sys;
 use crate::config::Config;
 use crate::config::choices::DisklessLoad;
+use crate::control::files::Files;
 use crate::control::load::{Loader, NotLoaded, Rdb};
 use crate::control::runtime::File;
 use crate::observe::link::LinkState;
 use crate::observe::log;
 use crate::persist::load::{Aim, Load, LoadOrder, Piece, Records};
 use crate::persist::rdb::Checks;
+use crate::persist::save::put_in_place;
+use crate::persist::storage::StorageError;
 use crate::replication::chunk::FromPrimary;
 use crate::replication::link::{Fault, Position};
 
@@ -67,8 +72,13 @@ pub(super) struct Receiving {
 impl Drop for Receiving {
     fn drop(&mut self) {
         self.show(Sight::Data);
-        // Nobody can do anything about a file that stays. A large one takes its time.
+        // Nobody can do anything about a file that stays. To free a large one takes its time, which
+        // comes when the last handle goes.
+        let file = std::fs::File::open(&self.path);
         let _ = std::fs::remove_file(&self.path);
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn_blocking(move || drop(file));
+        }
     }
 }
 
@@ -97,7 +107,8 @@ impl Receiving {
         link.sync_total.store(total, Relaxed);
         link.sync_read.store(0, Relaxed);
         let name = format!("temp-{}.{}.rdb", unix_seconds(), std::process::id());
-        let path = PathBuf::from(name);
+        // It stays where it is if the server goes to another directory meanwhile.
+        let path = std::env::current_dir().unwrap_or_default().join(name);
         let opened = File::create_new(&path).await;
         let file = opened.map_err(|error| {
             let reason = sys::reason(&error);
@@ -126,7 +137,7 @@ impl Receiving {
             before if before == sight => return,
             Sight::Data => {}
             Sight::Former => persistence.async_loading.store(false, Release),
-            Sight::Loading => self.loader.end_load(),
+            Sight::Loading => self.loader.stop_loading(),
         }
         match sight {
             Sight::Data => {}
@@ -174,10 +185,40 @@ impl Receiving {
         while loader.server.replication.history().id != position.id && link.term() == term {
             tokio::time::sleep(PAUSE).await;
         }
+        if replica.config().repl_diskless_load == DisklessLoad::Disabled {
+            self.keep(&replica.config()).await;
+        }
         // Whoever sees the link up is not told any more that data is being loaded.
         self.show(Sight::Data);
         link.set_state(LinkState::Connected);
         Ok(())
+    }
+
+    /// The file becomes that of the server, which starts with it again, unless no data is to stay there.
+    async fn keep(&self, config: &Config) {
+        if config.rdb_del_sync_files && config.save.is_empty() && !config.appendonly {
+            log::notice(
+                "Removing the RDB file obtained from the master. This replica has persistence disabled",
+            );
+            return;
+        }
+        let path = self.path.with_file_name(OsStr::from_bytes(&config.dbfilename));
+        let synced = async {
+            let file = File::open(&self.path).await?;
+            file.sync_all().await?;
+            file.close().await
+        };
+        let kept = match synced.await {
+            Ok(()) => put_in_place(&Files, &self.path, &path).await,
+            Err(error) => Err(StorageError::of(&self.path, error)),
+        };
+        if let Err(error) = kept {
+            let reason = sys::reason(&error.source);
+            log::warning(format!(
+                "Failed trying to rename the temp DB into {} in MASTER <-> REPLICA synchronization: {reason}",
+                path.display()
+            ));
+        }
     }
 
     async fn replace_data(&mut self, replica: &Replica, term: u64) -> Result<(), Fault> {

@@ -154,8 +154,13 @@ impl EntryTable {
     }
 
     /// The entry of a key that has this position: the one that was met there, or in theory another.
-    pub fn lookup_at(&self, position: Position) -> Option<EntryRef<'_>> {
-        let (_, address) = self.words.find(position, |_| true)?;
+    pub fn lookup_at(&self, hasher: &Hasher, position: Position) -> Option<EntryRef<'_>> {
+        // Many keys of a segment share what the table itself knows of a position.
+        let (_, address) = self.words.find(position, |address| {
+            // SAFETY: the table owns the entry; `&self` keeps it unchanged during the call.
+            let view: EntryRef<'_> = unsafe { EntryRef::from_address(address) };
+            hasher.key(view.key()).position == position
+        })?;
         // SAFETY: the table owns the entry; `&self` keeps it unchanged for the result's life.
         Some(unsafe { EntryRef::from_address(address) })
     }
