@@ -57,6 +57,8 @@ pub enum CommandError {
     DumpFooter,
     BadDataFormat,
     NotInScripts,
+    BusyScript,
+    BusyFunction,
     NoSuchKey,
     NoTable,
     SameObject,
@@ -78,7 +80,6 @@ pub enum CommandError {
     WaitaofOnReplica,
     WaitaofWithoutFile,
     NotZeroOrOne,
-    SyncWithoutPrimary,
     SyncWhileFailingOver,
     TakeOverByPrimary,
     TakeOverOfOther,
@@ -214,6 +215,11 @@ pub enum CommandError {
 }
 
 impl CommandError {
+    /// A script runs for too long, or a function does.
+    pub fn busy(is_function: bool) -> CommandError {
+        if is_function { Self::BusyFunction } else { Self::BusyScript }
+    }
+
     /// The reply line, without `-` and line end. Empty for `Written`.
     pub fn text(self) -> &'static str {
         match self {
@@ -279,6 +285,12 @@ impl CommandError {
             Self::InvalidFrequency => "ERR Invalid FREQ value, must be >= 0 and <= 255",
             Self::DumpFooter => "ERR DUMP payload version or checksum are wrong",
             Self::BadDataFormat => "ERR Bad data format",
+            Self::BusyScript => {
+                "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
+            }
+            Self::BusyFunction => {
+                "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
+            }
             Self::NotInScripts => "ERR This Redis command is not allowed from script",
             Self::NoSuchKey => "ERR no such key",
             Self::NoTable => {
@@ -315,9 +327,6 @@ impl CommandError {
                 "ERR WAITAOF cannot be used when numlocal is set but appendonly is disabled."
             }
             Self::NotZeroOrOne => "ERR value is out of range, value must between 0 and 1",
-            Self::SyncWithoutPrimary => {
-                "NOMASTERLINK Can't SYNC while not connected with my master"
-            }
             Self::SyncWhileFailingOver => "NOMASTERLINK Can't SYNC while failing over",
             Self::TakeOverByPrimary => "ERR PSYNC FAILOVER can't be sent to a master.",
             Self::TakeOverOfOther => "ERR PSYNC FAILOVER replid must match my replid.",

@@ -7,7 +7,7 @@ use super::note::Taken;
 use super::route::{self, Place};
 use super::serve::Served;
 use super::table::{Registered, Way};
-use super::unshared::note_unshared;
+use super::unshared::{expiries_before, note_unshared};
 use super::worker::Worker;
 use crate::base::time::Ticks;
 use crate::client::tracking::Tracking;
@@ -60,7 +60,7 @@ impl Worker {
         route::place(registered, args, map)
     }
 
-    /// True if CLIENT PAUSE holds the command back now.
+    /// True if CLIENT PAUSE, FAILOVER or SHUTDOWN hold the command back now.
     #[inline]
     pub fn is_paused(&self, registered: &Registered, args: Args<'_>) -> bool {
         match self.switches.pause {
@@ -71,7 +71,7 @@ impl Worker {
         }
     }
 
-    /// True if CLIENT PAUSE holds a transaction back now.
+    /// True if they hold a transaction back now.
     pub fn is_exec_paused(&self, transaction: &Transaction) -> bool {
         match self.switches.pause {
             None => false,
@@ -200,6 +200,11 @@ impl Worker {
         self.stats.begins(registered.id, facts.id);
         (self.running, self.noloop) = (facts.id, facts.tracking.has(Tracking::NOLOOP));
         self.effects.reset(Interest { keys: self.is_heard(&keyspace), ..self.interest() });
+        let expiries = if self.is_writable_replica && !facts.replays {
+            expiries_before(&mut keyspace, facts.db, (registered, args))
+        } else {
+            None
+        };
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
         let mut context = Context {
@@ -245,8 +250,8 @@ impl Worker {
         if dirty > 0 {
             self.stats.dirty.add(dirty);
         }
-        if self.is_writable_replica && !facts.replays {
-            note_unshared(&mut keyspace, facts.db, (registered, args));
+        if let Some(expiries) = expiries {
+            note_unshared(&mut keyspace, facts.db, (registered, args), expiries);
         }
         self.tell(keyspace, facts.db, (registered, args), false);
         let taken = self.count(registered, failed);

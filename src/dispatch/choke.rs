@@ -64,8 +64,10 @@ impl Worker {
 
     /// True if a transaction has to wait one of whose commands has these flags.
     pub fn has_transaction_to_wait(&self, flags: Flags) -> bool {
-        let changes = flags.has(Flags::WRITE);
-        let pushes = self.notifies && changes || flags.has(Flags::PUBSUB);
+        // Scripts that do not say what they do may do either.
+        let changes = flags.any(Flags::WRITE.with(Flags::MAY_REPLICATE));
+        let pushes =
+            self.notifies && changes || flags.any(Flags::PUBSUB.with(Flags::MAY_REPLICATE));
         self.chokes.journal && changes || pushes && self.are_pushes_choked()
     }
 

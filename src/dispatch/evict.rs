@@ -89,7 +89,7 @@ impl MemoryLimit {
 
     /// Bytes held above the limit, of which so many do not count; at most 0 if there is none.
     fn excess(&self, not_counted: u64) -> i64 {
-        let held = alloc::used_memory() as i64 - not_counted as i64;
+        let held = (alloc::used_memory() as i64 - not_counted as i64).max(0);
         self.bytes.map_or(i64::MIN, |limit| held - limit)
     }
 

@@ -108,7 +108,7 @@ impl Worker {
         } else if facts.subscribed && self.refuse_to_subscriber(registered, facts, buffer) {
             return true;
         } else {
-            self.cannot_run_yet(flags, facts).map(|error| error.text().into())
+            self.cannot_run_yet((flags, flags), facts).map(|error| error.text().into())
         };
         if let Some(text) = text {
             self.reply_error(Some(registered), facts, buffer, text);
@@ -158,21 +158,21 @@ impl Worker {
         }
     }
 
-    /// Why commands, of which each has these flags, may not run while the data may be old, or is
-    /// loaded.
+    /// Why commands, of which any has the first flags and each the second, may not run while the data
+    /// may be old, or is loaded.
     pub(super) fn cannot_run_yet(
         &self,
-        flags: Flags,
+        (any, all): (Flags, Flags),
         facts: &SessionFacts,
     ) -> Option<CommandError> {
         if facts.replays {
             return None;
         }
-        if self.is_stranded && !flags.has(Flags::STALE) {
+        if self.is_stranded && !all.has(Flags::STALE) {
             return Some(CommandError::PrimaryDown);
         }
-        let is_refused = self.loading && !flags.has(Flags::LOADING)
-            || self.loads_aside && flags.has(Flags::NO_ASYNC_LOADING);
+        let is_refused = self.loading && !all.has(Flags::LOADING)
+            || self.loads_aside && any.has(Flags::NO_ASYNC_LOADING);
         is_refused.then_some(CommandError::Loading)
     }
 

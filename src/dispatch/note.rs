@@ -15,6 +15,8 @@ use crate::config::{Config, directives};
 use crate::observe::command_log::{self, LogKind, LoggedCommand, Note, Spent, WORDS_MAX};
 use crate::observe::hotkeys::HotKeySession;
 
+/// Keys of one command that HOTKEYS counts.
+const HOT_KEYS_MAX: usize = 256;
 const NANOS_PER_MICRO: u64 = 1_000;
 const NANOS_PER_MILLI: u64 = 1_000_000;
 
@@ -100,17 +102,24 @@ impl Worker {
         nanos: u64,
         reply_bytes: u64,
     ) {
-        let ratio = self.hotkeys.as_ref().map_or(1, |session| session.plan.ratio);
+        let now = self.now;
+        if self.hotkeys.as_ref().is_some_and(|session| !session.is_active(now)) {
+            // Its time is over: commands need not be looked at for it any more.
+            return self.limits_changed();
+        }
+        let Some(session) = &self.hotkeys else { return };
+        let ratio = session.plan.ratio;
         let is_sampled = ratio == 1 || self.rng.next_u64().is_multiple_of(ratio);
         let hasher = self.hasher.hash_key();
         let mut keys = Vec::new();
         let found = keyspec::keys_of(registered.command.keys, args, |index, _| {
-            let key = args.get(index);
-            keys.push((key, hasher.hash(key)));
+            // Of very many keys the first ones stand for all.
+            if keys.len() < HOT_KEYS_MAX {
+                let key = args.get(index);
+                keys.push((key, hasher.hash(key)));
+            }
         });
-        let Some(session) = self.hotkeys.as_mut().filter(|one| one.is_active(self.now)) else {
-            return;
-        };
+        let Some(session) = &mut self.hotkeys else { return };
         if found.is_ok() && !self.in_script {
             let bytes = args.request_bytes() + reply_bytes;
             session.add(&keys, (nanos, bytes), is_sampled);

@@ -158,7 +158,10 @@ impl Worker {
         let is_compatible = flags.has(ScriptFlags::COMPATIBLE);
         let no_writes = flags.has(ScriptFlags::NO_WRITES);
         let allows_oom = flags.has(ScriptFlags::ALLOW_OOM);
-        if !is_compatible && self.is_stranded && !flags.has(ScriptFlags::ALLOW_STALE) {
+        if self.is_stranded && is_compatible {
+            return Err(CommandError::PrimaryDown.text().into());
+        }
+        if self.is_stranded && !flags.has(ScriptFlags::ALLOW_STALE) {
             return Err(STRANDED.to_vec());
         }
         if !is_compatible && !no_writes && self.is_read_only(Flags::WRITE, facts) {

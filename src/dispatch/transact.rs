@@ -128,7 +128,7 @@ impl Worker {
         if self.is_read_only(any, facts) {
             return Some(CommandError::ReadOnly.text().into());
         }
-        self.cannot_run_yet(all, facts).map(|error| error.text().into())
+        self.cannot_run_yet((any, all), facts).map(|error| error.text().into())
     }
 
     /// Runs the next command of a transaction if it is one of keys; false if it needs the session, or is

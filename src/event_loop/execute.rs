@@ -191,6 +191,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Leaves;
         }
         let args = stage.args(staged, ring);
+        // Replicas are never held back: what a pause waits for may be what they say.
+        let may_pause = worker.switches.pause.is_some() && !connection.session.is_replica();
         let facts = &mut connection.session.facts;
         if worker.refuse(registered, args, facts, replies) {
             self.report_denials(client);
@@ -200,7 +202,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return Staying::Ran;
         }
         let Some(registered) = registered else { return Staying::Ran };
-        if worker.switches.pause.is_some() && worker.is_paused(registered, args) {
+        if may_pause && worker.is_paused(registered, args) {
             return Staying::Leaves;
         }
         if facts.in_multi

@@ -54,7 +54,12 @@ impl Unshared {
 }
 
 impl Partition {
-    /// A client of a writable replica has written a key, which may have an expiry now.
+    /// The expiry of a key, if it is there and has one.
+    pub fn expiry_of(&self, db: usize, key: &[u8]) -> Option<Millis> {
+        self.dbs[db].peek(&self.dbs[db].key(key))?.expiry()
+    }
+
+    /// A client of a writable replica has given a key another expiry, or taken it away.
     pub fn note_unshared(&mut self, db: usize, key: &[u8]) {
         let name = self.dbs[db].key(key);
         let expires = self.dbs[db].peek(&name).is_some_and(|entry| entry.expiry().is_some());

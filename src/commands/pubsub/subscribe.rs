@@ -117,7 +117,16 @@ fn join(cx: &mut SessionContext<'_>, args: Args<'_>, kind: Kind) -> Result<Job, 
     let mut answer = written_so_far(session);
     let mut reply = Reply::new(&mut answer, session.facts.proto);
     let subscriptions = session.subscriptions.get_or_insert_default();
+    // The first piece was let through; what its user may hear of can have changed since.
+    let goes_on = session.pieces_done > 0;
+    let user = cx.users.get(session.facts.user).map(|named| &named.user);
+    let may_hear =
+        |word: &[u8]| user.is_some_and(|user| user.allows_channel(word, kind == Kind::Pattern));
     for word in piece(args, &mut session.pieces_done) {
+        if goes_on && !may_hear(word) {
+            session.close_after_reply = true;
+            break;
+        }
         if !subscriptions.contains(kind, word) {
             let name = cx.directory.share(kind, word);
             subscriptions.insert(kind, name.clone());

@@ -103,9 +103,6 @@ fn is_replica(cx: &SessionContext<'_>) -> bool {
 }
 
 fn begin(cx: &mut SessionContext<'_>, wanted: SyncWanted) -> Outcome {
-    if cx.config.replicaof.is_some() && !cx.server.primary_link.is_up() {
-        return Err(CommandError::SyncWithoutPrimary);
-    }
     let replica = cx.session.replica.get_or_insert_default();
     if replica.filter.is_some() && !replica.takes_eof {
         return Err(CommandError::FilterNeedsEof);

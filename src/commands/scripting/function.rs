@@ -385,10 +385,7 @@ fn stats(
         _ => None,
     });
     if running.is_none() && cx.server.busy.any() && !cx.server.busy.held().1 {
-        reply.error(
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        );
-        return Ok(());
+        return Err(CommandError::BusyScript);
     }
     reply.map(2);
     reply.bulk(b"running_script");

@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use crate::base::time::Millis;
 use crate::command::whole::{CoreView, Job, Part};
-use crate::command::{CommandTable, SessionContext};
+use crate::command::{CommandError, CommandTable, SessionContext};
 use crate::observe::busy::Kill;
 use crate::resp::reply::Reply;
 use crate::script::Scripts;
@@ -25,12 +25,7 @@ pub(super) fn kill(cx: &SessionContext<'_>, functions: bool, reply: &mut Reply<'
         Kill::HasWritten => reply.error(
             "UNKILLABLE Sorry the script already executed write commands against the dataset. You can either wait the script termination or kill the server in a hard way using the SHUTDOWN NOSAVE command.",
         ),
-        Kill::OtherKind if functions => reply.error(
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        ),
-        Kill::OtherKind => reply.error(
-            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE.",
-        ),
+        Kill::OtherKind => reply.error(CommandError::busy(!functions).text()),
     }
 }
 

@@ -174,6 +174,7 @@ const SECTIONS: &[Section] = &[
     Section::new("Clients", process::clients),
     Section::new("Memory", process::memory),
     Section::new("Persistence", process::persistence),
+    Section::new("Threads", figures::threads),
     Section::new("Stats", figures::stats),
     Section::new("Replication", process::replication),
     Section::new("CPU", process::cpu),
@@ -189,7 +190,7 @@ const SECTIONS: &[Section] = &[
 ];
 
 /// How large keys are.
-const KEY_SIZES: Section = Section::new("Keysizes", figures::key_sizes).on_demand();
+const KEY_SIZES: Section = Section::new("Keysizes", figures::key_sizes);
 
 /// The text as far as it is written.
 #[derive(Default)]

@@ -77,7 +77,7 @@ impl MemoryFigures {
     /// What is no data.
     pub(super) fn overhead(&self) -> u64 {
         let replication = self.backlog + self.replicas + self.full_sync;
-        self.startup + self.tables + self.clients + replication + self.scripts
+        self.startup + self.tables + self.clients + replication + self.scripts + self.journal
     }
 
     /// What is left for data.

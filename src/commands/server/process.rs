@@ -47,7 +47,7 @@ pub const COMMANDS: &[Command] = &[
     },
 ];
 
-fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
+fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, _reply: &mut Reply<'_>) -> Outcome {
     let (mut save, mut nosave, mut abort, mut now, mut force) = (false, false, false, false, false);
     for index in 1..args.len() {
         if args.is(index, "SAVE") {
@@ -78,10 +78,7 @@ fn shutdown(cx: &mut SessionContext<'_>, args: Args<'_>, reply: &mut Reply<'_>) 
     }
     if !nosave && cx.server.busy.any() {
         // A script that has written may only be cut off by somebody who says so.
-        reply.error(
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE.",
-        );
-        return Ok(());
+        return Err(CommandError::busy(cx.server.busy.held().1));
     }
     if !waits {
         log::warning("User requested shutdown...");

@@ -90,7 +90,7 @@ fn changes_are_named_and_logged() {
     );
     let changed = changed.expect("all are valid");
     let names: Vec<_> = changed.changes(&config).map(|(directive, _)| directive.name).collect();
-    assert_eq!(names, ["dual-channel-replication-enabled", "maxmemory", "replica-priority"]);
+    assert_eq!(names, ["maxmemory", "replica-priority", "dual-channel-replication-enabled"]);
     assert_eq!(changed.notices(&config).len(), 1);
 }
 

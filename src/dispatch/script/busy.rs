@@ -5,7 +5,7 @@
 
 use super::Run;
 use crate::client::SessionFacts;
-use crate::command::{Args, Flags};
+use crate::command::{Args, CommandError, Flags};
 use crate::dispatch::route::Place;
 use crate::dispatch::table::Registered;
 use crate::dispatch::worker::Worker;
@@ -26,11 +26,7 @@ pub struct Busy {
 impl Busy {
     /// What a command is answered with that has to wait for them.
     pub fn text(self) -> &'static str {
-        if self.is_function {
-            "BUSY Redis is busy running a script. You can only call FUNCTION KILL or SHUTDOWN NOSAVE."
-        } else {
-            "BUSY Redis is busy running a script. You can only call SCRIPT KILL or SHUTDOWN NOSAVE."
-        }
+        CommandError::busy(self.is_function).text()
     }
 }
 

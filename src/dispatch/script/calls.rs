@@ -82,8 +82,10 @@ impl Worker {
             let text = b"ERR Wrong number of args calling Redis command from script";
             return Err(self.refuse_in_script(of, text));
         }
-        let is_refused = command.flags.has(Flags::NOSCRIPT);
-        if is_refused && !self.server.scripts_call_all.load(Relaxed) {
+        // Whatever DEBUG allows, scripts run neither within each other nor transactions.
+        let is_never = matches!(registered.way, Way::Exec | Way::Script);
+        let is_allowed = self.server.scripts_call_all.load(Relaxed) && !is_never;
+        if command.flags.has(Flags::NOSCRIPT) && !is_allowed {
             let text = CommandError::NotInScripts.text().as_bytes();
             return Err(self.refuse_in_script(of, text));
         }
@@ -110,11 +112,11 @@ impl Worker {
         if !run.has_written && self.is_read_only(command.flags, &run.facts) {
             return Err(self.refuse_in_script(of, CommandError::ReadOnly.text().as_bytes()));
         }
-        if !run.has_written && self.lacks_replicas(command.flags, &run.facts) {
-            return Err(self.refuse_in_script(of, CommandError::NoReplicas.text().as_bytes()));
-        }
         if !run.has_written && self.cannot_save(command.flags) {
             return Err(self.refuse_in_script(of, &self.misconfigured()));
+        }
+        if !run.has_written && self.lacks_replicas(command.flags, &run.facts) {
+            return Err(self.refuse_in_script(of, CommandError::NoReplicas.text().as_bytes()));
         }
         if command.flags.has(Flags::DENYOOM)
             && run.memory_was_full

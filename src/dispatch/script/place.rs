@@ -133,7 +133,10 @@ impl Worker {
         if declared.has(ScriptFlags::COMPATIBLE) {
             return flags;
         }
-        let flags = flags.without(Flags::MAY_REPLICATE);
+        let mut flags = flags.without(Flags::MAY_REPLICATE);
+        if !declared.has(ScriptFlags::ALLOW_STALE) {
+            flags = flags.without(Flags::STALE);
+        }
         if declared.has(ScriptFlags::NO_WRITES) {
             flags
         } else if declared.has(ScriptFlags::ALLOW_OOM) {

@@ -228,6 +228,18 @@ fn power_text(power: u64) -> String {
     format!("{}{unit}", power >> (10 * thousands))
 }
 
+/// What each core reads from clients and writes to them.
+pub(super) fn threads(cx: &InfoFacts<'_>, report: &mut Report) {
+    for (core, stats) in cx.server.stats.iter().enumerate() {
+        let (clients, totals) = (stats.clients.get(), &stats.totals);
+        let (reads, writes) = (totals.reads.get(), totals.writes.get());
+        report.field(
+            format_args!("io_thread_{core}"),
+            format_args!("clients={clients},reads={reads},writes={writes}"),
+        );
+    }
+}
+
 pub(super) fn cores(cx: &InfoFacts<'_>, report: &mut Report) {
     report.field("cores", cx.server.stats.len());
     for (core, stats) in cx.server.stats.iter().enumerate() {
