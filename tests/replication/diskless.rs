@@ -152,3 +152,51 @@ fn the_link_comes_from_the_address_that_is_named() {
         assert!(line.contains(" addr=127.0.0.3:"), "{line}");
     }
 }
+
+/// A snapshot that came in a file is the one that the replica starts with.
+#[test]
+fn a_snapshot_in_a_file_is_kept_unless_no_data_may_stay() {
+    let Some(stock) = oracle() else { return };
+    for (cores, removes) in [(1, "no"), (4, "no"), (1, "yes"), (4, "yes")] {
+        let primary = start(&stock, &[]);
+        ask(&primary, "DEBUG POPULATE 1000");
+        let replica = start(&Binary::Ours { cores }, &[("rdb-del-sync-files", removes)]);
+        follow(&replica, primary.port());
+        wait_in_sync(&primary, &replica);
+        let names = std::fs::read_dir(replica.dir()).expect("a directory");
+        let names: Vec<_> = names.map(|one| one.expect("an entry").file_name()).collect();
+        let is_kept = names.iter().any(|name| name == "dump.rdb");
+        assert_eq!(is_kept, removes == "no", "{names:?}");
+        assert!(names.iter().all(|name| !name.to_string_lossy().starts_with("temp-")), "{names:?}");
+        if is_kept {
+            ask(&replica, "REPLICAOF NO ONE");
+            ask(&replica, "FLUSHALL");
+            assert_eq!(ask(&replica, "DEBUG RELOAD NOSAVE NOFLUSH"), "+OK");
+            assert_eq!(ask(&replica, "DBSIZE"), ":1000");
+        }
+    }
+}
+
+/// Whoever waits for what the new data has gets it.
+#[test]
+fn clients_that_block_are_served_from_new_data() {
+    let Some(stock) = oracle() else { return };
+    for cores in CORES {
+        let (former, primary) = (start(&stock, &[DISKLESS]), start(&stock, &[DISKLESS]));
+        let replica = start(&Binary::Ours { cores }, &[("repl-diskless-load", "swapdb")]);
+        ask(&former, "XADD stream 1-1 field value");
+        ask(&primary, "XADD stream 2-1 field value");
+        follow(&replica, former.port());
+        wait_for_link(&replica);
+        let mut waiting = replica.client();
+        let words = ["XREAD", "BLOCK", "0", "STREAMS", "stream", "1-1"];
+        waiting.send_command(&words).expect("it is sent");
+        let blocked = || replica.info("clients", "blocked_clients").unwrap_or_default();
+        wait_until("it waits", || blocked() == "1");
+        follow(&replica, primary.port());
+        wait_for_link(&replica);
+        let reply = waiting.read_reply().expect("a reply");
+        let reply = String::from_utf8_lossy(&reply);
+        assert!(reply.contains("2-1"), "{reply}");
+    }
+}

@@ -72,6 +72,13 @@ fn old_data_is_shown_only_if_that_is_allowed() {
         assert_eq!(call(&mut client, "PING"), MASTERDOWN);
         assert!(call(&mut client, "INFO replication").contains("master_link_status:down"));
         assert!(call(&mut client, "ROLE").contains("slave"));
+        let mut eval = |script: &str| {
+            let reply = client.call(&["EVAL", script, "0"]).expect("a reply");
+            String::from_utf8_lossy(&reply).trim_end().to_owned()
+        };
+        assert_eq!(eval("return 1"), MASTERDOWN);
+        assert_eq!(eval("#!lua flags=no-writes\nreturn 1"), MASTERDOWN);
+        assert_eq!(eval("#!lua flags=no-writes,allow-stale\nreturn 1"), ":1");
         ask(&replica, "CONFIG SET replica-serve-stale-data yes");
         assert_eq!(call(&mut client, "GET kept"), "$1\r\n1");
     }
@@ -244,5 +251,50 @@ fn a_writable_replica_deletes_what_only_it_has() {
         ask(&replica, "REPLICAOF NO ONE");
         wait_until("the other one", || ask(&replica, "DBSIZE") == ":1");
         wait_until("nothing of its own", || kept() == "0");
+    }
+}
+
+#[test]
+fn a_writable_replica_deletes_nothing_else() {
+    let Some(stock) = oracle() else { return };
+    for cores in CORES {
+        let primary = start(&stock, &[]);
+        let replica = start(&Binary::Ours { cores }, &[("replica-read-only", "no")]);
+        ask(&primary, "SET theirs 1 EX 1000");
+        ask(&primary, "SET left 1 EX 1000");
+        follow(&replica, primary.port());
+        wait_for_link(&replica);
+        let kept = || replica.info("stats", "slave_expires_tracked_keys").unwrap_or_default();
+        for line in ["INCR theirs", "SETNX theirs x", "LPUSH theirs x", "EXPIRE theirs 9 LT"] {
+            ask(&replica, line);
+        }
+        // What has an expiry here, and another one there.
+        wait_until("its expiry is another one", || kept() == "1");
+        for line in ["SET own 1 EX 1000", "COPY own copy DB 1", "MOVE own 2"] {
+            ask(&replica, line);
+        }
+        wait_until("both are known", || kept() == "3");
+        assert_eq!(ask(&replica, "EXPIRE left -1"), ":1");
+        wait_until("and one more", || kept() == "3" && ask(&replica, "DBSIZE") == ":1");
+    }
+}
+
+#[test]
+fn fields_that_have_expired_stay_on_a_replica() {
+    for cores in CORES {
+        let primary = start(&Binary::Ours { cores }, &[]);
+        let replica = start(&Binary::Ours { cores }, &[]);
+        ask(&primary, "DEBUG SET-ACTIVE-EXPIRE 0");
+        follow(&replica, primary.port());
+        ask(&primary, "HSET hash field value other value");
+        ask(&primary, "HPEXPIRE hash 1 FIELDS 1 field");
+        wait_in_sync(&primary, &replica);
+        wait_until("its time has passed", || ask(&replica, "HGET hash field") == "$-1");
+        assert_eq!(ask(&replica, "HMGET hash field other"), "*2\r\n$-1\r\n$5\r\nvalue");
+        assert_eq!(ask(&replica, "HRANDFIELD hash 5"), "*1\r\n$5\r\nother");
+        assert_eq!(ask(&replica, "HLEN hash"), ":2", "the primary has not deleted it");
+        assert_eq!(ask(&primary, "HGET hash field"), "$-1");
+        wait_in_sync(&primary, &replica);
+        assert_eq!(ask(&replica, "HLEN hash"), ":1");
     }
 }

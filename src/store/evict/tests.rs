@@ -134,3 +134,19 @@ fn better_candidates_elsewhere_spare_those_here() {
     let outcome = partition.evict(&lru, NOW, 0, &mut || rng.next_u64());
     assert!(matches!(outcome, Eviction::Nothing));
 }
+
+/// The table itself tells keys of a segment apart by 16 bits, so that there are some in front of others.
+#[test]
+fn every_key_that_may_go_goes_whatever_stands_in_front_of_it() {
+    let (mut partition, mut rng) = (partition(), Rng::new(5));
+    for number in 0..60_000 {
+        let expiry = (number % 10 == 0).then_some(Millis(NOW.0 + 60_000));
+        set(&mut partition, 0, &format!("key:{number}"), Millis(NOW.0 - 60_000), expiry);
+    }
+    let volatile = policy(EvictionOrder::Lru, true);
+    let mut left = 6000;
+    while evict(&mut partition, &volatile, &mut rng).is_some() {
+        left -= 1;
+    }
+    assert_eq!((left, partition.db(0).len()), (0, 54_000));
+}
