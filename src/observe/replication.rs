@@ -137,6 +137,8 @@ pub struct Replication {
     acked: Box<[AtomicU64; COUNTED_MAX]>,
     /// The same for what its append-only file has on disk.
     acked_synced: Box<[AtomicU64; COUNTED_MAX]>,
+    /// How often these places were about to be filled anew, or had been; odd in between.
+    listings: AtomicU64,
     /// Clients that wait for their rdb channels; 0 is nobody.
     main_channels: Box<[AtomicU64; MAIN_CHANNELS_MAX]>,
     /// Cores that wait for one of these to rise.
@@ -180,6 +182,7 @@ impl Replication {
             backlog_bytes: AtomicU64::new(0),
             acked: Box::new([const { AtomicU64::new(0) }; COUNTED_MAX]),
             acked_synced: Box::new([const { AtomicU64::new(0) }; COUNTED_MAX]),
+            listings: AtomicU64::new(0),
             main_channels: Box::new([const { AtomicU64::new(0) }; MAIN_CHANNELS_MAX]),
             waiting: Default::default(),
             replicas: AtomicU32::new(0),
@@ -267,23 +270,39 @@ impl Replication {
 
     /// How many replicas have everything up to block `number`.
     pub fn count_acked(&self, number: u64) -> usize {
-        self.acked.iter().filter(|acked| acked.load(SeqCst) > number).count()
+        self.count(self.acked.as_slice(), number)
     }
 
     /// How many have it on disk.
     pub fn count_synced(&self, number: u64) -> usize {
-        self.acked_synced.iter().filter(|acked| acked.load(SeqCst) > number).count()
+        self.count(self.acked_synced.as_slice(), number)
+    }
+
+    /// Places change hands when replicas come and go, and nobody is to count twice. While that lasts
+    /// nobody counts: who waits is told to look again behind it.
+    fn count(&self, places: &[AtomicU64], number: u64) -> usize {
+        for _ in 0..LOOKS_MAX {
+            let before = self.listings.load(SeqCst);
+            let count = places.iter().filter(|acked| acked.load(SeqCst) > number).count();
+            if before.is_multiple_of(2) && self.listings.load(SeqCst) == before {
+                return count;
+            }
+            std::hint::spin_loop();
+        }
+        0
     }
 
     /// The numbers of the last blocks that each replica has, and has on disk. The cores that wait for
     /// more of them have to be woken.
     pub fn acknowledge(&self, numbers: impl Iterator<Item = (u64, u64)>) -> CoreSet {
         let mut numbers = numbers;
+        self.listings.fetch_add(1, SeqCst);
         for (acked, synced) in self.acked.iter().zip(self.acked_synced.iter()) {
             let next = numbers.next();
             acked.store(next.map_or(0, |(number, _)| number + 1), SeqCst);
             synced.store(next.map_or(0, |(_, number)| number + 1), SeqCst);
         }
+        self.listings.fetch_add(1, SeqCst);
         let [low, high] = &self.waiting;
         let bits = |word: &AtomicU64| u128::from(word.swap(0, SeqCst));
         CoreSet::of_bits(bits(low) | bits(high) << 64)
@@ -325,6 +344,9 @@ impl Replication {
         self.feeds.store(feeds, SeqCst);
     }
 }
+
+/// How often a reader looks while the places of replicas are filled anew, which is soon done.
+const LOOKS_MAX: usize = 100;
 
 #[cfg(test)]
 mod tests {

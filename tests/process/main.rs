@@ -313,3 +313,25 @@ fn the_system_is_looked_at() {
     let is_bad = text.lines().any(|line| line.contains("] WARNING: "));
     assert_eq!(output.status.code(), Some(i32::from(is_bad)), "{text}");
 }
+
+#[test]
+fn clients_may_come_over_several_paths_and_are_told_where_it_stands() {
+    for cores in CORES {
+        let options = [("mptcp", "yes"), ("socket-mark-id", "7"), ("availability-zone", "zone-1a")];
+        // A kernel without it refuses the socket, and a server that has none to listen on ends.
+        if !Path::new("/proc/sys/net/mptcp").exists() {
+            return println!("SKIPPED: the kernel has no MPTCP");
+        }
+        let server = start(cores, &options);
+        let hello = call(&mut server.client(), "HELLO 3");
+        assert!(hello.ends_with("availability_zone\r\n$7\r\nzone-1a"), "{hello}");
+        assert_eq!(server.info("server", "availability_zone").as_deref(), Some("zone-1a"));
+        let none = ["CONFIG", "SET", "availability-zone", ""];
+        assert_eq!(server.client().call(&none).expect("a reply"), b"+OK\r\n");
+        assert!(!call(&mut server.client(), "HELLO 3").contains("zone"));
+        let cases = std::fs::read_to_string("/proc/net/protocols").unwrap_or_default();
+        let sockets = cases.lines().find(|line| line.starts_with("MPTCP "));
+        let count = sockets.and_then(|line| line.split_whitespace().nth(2));
+        assert_ne!(count, Some("0"), "it listens on one");
+    }
+}

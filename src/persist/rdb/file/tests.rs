@@ -44,7 +44,11 @@ fn file(checksum: bool) -> Vec<u8> {
 
 /// What a file says, in one line a record.
 fn read(bytes: &[u8], piece: usize) -> Result<Vec<String>, FileError> {
-    let mut reader = FileReader::new(Checks::ALL);
+    read_checked(bytes, piece, Checks::ALL)
+}
+
+fn read_checked(bytes: &[u8], piece: usize, checks: Checks) -> Result<Vec<String>, FileError> {
+    let mut reader = FileReader::new(checks);
     let mut lines = Vec::new();
     let mut pieces = bytes.chunks(piece.max(1));
     loop {
@@ -135,4 +139,28 @@ proptest! {
     fn any_bytes_are_answered(bytes in prop::collection::vec(any::<u8>(), 0..200), piece in 1usize..50) {
         let _ = read(&[b"REDIS0012".as_slice(), &bytes].concat(), piece);
     }
+}
+
+/// Redis has the versions below that of Valkey, which has those from there on.
+#[test]
+fn versions_of_others_are_read_by_who_does_not_mind() {
+    let relaxed = Checks { sum: false, version: false };
+    let rest = b"\x00\x01k\x01v\xff\0\0\0\0\0\0\0\0";
+    for (magic, is_known, is_read) in [
+        (b"REDIS0012", true, true),
+        (b"REDIS0013", false, true),
+        (b"REDIS0079", false, true),
+        (b"VALKEY080", true, true),
+        (b"VALKEY081", false, true),
+        (b"REDIS0081", false, false),
+        (b"VALKEY079", false, false),
+        (b"REDIS0000", false, false),
+    ] {
+        let file = [&magic[..], rest].concat();
+        let name = String::from_utf8_lossy(magic);
+        assert_eq!(read(&file, 5).is_ok(), is_known, "{name}");
+        assert_eq!(read_checked(&file, 5, relaxed).is_ok(), is_read, "{name}");
+    }
+    let unknown = [b"REDIS0013\x63\x01k\x01v\xff", &[0; 8][..]].concat();
+    assert!(read_checked(&unknown, 5, relaxed).is_err(), "a type that nobody knows");
 }
