@@ -107,6 +107,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.refuse_while_loading(wanted);
             return Some(partitions);
         }
+        let persistence = &self.worker.server.persistence;
+        if order == SaveOrder::Background
+            && is_busy
+            && persistence.cancelled.load(Ordering::Acquire)
+        {
+            // What is in the way is about to end: it is tried again.
+            self.want_save(wanted);
+            return Some(partitions);
+        }
         match order {
             SaveOrder::Background => {
                 let answer = self.begin_background(&mut partitions);

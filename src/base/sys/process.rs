@@ -37,10 +37,11 @@ pub fn daemonize() -> io::Result<()> {
     Ok(())
 }
 
-/// Stops the process, all its threads, until it is sent SIGCONT.
+/// Stops the process, all its threads, until it is sent SIGCONT. This thread does not get any further,
+/// as it might if the signal went to the process and another thread took it.
 pub fn stop() {
     // SAFETY: a plain system call.
-    unsafe { libc::kill(libc::getpid(), libc::SIGSTOP) };
+    unsafe { libc::raise(libc::SIGSTOP) };
 }
 
 /// Standard output is a terminal.
