@@ -383,8 +383,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             return;
         }
         let generation = connection.generation;
-        let is_its = |batch: &Box<Batch>| batch.client == index && batch.generation == generation;
-        if let Some(at) = self.paused.iter().position(is_its) {
+        let is_its = |batch: &Batch| batch.client == index && batch.generation == generation;
+        if let Some(at) = self.paused.iter().position(|batch| is_its(batch)) {
             self.worker.stats.blocked_clients.sub(1);
             let batch = self.paused.remove(at);
             self.abandon(batch);
