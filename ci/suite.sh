@@ -8,7 +8,10 @@ MAX_UNSTEADY=2
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 
-if cargo test --locked --no-fail-fast "$@" 2>&1 | tee "$log"; then
+# Through a file: a server that a failed test has left behind would hold a pipe open.
+cargo test --locked --no-fail-fast "$@" >"$log" 2>&1 &
+tail -n +1 -f --pid=$! "$log"
+if wait $!; then
     exit 0
 fi
 # "BINARY NAME" of each test that failed

@@ -55,6 +55,8 @@ settings! {
     /// Each file in it is looked at.
     tls_ca_cert_dir: Vec<u8> = text "tls-ca-cert-dir",
     tls_auth_clients: TlsAuthClients = tls_auth_clients "tls-auth-clients",
+    /// Seconds between two looks at the files of certificates; 0 = none.
+    tls_auto_reload_interval: u32 = number "tls-auto-reload-interval",
     tls_auth_clients_user: TlsAuthClientsUser = tls_auth_clients_user "tls-auth-clients-user",
     tls_replication: bool = yes "tls-replication",
     tls_cluster: bool = yes "tls-cluster",
@@ -287,6 +289,14 @@ settings! {
 }
 
 impl Config {
+    /// True if both name the same certificates, and how they are used.
+    pub fn has_same_tls(&self, other: &Config) -> bool {
+        directives::all()
+            .iter()
+            .zip(self.values.iter().zip(other.values.iter()))
+            .all(|(directive, (own, others))| !directive.name.starts_with("tls-") || own == others)
+    }
+
     /// All values, in the order of [`directives::all`].
     pub(super) fn values(&self) -> &[Arc<Value>] {
         &self.values

@@ -212,7 +212,8 @@ async fn watch(server: Arc<ServerFacts>) {
 }
 
 /// Gives memory back to the system where much more is resident than used, after a flush, or when the
-/// largest values have gone; and when MEMORY PURGE asks for it. The allocator does so by itself only while somebody allocates.
+/// largest values have gone; and when MEMORY PURGE asks for it. The allocator does so by itself only
+/// while somebody allocates.
 async fn give_back(server: Arc<ServerFacts>) {
     let mut rounds = tokio::time::interval(GIVE_BACK_ROUND);
     let (mut rest, mut pause) = (0u32, 1u32);

@@ -317,6 +317,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             self.look_at_replicas();
             self.look_at_handover();
             self.look_at_rewrites();
+            self.look_at_certificates();
         }
     }
 

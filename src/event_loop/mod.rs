@@ -299,6 +299,8 @@ pub struct Core<R: Ring, C: Clock> {
     sabotage: Sabotage,
     /// Clients whose connection is encrypted.
     secured_clients: usize,
+    /// The second in which the files of certificates were looked at last.
+    certificates_seen: i64,
     /// Room for records on their way in and out.
     records: Vec<u8>,
     /// Clients and batches served in this turn.
@@ -365,6 +367,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             may_spin: parts.may_spin,
             sabotage: Sabotage::None,
             secured_clients: 0,
+            certificates_seen: 0,
             records: Vec::new(),
             served: 0,
         }

@@ -12,6 +12,8 @@ use crate::acl::log::Place as DenialPlace;
 use crate::acl::{Denial, Reason};
 use crate::base::sys;
 use crate::base::time::Clock;
+use crate::command::session_context::Request;
+use crate::command::whole::{CoreView, Job, Part};
 use crate::net::listener::Accepted;
 use crate::net::sealing::Sealing;
 use crate::observe::log::{self, Level};
@@ -20,6 +22,8 @@ use crate::tls::{Broken, Context, Newcomer, Secured};
 
 /// The core that accepts.
 const ACCEPTS: usize = 0;
+/// The ticket of what no client has asked for.
+const RELOAD: u64 = u64::MAX - 2;
 /// A buffer for records that grew beyond this is given back.
 const RECORDS_KEPT_BYTES: usize = 256 * 1024;
 
@@ -32,6 +36,31 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if let Some(context) = now.filter(|_| !is_same && self.worker.core == ACCEPTS) {
             self.control.use_tls(context.clone());
         }
+    }
+
+    /// Has the certificates read again if their files have changed. Source: tls-auto-reload-interval.
+    pub(super) fn look_at_certificates(&mut self) {
+        let (config, now) = (&self.worker.config, self.worker.now.seconds());
+        let interval = i64::from(config.tls_auto_reload_interval);
+        let Some(context) = self.worker.tls.clone() else { return };
+        let is_due = now - self.certificates_seen >= interval;
+        if interval == 0 || !is_due || !Context::is_needed(config) {
+            return;
+        }
+        self.certificates_seen = now;
+        let config = config.clone();
+        let preparation = move || {
+            let context = context.reloaded(&config).map(Arc::new).ok_or(String::new())?;
+            let job: Job = Arc::new(move |view: &mut CoreView<'_>| {
+                // Who has changed the configuration meanwhile has read the files.
+                if Arc::ptr_eq(view.config, &config) {
+                    *view.tls = Some(context.clone());
+                }
+                Part::Done
+            });
+            Ok(job)
+        };
+        self.control.ask(self.worker.core, RELOAD, Request::Prepare(Box::new(preparation)));
     }
 
     /// A connection was accepted that is to be encrypted: its handshake is done elsewhere, and

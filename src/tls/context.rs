@@ -4,6 +4,7 @@
 //! line in the log that says why. Read from the disk here and nowhere else, when an operator asks.
 //! Source: tls-* in redis.conf of Redis 8.0 and its log lines.
 
+use std::os::unix::fs::MetadataExt;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -41,7 +42,13 @@ pub struct Context {
     pub client_certificate: Option<Facts>,
     /// The authority that ends first.
     pub authority: Option<Facts>,
+    /// The files as they were before they were read.
+    stamps: Vec<Stamp>,
 }
+
+/// A file, and what changes when it is written or replaced: device and number, length, and time of
+/// the last change in seconds and nanoseconds. None if it cannot be looked at.
+type Stamp = (PathBuf, Option<(u64, u64, u64, i64, i64)>);
 
 /// The files do not fit; the log says why.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,8 +66,19 @@ impl Context {
         config.tls_port != 0 || config.tls_replication || config.tls_cluster
     }
 
+    /// What the files say now, if any of them has changed since they were read and they fit each other.
+    pub fn reloaded(&self, config: &Config) -> Option<Context> {
+        if self.stamps == stamps(config) {
+            return None;
+        }
+        let context = Context::load(config).ok()?;
+        log::notice("TLS materials reloaded successfully");
+        Some(context)
+    }
+
     /// Reads the files that a configuration names.
     pub fn load(config: &Config) -> Result<Context, Unusable> {
+        let stamps = stamps(config);
         let missing = |name: &str| refuse(format!("No {name} configured!"));
         if config.tls_cert_file.is_empty() {
             return missing("tls-cert-file");
@@ -116,6 +134,7 @@ impl Context {
             server_certificate,
             client_certificate,
             authority,
+            stamps,
         })
     }
 }
@@ -136,6 +155,29 @@ fn text(bytes: &[u8]) -> String {
 fn read(path: &[u8]) -> std::io::Result<Vec<u8>> {
     use std::os::unix::ffi::OsStrExt;
     std::fs::read(std::ffi::OsStr::from_bytes(path))
+}
+
+/// The state of all files that a configuration names.
+fn stamps(config: &Config) -> Vec<Stamp> {
+    let named = [
+        &config.tls_cert_file,
+        &config.tls_key_file,
+        &config.tls_client_cert_file,
+        &config.tls_client_key_file,
+        &config.tls_ca_cert_file,
+    ];
+    let mut paths: Vec<PathBuf> =
+        named.into_iter().filter(|name| !name.is_empty()).map(|name| text(name).into()).collect();
+    if !config.tls_ca_cert_dir.is_empty() {
+        paths.extend(files_in(&config.tls_ca_cert_dir).unwrap_or_default());
+    }
+    let stamp = |path: PathBuf| {
+        let data = std::fs::metadata(&path).ok();
+        let state =
+            data.map(|one| (one.dev(), one.ino(), one.len(), one.mtime(), one.mtime_nsec()));
+        (path, state)
+    };
+    paths.into_iter().map(stamp).collect()
 }
 
 type Versions = Vec<&'static SupportedProtocolVersion>;

@@ -1,13 +1,14 @@
 //! The tls-* directives: what the server starts with, what CONFIG SET changes while clients are
 //! connected, what it refuses.
 
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 
 use rustls::HandshakeKind;
 
 use super::client::{Identity, TlsClient, config};
 use super::support::server::free_port;
+use super::support::wait::wait_until;
 use super::{Secure, with_servers};
 
 const NOT_UPDATED: &str = "Unable to update TLS configuration. Check server logs.";
@@ -33,6 +34,25 @@ fn certificates_change_without_a_client_noticing() {
         std::fs::copy(secure.files.path("server.key"), &key).expect("a copy");
         assert_eq!(secure.config_set(&pairs), "+OK");
         assert_eq!(server_name(&secure.client()), server_name(&before));
+    });
+}
+
+#[test]
+fn files_that_have_changed_are_read_again() {
+    with_servers(&[("tls-auto-reload-interval", "1")], |secure| {
+        let mut before = secure.client();
+        let (cert, key) = (secure.files.path("other.crt"), secure.files.path("other.key"));
+        let pairs = [("tls-cert-file", cert.as_str()), ("tls-key-file", key.as_str())];
+        assert_eq!(secure.config_set(&pairs), "+OK");
+        assert_ne!(server_name(&secure.client()), server_name(&before));
+        // In between they do not fit each other, and the former ones are used.
+        std::fs::copy(secure.files.path("server.crt"), &cert).expect("a copy");
+        secure.wait_for_log("key values mismatch");
+        assert_ne!(server_name(&secure.client()), server_name(&before));
+        std::fs::copy(secure.files.path("server.key"), &key).expect("a copy");
+        wait_until("they are used", || server_name(&secure.client()) == server_name(&before));
+        secure.wait_for_log("TLS materials reloaded successfully");
+        assert_eq!(before.text(&["PING"]), "+PONG");
     });
 }
 
@@ -210,7 +230,7 @@ fn the_encrypted_port_may_be_the_only_one() {
     let files = super::Certificates::new();
     let port = free_port();
     let binary = std::env::var("IRONRING_BIN");
-    let mut child = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_ironring")))
+    let child = Command::new(binary.as_deref().unwrap_or(env!("CARGO_BIN_EXE_ironring")))
         .args(["--port", "0", "--save", "", "--tls-port", &port.to_string()])
         .args(["--tls-cert-file", &files.path("server.crt")])
         .args(["--tls-key-file", &files.path("server.key")])
@@ -220,13 +240,22 @@ fn the_encrypted_port_may_be_the_only_one() {
         .stdout(Stdio::null())
         .spawn()
         .expect("the program");
+    let _child = Killed(child);
     let mut client = super::wait_for("a handshake", || {
         TlsClient::connect(port, &files, Identity::Named("client")).ok()
     });
-    assert_eq!(client.text(&["PING"]), "+PONG");
+    wait_until("it is ready", || client.text(&["PING"]) == "+PONG");
     assert!(client.text(&["INFO", "server"]).contains(&format!("tcp_port:{port}\r\n")));
-    child.kill().expect("it runs");
-    child.wait().expect("it ended");
+}
+
+/// A process that ends with the test.
+struct Killed(Child);
+
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
+    }
 }
 
 /// INFO's fields of Valkey 9.1.

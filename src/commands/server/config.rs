@@ -241,7 +241,12 @@ fn change_everywhere(
 ) -> Job {
     let Effected { config: new, listening, tls } = effected;
     let dir = (new.dir != old.dir).then(|| new.dir.clone());
+    // The certificates were read for this configuration.
+    let read_for = tls.is_some().then(|| old.clone());
     let change = move |config: &Config, users: &Arc<Users>| {
+        if read_for.as_ref().is_some_and(|old| !config.has_same_tls(old)) {
+            return Err(CHANGED_MEANWHILE.to_owned());
+        }
         let new = config
             .set(&borrowed(&pairs), context)
             .map_err(|error| String::from_utf8_lossy(&error.reply()).into_owned())?;
@@ -271,6 +276,10 @@ fn change_everywhere(
         Err(reason) => Part::Failed(reason),
     })
 }
+
+/// Somebody else has changed them while the files were read.
+const CHANGED_MEANWHILE: &str =
+    "ERR CONFIG SET failed - tls directives were changed by another client meanwhile";
 
 /// True if putting a new configuration into effect asks the file system for something, which may take
 /// as long as it likes.

@@ -25,5 +25,5 @@ pub(super) const DIRECTIVES: &[Directive] = &[
     yes_no("tls-session-caching", "yes"),
     int("tls-session-cache-size", 0, INT_MAX, "20480"),
     int("tls-session-cache-timeout", 0, INT_MAX, "300"),
-    int("tls-auto-reload-interval", 0, INT_MAX, "0").pending(),
+    int("tls-auto-reload-interval", 0, INT_MAX, "0"),
 ];

@@ -1,8 +1,9 @@
 //! A snapshot of the primary: received into a file, looked through, put in place of the data.
 //!
 //! Invariant: the data goes only when the file is whole and every record of it can be decoded; the
-//! file goes, unless it becomes that of the server (`disabled`). `repl-diskless-load` says what clients see meanwhile, and whether the new
-//! data is made beside the old; without that, memory does not grow with the snapshot.
+//! file goes, unless it becomes that of the server (`disabled`). `repl-diskless-load` says what clients
+//! see meanwhile, and whether the new data is made beside the old; without that, memory does not grow
+//! with the snapshot.
 
 use std::ffi::OsStr;
 use std::io;
