@@ -760,8 +760,11 @@ fn checked_skip(elements: &[u8], pos: usize) -> Option<usize> {
         short @ STR_6..INT_13 => usize::from(short & 0x3F) + 1,
         _ => large_body_len(elements, pos),
     };
-    let next = pos.checked_add(body)?.checked_add(back_len(body))?;
-    let back = read_back(elements.get(..next)?)?;
+    let behind = pos.checked_add(body)?;
+    let next = behind.checked_add(back_len(body))?;
+    // In as many bytes as it needs: one that goes on into the element may read as the same until the
+    // element changes.
+    let back = read_back(elements.get(behind..next)?)?;
     (back == body).then_some(next)
 }
 

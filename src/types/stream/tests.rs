@@ -219,3 +219,14 @@ fn ids_end_where_they_end() {
     assert_eq!(add(NewId::Given(StreamId::MAX), 0), Ok(StreamId::MAX));
     assert_eq!(add(NewId::Auto, 9), Err(AppendError::Exhausted));
 }
+
+/// The flags of an entry that ends in a length which goes on into them: it would be another one as soon
+/// as the entry is deleted. Found by the fuzz target of blocks.
+#[test]
+fn a_block_whose_lengths_reach_into_elements_is_none() {
+    let block = b"\x21\0\0\0\xff\xff\x02\x01\0\x01\0\x01\0\x01\x1a\x01\x01\x01\0\x01\x03\x01\0\x81\x1a\x01\x26\x01\0\x01\x04\x01\xff";
+    assert_eq!(validate_block(StreamId::new(5, 5), block), None);
+    let mut right = *block;
+    right[23] = 1;
+    assert_eq!(validate_block(StreamId::new(5, 5), &right), Some(2));
+}

@@ -139,7 +139,7 @@ impl Verifier {
         if fault.reason != Reason::BadLength
             && let Some(misled) = scanner.ended_early()
         {
-            return State::Damaged(misled);
+            return State::Damaged(Fault { seen: fault.seen, ..misled });
         }
         // Whoever writes commands without groups does not say how much of them is synced; behind such
         // commands something has to say that it is ours.
