@@ -762,8 +762,7 @@ fn checked_skip(elements: &[u8], pos: usize) -> Option<usize> {
     };
     let behind = pos.checked_add(body)?;
     let next = behind.checked_add(back_len(body))?;
-    // In as many bytes as it needs: one that goes on into the element may read as the same until the
-    // element changes.
+    // One that goes on into the element reads as another when that one changes.
     let back = read_back(elements.get(behind..next)?)?;
     (back == body).then_some(next)
 }
