@@ -121,6 +121,17 @@ pub(crate) fn signal(server: &Server, name: &str) {
     let status =
         Command::new("kill").args([&format!("-{name}"), &server.pid().to_string()]).status();
     assert!(status.is_ok_and(|status| status.success()));
+    if name == "STOP" {
+        // The process goes on for a moment after the signal was sent.
+        let tasks = format!("/proc/{}/task", server.pid());
+        let is_stopped = |one: std::io::Result<std::fs::DirEntry>| {
+            let stat = std::fs::read_to_string(one.expect("a thread").path().join("stat"));
+            stat.is_ok_and(|stat| stat.contains(") T "))
+        };
+        wait_until("all its threads stand still", || {
+            std::fs::read_dir(&tasks).expect("its threads").all(is_stopped)
+        });
+    }
 }
 
 #[test]
