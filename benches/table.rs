@@ -14,7 +14,7 @@ use ironring::base::siphash::HashKey;
 use ironring::base::sys::thread_cpu_nanos;
 use ironring::base::time::Millis;
 use ironring::store::access::{Access, AccessPolicy, Stale};
-use ironring::store::db::{Db, Lookup};
+use ironring::store::db::{Db, Lookup, prefetch};
 use ironring::store::entry::NewValue;
 use ironring::store::key::Hasher;
 
@@ -72,12 +72,7 @@ fn keyspace(criterion: &mut Criterion) {
             bench.iter(|| {
                 let names: [_; BATCH] = std::array::from_fn(|_| name(rng.below(keys)));
                 let keys = names.each_ref().map(|name| db.key(name));
-                for key in &keys {
-                    db.prefetch_bucket(key);
-                }
-                for key in &keys {
-                    db.prefetch_entry(key);
-                }
+                prefetch(|| keys.iter().map(|key| (&db, key.position)));
                 for key in &keys {
                     assert!(matches!(db.lookup_read(key, &ACCESS), Lookup::Found(_)));
                 }

@@ -24,7 +24,7 @@ use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Invalidations, Pushes};
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy, Stale};
-use crate::store::db::{Db, Lookup, Replaced};
+use crate::store::db::{Db, Lookup, Replaced, prefetch};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
 use crate::store::key::{Hasher, Key, Position};
 use crate::store::partition::Partition;
@@ -128,6 +128,9 @@ impl Keyspace<'_> {
         }
     }
 }
+
+/// Keys of a command that are looked up together.
+const KEYS_AT_ONCE: usize = 16;
 
 /// What a handler of keys sees.
 pub struct Context<'a> {
@@ -256,6 +259,30 @@ impl Context<'_> {
         match self.hint {
             Some(hint) if std::ptr::eq(hint.bytes, bytes) => Key { bytes, position: hint.position },
             _ => self.hasher.key(bytes),
+        }
+    }
+
+    /// Calls `each` with the key of each of these words, whose lookups wait for memory together.
+    #[inline]
+    pub fn for_each_key<'k>(
+        &mut self,
+        mut words: impl Iterator<Item = &'k [u8]>,
+        mut each: impl FnMut(&mut Self, &Key<'k>),
+    ) {
+        while let Some(word) = words.next() {
+            let mut keys = [self.key(word); KEYS_AT_ONCE];
+            let mut count = 1;
+            for (key, word) in keys[1..].iter_mut().zip(&mut words) {
+                *key = self.key(word);
+                count += 1;
+            }
+            let keys = &keys[..count];
+            if count > 1 {
+                let (keyspace, db) = (&self.keyspace, self.session.db);
+                let table = |key: &Key<'_>| (keyspace.view(key.position).db(db), key.position);
+                prefetch(|| keys.iter().map(table));
+            }
+            keys.iter().for_each(|key| each(self, key));
         }
     }
 

@@ -4,7 +4,6 @@
 //! run here and now, its batch goes on or waits, with everything behind it.
 
 use super::Core;
-use super::execute::PREFETCH_KEYS_MIN;
 use super::notes::take_notes;
 use crate::base::time::Clock;
 use crate::command::context::Keyspace;
@@ -12,7 +11,7 @@ use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::Way;
 use crate::ring::Ring;
-use crate::store::key::Key;
+use crate::store::db::prefetch;
 use crate::txn::batch::{Batch, Blocked, REPLY_BYTES_MAX};
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::Waiting;
@@ -58,17 +57,13 @@ impl<R: Ring, C: Clock> Core<R, C> {
         arrived.iter().for_each(|batch| batch.prefetch_words());
         let (core, map) = (self.worker.core, self.map);
         let Some(partition) = self.seat.partition() else { return };
-        if partition.db(0).len() < PREFETCH_KEYS_MIN {
-            return;
-        }
-        let positions = || {
+        prefetch(|| {
             arrived.iter().flat_map(|batch| {
                 let own = batch.next_positions().take_while(|one| map.owner_of(*one) == core);
-                own.map(|position| (batch.facts.db, Key { bytes: &[], position }))
+                let db = partition.db(batch.facts.db);
+                own.map(move |position| (db, position))
             })
-        };
-        positions().for_each(|(db, key)| partition.db(db).prefetch_bucket(&key));
-        positions().for_each(|(db, key)| partition.db(db).prefetch_entry(&key));
+        });
     }
 
     /// Runs a batch as far as it gets here, and sends it on.

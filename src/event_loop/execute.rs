@@ -3,7 +3,7 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
-use super::stage::Item;
+use super::stage::{COMMANDS_AT_ONCE, Item};
 use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
@@ -17,14 +17,8 @@ use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
-use crate::store::key::Key;
+use crate::store::db::prefetch;
 use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
-
-/// Tables smaller than this stay in the processor's cache: prefetching them costs more than it gives.
-pub(super) const PREFETCH_KEYS_MIN: usize = 10_000;
-
-/// Commands whose keys are fetched together: what they touch fits the processor's first cache.
-const PREFETCHED_AT_ONCE: usize = 128;
 
 /// What became of a staged command.
 enum Staying {
@@ -46,19 +40,19 @@ const HTTP_WARNING: &str = "Possible SECURITY ATTACK detected. It looks like som
 impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the commands of this turn, those of one client after the other.
     pub(super) fn run_staged(&mut self) {
-        if self.stage.commands.is_empty() {
-            return;
+        let commands = std::mem::take(&mut self.stage.commands);
+        if commands.is_empty() {
+            return self.stage.clear(commands, &mut self.ring);
         }
         self.worker.start_clock();
-        let commands = std::mem::take(&mut self.stage.commands);
         let (mut at, mut fetched) = (0, 0);
         let sampled = self.pick_sample(commands.len());
         while at < commands.len() {
             let client = commands[at].client;
             let count = commands[at..].iter().take_while(|one| one.client == client).count();
             if at + count > fetched {
-                fetched = commands.len().min(at + count.max(PREFETCHED_AT_ONCE));
-                self.prefetch(&commands[at..fetched]);
+                fetched = commands.len().min(at + count.max(COMMANDS_AT_ONCE));
+                self.fetch(&commands[at..fetched]);
             }
             let staged = &commands[at..at + count];
             match sampled.wrapping_sub(at) {
@@ -67,36 +61,30 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             at += count;
         }
-        // All of them have run: a reduced turn of a script may stage others.
-        let mut commands = commands;
-        commands.clear();
-        self.stage.commands = commands;
+        self.stage.clear(commands, &mut self.ring);
     }
 
-    /// Fetches the buckets of all keys, then the entries, while the memory bus has time.
-    fn prefetch(&mut self, commands: &[super::stage::Staged]) {
+    /// Fetches what the lookups of these commands read, while the memory bus has time.
+    fn fetch(&mut self, commands: &[super::stage::Staged]) {
         let Some(partition) = self.seat.partition() else { return };
-        if partition.db(0).len() < PREFETCH_KEYS_MIN || commands.len() < 2 {
+        if commands.len() < 2 {
             return;
         }
         // Of a client's commands those run here that come before the first one for another core.
         let (core, map) = (self.worker.core, self.map);
-        let positions = || {
+        let db = partition.db(0);
+        prefetch(|| {
             let mut leaves = None;
             commands.iter().filter_map(move |staged| match staged.item {
                 Item::Command { position: Some(position), .. } => {
                     if map.owner_of(position) != core {
                         leaves = Some(staged.client);
                     }
-                    (leaves != Some(staged.client)).then_some(position)
+                    (leaves != Some(staged.client)).then_some((db, position))
                 }
                 _ => None,
             })
-        };
-        let key = |position| Key { bytes: &[], position };
-        let db = partition.db(0);
-        positions().for_each(|position| db.prefetch_bucket(&key(position)));
-        positions().for_each(|position| db.prefetch_entry(&key(position)));
+        });
     }
 
     pub(super) fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {

@@ -168,7 +168,14 @@ pub trait Ring {
     fn last_output(&self) -> &[u8];
 
     /// Hands over the output of the turn, for `SendTurn`, and gives back an empty buffer.
-    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8>;
+    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
+        let mut last = self.swap_output(output);
+        last.clear();
+        last
+    }
+
+    /// The same, with what the other buffer has held.
+    fn swap_output(&mut self, output: Vec<u8>) -> Vec<u8>;
 
     /// Submits everything that was pushed and waits as `wait` says.
     fn submit_and_wait(&mut self, wait: Wait);

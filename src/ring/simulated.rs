@@ -675,12 +675,10 @@ impl Ring for SimRing {
         &self.output
     }
 
-    fn turn_output(&mut self, output: Vec<u8>) -> Vec<u8> {
+    fn swap_output(&mut self, output: Vec<u8>) -> Vec<u8> {
         let failed = self.world.borrow().cores[self.core].failed_turn_sends;
         assert_eq!(failed, 0, "the output is replaced while a failed send of it is not reaped");
-        let mut last = std::mem::replace(&mut self.output, output);
-        last.clear();
-        last
+        std::mem::replace(&mut self.output, output)
     }
 
     fn submit_and_wait(&mut self, wait: Wait) {

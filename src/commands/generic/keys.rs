@@ -84,13 +84,12 @@ const MULTI_SHARD_SUM: &[&str] = &["request_policy:multi_shard", "response_polic
 
 fn del(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     let mut deleted = 0;
-    for word in args.iter_from(1) {
-        let key = cx.key(word);
-        if cx.delete(&key) {
-            cx.event(EventClass::Generic, "del", &key);
+    cx.for_each_key(args.iter_from(1), |cx, key| {
+        if cx.delete(key) {
+            cx.event(EventClass::Generic, "del", key);
             deleted += 1;
         }
-    }
+    });
     reply.count(deleted);
     Ok(())
 }
@@ -116,9 +115,8 @@ fn type_of(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outco
 
 fn count_found(cx: &mut Context<'_>, args: Args<'_>, touch: bool) -> u64 {
     let mut found = 0;
-    for word in args.iter_from(1) {
-        let key = cx.key(word);
-        found += u64::from(cx.read_touching(&key, touch).is_some());
-    }
+    cx.for_each_key(args.iter_from(1), |cx, key| {
+        found += u64::from(cx.read_touching(key, touch).is_some());
+    });
     found
 }

@@ -108,15 +108,12 @@ const KEYS_MAX: i64 = i32::MAX as i64;
 
 fn mget(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {
     reply.array(args.len() - 1);
-    for word in args.iter_from(1) {
-        let key = cx.key(word);
-        match cx.read(&key).map(StringRef::of) {
-            Some(Ok(StringRef::Bytes(bytes))) => reply.bulk(bytes),
-            Some(Ok(value)) => value.reply(reply),
-            // Another type is no error here: there is no string.
-            Some(Err(_)) | None => reply.null(),
-        }
-    }
+    cx.for_each_key(args.iter_from(1), |cx, key| match cx.read(key).map(StringRef::of) {
+        Some(Ok(StringRef::Bytes(bytes))) => reply.bulk(bytes),
+        Some(Ok(value)) => value.reply(reply),
+        // Another type is no error here: there is no string.
+        Some(Err(_)) | None => reply.null(),
+    });
     Ok(())
 }
 
@@ -138,10 +135,11 @@ fn check_pairs(args: Args<'_>, command: &str, reply: &mut Reply<'_>) -> Outcome 
 
 /// Sets all pairs of MSET and MSETNX.
 fn set_pairs(cx: &mut Context<'_>, args: Args<'_>) {
-    for at in (1..args.len()).step_by(2) {
-        let key = cx.key(args.get(at));
-        store(cx, &key, args.value(at + 1), None);
-    }
+    let mut values = (2..args.len()).step_by(2).map(|at| args.value(at));
+    cx.for_each_key(args.iter_from(1).step_by(2), |cx, key| {
+        let value = values.next().expect("each key has one");
+        store(cx, key, value, None);
+    });
 }
 
 fn msetex(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>) -> Outcome {

@@ -250,7 +250,9 @@ impl EntryTable {
     #[inline]
     pub fn prefetch_entry(&self, position: Position) {
         if let Some(address) = self.words.candidate(position) {
+            // Its first two lines, which hold all of most entries.
             sys::prefetch(std::ptr::without_provenance(address as usize));
+            sys::prefetch(std::ptr::without_provenance(address as usize + 64));
         }
     }
 
