@@ -3,7 +3,7 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
-use super::stage::{COMMANDS_AT_ONCE, Item};
+use super::stage::Item;
 use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
@@ -19,6 +19,9 @@ use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::db::prefetch;
 use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
+
+/// Commands whose keys are fetched together: what they touch fits the processor's first cache.
+const PREFETCHED_AT_ONCE: usize = 128;
 
 /// What became of a staged command.
 enum Staying {
@@ -40,18 +43,18 @@ const HTTP_WARNING: &str = "Possible SECURITY ATTACK detected. It looks like som
 impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the commands of this turn, those of one client after the other.
     pub(super) fn run_staged(&mut self) {
-        let commands = std::mem::take(&mut self.stage.commands);
-        if commands.is_empty() {
-            return self.stage.clear(commands, &mut self.ring);
+        if self.stage.commands.is_empty() {
+            return;
         }
         self.worker.start_clock();
+        let commands = std::mem::take(&mut self.stage.commands);
         let (mut at, mut fetched) = (0, 0);
         let sampled = self.pick_sample(commands.len());
         while at < commands.len() {
             let client = commands[at].client;
             let count = commands[at..].iter().take_while(|one| one.client == client).count();
             if at + count > fetched {
-                fetched = commands.len().min(at + count.max(COMMANDS_AT_ONCE));
+                fetched = commands.len().min(at + count.max(PREFETCHED_AT_ONCE));
                 self.fetch(&commands[at..fetched]);
             }
             let staged = &commands[at..at + count];
@@ -61,7 +64,10 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             at += count;
         }
-        self.stage.clear(commands, &mut self.ring);
+        // All of them have run: a reduced turn of a script may stage others.
+        let mut commands = commands;
+        commands.clear();
+        self.stage.commands = commands;
     }
 
     /// Fetches what the lookups of these commands read, while the memory bus has time.

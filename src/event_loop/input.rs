@@ -5,8 +5,7 @@
 
 use super::Core;
 use super::stage::{
-    COMMANDS_AT_ONCE, COMMANDS_PER_CLIENT_MAX, COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_TURN_MAX,
-    Item, Source, Stage,
+    COMMANDS_PER_CLIENT_MAX, COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_TURN_MAX, Item, Source, Stage,
 };
 use crate::base::time::Clock;
 use crate::command::args::{ArgRange, Args, BigArg};
@@ -77,7 +76,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if SEALED {
                     self.take_sealed(index, lease);
                 } else {
-                    self.received.push_back((token, lease));
+                    self.take_bytes(index, lease);
                 }
             }
             (0, lease) => {
@@ -104,23 +103,6 @@ impl<R: Ring, C: Clock> Core<R, C> {
         // Whom CLIENT PAUSE holds back does not wait for its end.
         let list = if connection.session.blocked { &mut self.doomed } else { &mut self.hung_up };
         list.push(index);
-    }
-
-    /// Parses and runs what has come, and what clients have left over from earlier turns: a few
-    /// commands at a time, which the processor's caches hold from the first look to the reply.
-    pub(super) fn run_received(&mut self) {
-        while let Some((token, lease)) = self.received.pop_front() {
-            if self.clients.of_token(token).is_some() {
-                self.take_bytes(token.index(), lease);
-            } else {
-                self.ring.release(lease);
-            }
-            if self.stage.commands.len() >= COMMANDS_AT_ONCE {
-                self.run_staged();
-            }
-        }
-        self.stage_ready();
-        self.run_staged();
     }
 
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
@@ -247,14 +229,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Parses what clients have left over from earlier turns.
-    fn stage_ready(&mut self) {
+    pub(super) fn stage_ready(&mut self) {
         let mut later = Vec::new();
         for index in std::mem::take(&mut self.ready) {
-            if self.stage.commands.len() >= COMMANDS_AT_ONCE {
-                self.run_staged();
-            }
             let Some(connection) = self.clients.get(index) else { continue };
-            if self.stage.of_turn() >= COMMANDS_PER_TURN_MAX {
+            if self.stage.commands.len() >= COMMANDS_PER_TURN_MAX {
                 later.push(index);
                 continue;
             }
@@ -288,7 +267,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             word_bytes_max: worker.config.proto_max_bulk_len as i64,
         };
         // Before AUTH each command may change what the next one is allowed.
-        let room = COMMANDS_PER_TURN_MAX.saturating_sub(stage.of_turn());
+        let room = COMMANDS_PER_TURN_MAX.saturating_sub(stage.commands.len());
         let count_max = if limits.authenticated {
             room.clamp(COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_CLIENT_MAX)
         } else {

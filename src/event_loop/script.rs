@@ -95,7 +95,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.read_clock();
         self.reap();
         self.take_mail();
-        self.run_received();
+        self.stage_ready();
+        self.run_staged();
         self.answer_waiting();
         self.before_sleep();
         self.worker.scribe.gate.raise(gate);

@@ -2,7 +2,7 @@
 //! arrived in.
 //!
 //! Invariant: the commands of one client stand together, in their order; a source stays where it is
-//! until all that was parsed with it has run.
+//! until the turn is over.
 
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::resp::error::ProtocolError;
@@ -17,9 +17,6 @@ pub(super) const COMMANDS_PER_CLIENT_MAX: usize = 1024;
 pub(super) const COMMANDS_PER_TURN_MAX: usize = 4096;
 /// What a client whose bytes have just come may have staged in any case.
 pub(super) const COMMANDS_PER_CLIENT_MIN: usize = 32;
-
-/// So many run before more are parsed: what they touch fits the processor's first cache.
-pub(super) const COMMANDS_AT_ONCE: usize = 128;
 
 /// Memory for more words than this is given back when the turn is over.
 const RANGES_KEPT_MAX: usize = 64 * 1024;
@@ -70,9 +67,6 @@ pub(super) struct Stage {
     /// Their words.
     pub(super) ranges: Vec<ArgRange>,
     sources: Vec<Source>,
-    /// Commands of this turn that have run.
-    have_run: usize,
-    of_last_turn: usize,
     /// The most words of a turn since `shrink` was last called.
     longest: usize,
 }
@@ -116,21 +110,6 @@ impl Stage {
         self.commands.last().map(|staged| staged.client)
     }
 
-    /// How many commands were parsed in this turn.
-    pub(super) fn of_turn(&self) -> usize {
-        self.have_run + self.commands.len()
-    }
-
-    /// A turn ends.
-    pub(super) fn end_turn(&mut self) {
-        self.of_last_turn = std::mem::take(&mut self.have_run);
-    }
-
-    /// How many commands were parsed in the turn before this one.
-    pub(super) fn of_last_turn(&self) -> usize {
-        self.of_last_turn
-    }
-
     /// The words of a command.
     #[inline]
     pub(super) fn args<'a, R: Ring>(&'a self, staged: &'a Staged, ring: &'a R) -> Args<'a> {
@@ -150,11 +129,9 @@ impl Stage {
         }
     }
 
-    /// These commands have run: leases go back.
-    pub(super) fn clear<R: Ring>(&mut self, mut commands: Vec<Staged>, ring: &mut R) {
-        self.have_run += commands.len();
-        commands.clear();
-        self.commands = commands;
+    /// The turn is over: leases go back.
+    pub(super) fn clear<R: Ring>(&mut self, ring: &mut R) {
+        self.commands.clear();
         self.longest = self.longest.max(self.ranges.len());
         self.ranges.clear();
         self.ranges.shrink_to(RANGES_KEPT_MAX);
