@@ -61,6 +61,9 @@ pub struct Command {
     /// What a request does with its keys, where that depends on the request; None where the specs say
     /// it all.
     pub key_access: Option<fn(Args<'_>) -> Access>,
+    /// The word that names a field or member of the value at its first key, which is looked for ahead of
+    /// the command; 0 if none does.
+    pub member: u8,
     /// Where its channels stand, if it publishes or subscribes.
     pub channels: Option<Channels>,
     /// Which words of a request name databases beside the selected one. Empty for a request that is
@@ -96,6 +99,7 @@ impl Command {
         acl: Acl::NONE,
         keys: &[],
         key_access: None,
+        member: 0,
         channels: None,
         databases: None,
         tips: &[],

@@ -70,6 +70,18 @@ impl Tree {
         self.leaves.get(id)
     }
 
+    /// Fetches what `prefetch_leaf` reads.
+    #[inline]
+    pub fn prefetch_place(&self, id: LeafId) {
+        self.leaves.prefetch(id);
+    }
+
+    /// Fetches what is read first of the leaf with this number.
+    #[inline]
+    pub fn prefetch_leaf(&self, id: LeafId) {
+        self.leaves.get(id).prefetch();
+    }
+
     /// Inserts an element that is not there, with the mark of its member; returns its leaf.
     pub fn insert(&mut self, element: &Element<'_>, mark: u8, moved: Moved<'_>) -> LeafId {
         assert!(!element.score.is_nan(), "a score is a number");

@@ -30,6 +30,7 @@ use std::fmt;
 
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
+use crate::base::sys::prefetch;
 use crate::encoding::shared::Shared;
 use guide::Guide;
 use page::{Page, SEGMENTS_MAX, SEGMENTS_MIN};
@@ -92,6 +93,26 @@ struct Spot {
 struct Place {
     spot: Spot,
     at: usize,
+}
+
+/// A lookup under way: see `types/ahead.rs`.
+pub struct Ahead<'a> {
+    segment: &'a Segment,
+    tag: u8,
+    steps: u8,
+}
+
+impl Ahead<'_> {
+    /// Fetches what the next step reads.
+    #[inline]
+    pub fn step(&mut self) {
+        match self.steps {
+            0 => self.segment.prefetch(),
+            1 => self.segment.prefetch_element(self.tag),
+            _ => return,
+        }
+        self.steps += 1;
+    }
 }
 
 impl Dict {
@@ -371,6 +392,15 @@ impl Dict {
         let page = self.guide.find(position, |page| self.starts[page]);
         let segment = self.pages.get(page)?.locate(position);
         Some(Spot { page, segment })
+    }
+
+    /// Begins to look a field up; None if the dict is empty.
+    #[inline]
+    pub fn ahead(&self, field: &[u8]) -> Option<Ahead<'_>> {
+        let hash = self.key.hash(field);
+        let segment = self.segment(self.locate(position(hash))?);
+        prefetch(std::ptr::from_ref(segment).cast());
+        Some(Ahead { segment, tag: tag(hash), steps: 0 })
     }
 
     /// The segment where an element with this hash would be, on its way into the cache.

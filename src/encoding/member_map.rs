@@ -17,6 +17,7 @@
 use super::bptree::LeafId;
 use super::shared::Shared;
 use crate::base::alloc::class_size;
+use crate::base::sys::prefetch;
 
 /// What is kept of a member's hash.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,6 +77,24 @@ impl MemberMap {
     #[inline]
     pub fn lookup(&self, tag: Tag) -> impl Iterator<Item = LeafId> + '_ {
         self.segment(self.index(tag)).lookup(tag)
+    }
+
+    /// Fetches what `prefetch_bucket` reads.
+    #[inline]
+    pub fn prefetch_segment(&self, tag: Tag) {
+        prefetch(std::ptr::from_ref(self.segment(self.index(tag))).cast());
+    }
+
+    /// Fetches what `lookup` reads first.
+    #[inline]
+    pub fn prefetch_bucket(&self, tag: Tag) {
+        let segment = self.segment(self.index(tag));
+        if let Some(bucket) = segment.buckets.get(segment.home(tag)) {
+            // It lies in two lines, since the count of its owners stands before the first.
+            let bucket = std::ptr::from_ref(bucket).cast::<u8>();
+            prefetch(bucket);
+            prefetch(bucket.wrapping_add(size_of::<Bucket>() - 1));
+        }
     }
 
     /// Adds a record.

@@ -3,7 +3,7 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
-use super::stage::Item;
+use super::stage::{Item, Staged};
 use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
@@ -18,7 +18,9 @@ use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
 use crate::store::db::prefetch;
+use crate::store::key::Key;
 use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
+use crate::types::ahead::Ahead;
 
 /// Commands whose keys are fetched together: what they touch fits the processor's first cache.
 const PREFETCHED_AT_ONCE: usize = 128;
@@ -71,34 +73,49 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Fetches what the lookups of these commands read, while the memory bus has time.
-    fn fetch(&mut self, commands: &[super::stage::Staged]) {
-        let Some(partition) = self.seat.partition() else { return };
+    fn fetch(&mut self, commands: &[Staged]) {
+        let Core { stage, ring, worker, seat, map, .. } = self;
+        let Some(partition) = seat.partition() else { return };
         if commands.len() < 2 {
             return;
         }
         // Of a client's commands those run here that come before the first one for another core.
-        let (core, map) = (self.worker.core, self.map);
-        let db = partition.db(0);
-        prefetch(|| {
+        let (core, map) = (worker.core, *map);
+        let own = || {
             let mut leaves = None;
             commands.iter().filter_map(move |staged| match staged.item {
-                Item::Command { position: Some(position), .. } => {
+                Item::Command { position: Some(position), member, .. } => {
                     if map.owner_of(position) != core {
                         leaves = Some(staged.client);
                     }
-                    (leaves != Some(staged.client)).then_some((db, position))
+                    (leaves != Some(staged.client)).then_some((staged, position, member))
                 }
                 _ => None,
             })
-        });
+        };
+        let db = partition.db(0);
+        prefetch(|| own().map(|(_, position, _)| (db, position)));
+        if !stage.names_members {
+            return;
+        }
+        let members =
+            own().filter(|(.., member)| *member > 0).filter_map(|(staged, position, at)| {
+                let args = stage.args(staged, ring);
+                let entry = db.peek(&Key { bytes: args.get(1), position })?;
+                Ahead::of(entry.value(), args.opt(at.into())?)
+            });
+        let mut members: Vec<Ahead<'_>> = members.collect();
+        for _ in 0..Ahead::STEPS {
+            members.iter_mut().for_each(Ahead::step);
+        }
     }
 
-    pub(super) fn run_client(&mut self, client: u32, commands: &[super::stage::Staged]) {
+    pub(super) fn run_client(&mut self, client: u32, commands: &[Staged]) {
         self.run_commands(client, commands);
         self.report_notes(client);
     }
 
-    fn run_commands(&mut self, client: u32, commands: &[super::stage::Staged]) {
+    fn run_commands(&mut self, client: u32, commands: &[Staged]) {
         if let Some(connection) = self.clients.get(client) {
             connection.is_staged = false;
         }
@@ -170,7 +187,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         &mut self,
         client: u32,
         registered: Option<&'static Registered>,
-        staged: &super::stage::Staged,
+        staged: &Staged,
     ) -> Staying {
         let Core { clients, stage, ring, worker, seat, replies, map, .. } = self;
         let Some(connection) = clients.get(client) else { return Staying::Ends };
@@ -282,20 +299,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Puts the rest of a client's commands into a batch and sets it on its way.
-    fn leave(&mut self, client: u32, rest: &[super::stage::Staged]) {
+    fn leave(&mut self, client: u32, rest: &[Staged]) {
         if let Some(batch) = self.pack(client, rest) {
             self.run_batch(batch);
         }
     }
 
     /// The turn has lasted long enough: the rest of a client's commands runs in the next one.
-    fn put_off(&mut self, client: u32, rest: &[super::stage::Staged]) {
+    fn put_off(&mut self, client: u32, rest: &[Staged]) {
         if let Some(batch) = self.pack(client, rest) {
             self.mail.post(self.worker.core, super::Message::Batch(batch));
         }
     }
 
-    fn stall(&mut self, client: u32, rest: &[super::stage::Staged]) {
+    fn stall(&mut self, client: u32, rest: &[Staged]) {
         let batch = self.pack(client, rest);
         if let Some(connection) = self.clients.get(client) {
             connection.away = false;
@@ -303,12 +320,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
         }
     }
 
-    fn pack(&mut self, client: u32, rest: &[super::stage::Staged]) -> Option<Box<Batch>> {
+    fn pack(&mut self, client: u32, rest: &[Staged]) -> Option<Box<Batch>> {
         let mut batch = self.new_batch(client)?;
         batch.travel.since = self.worker.turn_tick();
         for staged in rest {
             match staged.item {
-                Item::Command { id, position } => {
+                Item::Command { id, position, .. } => {
                     batch.push(self.stage.args(staged, &self.ring), id, position);
                 }
                 Item::Broken(error) => {

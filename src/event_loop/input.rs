@@ -401,7 +401,8 @@ fn look_up(worker: &Worker, args: Args<'_>) -> Item {
     if registered.is_none() && is_http(args.get(0)) {
         return Item::Broken(ProtocolError::Http);
     }
-    Item::Command { id: registered.map(|one| one.id as u16), position }
+    let member = position.and(registered).map_or(0, |one| one.command.member);
+    Item::Command { id: registered.map(|one| one.id as u16), position, member }
 }
 
 /// The first word of an HTTP request's line or header.

@@ -41,6 +41,8 @@ pub(super) enum Item {
         id: Option<u16>,
         /// Place of its key.
         position: Option<Position>,
+        /// Its word that names a member of the value there; 0 if none does.
+        member: u8,
     },
     /// The client broke the protocol here.
     Broken(ProtocolError),
@@ -67,6 +69,8 @@ pub(super) struct Stage {
     /// Their words.
     pub(super) ranges: Vec<ArgRange>,
     sources: Vec<Source>,
+    /// Some commands name members.
+    pub(super) names_members: bool,
     /// The most words of a turn since `shrink` was last called.
     longest: usize,
 }
@@ -102,6 +106,7 @@ impl Stage {
         big: Vec<BigArg>,
     ) {
         let words = (self.ranges.len() - first) as u32;
+        self.names_members |= matches!(item, Item::Command { member: 1.., .. });
         self.commands.push(Staged { client, item, source, first: first as u32, words, big });
     }
 
@@ -132,6 +137,7 @@ impl Stage {
     /// The turn is over: leases go back.
     pub(super) fn clear<R: Ring>(&mut self, ring: &mut R) {
         self.commands.clear();
+        self.names_members = false;
         self.longest = self.longest.max(self.ranges.len());
         self.ranges.clear();
         self.ranges.shrink_to(RANGES_KEPT_MAX);

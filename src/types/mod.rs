@@ -1,5 +1,6 @@
 //! The values of Redis' types. Invariant: no keys, no expiry, no reply; bytes in, bytes out.
 
+pub mod ahead;
 pub mod bitmap;
 pub mod geo;
 pub mod hash;

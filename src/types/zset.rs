@@ -18,7 +18,7 @@ use crate::base::siphash::HashKey;
 use crate::encoding::bptree::{self, Probe};
 use crate::encoding::listpack::{self, Element, INT_TEXT_MAX, Listpack};
 
-pub use big::SortedSet;
+pub use big::{Ahead, SortedSet};
 pub use range::{LexBound, Range, ScoreBound};
 
 /// When a sorted set changes its form.

@@ -13,12 +13,14 @@ pub const COMMANDS: &[Command] = &[
         name: "HEXISTS",
         summary: "Tells whether a hash has a field.",
         keys: &[KeySpec::one(1, Access::RO)],
+        member: 2,
         handler: Handler::Keyed(hexists),
         ..READS
     },
     Command {
         name: "HGET",
         summary: "Gives the value of a field.",
+        member: 2,
         handler: Handler::Keyed(hget),
         ..READS
     },
@@ -52,6 +54,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::key("key", 0),
             Argument::new("field", ArgumentKind::String).multiple(),
         ],
+        member: 2,
         handler: Handler::Keyed(hmget),
         ..READS
     },
@@ -60,6 +63,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Tells how long the value of a field is.",
         since: "3.2.0",
         keys: &[KeySpec::one(1, Access::RO)],
+        member: 2,
         handler: Handler::Keyed(hstrlen),
         ..READS
     },

@@ -28,6 +28,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::key("key", 0),
             Argument::new("field", ArgumentKind::String).multiple(),
         ],
+        member: 2,
         handler: Handler::Keyed(hdel),
         ..WRITES
     },
@@ -40,6 +41,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("increment", ArgumentKind::Integer),
         ],
+        member: 2,
         handler: Handler::Keyed(hincrby),
         ..WRITES
     },
@@ -53,6 +55,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("increment", ArgumentKind::Double),
         ],
+        member: 2,
         handler: Handler::Keyed(hincrbyfloat),
         ..WRITES
     },
@@ -63,6 +66,7 @@ pub const COMMANDS: &[Command] = &[
         arity: Arity::AtLeast(4),
         deprecated: Some(("4.0.0", "`HSET` with several pairs")),
         arguments: &[Argument::key("key", 0), PAIRS],
+        member: 2,
         handler: Handler::Keyed(hmset),
         ..WRITES
     },
@@ -72,6 +76,7 @@ pub const COMMANDS: &[Command] = &[
         complexity: "O(N) in the number of fields to set.",
         arity: Arity::AtLeast(4),
         arguments: &[Argument::key("key", 0), PAIRS],
+        member: 2,
         handler: Handler::Keyed(hset),
         ..WRITES
     },
@@ -84,6 +89,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("value", ArgumentKind::String),
         ],
+        member: 2,
         handler: Handler::Keyed(hsetnx),
         ..WRITES
     },

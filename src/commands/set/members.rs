@@ -26,6 +26,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::INSERT))],
         arguments: &[KEY, MEMBERS],
+        member: 2,
         handler: Handler::Keyed(sadd),
         ..Command::BASE
     },
@@ -54,6 +55,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RO)],
         arguments: &[KEY, MEMBER],
+        member: 2,
         handler: Handler::Keyed(sismember),
         ..Command::BASE
     },
@@ -83,6 +85,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBERS],
+        member: 2,
         handler: Handler::Keyed(smismember),
         ..Command::BASE
     },
@@ -114,6 +117,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::DELETE))],
         arguments: &[KEY, MEMBERS],
+        member: 2,
         handler: Handler::Keyed(srem),
         ..Command::BASE
     },

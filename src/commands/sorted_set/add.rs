@@ -42,6 +42,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::block("data", &[Argument::new("score", ArgumentKind::Double), MEMBER])
                 .multiple(),
         ],
+        member: 3,
         handler: Handler::Keyed(zadd),
         ..Command::BASE
     },
@@ -56,6 +57,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::ACCESS).with(Access::UPDATE))],
         arguments: &[KEY, Argument::new("increment", ArgumentKind::Integer), MEMBER],
+        member: 3,
         handler: Handler::Keyed(zincrby),
         ..Command::BASE
     },

@@ -42,6 +42,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBERS],
+        member: 2,
         handler: Handler::Keyed(zmscore),
         ..Command::BASE
     },
@@ -78,6 +79,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBER, Argument::token("withscore", "WITHSCORE").optional()],
+        member: 2,
         handler: Handler::Keyed(zrank),
         ..Command::BASE
     },
@@ -92,6 +94,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::DELETE))],
         arguments: &[KEY, MEMBERS],
+        member: 2,
         handler: Handler::Keyed(zrem),
         ..Command::BASE
     },
@@ -106,6 +109,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBER, Argument::token("withscore", "WITHSCORE").optional()],
+        member: 2,
         handler: Handler::Keyed(zrevrank),
         ..Command::BASE
     },
@@ -141,6 +145,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBER],
+        member: 2,
         handler: Handler::Keyed(zscore),
         ..Command::BASE
     },

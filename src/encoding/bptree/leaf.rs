@@ -15,6 +15,7 @@
 use std::cmp::Ordering;
 
 use crate::base::alloc::class_size;
+use crate::base::sys::prefetch;
 use crate::encoding::shared::Shared;
 
 /// What the allocation of an `Arc` holds before its value.
@@ -23,6 +24,8 @@ const HEADER: usize = 8;
 const SCORE: usize = 8;
 const END: usize = 2;
 const MARK: usize = 1;
+/// Bytes that come into the cache together.
+const CACHE_LINE: usize = 64;
 /// Bytes of an element beside its member.
 pub(super) const OVERHEAD: usize = SCORE + END + MARK;
 
@@ -157,6 +160,31 @@ impl Leaf {
         let count = self.count();
         let marks = HEADER + count * (SCORE + END);
         memchr::memchr_iter(mark, &self.0[marks..marks + count * MARK])
+    }
+
+    /// Fetches the number of elements, with the first of the rest.
+    #[inline]
+    pub(super) fn prefetch(&self) {
+        prefetch(self.0.as_ptr());
+    }
+
+    /// Fetches the marks.
+    #[inline]
+    pub fn prefetch_marks(&self) {
+        let count = self.count();
+        let marks = self.0.as_ptr().wrapping_add(HEADER + count * (SCORE + END));
+        (0..count + CACHE_LINE).step_by(CACHE_LINE).for_each(|at| prefetch(marks.wrapping_add(at)));
+    }
+
+    /// Fetches the first element with this mark.
+    #[inline]
+    pub fn prefetch_marked(&self, mark: u8) {
+        if let Some(at) = self.marked(mark).next() {
+            let count = self.count();
+            let ends = HEADER + count * SCORE;
+            prefetch(self.0.as_ptr().wrapping_add(HEADER + at * SCORE));
+            prefetch(self.0.as_ptr().wrapping_add(ends + at * END));
+        }
     }
 
     /// How many elements from the first on satisfy `before`, which no element does behind one that

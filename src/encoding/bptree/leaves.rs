@@ -5,6 +5,7 @@
 //! shared by all clones until one of them changes.
 
 use super::leaf::Leaf;
+use crate::base::sys::prefetch;
 use crate::encoding::shared::Shared;
 
 /// The number of a leaf.
@@ -47,6 +48,13 @@ impl Leaves {
             Slot::Leaf(leaf) => leaf,
             Slot::Free(_) => unreachable!("a number names a leaf until it is freed"),
         }
+    }
+
+    /// Fetches where a leaf is.
+    #[inline]
+    pub(super) fn prefetch(&self, id: LeafId) {
+        let at = id.0 as usize;
+        prefetch(std::ptr::from_ref(&self.blocks[at / BLOCK][at % BLOCK]).cast());
     }
 
     #[inline(always)]

@@ -138,6 +138,16 @@ impl Segment {
         prefetch(self.blob.as_ptr().wrapping_add(self.blob.len().saturating_sub(self.live() / 2)));
     }
 
+    /// Fetches the element that a search for this tag compares first.
+    #[inline]
+    pub(super) fn prefetch_element(&self, tag: u8) {
+        if let Some(at) = memchr::memchr(tag, &self.blob[..self.count()]) {
+            let start = self.blob.as_ptr().wrapping_add(self.offset(at));
+            prefetch(start);
+            prefetch(start.wrapping_add(CACHE_LINE));
+        }
+    }
+
     /// True if the element at an index below `count` has this field.
     #[inline(always)]
     fn has_field(&self, at: usize, field: &[u8]) -> bool {

@@ -25,7 +25,43 @@ pub struct Found {
     pub score: f64,
 }
 
+/// A lookup under way: see `types/ahead.rs`.
+pub struct Ahead<'a> {
+    set: &'a SortedSet,
+    tag: Tag,
+    leaf: Option<LeafId>,
+    steps: u8,
+}
+
+impl Ahead<'_> {
+    /// Fetches what the next step reads.
+    #[inline]
+    pub fn step(&mut self) {
+        let SortedSet { tree, map, .. } = self.set;
+        if self.steps == 1 {
+            self.leaf = map.lookup(self.tag).next();
+        }
+        match (self.steps, self.leaf) {
+            (0, _) => map.prefetch_bucket(self.tag),
+            (1, Some(leaf)) => tree.prefetch_place(leaf),
+            (2, Some(leaf)) => tree.prefetch_leaf(leaf),
+            (3, Some(leaf)) => tree.leaf(leaf).prefetch_marks(),
+            (4, Some(leaf)) => tree.leaf(leaf).prefetch_marked(self.tag.mark()),
+            _ => return,
+        }
+        self.steps += 1;
+    }
+}
+
 impl SortedSet {
+    /// Begins to look a member up.
+    #[inline]
+    pub fn ahead(&self, member: &[u8]) -> Ahead<'_> {
+        let tag = self.tag(member);
+        self.map.prefetch_segment(tag);
+        Ahead { set: self, tag, leaf: None, steps: 0 }
+    }
+
     /// No members. They are hashed with `hash_key`.
     pub fn new(hash_key: HashKey) -> Self {
         SortedSet { tree: Tree::new(), map: MemberMap::new(), hash_key }
