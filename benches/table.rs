@@ -14,9 +14,10 @@ use ironring::base::siphash::HashKey;
 use ironring::base::sys::thread_cpu_nanos;
 use ironring::base::time::Millis;
 use ironring::store::access::{Access, AccessPolicy, Stale};
-use ironring::store::db::{Db, Lookup, prefetch};
+use ironring::store::db::{Db, Lookup};
 use ironring::store::entry::NewValue;
 use ironring::store::key::Hasher;
+use ironring::store::prefetch::prefetch;
 
 #[global_allocator]
 static ALLOCATOR: Counting<Mimalloc> = Counting(Mimalloc);

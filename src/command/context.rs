@@ -24,10 +24,11 @@ use crate::persist::migration::Migration;
 use crate::pubsub::{Directory, Invalidations, Pushes};
 use crate::resp::reply::Reply;
 use crate::store::access::{Access, AccessPolicy, Stale};
-use crate::store::db::{Db, Lookup, Replaced, prefetch};
+use crate::store::db::{Db, Lookup, Replaced};
 use crate::store::entry::{Entry, EntryMut, EntryRef, NewValue, Origin, ValueRef};
 use crate::store::key::{Hasher, Key, Position};
 use crate::store::partition::Partition;
+use crate::store::prefetch::prefetch;
 use crate::store::waiters::Waiter;
 use crate::store::watchers::Watched;
 use crate::types::{BigString, Collection, Packing, Value, WrongType};
@@ -99,7 +100,7 @@ impl Keyspace<'_> {
     }
 
     /// The partition that owns `position`, to be looked at.
-    fn view(&self, position: Position) -> &Partition {
+    pub fn view(&self, position: Position) -> &Partition {
         match self {
             Keyspace::One(partition) => partition,
             Keyspace::Lent(partitions) => partitions

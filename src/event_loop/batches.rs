@@ -11,7 +11,7 @@ use crate::dispatch::evict::Admission;
 use crate::dispatch::route::Place;
 use crate::dispatch::table::Way;
 use crate::ring::Ring;
-use crate::store::db::prefetch;
+use crate::store::prefetch::prefetch;
 use crate::txn::batch::{Batch, Blocked, REPLY_BYTES_MAX};
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::Waiting;

@@ -3,7 +3,7 @@
 //! Invariant: of one client, a command runs only after the one before it has; when it cannot run
 //! here and now, it leaves in a batch together with everything behind it.
 
-use super::stage::{Item, Staged};
+use super::stage::{COMMANDS_AT_ONCE, Item, Staged};
 use super::transact::watch_more;
 use super::{Core, Ticket};
 use crate::base::time::Clock;
@@ -17,13 +17,9 @@ use crate::observe::log;
 use crate::resp::error::ProtocolError;
 use crate::resp::reply::Reply;
 use crate::ring::Ring;
-use crate::store::db::prefetch;
 use crate::store::key::Key;
+use crate::store::prefetch::{prefetch, prefetch_members};
 use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
-use crate::types::ahead::Ahead;
-
-/// Commands whose keys are fetched together: what they touch fits the processor's first cache.
-const PREFETCHED_AT_ONCE: usize = 128;
 
 /// What became of a staged command.
 enum Staying {
@@ -45,18 +41,18 @@ const HTTP_WARNING: &str = "Possible SECURITY ATTACK detected. It looks like som
 impl<R: Ring, C: Clock> Core<R, C> {
     /// Runs the commands of this turn, those of one client after the other.
     pub(super) fn run_staged(&mut self) {
-        if self.stage.commands.is_empty() {
-            return;
+        let commands = std::mem::take(&mut self.stage.commands);
+        if commands.is_empty() {
+            return self.stage.clear(commands, &mut self.ring);
         }
         self.worker.start_clock();
-        let commands = std::mem::take(&mut self.stage.commands);
         let (mut at, mut fetched) = (0, 0);
         let sampled = self.pick_sample(commands.len());
         while at < commands.len() {
             let client = commands[at].client;
             let count = commands[at..].iter().take_while(|one| one.client == client).count();
             if at + count > fetched {
-                fetched = commands.len().min(at + count.max(PREFETCHED_AT_ONCE));
+                fetched = commands.len().min(at + count.max(COMMANDS_AT_ONCE));
                 self.fetch(&commands[at..fetched]);
             }
             let staged = &commands[at..at + count];
@@ -66,10 +62,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             at += count;
         }
-        // All of them have run: a reduced turn of a script may stage others.
-        let mut commands = commands;
-        commands.clear();
-        self.stage.commands = commands;
+        self.stage.clear(commands, &mut self.ring);
     }
 
     /// Fetches what the lookups of these commands read, while the memory bus has time.
@@ -93,20 +86,15 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 _ => None,
             })
         };
-        let db = partition.db(0);
-        prefetch(|| own().map(|(_, position, _)| (db, position)));
-        if !stage.names_members {
-            return;
-        }
-        let members =
-            own().filter(|(.., member)| *member > 0).filter_map(|(staged, position, at)| {
+        let db = |staged| partition.db(stage.db_of(staged));
+        prefetch(|| own().map(|(staged, position, _)| (db(staged), position)));
+        if stage.names_members {
+            let members = own().filter(|(.., member)| *member > 0);
+            prefetch_members(members.filter_map(|(staged, position, member)| {
                 let args = stage.args(staged, ring);
-                let entry = db.peek(&Key { bytes: args.get(1), position })?;
-                Ahead::of(entry.value(), args.opt(at.into())?)
-            });
-        let mut members: Vec<Ahead<'_>> = members.collect();
-        for _ in 0..Ahead::STEPS {
-            members.iter_mut().for_each(Ahead::step);
+                let key = Key { bytes: args.get(1), position };
+                Some((db(staged), key, args.opt(member.into())?))
+            }));
         }
     }
 

@@ -5,7 +5,8 @@
 
 use super::Core;
 use super::stage::{
-    COMMANDS_PER_CLIENT_MAX, COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_TURN_MAX, Item, Source, Stage,
+    COMMANDS_AT_ONCE, COMMANDS_PER_CLIENT_MAX, COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_TURN_MAX,
+    Item, Source, Stage,
 };
 use crate::base::time::Clock;
 use crate::command::args::{ArgRange, Args, BigArg};
@@ -76,7 +77,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 if SEALED {
                     self.take_sealed(index, lease);
                 } else {
-                    self.take_bytes(index, lease);
+                    self.received.push_back((token, lease));
                 }
             }
             (0, lease) => {
@@ -105,6 +106,23 @@ impl<R: Ring, C: Clock> Core<R, C> {
         list.push(index);
     }
 
+    /// Parses and runs what has come, and what clients have left over from earlier turns: a few
+    /// commands at a time, which the processor's caches hold from the first look to the reply.
+    pub(super) fn run_received(&mut self) {
+        while let Some((token, lease)) = self.received.pop_front() {
+            if self.clients.of_token(token).is_some() {
+                self.take_bytes(token.index(), lease);
+            } else {
+                self.ring.release(lease);
+            }
+            if self.stage.commands.len() >= COMMANDS_AT_ONCE {
+                self.run_staged();
+            }
+        }
+        self.stage_ready();
+        self.run_staged();
+    }
+
     fn take_bytes(&mut self, index: u32, lease: BufferLease) {
         self.served += 1;
         let together = self.may_stage(index);
@@ -112,7 +130,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let idle = connection.input.is_idle() && !connection.is_ready;
         if connection.may_run() && idle && together {
             connection.is_ready = true;
-            let source = self.stage.add_source(Source::Lease(lease));
+            let db = connection.session.facts.db;
+            let source = self.stage.add_source(Source::Lease(lease), db);
             return self.stage_source(index, source, Some(lease));
         }
         connection.input.receive(self.ring.bytes(&lease));
@@ -229,11 +248,14 @@ impl<R: Ring, C: Clock> Core<R, C> {
     }
 
     /// Parses what clients have left over from earlier turns.
-    pub(super) fn stage_ready(&mut self) {
+    fn stage_ready(&mut self) {
         let mut later = Vec::new();
         for index in std::mem::take(&mut self.ready) {
+            if self.stage.commands.len() >= COMMANDS_AT_ONCE {
+                self.run_staged();
+            }
             let Some(connection) = self.clients.get(index) else { continue };
-            if self.stage.commands.len() >= COMMANDS_PER_TURN_MAX {
+            if self.stage.of_turn() >= COMMANDS_PER_TURN_MAX {
                 later.push(index);
                 continue;
             }
@@ -248,7 +270,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             let Some(connection) = self.clients.get(index) else { continue };
             let query = std::mem::take(&mut connection.input.query);
-            let source = self.stage.add_source(Source::Query(query));
+            let db = connection.session.facts.db;
+            let source = self.stage.add_source(Source::Query(query), db);
             self.stage_source(index, source, None);
             self.rearm.push(index);
             self.hung_up.push(index);
@@ -267,7 +290,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             word_bytes_max: worker.config.proto_max_bulk_len as i64,
         };
         // Before AUTH each command may change what the next one is allowed.
-        let room = COMMANDS_PER_TURN_MAX.saturating_sub(stage.commands.len());
+        let room = COMMANDS_PER_TURN_MAX.saturating_sub(stage.of_turn());
         let count_max = if limits.authenticated {
             room.clamp(COMMANDS_PER_CLIENT_MIN, COMMANDS_PER_CLIENT_MAX)
         } else {
@@ -401,7 +424,7 @@ fn look_up(worker: &Worker, args: Args<'_>) -> Item {
     if registered.is_none() && is_http(args.get(0)) {
         return Item::Broken(ProtocolError::Http);
     }
-    let member = position.and(registered).map_or(0, |one| one.command.member);
+    let member = position.and(registered).map_or(0, |one| one.command.members.first);
     Item::Command { id: registered.map(|one| one.id as u16), position, member }
 }
 
@@ -417,7 +440,7 @@ fn stage_quoted(stage: &mut Stage, worker: &Worker, index: u32, multibulk: Vec<u
     let step = request::parse(&multibulk, 0, &limits, &mut Partial::default(), &mut stage.ranges);
     assert_eq!(step, Step::Complete { next: multibulk.len() }, "it was written by the parser");
     let item = look_up(worker, Args::new(&multibulk, &stage.ranges[first..], &[]));
-    let source = stage.add_source(Source::Query(multibulk));
+    let source = stage.add_source(Source::Query(multibulk), 0);
     stage.add((index, source), first, item, Vec::new());
 }
 
@@ -454,7 +477,7 @@ fn stage_with_big_words(
         }
         big.clear();
         item = look_up(worker, Args::new(&flat, &stage.ranges[first..], &[]));
-        source = stage.add_source(Source::Query(flat));
+        source = stage.add_source(Source::Query(flat), 0);
     }
     stage.add((index, source), first, item, big);
 }

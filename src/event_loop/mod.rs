@@ -72,7 +72,7 @@ use crate::persist::migration::Outcome;
 use crate::persist::save::{Outgoing, Piece as SavePiece, Save};
 use crate::replication::chunk::FromPrimary;
 use crate::resp::reply::ReplyBuffer;
-use crate::ring::{Kind, Op, Ring, Token, Wait};
+use crate::ring::{BufferLease, Kind, Op, Ring, Token, Wait};
 use crate::store::partition::Partition;
 use crate::tls::{self, Newcomer, Secured};
 use crate::txn::batch::Batch;
@@ -227,6 +227,8 @@ pub struct Core<R: Ring, C: Clock> {
     coordinator: Coordinator,
     listeners: Slab<Listener>,
     control: Arc<dyn Control + Send + Sync>,
+    /// What clients have sent since the last turn, in the order in which it came.
+    received: VecDeque<(Token, BufferLease)>,
     stage: Stage,
     /// The replies of this turn, of all clients.
     replies: ReplyBuffer,
@@ -325,6 +327,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             coordinator: Coordinator::new(core),
             listeners: parts.listeners.into_iter().enumerate().collect(),
             control: parts.control,
+            received: VecDeque::new(),
             stage: Stage::default(),
             replies: ReplyBuffer::default(),
             longest_replies: 0,
@@ -427,8 +430,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.reap();
         self.move_replicas();
         self.take_mail();
-        self.stage_ready();
-        self.run_staged();
+        self.run_received();
         self.run_scripts();
         self.answer_waiting();
         self.serve_seat();
@@ -484,7 +486,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.send_replies();
         self.close_doomed();
         self.evict_clients();
-        self.stage.clear(&mut self.ring);
+        self.stage.end_turn();
         self.ring.publish();
         self.rearm_receives();
         self.post_pushes();

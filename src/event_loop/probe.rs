@@ -48,16 +48,18 @@ struct Followed {
 pub(super) struct Probe {
     followed: Option<Followed>,
     began: Nanos,
+    /// So many commands run before the one that is followed next, if one was chosen.
+    skips: Option<usize>,
 }
 
 impl Default for Probe {
     fn default() -> Probe {
-        Probe { followed: None, began: Nanos(0) }
+        Probe { followed: None, began: Nanos(0), skips: None }
     }
 }
 
 impl<R: Ring, C: Clock> Core<R, C> {
-    /// Which of the commands of this turn is followed; one beyond them all if none is.
+    /// Which of the commands that run now is followed; one beyond them all if none is.
     #[inline]
     pub(super) fn pick_sample(&mut self, commands: usize) -> usize {
         let now = self.cron.turn_began();
@@ -66,8 +68,16 @@ impl<R: Ring, C: Clock> Core<R, C> {
         if elapsed < SAMPLE_NANOS || !is_free {
             return usize::MAX;
         }
+        // Any command of a turn, of which these may be a part; it will be about as long as the last.
+        let turn = self.stage.of_last_turn().max(commands);
+        let skips = self.probe.skips.take();
+        let skips = skips.unwrap_or_else(|| (self.worker.rng.next_u64() % turn as u64) as usize);
+        if skips >= commands {
+            self.probe.skips = Some(skips - commands);
+            return usize::MAX;
+        }
         self.probe.began = now;
-        (self.worker.rng.next_u64() % commands as u64) as usize
+        skips
     }
 
     /// Runs the commands of a client of whom one, at `sampled`, is followed.

@@ -95,8 +95,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         self.read_clock();
         self.reap();
         self.take_mail();
-        self.stage_ready();
-        self.run_staged();
+        self.run_received();
         self.answer_waiting();
         self.before_sleep();
         self.worker.scribe.gate.raise(gate);

@@ -2,7 +2,7 @@
 //! arrived in.
 //!
 //! Invariant: the commands of one client stand together, in their order; a source stays where it is
-//! until the turn is over.
+//! until all that was parsed with it has run.
 
 use crate::command::args::{ArgRange, Args, BigArg};
 use crate::resp::error::ProtocolError;
@@ -17,6 +17,9 @@ pub(super) const COMMANDS_PER_CLIENT_MAX: usize = 1024;
 pub(super) const COMMANDS_PER_TURN_MAX: usize = 4096;
 /// What a client whose bytes have just come may have staged in any case.
 pub(super) const COMMANDS_PER_CLIENT_MIN: usize = 32;
+
+/// So many run before more are parsed: what they touch fits the processor's first cache.
+pub(super) const COMMANDS_AT_ONCE: usize = 128;
 
 /// Memory for more words than this is given back when the turn is over.
 const RANGES_KEPT_MAX: usize = 64 * 1024;
@@ -68,23 +71,27 @@ pub(super) struct Stage {
     pub(super) commands: Vec<Staged>,
     /// Their words.
     pub(super) ranges: Vec<ArgRange>,
-    sources: Vec<Source>,
+    /// With the database that its client had selected.
+    sources: Vec<(Source, usize)>,
     /// Some commands name members.
     pub(super) names_members: bool,
+    /// Commands of this turn that have run.
+    have_run: usize,
+    of_last_turn: usize,
     /// The most words of a turn since `shrink` was last called.
     longest: usize,
 }
 
 impl Stage {
-    /// Adds a source; its number.
-    pub(super) fn add_source(&mut self, source: Source) -> u32 {
-        self.sources.push(source);
+    /// Adds a source of a client that has selected database `db`; its number.
+    pub(super) fn add_source(&mut self, source: Source, db: usize) -> u32 {
+        self.sources.push((source, db));
         self.sources.len() as u32 - 1
     }
 
     /// Takes the bytes of a query source out for parsing; they must be put back.
     pub(super) fn take_query(&mut self, source: u32) -> Vec<u8> {
-        match &mut self.sources[source as usize] {
+        match &mut self.sources[source as usize].0 {
             Source::Query(query) => std::mem::take(query),
             Source::Lease(_) => Vec::new(),
         }
@@ -92,7 +99,7 @@ impl Stage {
 
     /// Puts the bytes of a query source back. Nothing happens to a lease.
     pub(super) fn put_back(&mut self, source: u32, bytes: Vec<u8>) {
-        if let Source::Query(query) = &mut self.sources[source as usize] {
+        if let Source::Query(query) = &mut self.sources[source as usize].0 {
             *query = bytes;
         }
     }
@@ -115,10 +122,31 @@ impl Stage {
         self.commands.last().map(|staged| staged.client)
     }
 
+    /// How many commands were parsed in this turn.
+    pub(super) fn of_turn(&self) -> usize {
+        self.have_run + self.commands.len()
+    }
+
+    /// A turn ends.
+    pub(super) fn end_turn(&mut self) {
+        self.of_last_turn = std::mem::take(&mut self.have_run);
+    }
+
+    /// How many commands were parsed in the turn before this one.
+    pub(super) fn of_last_turn(&self) -> usize {
+        self.of_last_turn
+    }
+
+    /// The database in which a command probably runs: a SELECT in front of it may not have run.
+    #[inline]
+    pub(super) fn db_of(&self, staged: &Staged) -> usize {
+        self.sources[staged.source as usize].1
+    }
+
     /// The words of a command.
     #[inline]
     pub(super) fn args<'a, R: Ring>(&'a self, staged: &'a Staged, ring: &'a R) -> Args<'a> {
-        let buffer = match &self.sources[staged.source as usize] {
+        let buffer = match &self.sources[staged.source as usize].0 {
             Source::Lease(lease) => ring.bytes(lease),
             Source::Query(query) => query,
         };
@@ -134,14 +162,16 @@ impl Stage {
         }
     }
 
-    /// The turn is over: leases go back.
-    pub(super) fn clear<R: Ring>(&mut self, ring: &mut R) {
-        self.commands.clear();
+    /// These commands have run: leases go back.
+    pub(super) fn clear<R: Ring>(&mut self, mut commands: Vec<Staged>, ring: &mut R) {
+        self.have_run += commands.len();
+        commands.clear();
+        self.commands = commands;
         self.names_members = false;
         self.longest = self.longest.max(self.ranges.len());
         self.ranges.clear();
         self.ranges.shrink_to(RANGES_KEPT_MAX);
-        for source in self.sources.drain(..) {
+        for (source, _) in self.sources.drain(..) {
             if let Source::Lease(lease) = source {
                 ring.release(lease);
             }

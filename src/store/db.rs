@@ -8,7 +8,7 @@ mod tests;
 
 use super::access::{Access, Stale};
 use super::entry::{Entry, EntryMut, EntryRef, EntryTable, NewValue, Origin};
-use super::key::{Hasher, Key, Position};
+use super::key::{Hasher, Key};
 use crate::base::time::Millis;
 use crate::types::Value;
 
@@ -39,19 +39,6 @@ pub enum Replaced {
     Value(Option<Box<Value>>),
     /// An entry that had expired: the deletion is to be counted, announced and propagated.
     Expired(Option<Box<Value>>),
-}
-
-/// Tables smaller than this stay in the processor's caches: to fetch what is in them costs more than it
-/// gives.
-const PREFETCH_KEYS_MIN: usize = 10_000;
-
-/// Fetches into the processor's first cache what lookups at these positions read: all buckets, and then,
-/// when they are there, all entries.
-#[inline]
-pub fn prefetch<'d, L: Iterator<Item = (&'d Db, Position)>>(lookups: impl Fn() -> L) {
-    let large = || lookups().filter(|(db, _)| db.len() >= PREFETCH_KEYS_MIN);
-    large().for_each(|(db, position)| db.entries.prefetch_bucket(position));
-    large().for_each(|(db, position)| db.entries.prefetch_entry(position));
 }
 
 impl Db {

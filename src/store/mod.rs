@@ -12,6 +12,7 @@ pub mod load;
 pub mod marks;
 pub mod memory;
 pub mod partition;
+pub mod prefetch;
 pub mod scan;
 pub mod sizes;
 pub mod snapshot;

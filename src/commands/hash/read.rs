@@ -2,7 +2,8 @@
 
 use super::{Found, READS, bulk, drop_expired, drop_key, expire_field, open};
 use crate::command::{
-    Access, Args, Argument, ArgumentKind, Arity, Command, Context, Flags, Handler, KeySpec, Outcome,
+    Access, Args, Argument, ArgumentKind, Arity, Command, Context, Flags, Handler, KeySpec,
+    Members, Outcome,
 };
 use crate::resp::reply::Reply;
 use crate::types::hash::HashRef;
@@ -13,14 +14,14 @@ pub const COMMANDS: &[Command] = &[
         name: "HEXISTS",
         summary: "Tells whether a hash has a field.",
         keys: &[KeySpec::one(1, Access::RO)],
-        member: 2,
+        members: Members::from(2),
         handler: Handler::Keyed(hexists),
         ..READS
     },
     Command {
         name: "HGET",
         summary: "Gives the value of a field.",
-        member: 2,
+        members: Members::from(2),
         handler: Handler::Keyed(hget),
         ..READS
     },
@@ -54,7 +55,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::key("key", 0),
             Argument::new("field", ArgumentKind::String).multiple(),
         ],
-        member: 2,
+        members: Members::from(2),
         handler: Handler::Keyed(hmget),
         ..READS
     },
@@ -63,7 +64,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Tells how long the value of a field is.",
         since: "3.2.0",
         keys: &[KeySpec::one(1, Access::RO)],
-        member: 2,
+        members: Members::from(2),
         handler: Handler::Keyed(hstrlen),
         ..READS
     },
