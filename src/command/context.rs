@@ -100,7 +100,7 @@ impl Keyspace<'_> {
     }
 
     /// The partition that owns `position`, to be looked at.
-    pub fn view(&self, position: Position) -> &Partition {
+    fn view(&self, position: Position) -> &Partition {
         match self {
             Keyspace::One(partition) => partition,
             Keyspace::Lent(partitions) => partitions

@@ -61,9 +61,9 @@ pub struct Command {
     /// What a request does with its keys, where that depends on the request; None where the specs say
     /// it all.
     pub key_access: Option<fn(Args<'_>) -> Access>,
-    /// Which words name fields or members of the value at its first key: they are looked for ahead of
-    /// the command.
-    pub members: Members,
+    /// The word that names a field or member of the value at its first key, which is looked for ahead of
+    /// the command; 0 if none does. Options in front of it make it wrong, and nothing slower than without.
+    pub member: u8,
     /// Where its channels stand, if it publishes or subscribes.
     pub channels: Option<Channels>,
     /// Which words of a request name databases beside the selected one. Empty for a request that is
@@ -86,47 +86,6 @@ pub struct Command {
     pub hidden: bool,
 }
 
-/// Where a request names fields or members of the value at its key: at the first of these words, and at
-/// each one so many words further. Options in front of them make that wrong, and nothing slower than
-/// without.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Members {
-    /// The first one's word; 0 where there are none.
-    pub first: u8,
-    /// From one to the next.
-    pub step: u8,
-}
-
-/// From so many on one more look for the key does not count.
-const MANY_MEMBERS: usize = 4;
-
-impl Members {
-    /// None.
-    pub const NONE: Members = Members { first: 0, step: 1 };
-
-    /// One at word `first`, and perhaps others behind it.
-    pub const fn from(first: u8) -> Members {
-        Members { first, step: 1 }
-    }
-
-    /// The same in pairs with something else.
-    pub const fn in_pairs(first: u8) -> Members {
-        Members { first, step: 2 }
-    }
-
-    /// True if a request names so many that it is worth it to look for them together.
-    #[inline]
-    pub fn are_many(self, args: Args<'_>) -> bool {
-        let (first, step) = (usize::from(self.first), usize::from(self.step));
-        first > 0 && args.len() >= first + MANY_MEMBERS * step
-    }
-
-    /// Those of a request.
-    pub fn of(self, args: Args<'_>) -> impl Iterator<Item = &[u8]> {
-        args.iter_from(self.first.into()).step_by(self.step.into())
-    }
-}
-
 impl Command {
     /// What a record does not say.
     pub const BASE: Command = Command {
@@ -140,7 +99,7 @@ impl Command {
         acl: Acl::NONE,
         keys: &[],
         key_access: None,
-        members: Members::NONE,
+        member: 0,
         channels: None,
         databases: None,
         tips: &[],

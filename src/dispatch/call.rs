@@ -22,7 +22,6 @@ use crate::observe::stats::CoreStats;
 use crate::resp::reply::{Reply, ReplyBuffer};
 use crate::store::access::Stale;
 use crate::store::key::{Key, Position};
-use crate::store::prefetch::prefetch_members;
 use crate::txn::cores::{CoreSet, SlotMap};
 use crate::txn::multi::Transaction;
 
@@ -33,9 +32,6 @@ pub(super) const HELD_BACK: Flags = Flags::WRITE.with(Flags::MAY_REPLICATE);
 const LONG_COMMAND_NANOS: u64 = 3_000;
 /// SCAN borrows all partitions of a database with so few keys.
 const SCANNED_AT_ONCE_MAX: u64 = 1000;
-
-/// Members of one command that are looked for together.
-const MEMBERS_AT_ONCE: usize = 64;
 
 impl Worker {
     /// Where a command runs; `position` is that of its one key, if it has been computed. SCAN takes a
@@ -211,13 +207,6 @@ impl Worker {
         };
         let mut reply = Reply::new(buffer, facts.proto);
         let hint = self.hint.map(|position| Key { bytes: args.get(1), position });
-        let members = registered.command.members;
-        if members.are_many(args) {
-            let key = hint.unwrap_or_else(|| self.hasher.key(args.get(1)));
-            let db = keyspace.view(key.position).db(facts.db);
-            let members = members.of(args).take(MEMBERS_AT_ONCE);
-            prefetch_members(members.map(|member| (db, key, member)));
-        }
         let mut context = Context {
             keyspace: keyspace.reborrow(),
             hint,

@@ -21,6 +21,9 @@ use crate::store::key::Key;
 use crate::store::prefetch::{prefetch, prefetch_members};
 use crate::txn::batch::{Address, Batch, Blocked, REPLY_BYTES_MAX};
 
+/// How often nobody looks for large collections after there were none.
+const REST: u8 = 15;
+
 /// What became of a staged command.
 enum Staying {
     /// It ran, or was refused.
@@ -67,11 +70,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
 
     /// Fetches what the lookups of these commands read, while the memory bus has time.
     fn fetch(&mut self, commands: &[Staged]) {
-        let Core { stage, ring, worker, seat, map, .. } = self;
+        let Core { clients, stage, ring, worker, seat, map, .. } = self;
         let Some(partition) = seat.partition() else { return };
-        if commands.len() < 2 {
-            return;
-        }
+        let Some(first) = commands.first().filter(|_| commands.len() > 1) else { return };
+        // Nearly always all clients have selected the same one.
+        let db = clients.get(first.client).map_or(0, |connection| connection.session.facts.db);
+        let db = partition.db(db);
         // Of a client's commands those run here that come before the first one for another core.
         let (core, map) = (worker.core, *map);
         let own = || {
@@ -86,15 +90,17 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 _ => None,
             })
         };
-        let db = |staged| partition.db(stage.db_of(staged));
-        prefetch(|| own().map(|(staged, position, _)| (db(staged), position)));
-        if stage.names_members {
+        prefetch(|| own().map(|(_, position, _)| (db, position)));
+        if stage.names_members && stage.rest == 0 {
             let members = own().filter(|(.., member)| *member > 0);
-            prefetch_members(members.filter_map(|(staged, position, member)| {
+            let found = prefetch_members(members.filter_map(|(staged, position, member)| {
                 let args = stage.args(staged, ring);
                 let key = Key { bytes: args.get(1), position };
-                Some((db(staged), key, args.opt(member.into())?))
+                Some((db, key, args.opt(member.into())?))
             }));
+            stage.rest = if found { 0 } else { REST };
+        } else if stage.names_members {
+            stage.rest -= 1;
         }
     }
 

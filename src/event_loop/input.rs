@@ -130,8 +130,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let idle = connection.input.is_idle() && !connection.is_ready;
         if connection.may_run() && idle && together {
             connection.is_ready = true;
-            let db = connection.session.facts.db;
-            let source = self.stage.add_source(Source::Lease(lease), db);
+            let source = self.stage.add_source(Source::Lease(lease));
             return self.stage_source(index, source, Some(lease));
         }
         connection.input.receive(self.ring.bytes(&lease));
@@ -270,8 +269,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             let Some(connection) = self.clients.get(index) else { continue };
             let query = std::mem::take(&mut connection.input.query);
-            let db = connection.session.facts.db;
-            let source = self.stage.add_source(Source::Query(query), db);
+            let source = self.stage.add_source(Source::Query(query));
             self.stage_source(index, source, None);
             self.rearm.push(index);
             self.hung_up.push(index);
@@ -424,7 +422,7 @@ fn look_up(worker: &Worker, args: Args<'_>) -> Item {
     if registered.is_none() && is_http(args.get(0)) {
         return Item::Broken(ProtocolError::Http);
     }
-    let member = position.and(registered).map_or(0, |one| one.command.members.first);
+    let member = position.and(registered).map_or(0, |one| one.command.member);
     Item::Command { id: registered.map(|one| one.id as u16), position, member }
 }
 
@@ -440,7 +438,7 @@ fn stage_quoted(stage: &mut Stage, worker: &Worker, index: u32, multibulk: Vec<u
     let step = request::parse(&multibulk, 0, &limits, &mut Partial::default(), &mut stage.ranges);
     assert_eq!(step, Step::Complete { next: multibulk.len() }, "it was written by the parser");
     let item = look_up(worker, Args::new(&multibulk, &stage.ranges[first..], &[]));
-    let source = stage.add_source(Source::Query(multibulk), 0);
+    let source = stage.add_source(Source::Query(multibulk));
     stage.add((index, source), first, item, Vec::new());
 }
 
@@ -477,7 +475,7 @@ fn stage_with_big_words(
         }
         big.clear();
         item = look_up(worker, Args::new(&flat, &stage.ranges[first..], &[]));
-        source = stage.add_source(Source::Query(flat), 0);
+        source = stage.add_source(Source::Query(flat));
     }
     stage.add((index, source), first, item, big);
 }

@@ -71,10 +71,11 @@ pub(super) struct Stage {
     pub(super) commands: Vec<Staged>,
     /// Their words.
     pub(super) ranges: Vec<ArgRange>,
-    /// With the database that its client had selected.
-    sources: Vec<(Source, usize)>,
+    sources: Vec<Source>,
     /// Some commands name members.
     pub(super) names_members: bool,
+    /// So many times nobody looks whether the values of these are large.
+    pub(super) rest: u8,
     /// Commands of this turn that have run.
     have_run: usize,
     of_last_turn: usize,
@@ -83,15 +84,15 @@ pub(super) struct Stage {
 }
 
 impl Stage {
-    /// Adds a source of a client that has selected database `db`; its number.
-    pub(super) fn add_source(&mut self, source: Source, db: usize) -> u32 {
-        self.sources.push((source, db));
+    /// Adds a source; its number.
+    pub(super) fn add_source(&mut self, source: Source) -> u32 {
+        self.sources.push(source);
         self.sources.len() as u32 - 1
     }
 
     /// Takes the bytes of a query source out for parsing; they must be put back.
     pub(super) fn take_query(&mut self, source: u32) -> Vec<u8> {
-        match &mut self.sources[source as usize].0 {
+        match &mut self.sources[source as usize] {
             Source::Query(query) => std::mem::take(query),
             Source::Lease(_) => Vec::new(),
         }
@@ -99,7 +100,7 @@ impl Stage {
 
     /// Puts the bytes of a query source back. Nothing happens to a lease.
     pub(super) fn put_back(&mut self, source: u32, bytes: Vec<u8>) {
-        if let Source::Query(query) = &mut self.sources[source as usize].0 {
+        if let Source::Query(query) = &mut self.sources[source as usize] {
             *query = bytes;
         }
     }
@@ -137,16 +138,10 @@ impl Stage {
         self.of_last_turn
     }
 
-    /// The database in which a command probably runs: a SELECT in front of it may not have run.
-    #[inline]
-    pub(super) fn db_of(&self, staged: &Staged) -> usize {
-        self.sources[staged.source as usize].1
-    }
-
     /// The words of a command.
     #[inline]
     pub(super) fn args<'a, R: Ring>(&'a self, staged: &'a Staged, ring: &'a R) -> Args<'a> {
-        let buffer = match &self.sources[staged.source as usize].0 {
+        let buffer = match &self.sources[staged.source as usize] {
             Source::Lease(lease) => ring.bytes(lease),
             Source::Query(query) => query,
         };
@@ -171,7 +166,7 @@ impl Stage {
         self.longest = self.longest.max(self.ranges.len());
         self.ranges.clear();
         self.ranges.shrink_to(RANGES_KEPT_MAX);
-        for (source, _) in self.sources.drain(..) {
+        for source in self.sources.drain(..) {
             if let Source::Lease(lease) = source {
                 ring.release(lease);
             }

@@ -20,14 +20,16 @@ pub fn prefetch<'d, L: Iterator<Item = (&'d Db, Position)>>(lookups: impl Fn() -
     large().for_each(|(db, position)| db.entries.prefetch_entry(position));
 }
 
-/// Fetches what the search for a member of the value at a key reads, if the value is large.
-pub fn prefetch_members<'a>(members: impl Iterator<Item = (&'a Db, Key<'a>, &'a [u8])>) {
+/// Fetches what the searches for members of the values at these keys read. False if no value is large.
+pub fn prefetch_members<'a>(members: impl Iterator<Item = (&'a Db, Key<'a>, &'a [u8])>) -> bool {
     let lookups = members.filter_map(|(db, key, member)| {
-        // The key itself has been fetched, or is that of the member before.
-        Ahead::of(db.peek(&key)?.value(), member)
+        // Another key with this fingerprint does no harm.
+        let entry = db.entries.candidate(key.position).or_else(|| db.peek(&key))?;
+        Ahead::of(entry.value(), member)
     });
     let mut lookups: Vec<Ahead<'_>> = lookups.collect();
     for _ in 0..Ahead::STEPS {
         lookups.iter_mut().for_each(Ahead::step);
     }
+    !lookups.is_empty()
 }

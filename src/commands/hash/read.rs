@@ -2,8 +2,7 @@
 
 use super::{Found, READS, bulk, drop_expired, drop_key, expire_field, open};
 use crate::command::{
-    Access, Args, Argument, ArgumentKind, Arity, Command, Context, Flags, Handler, KeySpec,
-    Members, Outcome,
+    Access, Args, Argument, ArgumentKind, Arity, Command, Context, Flags, Handler, KeySpec, Outcome,
 };
 use crate::resp::reply::Reply;
 use crate::types::hash::HashRef;
@@ -14,14 +13,14 @@ pub const COMMANDS: &[Command] = &[
         name: "HEXISTS",
         summary: "Tells whether a hash has a field.",
         keys: &[KeySpec::one(1, Access::RO)],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hexists),
         ..READS
     },
     Command {
         name: "HGET",
         summary: "Gives the value of a field.",
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hget),
         ..READS
     },
@@ -55,7 +54,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::key("key", 0),
             Argument::new("field", ArgumentKind::String).multiple(),
         ],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hmget),
         ..READS
     },
@@ -64,7 +63,7 @@ pub const COMMANDS: &[Command] = &[
         summary: "Tells how long the value of a field is.",
         since: "3.2.0",
         keys: &[KeySpec::one(1, Access::RO)],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hstrlen),
         ..READS
     },

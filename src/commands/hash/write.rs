@@ -7,7 +7,7 @@ use crate::base::long_double::LongDouble;
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Handler,
-    KeySpec, Members, Outcome,
+    KeySpec, Outcome,
 };
 use crate::encoding::listpack::Element;
 use crate::resp::reply::Reply;
@@ -28,7 +28,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::key("key", 0),
             Argument::new("field", ArgumentKind::String).multiple(),
         ],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hdel),
         ..WRITES
     },
@@ -41,7 +41,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("increment", ArgumentKind::Integer),
         ],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hincrby),
         ..WRITES
     },
@@ -55,7 +55,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("increment", ArgumentKind::Double),
         ],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hincrbyfloat),
         ..WRITES
     },
@@ -66,7 +66,7 @@ pub const COMMANDS: &[Command] = &[
         arity: Arity::AtLeast(4),
         deprecated: Some(("4.0.0", "`HSET` with several pairs")),
         arguments: &[Argument::key("key", 0), PAIRS],
-        members: Members::in_pairs(2),
+        member: 2,
         handler: Handler::Keyed(hmset),
         ..WRITES
     },
@@ -76,7 +76,7 @@ pub const COMMANDS: &[Command] = &[
         complexity: "O(N) in the number of fields to set.",
         arity: Arity::AtLeast(4),
         arguments: &[Argument::key("key", 0), PAIRS],
-        members: Members::in_pairs(2),
+        member: 2,
         handler: Handler::Keyed(hset),
         ..WRITES
     },
@@ -89,7 +89,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::new("field", ArgumentKind::String),
             Argument::new("value", ArgumentKind::String),
         ],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(hsetnx),
         ..WRITES
     },

@@ -4,7 +4,7 @@ use super::{limits, lost, write};
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Group,
-    Handler, KeySpec, Members, Outcome,
+    Handler, KeySpec, Outcome,
 };
 use crate::commands::generic::scan::{ScanOptions, Scanned, parse_cursor};
 use crate::encoding::listpack::{Element, INT_TEXT_MAX};
@@ -26,7 +26,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::INSERT))],
         arguments: &[KEY, MEMBERS],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(sadd),
         ..Command::BASE
     },
@@ -55,7 +55,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RO)],
         arguments: &[KEY, MEMBER],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(sismember),
         ..Command::BASE
     },
@@ -85,7 +85,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBERS],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(smismember),
         ..Command::BASE
     },
@@ -117,7 +117,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::DELETE))],
         arguments: &[KEY, MEMBERS],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(srem),
         ..Command::BASE
     },

@@ -5,7 +5,7 @@ use crate::base::number;
 use crate::command::effects::EventClass;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Group,
-    Handler, KeySpec, Members, Outcome,
+    Handler, KeySpec, Outcome,
 };
 use crate::resp::reply::Reply;
 use crate::types::Packing;
@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
             Argument::block("data", &[Argument::new("score", ArgumentKind::Double), MEMBER])
                 .multiple(),
         ],
-        members: Members::in_pairs(3),
+        member: 3,
         handler: Handler::Keyed(zadd),
         ..Command::BASE
     },
@@ -57,7 +57,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::ACCESS).with(Access::UPDATE))],
         arguments: &[KEY, Argument::new("increment", ArgumentKind::Integer), MEMBER],
-        members: Members::from(3),
+        member: 3,
         handler: Handler::Keyed(zincrby),
         ..Command::BASE
     },

@@ -8,7 +8,7 @@ use crate::base::number;
 use crate::base::rng::Rng;
 use crate::command::{
     Access, Acl, Args, Argument, ArgumentKind, Arity, Command, CommandError, Context, Flags, Group,
-    Handler, KeySpec, Members, Outcome,
+    Handler, KeySpec, Outcome,
 };
 use crate::commands::generic::scan::{ScanOptions, Scanned, parse_cursor};
 use crate::encoding::listpack::INT_TEXT_MAX;
@@ -42,7 +42,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBERS],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(zmscore),
         ..Command::BASE
     },
@@ -79,7 +79,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBER, Argument::token("withscore", "WITHSCORE").optional()],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(zrank),
         ..Command::BASE
     },
@@ -94,7 +94,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RW.with(Access::DELETE))],
         arguments: &[KEY, MEMBERS],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(zrem),
         ..Command::BASE
     },
@@ -109,7 +109,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBER, Argument::token("withscore", "WITHSCORE").optional()],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(zrevrank),
         ..Command::BASE
     },
@@ -145,7 +145,7 @@ pub const COMMANDS: &[Command] = &[
         acl: Acl::SORTEDSET,
         keys: &[KeySpec::one(1, Access::RO.with(Access::ACCESS))],
         arguments: &[KEY, MEMBER],
-        members: Members::from(2),
+        member: 2,
         handler: Handler::Keyed(zscore),
         ..Command::BASE
     },

@@ -256,6 +256,14 @@ impl EntryTable {
         }
     }
 
+    /// The entry that a lookup at this position will probably compare.
+    #[inline]
+    pub fn candidate(&self, position: Position) -> Option<EntryRef<'_>> {
+        let address = self.words.candidate(position)?;
+        // SAFETY: the table owns the entry; `&self` keeps it unchanged for the result's life.
+        Some(unsafe { EntryRef::from_address(address) })
+    }
+
     /// One step of a scan: see `Table::scan`.
     pub fn scan(&self, cursor: u64, count: usize, mut emit: impl FnMut(EntryRef<'_>)) -> u64 {
         // SAFETY: the table owns the entry; `&self` keeps it unchanged during the call.
