@@ -21,7 +21,7 @@ pub enum Ahead<'a> {
 
 impl<'a> Ahead<'a> {
     /// Steps of the longest lookup.
-    pub const STEPS: usize = 5;
+    pub const STEPS: usize = 6;
 
     /// The lookup of a member; None where it would not have to wait.
     #[inline]

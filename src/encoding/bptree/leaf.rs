@@ -187,6 +187,14 @@ impl Leaf {
         }
     }
 
+    /// Fetches the member of that one.
+    #[inline]
+    pub fn prefetch_member(&self, mark: u8) {
+        if let Some(at) = self.marked(mark).next() {
+            prefetch(self.member(at).as_ptr());
+        }
+    }
+
     /// How many elements from the first on satisfy `before`, which no element does behind one that
     /// does not.
     #[inline(always)]

@@ -8,7 +8,6 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
-
 use crate::store::budget::Budget;
 use crate::store::entry::ValueRef;
 use crate::store::memory::entry_bytes;

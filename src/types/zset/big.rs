@@ -47,6 +47,7 @@ impl Ahead<'_> {
             (2, Some(leaf)) => tree.prefetch_leaf(leaf),
             (3, Some(leaf)) => tree.leaf(leaf).prefetch_marks(),
             (4, Some(leaf)) => tree.leaf(leaf).prefetch_marked(self.tag.mark()),
+            (5, Some(leaf)) => tree.leaf(leaf).prefetch_member(self.tag.mark()),
             _ => return,
         }
         self.steps += 1;

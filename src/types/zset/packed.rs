@@ -119,10 +119,12 @@ fn score_of(element: Element<'_>) -> f64 {
 #[inline]
 fn with_score<T>(score: f64, put: impl FnOnce(Element<'_>) -> T) -> T {
     if score.abs() <= INTEGER_MAX && score.fract() == 0.0 {
-        put(Element::Int(score as i64))
-    } else {
-        put(Element::Str(format_f64(score).as_bytes()))
+        return put(Element::Int(score as i64));
     }
+    let text = format_f64(score);
+    // Some larger ones are spelled as integers, and are stored as what they look like.
+    let spelled = number::parse_i64(text.as_bytes());
+    put(spelled.map_or(Element::Str(text.as_bytes()), Element::Int))
 }
 
 /// Half of the largest i64, as a double. Source: what a stock server stores as integers.
