@@ -42,7 +42,7 @@ enum Staying {
 const HTTP_WARNING: &str = "Possible SECURITY ATTACK detected. It looks like somebody is sending POST or Host: commands to Redis. This is likely due to an attacker attempting to use Cross Protocol Scripting to compromise your Redis instance. Connection aborted.";
 
 impl<R: Ring, C: Clock> Core<R, C> {
-    /// Runs the commands of this turn, those of one client after the other.
+    /// Runs what was staged, the commands of one client after those of another.
     pub(super) fn run_staged(&mut self) {
         let commands = std::mem::take(&mut self.stage.commands);
         if commands.is_empty() {

@@ -64,7 +64,7 @@ pub(super) struct Staged {
     big: Vec<BigArg>,
 }
 
-/// Everything that was parsed in a turn.
+/// What was parsed and has not run.
 #[derive(Debug, Default)]
 pub(super) struct Stage {
     /// The commands.

@@ -8,8 +8,9 @@ use super::value::{Value, ValueRef};
 use super::zset;
 use crate::encoding::dict;
 
-/// Collections with fewer elements than this stay in the processor's caches.
-const LARGE_MIN: usize = 10_000;
+/// Collections with fewer elements than this stay near the processor: to fetch what is there takes
+/// longer than to wait for it.
+const LARGE_MIN: usize = 200_000;
 
 /// A lookup under way.
 pub enum Ahead<'a> {

@@ -228,12 +228,9 @@ fn the_role_survives_a_restart_through_the_configuration_file() {
 
 #[test]
 fn a_writable_replica_deletes_what_only_it_has() {
-    let Some(stock) = oracle() else { return };
     for cores in CORES {
-        let primary = start(&stock, &[]);
-        let replica = start(&Binary::Ours { cores }, &[("replica-read-only", "no")]);
-        follow(&replica, primary.port());
-        wait_for_link(&replica);
+        let writable = [("replica-read-only", "no")];
+        let Some((primary, replica)) = sync_pair(cores, &writable) else { return };
         ask(&primary, "DEBUG SET-ACTIVE-EXPIRE 0");
         ask(&primary, "SET theirs 1 PX 1");
         wait_in_sync(&primary, &replica);
@@ -256,14 +253,12 @@ fn a_writable_replica_deletes_what_only_it_has() {
 
 #[test]
 fn a_writable_replica_deletes_nothing_else() {
-    let Some(stock) = oracle() else { return };
     for cores in CORES {
-        let primary = start(&stock, &[]);
-        let replica = start(&Binary::Ours { cores }, &[("replica-read-only", "no")]);
+        let writable = [("replica-read-only", "no")];
+        let Some((primary, replica)) = sync_pair(cores, &writable) else { return };
         ask(&primary, "SET theirs 1 EX 1000");
         ask(&primary, "SET left 1 EX 1000");
-        follow(&replica, primary.port());
-        wait_for_link(&replica);
+        wait_in_sync(&primary, &replica);
         let kept = || replica.info("stats", "slave_expires_tracked_keys").unwrap_or_default();
         for line in ["INCR theirs", "SETNX theirs x", "LPUSH theirs x", "EXPIRE theirs 9 LT"] {
             ask(&replica, line);
