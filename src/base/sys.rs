@@ -39,6 +39,9 @@ pub(super) fn read_tsc() -> u64 {
     0
 }
 
+/// Bytes that come into the processor's caches together.
+pub const CACHE_LINE: usize = 64;
+
 /// Fetches the cache line at an address; any address will do.
 #[inline(always)]
 pub fn prefetch(address: *const u8) {

@@ -70,16 +70,10 @@ impl Tree {
         self.leaves.get(id)
     }
 
-    /// Fetches what `prefetch_leaf` reads.
+    /// Fetches what `leaf` reads.
     #[inline]
     pub fn prefetch_place(&self, id: LeafId) {
         self.leaves.prefetch(id);
-    }
-
-    /// Fetches what is read first of the leaf with this number.
-    #[inline]
-    pub fn prefetch_leaf(&self, id: LeafId) {
-        self.leaves.get(id).prefetch();
     }
 
     /// Inserts an element that is not there, with the mark of its member; returns its leaf.

@@ -109,7 +109,7 @@ impl Ahead<'_> {
         match self.steps {
             0 => self.segment.prefetch(),
             1 => self.segment.prefetch_element(self.tag),
-            _ => return,
+            _ => {}
         }
         self.steps += 1;
     }

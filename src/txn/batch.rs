@@ -25,9 +25,6 @@ use crate::txn::multi::Transaction;
 /// A batch with more replies than this goes home unfinished, so that output limits hold.
 pub const REPLY_BYTES_MAX: usize = 64 * 1024;
 
-/// What a processor fetches at once.
-const CACHE_LINE_BYTES: usize = 64;
-
 /// One command of a batch: words are ranges, large ones are among the batch's, from `first_big` on.
 #[derive(Debug)]
 struct BatchCommand {
@@ -251,7 +248,7 @@ impl Batch {
     /// batches, one step for all before the next, so that the processor waits once and not for each.
     pub fn prefetch(&self) {
         let start: *const Batch = self;
-        for line in (0..size_of::<Batch>()).step_by(CACHE_LINE_BYTES) {
+        for line in (0..size_of::<Batch>()).step_by(sys::CACHE_LINE) {
             sys::prefetch(start.cast::<u8>().wrapping_add(line));
         }
     }

@@ -48,3 +48,44 @@ impl<'a> Ahead<'a> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::base::siphash::HashKey;
+    use crate::encoding::dict::Dict;
+
+    const KEY: HashKey = HashKey { k0: 1, k1: 2 };
+
+    /// All steps, and one more.
+    fn look_ahead(value: &Value, member: &[u8]) -> bool {
+        let ahead = Ahead::of(ValueRef::of(value), member);
+        let is_looked_for = ahead.is_some();
+        ahead.into_iter().for_each(|mut ahead| (0..=Ahead::STEPS).for_each(|_| ahead.step()));
+        is_looked_for
+    }
+
+    #[test]
+    fn any_member_is_looked_for_in_large_collections_alone() {
+        let names: Vec<Vec<u8>> = (0..LARGE_MIN as u32 + 3)
+            // Some lie outside of their segment, or in a leaf of their own.
+            .map(|at| at.to_string().repeat(if at % 5000 == 7 { 1000 } else { 1 }).into_bytes())
+            .collect();
+        let (mut dict, mut set) = (Dict::new(KEY), zset::SortedSet::new(KEY));
+        for (at, name) in names.iter().enumerate() {
+            dict.insert(name, b"", None);
+            set.insert(name, at as f64);
+        }
+        let gone = &names[4];
+        assert!(dict.remove(gone) && set.remove(gone));
+        let found = |value: &Value| {
+            let absent = [&b""[..], b"no", gone];
+            names.iter().map(Vec::as_slice).chain(absent).all(|name| look_ahead(value, name))
+        };
+        assert!(found(&Value::Set(dict.clone())));
+        assert!(found(&Value::SortedSet(set.clone())));
+        names[10..20].iter().for_each(|name| assert!(dict.remove(name) && set.remove(name)));
+        assert!(!look_ahead(&Value::Set(dict), &names[0]));
+        assert!(!look_ahead(&Value::SortedSet(set), &names[0]));
+    }
+}

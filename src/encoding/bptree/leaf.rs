@@ -15,7 +15,7 @@
 use std::cmp::Ordering;
 
 use crate::base::alloc::class_size;
-use crate::base::sys::prefetch;
+use crate::base::sys::{CACHE_LINE, prefetch};
 use crate::encoding::shared::Shared;
 
 /// What the allocation of an `Arc` holds before its value.
@@ -24,8 +24,6 @@ const HEADER: usize = 8;
 const SCORE: usize = 8;
 const END: usize = 2;
 const MARK: usize = 1;
-/// Bytes that come into the cache together.
-const CACHE_LINE: usize = 64;
 /// Bytes of an element beside its member.
 pub(super) const OVERHEAD: usize = SCORE + END + MARK;
 
@@ -164,7 +162,7 @@ impl Leaf {
 
     /// Fetches the number of elements, with the first of the rest.
     #[inline]
-    pub(super) fn prefetch(&self) {
+    pub fn prefetch(&self) {
         prefetch(self.0.as_ptr());
     }
 
@@ -176,7 +174,7 @@ impl Leaf {
         (0..count + CACHE_LINE).step_by(CACHE_LINE).for_each(|at| prefetch(marks.wrapping_add(at)));
     }
 
-    /// Fetches the first element with this mark.
+    /// Fetches the score of the first element with this mark, and where its member is.
     #[inline]
     pub fn prefetch_marked(&self, mark: u8) {
         if let Some(at) = self.marked(mark).next() {

@@ -15,7 +15,7 @@
 use super::Element;
 use super::outside::{Large, Outside};
 use crate::base::alloc::class_size;
-use crate::base::sys::prefetch;
+use crate::base::sys::{CACHE_LINE, prefetch};
 use crate::encoding::shared::Shared;
 
 /// Elements of one segment; only positions that are all equal can make it more.
@@ -28,8 +28,6 @@ const INSIDE_MAX: usize = 1024;
 const ARC_HEADER: usize = 2 * size_of::<usize>();
 /// Unused bytes that are not worth a copy of the segment.
 const UNUSED_MIN: usize = 64;
-/// Bytes that come into the cache together.
-const CACHE_LINE: usize = 64;
 /// Bytes of the index for each element.
 const INDEX: usize = 3;
 

@@ -252,7 +252,7 @@ impl EntryTable {
         if let Some(address) = self.words.candidate(position) {
             // Its first two lines, which hold all of most entries.
             sys::prefetch(std::ptr::without_provenance(address as usize));
-            sys::prefetch(std::ptr::without_provenance(address as usize + 64));
+            sys::prefetch(std::ptr::without_provenance(address as usize + sys::CACHE_LINE));
         }
     }
 

@@ -44,11 +44,11 @@ impl Ahead<'_> {
         match (self.steps, self.leaf) {
             (0, _) => map.prefetch_bucket(self.tag),
             (1, Some(leaf)) => tree.prefetch_place(leaf),
-            (2, Some(leaf)) => tree.prefetch_leaf(leaf),
+            (2, Some(leaf)) => tree.leaf(leaf).prefetch(),
             (3, Some(leaf)) => tree.leaf(leaf).prefetch_marks(),
             (4, Some(leaf)) => tree.leaf(leaf).prefetch_marked(self.tag.mark()),
             (5, Some(leaf)) => tree.leaf(leaf).prefetch_member(self.tag.mark()),
-            _ => return,
+            _ => {}
         }
         self.steps += 1;
     }
