@@ -99,15 +99,42 @@ impl Keyspace<'_> {
         }
     }
 
-    /// The partition that owns `position`, to be looked at.
-    fn view(&self, position: Position) -> &Partition {
+    /// The partition that owns `position`, to be looked at, if it is at hand.
+    fn view(&self, position: Position) -> Option<&Partition> {
         match self {
-            Keyspace::One(partition) => partition,
-            Keyspace::Lent(partitions) => partitions
-                .iter()
-                .find(|partition| partition.covers_slot(position.slot()))
-                .expect("a handler touches only keys that its command names"),
+            Keyspace::One(partition) => Some(partition),
+            Keyspace::Lent(partitions) => {
+                let found = partitions.iter().find(|one| one.covers_slot(position.slot()));
+                found.map(|partition| &**partition)
+            }
         }
+    }
+
+    /// Fetches what lookups of the keys that these words name will read, as many as are worth it. Those
+    /// that are not at hand are left out.
+    pub fn prefetch<'k>(
+        &self,
+        hasher: &Hasher,
+        db: usize,
+        words: impl ExactSizeIterator<Item = &'k [u8]>,
+    ) {
+        if words.len() < 2 {
+            return;
+        }
+        let mut positions = [None; KEYS_AT_ONCE];
+        for (position, word) in positions.iter_mut().zip(words) {
+            *position = Some(hasher.key(word).position);
+        }
+        prefetch(|| self.lookups(db, positions.iter().flatten().copied()));
+    }
+
+    /// Where lookups at these positions look.
+    fn lookups(
+        &self,
+        db: usize,
+        positions: impl Iterator<Item = Position>,
+    ) -> impl Iterator<Item = (&Db, Position)> {
+        positions.filter_map(move |at| Some((self.view(at)?.db(db), at)))
     }
 
     /// The partition that owns `slot`, if it is at hand.
@@ -280,8 +307,7 @@ impl Context<'_> {
             let keys = &keys[..count];
             if count > 1 {
                 let (keyspace, db) = (&self.keyspace, self.session.db);
-                let table = |key: &Key<'_>| (keyspace.view(key.position).db(db), key.position);
-                prefetch(|| keys.iter().map(table));
+                prefetch(|| keyspace.lookups(db, keys.iter().map(|key| key.position)));
             }
             keys.iter().for_each(|key| each(self, key));
         }
@@ -354,7 +380,7 @@ impl Context<'_> {
     /// counts and touches nothing.
     #[inline]
     pub fn view(&self, key: &Key<'_>) -> Option<EntryRef<'_>> {
-        let db = self.keyspace.view(key.position).db(self.session.db);
+        let db = self.keyspace.view(key.position)?.db(self.session.db);
         db.peek(key).filter(|entry| !entry.is_expired(self.expiry_now()))
     }
 

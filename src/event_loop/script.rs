@@ -53,6 +53,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Some((mut engine, run)) = begun else { return };
         let start = replies.bytes.len();
         let (keys, arguments) = words_of(args, run.keys);
+        keyspace.prefetch(&self.worker.hasher, run.facts.db, words_of(args, run.keys).0);
         let name = run.name.clone();
         let call = Call {
             function: run.function,
