@@ -31,10 +31,6 @@ const SYNC_NANOS: u64 = 1_000_000_000;
 const FILL_PAUSE_NANOS: u64 = 10_000_000_000;
 /// Changes wait when so many bytes are not in the kernel, until it is half of them.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
-/// Write and sync of the group under way.
-const GROUP: u32 = 0;
-/// A sync of its own.
-const WHOLE_FILE: u32 = 1;
 /// Replies that have waited leave with the turn's own if they are not longer.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 /// How long the writer waits for another core at the end of the process.
@@ -386,15 +382,12 @@ impl<R: Ring, C: Clock> Core<R, C> {
     fn act(&mut self, action: Action) {
         match action {
             Action::Write { fd, offset, bytes, syncs } => {
-                let token = Token::new(Kind::Write, 0, GROUP);
+                let token = Token::new(Kind::Write, 0, 0);
                 self.desk.group_began = self.cron.turn_began();
-                self.ring.push(Op::Write { fd, token, offset, bytes, linked: syncs });
-                if syncs {
-                    self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, GROUP) });
-                }
+                self.ring.push(Op::Write { fd, token, offset, bytes, durable: syncs });
             }
             Action::Sync { fd } => {
-                self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, WHOLE_FILE) });
+                self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, 0) });
             }
             Action::Close { fd } => self.ring.push(Op::Close { fd }),
             Action::Trim { fd, len } => {
@@ -427,19 +420,20 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let took = self.cron.turn_began().since(self.desk.group_began);
         let failure = if token.kind() == Kind::Write {
             self.ring.finish_write(token);
-            let event = match () {
-                () if writer.is_syncing() => "aof-write-pending-fsync",
-                () if self.worker.server.persistence.is_busy() => "aof-write-active-child",
-                () => "aof-write-alone",
-            };
-            self.worker.note_latency(event, took);
-            self.worker.note_latency("aof-write", took);
-            writer.wrote(result)
-        } else {
-            if token.index() == GROUP {
+            if writer.syncs_group() {
                 self.worker.note_latency("aof-fsync-always", took);
+            } else {
+                let event = match () {
+                    () if writer.is_syncing() => "aof-write-pending-fsync",
+                    () if self.worker.server.persistence.is_busy() => "aof-write-active-child",
+                    () => "aof-write-alone",
+                };
+                self.worker.note_latency(event, took);
+                self.worker.note_latency("aof-write", took);
             }
-            writer.was_synced(token.index() == GROUP, result, self.cron.turn_began())
+            writer.wrote(result, self.cron.turn_began())
+        } else {
+            writer.was_synced(result)
         };
         let (progress, is_sound) = (writer.progress(), writer.is_sound());
         if let Some(failure) = failure {

@@ -22,7 +22,7 @@ use super::mapping::Mapping;
 use super::{Backend, BufferLease, Completion, Fd, Op, Ring, Token, Wait};
 use crate::base::sys;
 use calls::{EDGE, ENDED, Events, IN, OUT, Poll};
-use files::{Files, Job, Write};
+use files::{Files, Job};
 
 /// Descriptors of one look at what is ready; the others come with the next.
 const EVENTS_MAX: usize = 1024;
@@ -159,19 +159,16 @@ impl EpollRing {
             calls::close(fd);
         }
         let mut queue = std::mem::take(&mut self.queue);
-        let mut write = None;
         for op in queue.drain(..) {
-            self.start(op, &mut write);
+            self.start(op);
         }
-        assert!(write.is_none(), "a linked write is followed by its sync");
         self.queue = queue;
         for fd in std::mem::take(&mut self.touched) {
             self.watch(fd);
         }
     }
 
-    /// `linked` is the write that the next operation goes with.
-    fn start(&mut self, op: Op, linked: &mut Option<Write>) {
+    fn start(&mut self, op: Op) {
         match op {
             Op::Accept { listener, token } => {
                 // What a listener that cannot be changed does is not worse than to wait for a client.
@@ -202,19 +199,13 @@ impl EpollRing {
             Op::Cancel { token } => self.cancel(token),
             Op::Close { fd } => self.close(fd),
             Op::Wake { core } => sys::write_event(self.peers[core]),
-            Op::Write { fd, token, offset, bytes, linked: is_linked } => {
+            Op::Write { fd, token, offset, bytes, durable } => {
                 self.written.insert(fd);
-                let write = Some(Write { token, offset, bytes });
-                if is_linked {
-                    *linked = write;
-                } else {
-                    self.files.start(Job::Transfer { fd, write, sync: None });
-                }
+                self.files.start(Job::Write { fd, token, offset, bytes, durable });
             }
             Op::Sync { fd, token } => {
                 self.written.insert(fd);
-                let write = linked.take();
-                self.files.start(Job::Transfer { fd, write, sync: Some(token) });
+                self.files.start(Job::Sync { fd, token });
             }
             Op::Event { token } => {
                 self.event = Some(token);

@@ -100,15 +100,6 @@ impl KernelRing {
         }
     }
 
-    /// Makes room for entries that have to be submitted together: a chain ends with its submission.
-    fn make_room(&mut self, entries: usize) {
-        let queue = self.ring.submission();
-        if queue.capacity() - queue.len() < entries {
-            drop(queue);
-            self.enter(0, None);
-        }
-    }
-
     fn enter(&mut self, want: usize, timeout: Option<Duration>) {
         let result = match timeout {
             Some(timeout) if want > 0 => {
@@ -185,17 +176,14 @@ impl Ring for KernelRing {
                     opcode::MsgRingData::new(types::Fd(self.peers[core]), 0, wake, None).build();
                 (entry.flags(squeue::Flags::SKIP_SUCCESS), Token::new(Kind::Ignored, 0, 0))
             }
-            Op::Write { fd, token, offset, bytes, linked } => {
-                if linked {
-                    self.make_room(2);
-                }
+            Op::Write { fd, token, offset, bytes, durable } => {
                 // What does not fit the field is left for the next write.
                 let len =
                     u32::try_from(bytes.len()).unwrap_or(WRITE_BYTES_MAX).min(WRITE_BYTES_MAX);
                 let entry = opcode::Write::new(types::Fd(fd), bytes.as_ptr(), len).offset(offset);
+                let entry = entry.rw_flags(if durable { libc::RWF_DSYNC } else { 0 });
                 Self::keep(&mut self.writes, token, bytes);
-                let flags = if linked { squeue::Flags::IO_LINK } else { squeue::Flags::empty() };
-                (entry.build().flags(flags), token)
+                (entry.build(), token)
             }
             Op::Sync { fd, token } => (
                 opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build(),

@@ -94,7 +94,8 @@ pub enum Op {
         /// That core's number.
         core: usize,
     },
-    /// Writes `bytes` to a file; may write fewer of them.
+    /// Writes `bytes` to a file; may write fewer of them. If it is durable, an error may be that of the
+    /// write or of the sync behind it.
     Write {
         /// The file.
         fd: Fd,
@@ -104,8 +105,9 @@ pub enum Op {
         offset: u64,
         /// What is written.
         bytes: Bytes,
-        /// The next operation, a `Sync`, begins when all has been written, and is cancelled otherwise.
-        linked: bool,
+        /// Completes when what it has written would survive a power cut; of what was written to the file
+        /// before, that is not said.
+        durable: bool,
     },
     /// Completes when the bytes that were written to a file before would survive a power cut.
     Sync {

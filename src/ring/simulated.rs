@@ -434,7 +434,7 @@ impl World {
                 self.finish(core, Token::new(Kind::Wake, 0, 0), 0);
             }
             Event::Disk => {
-                for (core, token, result) in self.disk.step(&mut self.rng) {
+                if let Some((core, token, result)) = self.disk.step(&mut self.rng) {
                     self.finish(core, token, result);
                 }
             }
@@ -653,10 +653,10 @@ impl SimRing {
             Op::Close { fd } => world.close(core, fd),
             Op::Wake { core } => world.cores[core].wakes += 1,
             Op::Event { token } => world.cores[core].event = Some(token),
-            Op::Write { fd, token, offset, bytes, linked } => {
+            Op::Write { fd, token, offset, bytes, durable } => {
                 let earlier = self.writes.insert(token.index(), false);
                 assert!(earlier.is_none(), "one write a token at a time");
-                world.disk.write(core, (fd, token), (offset, bytes), linked);
+                world.disk.write(core, (fd, token), (offset, bytes), durable);
             }
             Op::Sync { fd, token } => world.disk.sync(core, fd, token),
         }

@@ -42,8 +42,8 @@ on_all! {
     a_send_to_nobody_fails
     an_event_is_told_once_however_often_it_was_written
     a_core_wakes_another
-    a_write_and_its_sync_end_in_order
-    a_sync_behind_a_failed_write_is_cancelled
+    files_are_written_and_synced
+    a_write_that_fails_says_why
     leases_run_out_and_come_back
     a_spin_finds_what_a_wait_would
 }
@@ -314,40 +314,36 @@ mod checks {
         sleeper.join().expect("it ends");
     }
 
-    pub(super) fn a_write_and_its_sync_end_in_order<R: Backend>() {
+    pub(super) fn files_are_written_and_synced<R: Backend>() {
         let mut bench = Bench::<R>::new();
         let file = tempfile::NamedTempFile::new().expect("a file");
         let fd = file.reopen().expect("the file").into_raw_fd();
         let (write, sync) = (token(Kind::Write), token(Kind::Sync));
-        for offset in [0, 3] {
+        for (offset, durable) in [(0, true), (3, false)] {
             let bytes = Bytes::from_static(b"abc");
-            bench.ring.push(Op::Write { fd, token: write, offset, bytes, linked: true });
-            bench.ring.push(Op::Sync { fd, token: sync });
+            bench.ring.push(Op::Write { fd, token: write, offset, bytes, durable });
             let completion = bench.next();
             assert_eq!((completion.token, completion.result), (write, 3));
             bench.ring.finish_write(write);
-            let completion = bench.next();
-            assert_eq!((completion.token, completion.result), (sync, 0));
         }
-        let bytes = Bytes::from_static(b"d");
-        bench.ring.push(Op::Write { fd, token: write, offset: 6, bytes, linked: false });
-        assert_eq!(bench.next().result, 1);
-        bench.ring.finish_write(write);
+        bench.ring.push(Op::Sync { fd, token: sync });
+        let completion = bench.next();
+        assert_eq!((completion.token, completion.result), (sync, 0));
         bench.ring.push(Op::Close { fd });
         bench.ring.submit_and_wait(Wait::No);
-        assert_eq!(std::fs::read(file.path()).expect("the file"), b"abcabcd");
+        assert_eq!(std::fs::read(file.path()).expect("the file"), b"abcabc");
     }
 
-    pub(super) fn a_sync_behind_a_failed_write_is_cancelled<R: Backend>() {
+    pub(super) fn a_write_that_fails_says_why<R: Backend>() {
         let mut bench = Bench::<R>::new();
         let file = File::open("/dev/null").expect("it is there");
-        let (fd, bytes) = (file.as_raw_fd(), Bytes::from_static(b"abc"));
-        let (write, sync) = (token(Kind::Write), token(Kind::Sync));
-        bench.ring.push(Op::Write { fd, token: write, offset: 0, bytes, linked: true });
-        bench.ring.push(Op::Sync { fd, token: sync });
-        assert_eq!(bench.next().result, -libc::EBADF);
-        bench.ring.finish_write(write);
-        assert_eq!(bench.next().result, -libc::ECANCELED);
+        let write = token(Kind::Write);
+        for durable in [true, false] {
+            let (fd, bytes) = (file.as_raw_fd(), Bytes::from_static(b"abc"));
+            bench.ring.push(Op::Write { fd, token: write, offset: 0, bytes, durable });
+            assert_eq!(bench.next().result, -libc::EBADF);
+            bench.ring.finish_write(write);
+        }
     }
 
     pub(super) fn leases_run_out_and_come_back<R: Backend>() {

@@ -207,7 +207,12 @@ impl Writer {
 
     /// True if a sync of its own, or of a group, is under way.
     pub fn is_syncing(&self) -> bool {
-        self.sync.is_some() || self.group.as_ref().is_some_and(|one| one.syncs && one.is_written())
+        self.sync.is_some() || self.syncs_group()
+    }
+
+    /// True if a group is under way that is safe when its write ends.
+    pub fn syncs_group(&self) -> bool {
+        self.group.as_ref().is_some_and(|group| group.syncs && group.is_under_way)
     }
 
     /// True if something is in the kernel that has not been synced.
@@ -245,8 +250,7 @@ impl Writer {
             return None;
         }
         if let Some(group) = &mut self.group
-            && group.ops == 0
-            && !group.is_written()
+            && !group.is_under_way
         {
             return Some(group.write());
         }
@@ -257,7 +261,9 @@ impl Writer {
                     return action;
                 }
             }
-            if self.group.is_some() || self.gathers(wanted) {
+            // A group that is synced says so of nothing but itself.
+            let is_behind = wanted.syncs && self.is_unsynced();
+            if self.group.is_some() || is_behind || self.gathers(wanted) {
                 return None;
             }
             let action = self.begin_group(wanted);
@@ -268,11 +274,15 @@ impl Writer {
     }
 
     /// A write of the group has ended: bytes, or a negative error number.
-    pub fn wrote(&mut self, result: i32) -> Option<Failure> {
+    pub fn wrote(&mut self, result: i32, now: Nanos) -> Option<Failure> {
         let group = self.group.as_mut()?;
-        group.ops -= 1;
-        let failure = match result {
-            1.. => {
+        group.is_under_way = false;
+        let failure = match (result, group.doubt) {
+            (1.., Some(error)) if result as usize == group.bytes.len() => {
+                Some(Failure::Sync(io::Error::from_raw_os_error(-error)))
+            }
+            (0.., Some(error)) => Some(Failure::Write(io::Error::from_raw_os_error(-error))),
+            (1.., None) => {
                 let len = group.bytes.len();
                 let count = (result as usize).min(len);
                 group.bytes = group.bytes.slice(count..);
@@ -281,36 +291,34 @@ impl Writer {
                 let is_short = count < len && group.tries > TRIES_MAX;
                 is_short.then_some(Failure::Short(count, len))
             }
-            error if is_passing(error) && group.tries < TRIES_MAX => {
+            (0, None) => Some(Failure::Short(0, group.bytes.len())),
+            (error, _) if is_passing(error) && group.tries < TRIES_MAX => {
                 group.tries += 1;
                 None
             }
-            0 => Some(Failure::Short(0, group.bytes.len())),
-            error => Some(Failure::Write(io::Error::from_raw_os_error(-error))),
+            (error, None) if group.syncs && may_be_of_write(error) => {
+                group.doubt = Some(error);
+                None
+            }
+            (error, None) if group.syncs => {
+                Some(Failure::Sync(io::Error::from_raw_os_error(-error)))
+            }
+            (error, _) => Some(Failure::Write(io::Error::from_raw_os_error(-error))),
         };
+        if group.syncs && group.is_written() {
+            self.gathering.end(now, self.waiting_units);
+        }
         self.settle(failure)
     }
 
-    /// A sync has ended, that of the group or one of its own.
-    pub fn was_synced(&mut self, is_of_group: bool, result: i32, now: Nanos) -> Option<Failure> {
-        let failed = || Some(Failure::Sync(io::Error::from_raw_os_error(-result)));
-        let failure = if is_of_group {
-            let group = self.group.as_mut()?;
-            group.ops -= 1;
-            // Behind a write that was cut short it is cancelled, and comes again.
-            group.is_synced = result >= 0 && group.is_written();
-            self.gathering.end(now, self.waiting_units);
-            if result < 0 && group.is_written() { failed() } else { None }
-        } else {
-            let point = self.sync.take()?;
-            if result < 0 {
-                failed()
-            } else {
-                self.was_synced_to(point);
-                None
-            }
-        };
-        self.settle(failure)
+    /// A sync of the file has ended.
+    pub fn was_synced(&mut self, result: i32) -> Option<Failure> {
+        let point = self.sync.take()?;
+        let failed = result < 0;
+        if !failed {
+            self.was_synced_to(point);
+        }
+        self.settle(failed.then(|| Failure::Sync(io::Error::from_raw_os_error(-result))))
     }
 
     /// Takes over what has been done.
@@ -326,15 +334,11 @@ impl Writer {
         if self.trouble == Some(Trouble::Sync) {
             return failure;
         }
-        if let Some(group) = &self.group
-            && group.is_written()
-        {
+        if let Some(group) = self.group.take_if(|group| group.is_written()) {
             self.written = group.end();
-        }
-        if let Some(group) = self.group.take_if(|group| group.is_done())
-            && group.syncs
-        {
-            self.was_synced_to(group.end());
+            if group.syncs {
+                self.was_synced_to(group.end());
+            }
         }
         failure
     }
@@ -354,13 +358,13 @@ impl Writer {
     pub fn retry(&mut self) {
         if self.trouble == Some(Trouble::Write) {
             self.trouble = None;
-            self.group.iter_mut().for_each(|group| group.tries = 0);
+            self.group.iter_mut().for_each(|group| (group.tries, group.doubt) = (0, None));
         }
     }
 
     /// True if nothing has failed that has not been made good.
     pub fn is_sound(&self) -> bool {
-        self.trouble.is_none() && self.group.as_ref().is_none_or(Group::is_written)
+        self.trouble.is_none() && self.group.is_none()
     }
 
     /// Begins a group of what is due.
@@ -432,8 +436,8 @@ impl Writer {
             bytes,
             last,
             syncs: wanted.syncs,
-            is_synced: false,
-            ops: 0,
+            is_under_way: false,
+            doubt: None,
             tries: 0,
         });
         file.offset += group.bytes.len() as u64;
@@ -453,6 +457,12 @@ impl Writer {
 
 fn is_passing(error: i32) -> bool {
     matches!(-error, libc::EINTR | libc::EAGAIN | libc::ECANCELED)
+}
+
+/// True if what a durable write that fails like this has failed at may be the write: there was no room, or
+/// the file may not be written.
+fn may_be_of_write(error: i32) -> bool {
+    matches!(-error, libc::ENOSPC | libc::EDQUOT | libc::EFBIG | libc::EROFS | libc::EBADF)
 }
 
 /// A group that has so many bytes is written as it is.

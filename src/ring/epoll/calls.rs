@@ -135,11 +135,12 @@ pub(super) fn close(fd: Fd) {
     unsafe { libc::close(fd) };
 }
 
-/// Writes to a file.
-pub(super) fn write_at(fd: Fd, bytes: &[u8], offset: u64) -> io::Result<usize> {
-    let offset = offset as libc::off_t;
-    // SAFETY: the kernel reads at most `bytes.len()` bytes from where `bytes` points.
-    counted(unsafe { libc::pwrite(fd, bytes.as_ptr().cast(), bytes.len(), offset) })
+/// Writes to a file; if it is to be durable, returns when what was written would survive a power cut.
+pub(super) fn write_at(fd: Fd, bytes: &[u8], offset: u64, durable: bool) -> io::Result<usize> {
+    let one = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+    let flags = if durable { libc::RWF_DSYNC } else { 0 };
+    // SAFETY: the kernel reads one `iovec`, and at most `bytes.len()` bytes from where it points.
+    counted(unsafe { libc::pwritev2(fd, &raw const one, 1, offset as libc::off_t, flags) })
 }
 
 /// Returns when what was written to a file would survive a power cut.

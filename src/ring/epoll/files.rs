@@ -1,8 +1,7 @@
 //! Writes and syncs of files, on threads of their own: epoll knows no files, and a core waits for none.
 //!
-//! Invariant: a job is done by one thread from its first step to its last, so a sync that is linked to
-//! a write begins when that has written all; jobs beside each other run in no order, as on an
-//! io_uring. The threads begin with the first job, and end with the ring.
+//! Invariant: a job is done by one thread; jobs beside each other run in no order, as on an io_uring. The
+//! threads begin with the first job, and end with the ring.
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
@@ -18,22 +17,17 @@ use crate::ring::{Fd, Token};
 /// A group of a journal is under way, a sync of the whole file beside it, and one job to spare.
 const THREADS: usize = 3;
 
-/// A write of a job.
-pub(super) struct Write {
-    pub(super) token: Token,
-    pub(super) offset: u64,
-    pub(super) bytes: Bytes,
-}
-
 /// What a thread does with a file.
 pub(super) enum Job {
-    /// A write, a sync, or the one and then the other.
-    Transfer { fd: Fd, write: Option<Write>, sync: Option<Token> },
+    /// See `Op::Write`.
+    Write { fd: Fd, token: Token, offset: u64, bytes: Bytes, durable: bool },
+    /// See `Op::Sync`.
+    Sync { fd: Fd, token: Token },
     /// Closing may free what is large, and take its time.
     Close(Fd),
 }
 
-/// What became of a step of a job.
+/// What became of a job.
 pub(super) type Outcome = (Token, i32);
 
 /// The jobs of one ring.
@@ -52,9 +46,7 @@ impl Files {
 
     /// Gives a job to a thread.
     pub(super) fn start(&mut self, job: Job) {
-        if let Job::Transfer { write, sync, .. } = &job {
-            self.under_way += usize::from(write.is_some()) + usize::from(sync.is_some());
-        }
+        self.under_way += usize::from(!matches!(job, Job::Close(_)));
         let jobs = match self.jobs.take() {
             Some(jobs) => jobs,
             None => self.start_threads(),
@@ -103,39 +95,26 @@ impl Files {
 fn refuse(job: Job, outcomes: &Sender<Outcome>) {
     match job {
         Job::Close(fd) => calls::close(fd),
-        Job::Transfer { write, sync, .. } => {
-            for token in write.map(|write| write.token).into_iter().chain(sync) {
-                // The receiving end is beside this one.
-                let _ = outcomes.send((token, -libc::EAGAIN));
-            }
+        Job::Write { token, .. } | Job::Sync { token, .. } => {
+            // The receiving end is beside this one.
+            let _ = outcomes.send((token, -libc::EAGAIN));
         }
     }
 }
 
 fn work(job: Job, outcomes: &Sender<Outcome>) {
-    let (fd, write, sync) = match job {
+    let outcome = match job {
         Job::Close(fd) => return calls::close(fd),
-        Job::Transfer { fd, write, sync } => (fd, write, sync),
+        Job::Write { fd, token, offset, bytes, durable } => {
+            let written = until_done(|| calls::write_at(fd, &bytes, offset, durable));
+            (token, super::result_of(written))
+        }
+        Job::Sync { fd, token } => {
+            (token, super::result_of(until_done(|| calls::sync(fd)).map(|()| 0)))
+        }
     };
-    let tell = |token, result| {
-        // Nobody listens any more when the ring has ended.
-        let _ = outcomes.send((token, result));
-    };
-    let mut goes_on = true;
-    if let Some(Write { token, offset, bytes }) = write {
-        let written = until_done(|| calls::write_at(fd, &bytes, offset));
-        let result = super::result_of(written);
-        goes_on = usize::try_from(result) == Ok(bytes.len());
-        tell(token, result);
-    }
-    if let Some(token) = sync {
-        let synced = if goes_on {
-            until_done(|| calls::sync(fd)).map(|()| 0)
-        } else {
-            Err(io::Error::from_raw_os_error(libc::ECANCELED))
-        };
-        tell(token, super::result_of(synced));
-    }
+    // Nobody listens any more when the ring has ended.
+    let _ = outcomes.send(outcome);
 }
 
 /// Tries again after a signal.

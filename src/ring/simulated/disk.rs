@@ -2,9 +2,10 @@
 //!
 //! Invariant: what a completed sync covered survives every crash: the writes that had ended when it
 //! began. Of the sectors that were written since, a crash keeps each as it was then or after any later
-//! write. A sync linked to a write begins when that has written all.
+//! write. A durable write has two steps, and a sync of its own, which covers nothing but it.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -33,20 +34,22 @@ pub struct DiskFaults {
 struct File {
     contents: Vec<u8>,
     synced: Vec<u8>,
-    /// What was written since the last sync, in order.
-    unsynced: Vec<(usize, Bytes)>,
-    /// Writes before these.
-    settled: usize,
+    /// What was written and not synced since: the place of each in the order of all writes, and where.
+    unsynced: BTreeMap<usize, (usize, Bytes)>,
+    /// All writes.
+    writes: usize,
 }
 
 impl File {
-    /// Of all writes so many are on the disk.
-    fn settle(&mut self, writes: usize) {
-        let count = writes.saturating_sub(self.settled);
-        for (offset, bytes) in self.unsynced.drain(..count) {
-            write_at(&mut self.synced, offset, &bytes);
+    /// These writes are not waited for any more: they are on the disk, or lost.
+    fn settle(&mut self, writes: Range<usize>, are_kept: bool) {
+        for at in writes {
+            if let Some((offset, bytes)) = self.unsynced.remove(&at)
+                && are_kept
+            {
+                write_at(&mut self.synced, offset, &bytes);
+            }
         }
-        self.settled += count;
     }
 
     /// The sector that begins at this byte, as it was after so many writes since the last sync.
@@ -55,7 +58,7 @@ impl File {
         let kept = &self.synced[begin.min(self.synced.len())..end.min(self.synced.len())];
         sector.fill(0);
         sector[..kept.len()].copy_from_slice(kept);
-        for (offset, bytes) in &self.unsynced[..writes] {
+        for (offset, bytes) in self.unsynced.values().take(writes) {
             let (from, to) = (begin.max(*offset), end.min(offset + bytes.len()));
             if from < to {
                 sector[from - begin..to - begin]
@@ -71,13 +74,16 @@ struct Transfer {
     core: usize,
     fd: Fd,
     token: Token,
-    /// None for a sync.
-    write: Option<(u64, Bytes)>,
-    /// A sync is for so many of all writes: those that had ended when it began.
-    covers: usize,
-    /// The sync that follows.
-    linked: Option<Token>,
-    expects_link: bool,
+    step: Step,
+}
+
+/// What an operation does next.
+#[derive(Debug)]
+enum Step {
+    /// Writes these bytes there, and if it is durable syncs them then.
+    Write { offset: u64, bytes: Bytes, durable: bool },
+    /// Syncs these of all writes, and has this result.
+    Sync { covers: Range<usize>, result: i32 },
 }
 
 /// A completion of a disk operation: the core, the token, the result.
@@ -112,7 +118,7 @@ impl Disk {
     pub(super) fn after_power_cut(&self, fd: Fd, rng: &mut Rng) -> Option<Vec<u8>> {
         let file = self.files.get(&fd)?;
         let writes = &file.unsynced;
-        let Some(first) = writes.iter().map(|(offset, _)| *offset).min() else {
+        let Some(first) = writes.values().map(|(offset, _)| *offset).min() else {
             return Some(file.synced.clone());
         };
         let mut left = file.synced.clone();
@@ -143,71 +149,69 @@ impl Disk {
         core: usize,
         (fd, token): (Fd, Token),
         (offset, bytes): (u64, Bytes),
-        linked: bool,
+        durable: bool,
     ) {
         assert!(!bytes.is_empty(), "an empty write");
-        let write = Some((offset, bytes));
-        let expects_link = linked;
-        let transfer = Transfer { core, fd, token, write, covers: 0, linked: None, expects_link };
-        self.under_way.push(transfer);
+        self.under_way.push(Transfer {
+            core,
+            fd,
+            token,
+            step: Step::Write { offset, bytes, durable },
+        });
     }
 
     pub(super) fn sync(&mut self, core: usize, fd: Fd, token: Token) {
-        let last = self.under_way.last_mut().filter(|one| one.expects_link);
-        if let Some(write) = last {
-            assert_eq!((write.core, write.fd), (core, fd), "a link reaches over to another file");
-            (write.linked, write.expects_link) = (Some(token), false);
-            return;
-        }
         let file = self.files.get(&fd).expect("a sync of a file that is not open");
-        let covers = file.settled + file.unsynced.len();
-        let (write, linked, expects_link) = (None, None, false);
-        self.under_way.push(Transfer { core, fd, token, write, covers, linked, expects_link });
+        let step = Step::Sync { covers: 0..file.writes, result: 0 };
+        self.under_way.push(Transfer { core, fd, token, step });
     }
 
-    /// Lets one operation that is under way come to its end, which one by chance.
-    pub(super) fn step(&mut self, rng: &mut Rng) -> Vec<Done> {
+    /// Lets one operation that is under way get on, which one by chance; what became of it, if it ends.
+    pub(super) fn step(&mut self, rng: &mut Rng) -> Option<Done> {
         let at = rng.below(self.under_way.len() as u64) as usize;
-        let Transfer { core, fd, token, write, covers, linked, .. } = self.under_way.remove(at);
+        let Transfer { core, fd, token, step } = self.under_way.remove(at);
         let faults = self.faults;
         let mut happens = |thousandths: u64| rng.below(1000) < thousandths;
         let file = self.files.get_mut(&fd).expect("an operation on a file that is not open");
-        let Some((offset, bytes)) = write else {
-            if happens(faults.failed_sync) {
-                // What was to be synced may be gone, and nobody will hear of it again.
-                file.settled += file.unsynced.len();
-                file.unsynced.clear();
-                return vec![(core, token, -libc::EIO)];
+        let (offset, bytes, durable) = match step {
+            Step::Write { offset, bytes, durable } => (offset, bytes, durable),
+            Step::Sync { covers, result } => {
+                if happens(faults.failed_sync) {
+                    // What was to be synced may be gone, and nobody will hear of it again.
+                    file.settle(covers, false);
+                    let error = [libc::EIO, libc::ENOSPC][rng.below(2) as usize];
+                    return Some((core, token, -error));
+                }
+                if !faults.forgets {
+                    file.settle(covers, true);
+                }
+                return Some((core, token, result));
             }
-            if !faults.forgets {
-                file.settle(covers);
-            }
-            return vec![(core, token, 0)];
         };
-        let mut count = bytes.len();
-        let mut result = None;
         if happens(faults.interrupted) {
-            (count, result) = (0, Some(-libc::EINTR));
-        } else if happens(faults.no_room) {
-            (count, result) = (0, Some(-libc::ENOSPC));
-        } else if happens(faults.short_write) {
+            return Some((core, token, -libc::EINTR));
+        }
+        if happens(faults.no_room) {
+            return Some((core, token, -libc::ENOSPC));
+        }
+        let mut count = bytes.len();
+        if happens(faults.short_write) {
             // As in the page cache it ends where a sector does.
             let short = 1 + rng.below(bytes.len() as u64) as usize;
             let end = (offset as usize + short).next_multiple_of(SECTOR_BYTES);
             count = count.min(end - offset as usize);
         }
-        let written = bytes.slice(..count);
+        let (written, result) = (bytes.slice(..count), count as i32);
         write_at(&mut file.contents, offset as usize, &written);
-        file.unsynced.push((offset as usize, written));
-        let mut done = vec![(core, token, result.unwrap_or(count as i32))];
-        if let Some(sync) = linked {
-            if count == bytes.len() {
-                self.sync(core, fd, sync);
-            } else {
-                done.push((core, sync, -libc::ECANCELED));
-            }
+        let number = file.writes;
+        file.unsynced.insert(number, (offset as usize, written));
+        file.writes += 1;
+        if !durable {
+            return Some((core, token, result));
         }
-        done
+        let step = Step::Sync { covers: number..number + 1, result };
+        self.under_way.push(Transfer { core, fd, token, step });
+        None
     }
 }
 

@@ -13,7 +13,7 @@ use crate::base::time::Nanos;
 /// What to do next.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Action {
-    /// Write all of `bytes` at `offset`; `syncs`: and then sync the file.
+    /// Write all of `bytes` at `offset`.
     Write {
         /// The file.
         fd: RawFd,
@@ -21,7 +21,7 @@ pub enum Action {
         offset: u64,
         /// What.
         bytes: Bytes,
-        /// With a sync behind it, which fails if not all was written.
+        /// It ends when what it has written would survive a power cut.
         syncs: bool,
     },
     /// Sync the file.

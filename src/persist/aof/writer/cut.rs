@@ -21,7 +21,8 @@ impl Writer {
 
     /// Gives up what could not be written, if a cut has come behind which it does not count.
     pub(super) fn give_up(&mut self) {
-        let is_quiet = self.group.as_ref().is_none_or(|one| one.ops == 0) && self.sync.is_none();
+        let is_quiet =
+            self.group.as_ref().is_none_or(|one| !one.is_under_way) && self.sync.is_none();
         let is_open = |(_, cut): &(u64, Box<Cut>)| cut.is_fresh;
         if !is_quiet {
             return;

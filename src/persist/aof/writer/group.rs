@@ -1,7 +1,7 @@
 //! A group of the writer on its way to the disk.
 //!
-//! Invariant: `offset` and `bytes` are what is left of it; with `syncs` it is done when a sync has
-//! covered all of it.
+//! Invariant: `offset` and `bytes` are what is left of it; with `syncs` what is not left would survive a
+//! power cut.
 
 use std::os::fd::RawFd;
 
@@ -29,9 +29,10 @@ pub(super) struct Group {
     /// The number of its last block.
     pub(super) last: u64,
     pub(super) syncs: bool,
-    pub(super) is_synced: bool,
-    /// Operations under way.
-    pub(super) ops: u8,
+    /// A write of it is under way.
+    pub(super) is_under_way: bool,
+    /// A durable write has failed with this error: of a sync, unless a mere write of all that is left fails, too.
+    pub(super) doubt: Option<i32>,
     pub(super) tries: u8,
 }
 
@@ -45,17 +46,13 @@ impl Group {
         self.bytes.is_empty()
     }
 
-    pub(super) fn is_done(&self) -> bool {
-        self.is_written() && (self.is_synced || !self.syncs)
-    }
-
     pub(super) fn write(&mut self) -> Action {
-        self.ops = 1 + u8::from(self.syncs);
+        self.is_under_way = true;
         Action::Write {
             fd: self.fd,
             offset: self.offset,
             bytes: self.bytes.clone(),
-            syncs: self.syncs,
+            syncs: self.syncs && self.doubt.is_none(),
         }
     }
 }

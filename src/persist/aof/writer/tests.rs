@@ -60,12 +60,7 @@ impl Disk {
             Action::Write { fd, offset, bytes, syncs } => {
                 let (contents, synced) = self.files.entry(fd).or_default();
                 if fails(rng) {
-                    let failure = writer.wrote(-libc::ENOSPC);
-                    return if syncs {
-                        failure.or(writer.was_synced(true, -libc::ECANCELED, Nanos(0)))
-                    } else {
-                        failure
-                    };
+                    return writer.wrote(-libc::ENOSPC, Nanos(0));
                 }
                 let is_short = rng.below(4) == 0;
                 let count = if is_short { rng.below(bytes.len() as u64) + 1 } else { u64::MAX };
@@ -73,26 +68,24 @@ impl Disk {
                 let end = offset as usize + count;
                 contents.resize(contents.len().max(end), 0);
                 contents[offset as usize..end].copy_from_slice(&bytes[..count]);
-                let failure = writer.wrote(count as i32);
-                if !syncs || failure.is_some() {
-                    return failure;
+                if syncs && fails(rng) {
+                    let error = [libc::EIO, libc::ENOSPC][rng.below(2) as usize];
+                    return writer.wrote(-error, Nanos(0));
                 }
-                if count < bytes.len() {
-                    return writer.was_synced(true, -libc::ECANCELED, Nanos(0));
+                if syncs {
+                    // Nothing but what it has written.
+                    synced.resize(synced.len().max(end), 0);
+                    synced[offset as usize..end].copy_from_slice(&bytes[..count]);
                 }
-                if fails(rng) {
-                    return writer.was_synced(true, -libc::EIO, Nanos(0));
-                }
-                synced.clone_from(contents);
-                writer.was_synced(true, 0, Nanos(0))
+                writer.wrote(count as i32, Nanos(0))
             }
             Action::Sync { fd } => {
                 if fails(rng) {
-                    return writer.was_synced(false, -libc::EIO, Nanos(0));
+                    return writer.was_synced(-libc::EIO);
                 }
                 let (contents, synced) = self.files.entry(fd).or_default();
                 synced.clone_from(contents);
-                writer.was_synced(false, 0, Nanos(0))
+                writer.was_synced(0)
             }
             Action::Close { fd } | Action::Trim { fd, .. } => {
                 self.closed.push(fd);
@@ -155,7 +148,8 @@ fn run(seed: u64, faults: bool) {
         while let Some(action) = writer.next(wanted) {
             disk.actions.push(action);
         }
-        if rng.below(10) == 0 {
+        // Where each group is synced, what was written before has to be.
+        if wanted.syncs || rng.below(10) == 0 {
             disk.actions.extend(writer.begin_sync());
         }
         if !disk.actions.is_empty()
@@ -203,13 +197,12 @@ fn a_block_waits_for_those_before_it() {
     };
     assert!(syncs && numbers_in(&bytes) == [1, 2]);
     assert!(writer.next(wanted).is_none());
-    assert!(writer.wrote(bytes.len() as i32).is_none());
-    assert_eq!(writer.progress(), (2, 0));
-    // The next group takes up what comes while this one is synced.
+    assert!(writer.syncs_group() && writer.progress() == (0, 0));
+    // The next group takes up what comes meanwhile.
     writer.add(3, block(3));
     writer.advance(3);
     assert_eq!(writer.next(wanted), None);
-    assert!(writer.was_synced(true, 0, Nanos(0)).is_none());
+    assert!(writer.wrote(bytes.len() as i32, Nanos(0)).is_none());
     assert_eq!(writer.progress(), (2, 2));
     assert!(matches!(writer.next(wanted), Some(Action::Write { .. })));
 }
@@ -252,9 +245,8 @@ fn a_sync_that_failed_is_given_up_behind_a_fresh_cut_only() {
     writer.open(file(FD), 100);
     writer.add(1, block(1));
     writer.advance(1);
-    let (_, len) = write_of(&mut writer);
-    writer.wrote(len as i32);
-    assert!(matches!(writer.was_synced(true, -libc::EIO, Nanos(0)), Some(Failure::Sync(_))));
+    write_of(&mut writer);
+    assert!(matches!(writer.wrote(-libc::EIO, Nanos(0)), Some(Failure::Sync(_))));
     writer.add(2, block(2));
     let (number, within) = cut(3, Some(file(9)), false);
     writer.add(number, within);
@@ -279,9 +271,77 @@ fn a_sync_that_failed_is_given_up_behind_a_fresh_cut_only() {
     };
     closed.sort_unstable();
     assert_eq!((closed, fd, writer.progress()), (vec![FD, 9], NEXT_FD, (4, 4)));
-    writer.wrote(len as i32);
-    writer.was_synced(true, 0, Nanos(0));
+    writer.wrote(len as i32, Nanos(0));
     assert_eq!((writer.progress(), writer.size()), ((6, 6), len as u64));
+}
+
+#[test]
+fn groups_that_are_synced_wait_until_what_was_written_before_is() {
+    let mut writer = Writer::default();
+    writer.open(file(FD), 0);
+    writer.add(1, block(1));
+    writer.advance(1);
+    let wanted = Wanted { syncs: false, time: None, now: Nanos(0) };
+    let Some(Action::Write { bytes, .. }) = writer.next(wanted) else { panic!("it is due") };
+    writer.add(2, block(2));
+    writer.advance(2);
+    assert_eq!(writer.next(SYNCED), None, "a group is under way");
+    writer.wrote(bytes.len() as i32, Nanos(0));
+    assert_eq!((writer.next(SYNCED), writer.progress()), (None, (1, 0)));
+    assert_eq!(writer.begin_sync(), Some(Action::Sync { fd: FD }));
+    assert_eq!(writer.next(SYNCED), None);
+    assert!(writer.was_synced(0).is_none());
+    write_of(&mut writer);
+}
+
+/// What is under way: its offset, its length, and whether it is durable.
+fn write_under_way(writer: &mut Writer) -> Option<(u64, usize, bool)> {
+    match writer.next(SYNCED)? {
+        Action::Write { offset, bytes, syncs, .. } => Some((offset, bytes.len(), syncs)),
+        other => panic!("a write is due, not {other:?}"),
+    }
+}
+
+#[test]
+fn a_full_disk_is_waited_for_and_a_sync_that_failed_is_not() {
+    let begin = || {
+        let mut writer = Writer::default();
+        writer.open(file(FD), 0);
+        writer.add(1, block(1));
+        writer.advance(1);
+        let (offset, len, durable) = write_under_way(&mut writer).expect("it is due");
+        assert!(offset == 0 && durable);
+        (writer, len)
+    };
+    for error in [libc::EIO, libc::ENODEV] {
+        let (mut writer, _) = begin();
+        assert!(matches!(writer.wrote(-error, Nanos(0)), Some(Failure::Sync(_))));
+        writer.retry();
+        assert_eq!(writer.next(SYNCED), None, "nobody knows what the disk holds");
+    }
+    for error in [libc::ENOSPC, libc::EDQUOT] {
+        // The write or the sync: a write alone tells.
+        let doubt = || {
+            let (mut writer, len) = begin();
+            assert!(writer.wrote(-error, Nanos(0)).is_none());
+            assert_eq!(write_under_way(&mut writer), Some((0, len, false)));
+            (writer, len)
+        };
+        for result in [-error, 1, 0] {
+            let (mut writer, len) = doubt();
+            assert!(matches!(writer.wrote(result, Nanos(0)), Some(Failure::Write(_))));
+            assert_eq!(writer.next(SYNCED), None);
+            writer.retry();
+            // All of it, since what was written meanwhile is not synced.
+            assert_eq!(write_under_way(&mut writer), Some((0, len, true)));
+            assert!(writer.wrote(len as i32, Nanos(0)).is_none());
+            assert_eq!(writer.progress(), (1, 1));
+        }
+        let (mut writer, len) = doubt();
+        assert!(matches!(writer.wrote(len as i32, Nanos(0)), Some(Failure::Sync(_))));
+        writer.retry();
+        assert_eq!((writer.next(SYNCED), writer.progress()), (None, (0, 0)));
+    }
 }
 
 #[test]
@@ -292,15 +352,13 @@ fn the_journal_ends_and_begins_again() {
     writer.advance(1);
     let (fd, len) = write_of(&mut writer);
     assert_eq!(fd, FD);
-    writer.wrote(len as i32);
-    writer.was_synced(true, 0, Nanos(0));
+    writer.wrote(len as i32, Nanos(0));
     let end = Cut { file: None, is_fresh: true, lines: lines(&[]) };
     writer.add(2, Block { lines: lines(&[2]), cut: Some(Box::new(end)) });
     writer.advance(2);
     let (_, len) = write_of(&mut writer);
-    writer.wrote(len as i32);
     assert_eq!(writer.next(SYNCED), None, "it is not on the disk");
-    writer.was_synced(true, 0, Nanos(0));
+    writer.wrote(len as i32, Nanos(0));
     assert_eq!(writer.next(SYNCED), Some(Action::Close { fd: FD }));
     assert!(writer.is_idle() && writer.progress() == (2, 2));
     // A disk that is full does not keep it from ending.
@@ -310,8 +368,9 @@ fn the_journal_ends_and_begins_again() {
     writer.add(4, Block { lines: lines(&[4]), cut: Some(Box::new(end)) });
     writer.advance(4);
     write_of(&mut writer);
-    assert!(writer.wrote(-libc::ENOSPC).is_some());
-    writer.was_synced(true, -libc::ECANCELED, Nanos(0));
+    assert!(writer.wrote(-libc::ENOSPC, Nanos(0)).is_none());
+    write_of(&mut writer);
+    assert!(writer.wrote(-libc::ENOSPC, Nanos(0)).is_some());
     assert_eq!(writer.next(SYNCED), Some(Action::Close { fd: NEXT_FD }));
     assert!(writer.is_idle() && writer.progress() == (4, 4));
 }
@@ -334,8 +393,7 @@ fn zeros_are_written_where_nothing_else_is() {
     assert_eq!(writer.next(SYNCED), None, "that was another file");
     writer.was_filled(file, Some(to));
     let (_, len) = write_of(&mut writer);
-    writer.wrote(len as i32);
-    writer.was_synced(true, 0, Nanos(0));
+    writer.wrote(len as i32, Nanos(0));
     assert_eq!(writer.end(), Some(Action::Trim { fd: FD, len: len as u64 }));
 }
 
@@ -366,26 +424,26 @@ fn each_group_says_up_to_where_the_file_is_synced() {
     };
     let (told, first) = begin(&mut writer, 1, false);
     assert_eq!(told, 500);
-    writer.wrote(first as i32);
+    writer.wrote(first as i32, Nanos(0));
     let (told, second) = begin(&mut writer, 2, false);
     assert_eq!(told, 500);
     // It covers what was written when it began, and no part of a group.
     assert_eq!(writer.begin_sync(), Some(Action::Sync { fd: FD }));
-    writer.wrote(second as i32);
-    writer.was_synced(false, 0, Nanos(0));
-    let (told, third) = begin(&mut writer, 3, true);
+    writer.wrote(second as i32, Nanos(0));
+    writer.was_synced(0);
+    let (told, third) = begin(&mut writer, 3, false);
     assert_eq!(told, 500 + first as u64);
     assert_eq!(writer.seal(), None, "a group is under way");
-    writer.wrote(third as i32);
+    writer.wrote(third as i32, Nanos(0));
     assert_eq!(writer.seal(), None, "it is not synced");
-    writer.was_synced(true, 0, Nanos(0));
+    writer.begin_sync();
+    writer.was_synced(0);
     let end = 500 + (first + second + third) as u64;
     let Some(Action::Write { offset, bytes, syncs, .. }) = writer.seal() else {
         panic!("all is synced");
     };
     assert_eq!((offset, told_by(&bytes, offset), syncs), (end, end, true));
-    writer.wrote(bytes.len() as i32);
-    writer.was_synced(true, 0, Nanos(0));
+    writer.wrote(bytes.len() as i32, Nanos(0));
     assert_eq!((writer.seal(), writer.progress()), (None, (3, 3)));
     assert_eq!(writer.end(), Some(Action::Close { fd: FD }));
 }
