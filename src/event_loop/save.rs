@@ -28,6 +28,7 @@ use crate::persist::save::{Flags, Save, Target, Usage, Wanted};
 use crate::ring::Ring;
 use crate::script::Library;
 use crate::store::budget::Budget;
+use crate::store::entry::EPOCH_MAX;
 use crate::store::partition::Partition;
 use crate::txn::cores::CoreSet;
 use crate::txn::loan::WantedSave;
@@ -244,7 +245,7 @@ impl<R: Ring, C: Clock> Core<R, C> {
             Target::Replicas { .. } => false,
         };
         let save = Save::new(Wanted {
-            epoch: server.persistence.next_epoch(),
+            epoch: server.persistence.next_epoch(EPOCH_MAX),
             target,
             flags: Flags {
                 compresses: config.rdbcompression,

@@ -170,9 +170,9 @@ impl Persistence {
         self.under_way.store(NONE, Ordering::Release);
     }
 
-    /// The tag of the snapshot that begins, which no entry bears. Who asks has all partitions.
-    pub fn next_epoch(&self) -> u8 {
-        let epoch = self.epoch.load(Ordering::Relaxed) % u8::MAX + 1;
+    /// The tag of the snapshot that begins, 1 to `most`, which no entry bears. Who asks has all partitions.
+    pub fn next_epoch(&self, most: u8) -> u8 {
+        let epoch = self.epoch.load(Ordering::Relaxed) % most + 1;
         self.epoch.store(epoch, Ordering::Relaxed);
         epoch
     }

@@ -1,11 +1,13 @@
-//! The access clock of an entry: 24 bits that eviction orders keys by.
+//! The access clock of an entry: 28 bits that eviction orders keys by.
 //! Invariant: no clock and no chance of its own; both are arguments.
 //! Source: Redis, "Key eviction": approximated LRU, and LFU with Morris counters that decay.
 //!
 //! ```text
-//! LRU: | seconds 24 |                                 wraps after 194 days
-//! LFU: | minutes of the last decay 16 | counter 8 |   wraps after 45 days
+//! LRU: | seconds 24 | sixteenths 4 |                      wraps after 194 days
+//! LFU: | 0 | minutes of the last decay 16 | counter 8 |   wraps after 45 days
 //! ```
+//! Whatever is shown of LRU is in seconds, as in stock servers. The sixteenths are for eviction: a cache
+//! whose keys have all changed within a second or two chooses nearly by chance without them.
 
 use super::entry::EntryRef;
 use crate::base::time::Millis;
@@ -13,7 +15,7 @@ use crate::base::time::Millis;
 /// How accesses are recorded, by maxmemory-policy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AccessPolicy {
-    /// The time of the last access, in seconds.
+    /// The time of the last access.
     Lru,
     /// A logarithmic count of accesses.
     Lfu {
@@ -112,12 +114,28 @@ impl AccessPolicy {
 
 /// Seconds since the last access that an LRU clock tells of. Source: OBJECT IDLETIME.
 pub fn idle_seconds(clock: u32, now: Millis) -> u32 {
+    (lru_clock(now) >> FRACTION_BITS).wrapping_sub(clock >> FRACTION_BITS) & SECONDS_MASK
+}
+
+/// The same in the clock's own units.
+pub fn idle_units(clock: u32, now: Millis) -> u32 {
     lru_clock(now).wrapping_sub(clock) & CLOCK_MASK
+}
+
+impl AccessPolicy {
+    /// The clock as stock servers have it, 24 bits. Source: DEBUG OBJECT.
+    pub fn stock_clock(self, clock: u32) -> u32 {
+        match self {
+            Self::Lru => clock >> FRACTION_BITS,
+            Self::Lfu { .. } => clock,
+        }
+    }
 }
 
 /// An LRU clock that was last accessed this long ago. Source: RESTORE IDLETIME.
 pub fn clock_of_idle(idle_seconds: u64, now: Millis) -> u32 {
-    lru_clock(now).wrapping_sub(idle_seconds.min(u64::from(CLOCK_MASK)) as u32) & CLOCK_MASK
+    let idle = idle_seconds.min(u64::from(SECONDS_MASK)) as u32;
+    lru_clock(now).wrapping_sub(idle << FRACTION_BITS) & CLOCK_MASK
 }
 
 /// The counter of an LFU clock, after its decay. Source: OBJECT FREQ.
@@ -134,14 +152,16 @@ pub fn clock_of_frequency(counter: u8, now: Millis) -> u32 {
 
 #[inline]
 fn lru_clock(now: Millis) -> u32 {
-    (now.0 / 1000) as u32 & CLOCK_MASK
+    ((now.0 << FRACTION_BITS) / 1000) as u32 & CLOCK_MASK
 }
 
 fn lfu_minutes(now: Millis) -> u32 {
     (now.0 / 60_000) as u32 & LFU_MINUTES_MASK
 }
 
-const CLOCK_MASK: u32 = 0x00ff_ffff;
+const FRACTION_BITS: u32 = 4;
+const SECONDS_MASK: u32 = 0x00ff_ffff;
+const CLOCK_MASK: u32 = SECONDS_MASK << FRACTION_BITS | 15;
 const LFU_MINUTES_MASK: u32 = 0xffff;
 const LFU_MAX: u32 = 255;
 /// New keys start here, so that they are not evicted before they had a chance to be used.
@@ -155,10 +175,21 @@ mod tests {
 
     #[test]
     fn idle_time_survives_the_wrap() {
-        let wrap = i64::from(CLOCK_MASK) * 1000;
+        let wrap = i64::from(SECONDS_MASK) * 1000;
         let clock = AccessPolicy::Lru.initial(Millis(wrap));
         assert_eq!(idle_seconds(clock, Millis(wrap + 5000)), 5);
         assert_eq!(idle_seconds(clock_of_idle(77, Millis(1000)), Millis(1000)), 77);
+        let longest = clock_of_idle(u64::MAX, Millis(1999));
+        assert_eq!(idle_seconds(longest, Millis(1999)), SECONDS_MASK);
+    }
+
+    #[test]
+    fn what_is_shown_of_lru_is_in_seconds() {
+        let clock = AccessPolicy::Lru.initial(Millis(12_900));
+        assert_eq!(AccessPolicy::Lru.stock_clock(clock), 12);
+        // As the difference of two clocks of seconds.
+        assert_eq!([12_999, 13_000, 13_999].map(|now| idle_seconds(clock, Millis(now))), [0, 1, 1]);
+        assert_eq!([12_900, 13_000].map(|now| idle_units(clock, Millis(now))), [0, 2]);
     }
 
     #[test]

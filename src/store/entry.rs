@@ -17,10 +17,10 @@ use std::marker::PhantomData;
 use std::mem::ManuallyDrop;
 use std::ptr::{self, NonNull};
 
-pub use layout::PACKED_INLINE_MAX;
 use layout::{
-    ACCESS, ENCODING, EPOCH, FIELDS, INT, LENGTHS, NARROW, RAW, Shape, WORD, packing_of, plan,
+    ENCODING, EPOCH_BITS, FIELDS, INT, LENGTHS, MARKS, NARROW, RAW, Shape, WORD, packing_of, plan,
 };
+pub use layout::{EPOCH_MAX, PACKED_INLINE_MAX};
 pub use table::{EntryMut, EntryTable, Origin, Verdict};
 pub use view::EntryRef;
 
@@ -84,7 +84,7 @@ const _: () = assert!(size_of::<Option<Entry>>() == 8, "an entry is one pointer"
 unsafe impl Send for Entry {}
 
 impl Entry {
-    /// An entry for a key. `access` is its access clock (24 bits).
+    /// An entry for a key. `access` is its access clock (28 bits).
     pub fn new(key: &[u8], value: NewValue<'_>, expiry: Option<Millis>, access: u32) -> Self {
         let (encoding, vlen) = plan(&value);
         let shape = Shape::new(key.len(), vlen, expiry.is_some());
@@ -286,17 +286,22 @@ impl Entry {
         self.put_header(0, [kind]);
     }
 
-    /// Sets the epoch tag.
+    /// Sets the epoch tag, up to `EPOCH_MAX`.
     #[inline]
     pub fn set_epoch(&mut self, epoch: u8) {
-        self.put_header(EPOCH, [epoch]);
+        self.set_marks(self.view().access(), epoch);
     }
 
-    /// Sets the access clock, of which 24 bits are kept.
+    /// Sets the access clock, of which 28 bits are kept.
     #[inline]
     pub fn set_access(&mut self, access: u32) {
-        let [low, middle, high, _] = access.to_le_bytes();
-        self.put_header(ACCESS, [low, middle, high]);
+        self.set_marks(access, self.view().epoch());
+    }
+
+    #[inline]
+    fn set_marks(&mut self, access: u32, epoch: u8) {
+        debug_assert!(epoch <= EPOCH_MAX, "an epoch has {EPOCH_BITS} bits");
+        self.put_header(MARKS, (access << EPOCH_BITS | u32::from(epoch)).to_le_bytes());
     }
 
     /// The entry as an address for a table word. Ownership goes with it.

@@ -7,7 +7,7 @@
 #[cfg(test)]
 mod tests;
 
-use super::access::{idle_seconds, lfu_counter};
+use super::access::{idle_units, lfu_counter};
 use super::entry::{Entry, EntryRef};
 use super::key::{Key, Position};
 use super::partition::Partition;
@@ -100,7 +100,7 @@ impl EvictionPolicy {
     /// How soon an entry is to go; the higher, the sooner, and never 0.
     fn score(&self, entry: EntryRef<'_>, now: Millis) -> u64 {
         match self.order {
-            EvictionOrder::Lru => 1 + u64::from(idle_seconds(entry.access(), now)),
+            EvictionOrder::Lru => 1 + u64::from(idle_units(entry.access(), now)),
             EvictionOrder::Lfu { decay_minutes } => {
                 256 - u64::from(lfu_counter(entry.access(), now, decay_minutes))
             }

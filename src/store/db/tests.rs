@@ -8,6 +8,7 @@ use super::*;
 use crate::base::rng::Rng;
 use crate::base::siphash::HashKey;
 use crate::base::slot::Slot;
+use crate::store::access::AccessPolicy;
 use crate::store::budget::Budget;
 use crate::store::entry::ValueRef;
 use crate::store::memory::entry_bytes;
@@ -173,9 +174,9 @@ fn reads_move_the_access_clock_unless_told_not_to() {
     db.set(&key, NewValue::Int(1), None, &at(5000));
     let clock = |db: &Db| db.peek(&key).expect("it was set").access();
     db.lookup_read(&key, &Access { touch: false, ..at(9000) });
-    assert_eq!(clock(&db), 5);
+    assert_eq!(clock(&db), AccessPolicy::Lru.initial(Millis(5000)));
     db.lookup_read(&key, &at(9000));
-    assert_eq!(clock(&db), 9);
+    assert_eq!(clock(&db), AccessPolicy::Lru.initial(Millis(9000)));
 }
 
 #[test]

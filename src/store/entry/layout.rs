@@ -3,10 +3,11 @@
 //! Invariant: every place in an entry follows from its shape, which its first bytes tell.
 //!
 //! ```text
-//! narrow: | kind 1 | epoch 1 | access 3 | key length 1 | value length 1 |          7 bytes
-//! wide:   | kind 1 | epoch 1 | access 3 | key length 6 | value length 2 |         13 bytes
+//! narrow: | kind 1 | marks 4 | key length 1 | value length 1 |                     7 bytes
+//! wide:   | kind 1 | marks 4 | key length 6 | value length 2 |                    13 bytes
 //! then:   | expiry 8, if volatile | key | value |       rounded up, see `allocated`
 //! kind:   | wide 1 | volatile 1 | fields 1 | 0 | encoding 4 |   fields: the table knows of fields that expire
+//! marks:  | access clock 28 bits | epoch 4 bits |
 //! value:  int: i64; embstr, raw: the bytes; packed collections: theirs; boxed: a pointer to a
 //!         `Value`. All little-endian and without alignment.
 //! ```
@@ -121,14 +122,17 @@ pub(super) const HASH_TTL: u8 = 8;
 const SORTED_SET: u8 = 9;
 /// The bits of the kind byte that hold one of those above.
 pub(super) const ENCODING: u8 = 15;
+/// Epochs are 1 to this; 0 is none.
+pub const EPOCH_MAX: u8 = (1 << EPOCH_BITS) - 1;
 /// Packed collections up to this long lie in their key's entry; longer ones are boxed.
 pub const PACKED_INLINE_MAX: usize = STRING_INLINE_MAX;
 pub(super) const FIELDS: u8 = 1 << 5;
 pub(super) const VOLATILE: u8 = 1 << 6;
 pub(super) const IS_WIDE: u8 = 1 << 7;
 
-pub(super) const EPOCH: usize = 1;
-pub(super) const ACCESS: usize = 2;
+pub(super) const MARKS: usize = 1;
+/// The low bits of the marks, which hold the epoch.
+pub(super) const EPOCH_BITS: u32 = 4;
 pub(super) const LENGTHS: usize = 5;
 /// Length of a narrow and of a wide header.
 pub(super) const NARROW: usize = 7;

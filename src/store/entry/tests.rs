@@ -57,7 +57,7 @@ proptest! {
 
     #[test]
     fn an_entry_holds_what_was_put_in(key in bytes(600), steps in steps()) {
-        let mut entry = Entry::new(&key, NewValue::string(b""), None, 0x12_3456);
+        let mut entry = Entry::new(&key, NewValue::string(b""), None, 0x0234_5678);
         entry.set_epoch(7);
         let mut model = (key, Vec::new(), None);
         for step in steps {
@@ -92,7 +92,7 @@ proptest! {
             prop_assert!(text(view) == model.1);
             prop_assert_eq!(view.str_len(), Ok(model.1.len() as u64));
             prop_assert_eq!(view.expiry(), model.2.map(Millis));
-            prop_assert_eq!((view.access(), view.epoch()), (0x12_3456, 7));
+            prop_assert_eq!((view.access(), view.epoch()), (0x0234_5678, 7));
             prop_assert!(text(entry.view().copied(b"copy", 1).view()) == model.1);
         }
     }

@@ -8,7 +8,7 @@ use std::marker::PhantomData;
 use std::ptr::{self, NonNull};
 
 use super::layout::{
-    ACCESS, BOXED, EMBSTR, ENCODING, EPOCH, FIELDS, HASH_TTL, INT, IS_WIDE, LENGTHS,
+    BOXED, EMBSTR, ENCODING, EPOCH_BITS, EPOCH_MAX, FIELDS, HASH_TTL, INT, IS_WIDE, LENGTHS, MARKS,
     PACKED_INLINE_MAX, Shape, VOLATILE, packing_of,
 };
 use super::{Entry, NewValue, ValueRef};
@@ -121,14 +121,18 @@ impl<'a> EntryRef<'a> {
     /// The epoch tag: which snapshot has written the entry.
     #[inline]
     pub fn epoch(self) -> u8 {
-        self.array::<1>(EPOCH)[0]
+        self.marks() as u8 & EPOCH_MAX
     }
 
-    /// The access clock, 24 bits.
+    /// The access clock, 28 bits.
     #[inline]
     pub fn access(self) -> u32 {
-        let [low, middle, high] = self.array(ACCESS);
-        u32::from_le_bytes([low, middle, high, 0])
+        self.marks() >> EPOCH_BITS
+    }
+
+    #[inline]
+    pub(super) fn marks(self) -> u32 {
+        u32::from_le_bytes(self.array(MARKS))
     }
 
     /// Bytes of the allocation, without a boxed value.

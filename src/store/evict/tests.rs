@@ -126,10 +126,10 @@ fn better_candidates_elsewhere_spare_those_here() {
     let (mut partition, mut rng) = (partition(), Rng::new(6));
     set(&mut partition, 0, "key", Millis(NOW.0 - 5000), None);
     let lru = policy(EvictionOrder::Lru, false);
-    let outcome = partition.evict(&lru, NOW, 7, &mut || rng.next_u64());
+    let outcome = partition.evict(&lru, NOW, 82, &mut || rng.next_u64());
     assert!(matches!(outcome, Eviction::Worse));
-    assert_eq!((partition.best_eviction_score(), partition.db(0).len()), (6, 1));
-    let outcome = partition.evict(&lru, NOW, 6, &mut || rng.next_u64());
+    assert_eq!((partition.best_eviction_score(), partition.db(0).len()), (81, 1));
+    let outcome = partition.evict(&lru, NOW, 81, &mut || rng.next_u64());
     assert!(matches!(outcome, Eviction::Taken(0, _)));
     let outcome = partition.evict(&lru, NOW, 0, &mut || rng.next_u64());
     assert!(matches!(outcome, Eviction::Nothing));

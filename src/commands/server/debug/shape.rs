@@ -22,14 +22,14 @@ pub(super) fn object(cx: &mut Context<'_>, args: Args<'_>, reply: &mut Reply<'_>
         reply.error(wrong_form(args));
         return Ok(());
     }
-    let now = cx.now;
+    let (now, policy) = (cx.now, cx.access);
     let entry = entry_of(cx, args.get(2))?;
     let mut text = format!(
         "Value at:{:p} refcount:1 encoding:{} serializedlength:{} lru:{} lru_seconds_idle:{}",
         entry.key().as_ptr(),
         entry.encoding(),
         serialized_len(entry),
-        entry.access(),
+        policy.stock_clock(entry.access()),
         idle_seconds(entry.access(), now),
     );
     if let ValueRef::Boxed(Value::List(list)) = entry.value() {
