@@ -251,7 +251,8 @@ impl Plan {
                 resp::write_command(&mut gets, &[b"GET", key_of(*key).as_bytes()]);
             }
             let replies = client.call_all(&gets, keys.len())?;
-            let missing = keys.iter().zip(&replies).filter(|(_, reply)| **reply == Reply::Bulk(None));
+            let missing =
+                keys.iter().zip(&replies).filter(|(_, reply)| **reply == Reply::Bulk(None));
             let missing: Vec<u64> = missing.map(|(key, _)| *key).collect();
             if at >= self.trace / 2 {
                 counted += keys.len();

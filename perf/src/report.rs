@@ -102,9 +102,8 @@ fn charts(record: &Record) -> Result<Vec<(&'static str, String)>> {
             )
             .to_svg(),
         )]),
-        "eviction" => Ok(Vec::new()),
         "saving" => Ok(vec![("latency", saving_chart(record).to_svg())]),
-        "durable" | "files" => Ok(Vec::new()),
+        "durable" | "eviction" | "files" => Ok(Vec::new()),
         kind => Err(format!("a record of kind {kind:?} is unknown").into()),
     }
 }

@@ -1,5 +1,5 @@
-//! `saving`: what a BGSAVE does to the latency of a small GET, to throughput and to memory, while
-//! other clients write as fast as they can.
+//! `saving`: what a BGSAVE, or a BGREWRITEAOF, does to the latency of a small GET, to throughput and to
+//! memory, while other clients write as fast as they can.
 //!
 //! Invariant: one probe at a time, on a fixed beat where the last answer allows it; the same writers
 //! write before the save, during it and after it, so the phases of one run are compared. Rows whose
@@ -28,6 +28,7 @@ pub(crate) const OPTIONS: &[Opt] = &[
     Opt { name: "pipeline", default: Some("1"), help: "writes in flight of each" },
     Opt { name: "prepare", default: Some(""), help: "the same once for each key, before all" },
     Opt { name: "seconds", default: Some("8"), help: "before the save, and after it" },
+    Opt { name: "rewrite", default: None, help: "BGREWRITEAOF in place of BGSAVE" },
     Opt { name: "probe-us", default: Some("500"), help: "beat of the probe, microseconds" },
     Opt { name: "cpus", default: Some("0"), help: "processors of the server: 0 or 0,1" },
     Opt { name: "generator-cpu", default: Some("1"), help: "processor of the clients" },
@@ -73,6 +74,7 @@ pub(crate) fn run(args: &Args) -> Result<()> {
         writers: args.number("writers")?,
         pipeline: args.number("pipeline")?,
         prepare: args.text("prepare"),
+        job: if args.flag("rewrite") { Job::Rewrite } else { Job::Save },
         pause: Duration::from_secs(args.number("seconds")?),
         beat: Duration::from_micros(args.number("probe-us")?),
     };
@@ -102,8 +104,34 @@ struct Plan {
     writers: usize,
     pipeline: usize,
     prepare: String,
+    job: Job,
     pause: Duration,
     beat: Duration,
+}
+
+/// What goes on beside the writers.
+#[derive(Clone, Copy)]
+enum Job {
+    Save,
+    Rewrite,
+}
+
+impl Job {
+    /// The command that begins it.
+    fn command(self) -> &'static str {
+        match self {
+            Job::Save => "BGSAVE",
+            Job::Rewrite => "BGREWRITEAOF",
+        }
+    }
+
+    /// INFO's fields of it: whether it goes on, and the bytes that were copied for it.
+    fn fields(self) -> (&'static str, &'static str) {
+        match self {
+            Job::Save => ("rdb_bgsave_in_progress", "rdb_last_cow_size"),
+            Job::Rewrite => ("aof_rewrite_in_progress", "aof_last_cow_size"),
+        }
+    }
 }
 
 /// Part of a run.
@@ -143,12 +171,12 @@ impl Plan {
             running.begin_phase();
             let began = running.phase.began;
             if phase == Phase::Saving {
-                control.call(&["BGSAVE"])?;
+                control.call(&[self.job.command()])?;
             }
             loop {
                 running.go_on(self, server, phase, record)?;
                 let is_over = match phase {
-                    Phase::Saving => !is_saving(&mut control)?,
+                    Phase::Saving => !self.goes_on(&mut control)?,
                     Phase::Before | Phase::After => began.elapsed() >= self.pause,
                 };
                 if is_over {
@@ -159,13 +187,24 @@ impl Plan {
                 }
             }
             let info = server.info()?;
-            let copied = info_field(&info, "rdb_last_cow_size").filter(|_| phase != Phase::Before);
+            let copied = info_field(&info, self.job.fields().1).filter(|_| phase != Phase::Before);
             let mut row = self.row(server, phase, &running.phase, running.began);
             row.push(mebibytes(copied.and_then(|text| text.parse().ok()).unwrap_or(0)));
             row.push(longest_turn(&info).map_or(String::new(), |us| us.to_string()));
             record.rows.push(row);
         }
         Ok(())
+    }
+
+    /// True while the job goes on.
+    fn goes_on(&self, control: &mut Client) -> Result<bool> {
+        match control.call(&["INFO", "persistence"])? {
+            Reply::Bulk(Some(text)) => {
+                let info = String::from_utf8_lossy(&text).into_owned();
+                Ok(info_field(&info, self.job.fields().0) != Some("0"))
+            }
+            other => Err(format!("INFO was answered {other:?}").into()),
+        }
     }
 
     /// A row of what was seen in a part of a run, without its last two columns.
@@ -212,16 +251,6 @@ impl Seen {
 
 fn mebibytes(bytes: u64) -> String {
     format!("{:.1}", bytes as f64 / f64::from(1 << 20))
-}
-
-fn is_saving(control: &mut Client) -> Result<bool> {
-    match control.call(&["INFO", "persistence"])? {
-        Reply::Bulk(Some(text)) => {
-            let info = String::from_utf8_lossy(&text).into_owned();
-            Ok(info_field(&info, "rdb_bgsave_in_progress") != Some("0"))
-        }
-        other => Err(format!("INFO was answered {other:?}").into()),
-    }
 }
 
 /// The clients on their way.

@@ -270,15 +270,12 @@ impl Client {
         let (mut received, mut piece) = (Vec::new(), [0; 16 * 1024]);
         let (mut replies, mut at) = (Vec::new(), 0);
         while replies.len() < count {
-            match resp::parse(&received[at..])? {
-                Some((reply, used)) => {
-                    replies.push(reply);
-                    at += used;
-                }
-                None => {
-                    let n = self.read(&mut piece)?;
-                    received.extend_from_slice(&piece[..n]);
-                }
+            if let Some((reply, used)) = resp::parse(&received[at..])? {
+                replies.push(reply);
+                at += used;
+            } else {
+                let n = self.read(&mut piece)?;
+                received.extend_from_slice(&piece[..n]);
             }
         }
         Ok(replies)

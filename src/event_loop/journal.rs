@@ -314,6 +314,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
         while let Some(action) = writer.next(wanted) {
             self.act(action);
         }
+        if syncs == AppendFsync::EverySec
+            && let Some(action) = writer.begin_write_back()
+        {
+            self.act(action);
+        }
         if self.is_sync_due(&writer, syncs, now)
             && let Some(action) = writer.begin_sync()
         {
@@ -388,6 +393,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
             }
             Action::Sync { fd } => {
                 self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, 0) });
+            }
+            Action::WriteBack { fd, offset, len } => {
+                self.ring.push(Op::WriteBack { fd, offset, len });
             }
             Action::Close { fd } => self.ring.push(Op::Close { fd }),
             Action::Trim { fd, len } => {

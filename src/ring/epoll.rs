@@ -207,6 +207,9 @@ impl EpollRing {
                 self.written.insert(fd);
                 self.files.start(Job::Sync { fd, token });
             }
+            Op::WriteBack { fd, offset, len } => {
+                self.files.start(Job::WriteBack { fd, offset, len });
+            }
             Op::Event { token } => {
                 self.event = Some(token);
                 self.tell_event();

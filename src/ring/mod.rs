@@ -116,6 +116,16 @@ pub enum Op {
         /// Names it.
         token: Token,
     },
+    /// Has the kernel begin to write these bytes of a file to the disk. Nobody hears of its end; a failure
+    /// is told to the next `Sync`.
+    WriteBack {
+        /// The file.
+        fd: Fd,
+        /// Where they begin.
+        offset: u64,
+        /// How many they are.
+        len: u32,
+    },
     /// Completes when somebody writes to the eventfd; to be armed again.
     Event {
         /// Names it.

@@ -659,6 +659,8 @@ impl SimRing {
                 world.disk.write(core, (fd, token), (offset, bytes), durable);
             }
             Op::Sync { fd, token } => world.disk.sync(core, fd, token),
+            // The disk may write anything at any time.
+            Op::WriteBack { .. } => {}
         }
     }
 }

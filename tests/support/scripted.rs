@@ -68,7 +68,9 @@ impl Ring for ScriptedRing {
             }
             // Nobody leaves, and no other core is there.
             Op::Cancel { .. } | Op::Close { .. } | Op::Wake { .. } | Op::Event { .. } => {}
-            Op::Write { .. } | Op::Sync { .. } => unreachable!("nothing is journaled"),
+            Op::Write { .. } | Op::Sync { .. } | Op::WriteBack { .. } => {
+                unreachable!("nothing is journaled")
+            }
             Op::RecvInto { .. } => unreachable!("every prepared request arrives as a whole"),
         }
     }

@@ -78,6 +78,8 @@ pub struct Writer {
     to_close: Vec<Action>,
     written: Point,
     synced: Point,
+    /// The kernel has begun to write the file to the disk up to here.
+    written_back: u64,
     /// No line behind its groups says that they were synced.
     is_unsealed: bool,
     trouble: Option<Trouble>,
@@ -94,6 +96,7 @@ impl Writer {
     fn begin_file(&mut self, file: Option<JournalFile>) -> Option<JournalFile> {
         let offset = file.as_ref().map_or(0, |file| file.offset);
         (self.written.offset, self.synced.offset, self.is_unsealed) = (offset, offset, false);
+        self.written_back = offset;
         std::mem::replace(&mut self.file, file)
     }
 
@@ -228,6 +231,21 @@ impl Writer {
         }
         self.sync = Some(self.written);
         Some(Action::Sync { fd })
+    }
+
+    /// Has the kernel begin to write what it has, if that is much: a sync finds little left to do then,
+    /// and takes the processor for a short time only.
+    pub fn begin_write_back(&mut self) -> Option<Action> {
+        let fd = self.file.as_ref()?.fd;
+        // The last page is still written to.
+        let end = self.written.offset / PAGE_BYTES * PAGE_BYTES;
+        let offset = self.written_back.max(self.synced.offset);
+        if self.trouble.is_some() || end < offset + WRITE_BACK_BYTES {
+            return None;
+        }
+        self.written_back = end;
+        let len = u32::try_from(end - offset).unwrap_or(u32::MAX);
+        Some(Action::WriteBack { fd, offset, len })
     }
 
     /// True if the next group waits for those that have just been answered.
@@ -469,6 +487,9 @@ fn may_be_of_write(error: i32) -> bool {
 const GROUP_BYTES_MAX: usize = 4 << 20;
 /// Writes that were interrupted or cut short, in a row, before that counts as a failure.
 const TRIES_MAX: u8 = 16;
+/// So many bytes are written back at once, at least.
+const WRITE_BACK_BYTES: u64 = 256 << 10;
+const PAGE_BYTES: u64 = 4096;
 /// The line that selects a database has no more bytes.
 const SELECT_BYTES_MAX: usize = 48;
 /// Zeros that are written ahead at once.

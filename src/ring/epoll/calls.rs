@@ -143,6 +143,13 @@ pub(super) fn write_at(fd: Fd, bytes: &[u8], offset: u64, durable: bool) -> io::
     counted(unsafe { libc::pwritev2(fd, &raw const one, 1, offset as libc::off_t, flags) })
 }
 
+/// Has the kernel begin to write a part of a file to the disk; what fails is told to the next sync.
+pub(super) fn write_back(fd: Fd, offset: u64, len: u32) {
+    let (offset, len) = (offset as libc::off64_t, libc::off64_t::from(len));
+    // SAFETY: a system call without pointers.
+    unsafe { libc::sync_file_range(fd, offset, len, libc::SYNC_FILE_RANGE_WRITE) };
+}
+
 /// Returns when what was written to a file would survive a power cut.
 pub(super) fn sync(fd: Fd) -> io::Result<()> {
     // SAFETY: a system call without pointers.

@@ -23,6 +23,8 @@ pub(super) enum Job {
     Write { fd: Fd, token: Token, offset: u64, bytes: Bytes, durable: bool },
     /// See `Op::Sync`.
     Sync { fd: Fd, token: Token },
+    /// See `Op::WriteBack`.
+    WriteBack { fd: Fd, offset: u64, len: u32 },
     /// Closing may free what is large, and take its time.
     Close(Fd),
 }
@@ -46,7 +48,7 @@ impl Files {
 
     /// Gives a job to a thread.
     pub(super) fn start(&mut self, job: Job) {
-        self.under_way += usize::from(!matches!(job, Job::Close(_)));
+        self.under_way += usize::from(!matches!(job, Job::WriteBack { .. } | Job::Close(_)));
         let jobs = match self.jobs.take() {
             Some(jobs) => jobs,
             None => self.start_threads(),
@@ -95,6 +97,7 @@ impl Files {
 fn refuse(job: Job, outcomes: &Sender<Outcome>) {
     match job {
         Job::Close(fd) => calls::close(fd),
+        Job::WriteBack { .. } => {}
         Job::Write { token, .. } | Job::Sync { token, .. } => {
             // The receiving end is beside this one.
             let _ = outcomes.send((token, -libc::EAGAIN));
@@ -105,6 +108,7 @@ fn refuse(job: Job, outcomes: &Sender<Outcome>) {
 fn work(job: Job, outcomes: &Sender<Outcome>) {
     let outcome = match job {
         Job::Close(fd) => return calls::close(fd),
+        Job::WriteBack { fd, offset, len } => return calls::write_back(fd, offset, len),
         Job::Write { fd, token, offset, bytes, durable } => {
             let written = until_done(|| calls::write_at(fd, &bytes, offset, durable));
             (token, super::result_of(written))

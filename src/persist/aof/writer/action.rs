@@ -1,7 +1,7 @@
 //! What the writer of the journal has done for it, and what may go wrong.
 //!
-//! Invariant: data. Whoever does an action tells the writer of its end, but of `Close` and `Trim`,
-//! with which a file is done with.
+//! Invariant: data. Whoever does an action tells the writer of its end, but of `WriteBack`, and of
+//! `Close` and `Trim`, with which a file is done with.
 
 use std::io;
 use std::os::fd::RawFd;
@@ -28,6 +28,15 @@ pub enum Action {
     Sync {
         /// The file.
         fd: RawFd,
+    },
+    /// Have the kernel begin to write these bytes of the file to the disk.
+    WriteBack {
+        /// The file.
+        fd: RawFd,
+        /// Where they begin.
+        offset: u64,
+        /// How many they are.
+        len: u32,
     },
     /// Close the file.
     Close {

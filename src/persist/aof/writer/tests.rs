@@ -91,6 +91,7 @@ impl Disk {
                 self.closed.push(fd);
                 None
             }
+            Action::WriteBack { .. } => None,
             Action::Fill { .. } => unreachable!("nobody has asked for it"),
         }
     }
@@ -152,6 +153,7 @@ fn run(seed: u64, faults: bool) {
         if wanted.syncs || rng.below(10) == 0 {
             disk.actions.extend(writer.begin_sync());
         }
+        disk.actions.extend(writer.begin_write_back());
         if !disk.actions.is_empty()
             && let Some(failure) = disk.step(&mut writer, &mut rng, faults)
         {
@@ -395,6 +397,39 @@ fn zeros_are_written_where_nothing_else_is() {
     let (_, len) = write_of(&mut writer);
     writer.wrote(len as i32, Nanos(0));
     assert_eq!(writer.end(), Some(Action::Trim { fd: FD, len: len as u64 }));
+}
+
+#[test]
+fn what_is_written_goes_to_the_disk_in_pieces() {
+    let mut writer = Writer::default();
+    writer.open(JournalFile { fd: FD, offset: 5000 }, 0);
+    assert_eq!(writer.begin_write_back(), None);
+    let wanted = Wanted { syncs: false, time: None, now: Nanos(0) };
+    let mut written = 5000;
+    let mut write = |writer: &mut Writer, number: u64, len: u64| {
+        let mut large = Lines::default();
+        large.add(0, [vec![b'x'; len as usize].as_slice()].into_iter());
+        writer.add(number, Block { lines: large, cut: None });
+        writer.advance(number);
+        let Some(Action::Write { bytes, .. }) = writer.next(wanted) else { panic!("it is due") };
+        assert_eq!(writer.begin_write_back(), None, "it is not in the kernel");
+        writer.wrote(bytes.len() as i32, Nanos(0));
+        written += bytes.len() as u64;
+        written
+    };
+    write(&mut writer, 1, 200_000);
+    assert_eq!(writer.begin_write_back(), None, "it is not much");
+    let end = write(&mut writer, 2, 200_000) / PAGE_BYTES * PAGE_BYTES;
+    let len = u32::try_from(end - 5000).expect("it is small");
+    assert_eq!(writer.begin_write_back(), Some(Action::WriteBack { fd: FD, offset: 5000, len }));
+    assert_eq!(writer.begin_write_back(), None, "that has begun");
+    let synced = write(&mut writer, 3, 300_000);
+    writer.begin_sync();
+    writer.was_synced(0);
+    assert_eq!(writer.begin_write_back(), None, "it is on the disk");
+    let end = write(&mut writer, 4, 300_000) / PAGE_BYTES * PAGE_BYTES;
+    let len = u32::try_from(end - synced).expect("it is small");
+    assert_eq!(writer.begin_write_back(), Some(Action::WriteBack { fd: FD, offset: synced, len }));
 }
 
 /// What the group says of the file: up to where it is synced.
