@@ -411,8 +411,8 @@ impl<R: Ring, C: Clock> Core<R, C> {
         let Core { ring, mail, .. } = self;
         // Polling pays for the next request of a lone client; with more, there is always one.
         let lone = self.may_spin && (1..=LONE_CLIENTS_MAX).contains(&self.served);
-        // With more of them the next batch comes at once, or not before the other core has run.
-        let brief = mail.cores() > 1 && self.clients.len() > LONE_CLIENTS_MAX;
+        // With more of them that would keep a processor busy whatever the load is.
+        let brief = self.clients.len() > LONE_CLIENTS_MAX;
         let times = if brief { SPINS_BRIEF } else { SPINS_LONE };
         let found = lone && wait != Wait::No && ring.spin(times, &mut || mail.has_come());
         if found || wait == Wait::No || !mail.park() {
