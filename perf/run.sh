@@ -59,7 +59,7 @@ fi
 
 names=("$@")
 if [ ${#names[@]} -eq 0 ]; then names=(basic); fi
-if [ "${names[0]}" = all ]; then names=(basic large lone two-core two-core-lone two-core-multi-key multi-key zipf); fi
+if [ "${names[0]}" = all ]; then mapfile -t names < <(basename -s .toml -a perf/scenarios/*.toml); fi
 options=(--rounds "${ROUNDS:-20}" --ms "${MS:-500}" --out perf/target/report)
 for name in "${names[@]}"; do options+=(--scenario "perf/scenarios/$name.toml"); done
 if [ -n "$base" ]; then options+=(--base "$base"); fi
