@@ -31,6 +31,10 @@ const SYNC_NANOS: u64 = 1_000_000_000;
 const FILL_PAUSE_NANOS: u64 = 10_000_000_000;
 /// Changes wait when so many bytes are not in the kernel, until it is half of them.
 const QUEUED_BYTES_MAX: usize = 64 << 20;
+/// The token of a sync.
+const SYNC: u32 = 0;
+/// The token of a write-back.
+const WRITE_BACK: u32 = 1;
 /// Replies that have waited leave with the turn's own if they are not longer.
 const JOINED_BYTES_MAX: usize = 16 * 1024;
 /// How long the writer waits for another core at the end of the process.
@@ -392,10 +396,11 @@ impl<R: Ring, C: Clock> Core<R, C> {
                 self.ring.push(Op::Write { fd, token, offset, bytes, durable: syncs });
             }
             Action::Sync { fd } => {
-                self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, 0) });
+                self.ring.push(Op::Sync { fd, token: Token::new(Kind::Sync, 0, SYNC) });
             }
             Action::WriteBack { fd, offset, len } => {
-                self.ring.push(Op::WriteBack { fd, offset, len });
+                let token = Token::new(Kind::Sync, 0, WRITE_BACK);
+                self.ring.push(Op::WriteBack { fd, token, offset, len });
             }
             Action::Close { fd } => self.ring.push(Op::Close { fd }),
             Action::Trim { fd, len } => {
@@ -425,6 +430,9 @@ impl<R: Ring, C: Clock> Core<R, C> {
     pub(super) fn journal_completed(&mut self, completion: Completion) {
         let Completion { token, result, .. } = completion;
         let Some(writer) = &mut self.desk.writer else { return };
+        if token == Token::new(Kind::Sync, 0, WRITE_BACK) {
+            return writer.wrote_back();
+        }
         let took = self.cron.turn_began().since(self.desk.group_began);
         let failure = if token.kind() == Kind::Write {
             self.ring.finish_write(token);

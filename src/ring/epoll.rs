@@ -207,8 +207,8 @@ impl EpollRing {
                 self.written.insert(fd);
                 self.files.start(Job::Sync { fd, token });
             }
-            Op::WriteBack { fd, offset, len } => {
-                self.files.start(Job::WriteBack { fd, offset, len });
+            Op::WriteBack { fd, token, offset, len } => {
+                self.files.start(Job::WriteBack { fd, token, offset, len });
             }
             Op::Event { token } => {
                 self.event = Some(token);

@@ -192,10 +192,9 @@ impl Ring for KernelRing {
                 opcode::Fsync::new(types::Fd(fd)).flags(types::FsyncFlags::DATASYNC).build(),
                 token,
             ),
-            Op::WriteBack { fd, offset, len } => {
+            Op::WriteBack { fd, token, offset, len } => {
                 let entry = opcode::SyncFileRange::new(types::Fd(fd), len).offset(offset);
-                let entry = entry.flags(libc::SYNC_FILE_RANGE_WRITE).build();
-                (entry, Token::new(Kind::Ignored, 0, 0))
+                (entry.flags(libc::SYNC_FILE_RANGE_WRITE).build(), token)
             }
             Op::Event { token } => {
                 let value: *mut u64 = &raw mut *self.event_value;

@@ -116,11 +116,13 @@ pub enum Op {
         /// Names it.
         token: Token,
     },
-    /// Has the kernel begin to write these bytes of a file to the disk. Nobody hears of its end; a failure
-    /// is told to the next `Sync`.
+    /// Completes when the kernel has begun to write these bytes of a file to the disk; what fails is told
+    /// to the next `Sync`.
     WriteBack {
         /// The file.
         fd: Fd,
+        /// Names it.
+        token: Token,
         /// Where they begin.
         offset: u64,
         /// How many they are.

@@ -660,7 +660,7 @@ impl SimRing {
             }
             Op::Sync { fd, token } => world.disk.sync(core, fd, token),
             // The disk may write anything at any time.
-            Op::WriteBack { .. } => {}
+            Op::WriteBack { fd, token, .. } => world.disk.write_back(core, fd, token),
         }
     }
 }

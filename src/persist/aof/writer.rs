@@ -80,6 +80,8 @@ pub struct Writer {
     synced: Point,
     /// The kernel has begun to write the file to the disk up to here.
     written_back: u64,
+    /// It is being told to: one at a time, so that they do not pile up where the disk hangs.
+    is_writing_back: bool,
     /// No line behind its groups says that they were synced.
     is_unsealed: bool,
     trouble: Option<Trouble>,
@@ -240,12 +242,18 @@ impl Writer {
         // The last page is still written to.
         let end = self.written.offset / PAGE_BYTES * PAGE_BYTES;
         let offset = self.written_back.max(self.synced.offset);
-        if self.trouble.is_some() || end < offset + WRITE_BACK_BYTES {
+        let is_much = end >= offset + WRITE_BACK_BYTES;
+        if self.trouble.is_some() || self.is_writing_back || !is_much {
             return None;
         }
-        self.written_back = end;
+        (self.written_back, self.is_writing_back) = (end, true);
         let len = u32::try_from(end - offset).unwrap_or(u32::MAX);
         Some(Action::WriteBack { fd, offset, len })
+    }
+
+    /// The kernel has begun to write back what it was told to.
+    pub fn wrote_back(&mut self) {
+        self.is_writing_back = false;
     }
 
     /// True if the next group waits for those that have just been answered.

@@ -24,7 +24,7 @@ pub(super) enum Job {
     /// See `Op::Sync`.
     Sync { fd: Fd, token: Token },
     /// See `Op::WriteBack`.
-    WriteBack { fd: Fd, offset: u64, len: u32 },
+    WriteBack { fd: Fd, token: Token, offset: u64, len: u32 },
     /// Closing may free what is large, and take its time.
     Close(Fd),
 }
@@ -48,7 +48,7 @@ impl Files {
 
     /// Gives a job to a thread.
     pub(super) fn start(&mut self, job: Job) {
-        self.under_way += usize::from(!matches!(job, Job::WriteBack { .. } | Job::Close(_)));
+        self.under_way += usize::from(!matches!(job, Job::Close(_)));
         let jobs = match self.jobs.take() {
             Some(jobs) => jobs,
             None => self.start_threads(),
@@ -97,8 +97,7 @@ impl Files {
 fn refuse(job: Job, outcomes: &Sender<Outcome>) {
     match job {
         Job::Close(fd) => calls::close(fd),
-        Job::WriteBack { .. } => {}
-        Job::Write { token, .. } | Job::Sync { token, .. } => {
+        Job::Write { token, .. } | Job::Sync { token, .. } | Job::WriteBack { token, .. } => {
             // The receiving end is beside this one.
             let _ = outcomes.send((token, -libc::EAGAIN));
         }
@@ -108,13 +107,17 @@ fn refuse(job: Job, outcomes: &Sender<Outcome>) {
 fn work(job: Job, outcomes: &Sender<Outcome>) {
     let outcome = match job {
         Job::Close(fd) => return calls::close(fd),
-        Job::WriteBack { fd, offset, len } => return calls::write_back(fd, offset, len),
         Job::Write { fd, token, offset, bytes, durable } => {
             let written = until_done(|| calls::write_at(fd, &bytes, offset, durable));
             (token, super::result_of(written))
         }
         Job::Sync { fd, token } => {
             (token, super::result_of(until_done(|| calls::sync(fd)).map(|()| 0)))
+        }
+        Job::WriteBack { fd, token, offset, len } => {
+            // Where the file has been closed meanwhile, it does no harm to another one.
+            calls::write_back(fd, offset, len);
+            (token, 0)
         }
     };
     // Nobody listens any more when the ring has ended.

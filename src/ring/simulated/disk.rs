@@ -84,6 +84,8 @@ enum Step {
     Write { offset: u64, bytes: Bytes, durable: bool },
     /// Syncs these of all writes, and has this result.
     Sync { covers: Range<usize>, result: i32 },
+    /// Changes nothing that can be relied on.
+    WriteBack,
 }
 
 /// A completion of a disk operation: the core, the token, the result.
@@ -166,6 +168,10 @@ impl Disk {
         self.under_way.push(Transfer { core, fd, token, step });
     }
 
+    pub(super) fn write_back(&mut self, core: usize, fd: Fd, token: Token) {
+        self.under_way.push(Transfer { core, fd, token, step: Step::WriteBack });
+    }
+
     /// Lets one operation that is under way get on, which one by chance; what became of it, if it ends.
     pub(super) fn step(&mut self, rng: &mut Rng) -> Option<Done> {
         let at = rng.below(self.under_way.len() as u64) as usize;
@@ -175,6 +181,7 @@ impl Disk {
         let file = self.files.get_mut(&fd).expect("an operation on a file that is not open");
         let (offset, bytes, durable) = match step {
             Step::Write { offset, bytes, durable } => (offset, bytes, durable),
+            Step::WriteBack => return Some((core, token, 0)),
             Step::Sync { covers, result } => {
                 if happens(faults.failed_sync) {
                     // What was to be synced may be gone, and nobody will hear of it again.

@@ -1,7 +1,7 @@
 //! What the writer of the journal has done for it, and what may go wrong.
 //!
-//! Invariant: data. Whoever does an action tells the writer of its end, but of `WriteBack`, and of
-//! `Close` and `Trim`, with which a file is done with.
+//! Invariant: data. Whoever does an action tells the writer of its end, but of `Close` and `Trim`,
+//! with which a file is done with.
 
 use std::io;
 use std::os::fd::RawFd;
