@@ -14,8 +14,9 @@ use super::calls;
 use crate::base::{alloc, sys};
 use crate::ring::{Fd, Token};
 
-/// A group of a journal is under way, a sync of the whole file beside it, and one job to spare.
-const THREADS: usize = 3;
+/// A group of a journal is under way, beside it a sync of the whole file and a write-back, and one job to
+/// spare.
+const THREADS: usize = 4;
 
 /// What a thread does with a file.
 pub(super) enum Job {
