@@ -86,45 +86,68 @@ pub(crate) fn run(args: &Args) -> Result<()> {
     record.fact("base", &specs[base].name);
     note_commands(&mut record, &specs);
     for scenario in &scenarios {
-        let run = Run { scenario, specs: &specs, base, rounds, window };
+        let mut entrants: Vec<Entrant> =
+            specs.iter().map(|spec| Entrant { spec: spec.clone(), base, replicas: 0 }).collect();
+        if scenario.replicas > 0 {
+            for (index, spec) in specs.iter().enumerate() {
+                let spec = spec.renamed(&format!("{}+replica", spec.name));
+                entrants.push(Entrant { spec, base: index, replicas: scenario.replicas });
+            }
+        }
+        let mut run = Run { scenario, entrants, rounds, window };
         run.measure(&mut record)?;
     }
     report::publish(&record, &args.text("out"), &args.text("record"))
 }
 
+/// A server as it takes part.
+struct Entrant {
+    spec: Spec,
+    /// The entrant that its ratios refer to: with replicas, itself without.
+    base: usize,
+    replicas: usize,
+}
+
 /// One scenario on its way.
 struct Run<'a> {
     scenario: &'a Scenario,
-    specs: &'a [Spec],
-    base: usize,
+    entrants: Vec<Entrant>,
     rounds: usize,
     window: Duration,
 }
 
 impl Run<'_> {
-    fn measure(&self, record: &mut Record) -> Result<()> {
+    fn measure(&mut self, record: &mut Record) -> Result<()> {
         let scenario = self.scenario;
         sys::pin_thread(&[scenario.generator_cpu])
             .map_err(|e| format!("generator on processor {}: {e}", scenario.generator_cpu))?;
         let points = scenario.points()?;
         let per_server = self.window + self.window / WARM_PART;
-        let total = per_server * (self.rounds * points.len() * self.specs.len()) as u32;
+        let total = per_server * (self.rounds * points.len() * self.entrants.len()) as u32;
         eprintln!("\n{}: {} (about {} s)", scenario.name, scenario.about, total.as_secs() + 5);
         record.fact(&format!("scenario {}", scenario.name), &scenario.about);
-        let mut servers = Vec::with_capacity(self.specs.len());
+        let mut servers = Vec::with_capacity(self.entrants.len());
         let mut listeners = Vec::new();
-        for spec in self.specs {
-            let server = Server::start(spec, &scenario.server_cpus)?;
+        for entrant in std::mem::take(&mut self.entrants) {
+            let server = Server::start(&entrant.spec, &scenario.server_cpus)?;
+            if entrant.replicas > 0 && !server.has_replication()? {
+                eprintln!("{} is left out: it has no replication", server.name);
+                continue;
+            }
             server
                 .fill(0, scenario.keys, scenario.value_bytes)
-                .map_err(|e| format!("{} while filling: {e}", spec.name))?;
+                .map_err(|e| format!("{} while filling: {e}", server.name))?;
             note_version(record, &server)?;
             let (count, channels) = (scenario.subscribers, scenario.keys);
+            let cpu = scenario.generator_cpu;
             if count > 0 {
-                let cpu = scenario.generator_cpu;
                 listeners.push(Listeners::subscribe(&server, count, channels, cpu)?);
             }
+            if entrant.replicas > 0 {
+                listeners.push(Listeners::replicate(&server, entrant.replicas, cpu)?);
+            }
             servers.push(server);
+            self.entrants.push(entrant);
         }
         for (index, point) in points.iter().enumerate() {
             let label = format!(
@@ -207,7 +230,7 @@ impl Run<'_> {
     fn append_rows(&self, record: &mut Record, point: &Point, samples: &[Vec<Outcome>]) {
         let scenario = self.scenario;
         let cpus: Vec<String> = scenario.server_cpus.iter().map(ToString::to_string).collect();
-        for (spec, rounds) in self.specs.iter().zip(samples) {
+        for (Entrant { spec, base, .. }, rounds) in self.entrants.iter().zip(samples) {
             if rounds.is_empty() {
                 continue;
             }
@@ -223,7 +246,7 @@ impl Run<'_> {
                 spec.name.clone(),
                 rounds.len().to_string(),
             ];
-            row.extend(figures(rounds, &samples[self.base]));
+            row.extend(figures(rounds, &samples[*base]));
             row.push(if scenario.is_apart() { "yes" } else { "no" }.to_owned());
             record.rows.push(row);
         }

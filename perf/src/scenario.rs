@@ -31,6 +31,9 @@ pub(crate) struct Scenario {
     /// Clients that listen to `channel:` and the digits of a key, evenly over all keys.
     #[serde(default)]
     pub(crate) subscribers: usize,
+    /// Replicas that only read; each server then takes part without them, too.
+    #[serde(default)]
+    pub(crate) replicas: usize,
     /// What to measure: every combination of each entry's lists.
     #[serde(rename = "point")]
     points: Vec<Points>,

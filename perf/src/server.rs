@@ -50,6 +50,11 @@ impl Spec {
         Ok(Spec { name: name.to_owned(), argv })
     }
 
+    /// The same server under another name.
+    pub(crate) fn renamed(&self, name: &str) -> Spec {
+        Spec { name: name.to_owned(), argv: self.argv.clone() }
+    }
+
     /// The command for a record: flags matter there, the folders of one machine do not.
     pub(crate) fn shown(&self) -> String {
         let program = self.argv[0].rsplit('/').next().unwrap_or_default().to_owned();
@@ -198,6 +203,11 @@ impl Server {
         }
     }
 
+    /// Whether replicas can follow it.
+    pub(crate) fn has_replication(&self) -> Result<bool> {
+        Ok(info_field(&self.info()?, "connected_slaves").is_some())
+    }
+
     /// Which release this is, as far as it says.
     pub(crate) fn version(&self) -> Result<String> {
         let info = self.info()?;
@@ -249,11 +259,16 @@ impl Client {
 
     /// Sends one command and waits for its reply.
     pub(crate) fn call(&mut self, argv: &[&str]) -> Result<Reply> {
+        self.send(argv)?;
+        Ok(self.receive(1)?.remove(0))
+    }
+
+    /// Sends one command.
+    pub(crate) fn send(&mut self, argv: &[&str]) -> Result<()> {
         let mut request = Vec::new();
         let argv: Vec<&[u8]> = argv.iter().map(|arg| arg.as_bytes()).collect();
         resp::write_command(&mut request, &argv);
-        self.stream.write_all(&request)?;
-        Ok(self.receive(1)?.remove(0))
+        Ok(self.stream.write_all(&request)?)
     }
 
     /// Sends commands at once and waits for their replies, none of which may be an error.

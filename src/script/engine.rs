@@ -158,6 +158,8 @@ impl Engine {
         let Call { function, name, keys, arguments, as_globals, limits } = call;
         let (lua, state) = (self.lua, self.state());
         state.memory.limit.set(limits.memory_bytes);
+        // SAFETY: the interpreter is this one, and nothing of it runs.
+        unsafe { state.relax(lua) };
         state.proto.set(Proto::Resp2);
         let mut errors = Errors::default();
         // SAFETY: the caller is reached through this pointer only until it is taken away below, before

@@ -7,7 +7,7 @@
 #![allow(unsafe_code)]
 
 use std::cell::Cell;
-use std::ffi::c_void;
+use std::ffi::{c_int, c_void};
 use std::ptr::{self, NonNull};
 
 use libmimalloc_sys::{mi_free, mi_realloc};
@@ -82,6 +82,8 @@ const KEPT_BYTES_MAX: usize = 256 * 1024;
 pub(super) struct Memory {
     pub(super) used: Cell<usize>,
     pub(super) limit: Cell<usize>,
+    /// Where the collector is to become eager: `SMALL_HEAP_BYTES`, or never since it is.
+    eager_at: Cell<usize>,
     /// How many `Lenient` there are: while there is one, nothing is refused.
     lenient: Cell<u32>,
 }
@@ -89,7 +91,12 @@ pub(super) struct Memory {
 impl State {
     pub(super) fn new(limit: usize) -> State {
         State {
-            memory: Memory { used: Cell::new(0), limit: Cell::new(limit), lenient: Cell::new(0) },
+            memory: Memory {
+                used: Cell::new(0),
+                limit: Cell::new(limit),
+                eager_at: Cell::new(usize::MAX),
+                lenient: Cell::new(0),
+            },
             caller: Cell::new(None),
             is_calling: Cell::new(false),
             calls: Cell::new(0),
@@ -101,6 +108,28 @@ impl State {
             loading: Cell::default(),
             buffers: Cell::default(),
         }
+    }
+
+    /// Lets garbage lie in a small heap, most of which are the libraries that each cycle of the
+    /// collector walks; `allocate` ends that when the heap is no longer small.
+    ///
+    /// # Safety
+    /// `lua` is the interpreter of this state.
+    #[inline]
+    pub(super) unsafe fn relax(&self, lua: *mut lua_State) {
+        let memory = &self.memory;
+        if memory.eager_at.get() == usize::MAX && memory.used.get() < SMALL_HEAP_BYTES {
+            memory.eager_at.set(SMALL_HEAP_BYTES);
+            // SAFETY: it sets a number.
+            unsafe { ffi::lua_gc(lua, ffi::LUA_GCSETPAUSE, PAUSE_OF_SMALL_HEAP) };
+        }
+    }
+
+    #[cold]
+    fn become_eager(&self) {
+        self.memory.eager_at.set(usize::MAX);
+        // SAFETY: it sets a number, which is looked at when a cycle of the collector ends.
+        unsafe { ffi::lua_gc(self.main.get(), ffi::LUA_GCSETPAUSE, PAUSE) };
     }
 
     /// The next 31 random bits. Source: lrand48 of POSIX, which scripts have come to rely on.
@@ -132,6 +161,13 @@ impl State {
         verdict
     }
 }
+
+/// A heap is small up to this.
+const SMALL_HEAP_BYTES: usize = 1024 * 1024;
+/// A cycle of the collector begins when the heap is this many hundredths of what the last one left.
+const PAUSE_OF_SMALL_HEAP: c_int = 400;
+/// The same for others: Lua's own number, so that a limit is met by what is in use and not by garbage.
+const PAUSE: c_int = 200;
 
 /// Where lrand48 begins without a seed.
 const RANDOM_START: u64 = 0x1234_abcd_330e;
@@ -185,7 +221,8 @@ pub(super) unsafe extern "C" fn allocate(
     new: usize,
 ) -> *mut c_void {
     // SAFETY: the state outlives its interpreter, and nobody ever holds a `&mut` to it.
-    let memory = unsafe { &(*data.cast::<State>()).memory };
+    let state = unsafe { &*data.cast::<State>() };
+    let memory = &state.memory;
     let used = memory.used.get() - old;
     if new == 0 {
         memory.used.set(used);
@@ -195,6 +232,9 @@ pub(super) unsafe extern "C" fn allocate(
     }
     if new > old && memory.lenient.get() == 0 && used.saturating_add(new) > memory.limit.get() {
         return ptr::null_mut();
+    }
+    if new > old && used.saturating_add(new) > memory.eager_at.get() {
+        state.become_eager();
     }
     // SAFETY: as above.
     let block = unsafe { mi_realloc(block, new) };

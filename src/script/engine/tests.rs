@@ -207,6 +207,25 @@ fn memory_is_bounded_and_the_interpreter_goes_on() {
 }
 
 #[test]
+fn garbage_does_not_count_for_the_limit() {
+    let mut engine = Engine::new(Limits { memory_bytes: 8 << 20 });
+    let mut caller = Fixed { reply: b"+OK\r\n", told: Vec::new(), turns_left: 10_000 };
+    for code in [
+        "local x = string.rep('x', 1000000) for i = 1, 100 do local y = x .. i end return 1",
+        "local x = {} for i = 1, 3000 do x[i] = ('x'):rep(1000) .. i end for i = 1, 100000 do local y = i .. 'y' end return 1",
+        "for i = 1, 300000 do local y = {i} end return 1",
+    ] {
+        assert_eq!(run_with(&mut engine, &mut caller, code), ":1", "{code}");
+        run_with(&mut engine, &mut caller, "return 1");
+    }
+    for _ in 0..20_000 {
+        run_with(&mut engine, &mut caller, "return {{}, {}, {}, {}, {}, {}, {}, {}}");
+    }
+    let held = engine.memory_bytes();
+    assert!(held < 2 << 20, "{held} bytes");
+}
+
+#[test]
 fn recursion_ends() {
     for code in [
         "local function f() return 1 + f() end return f()",
