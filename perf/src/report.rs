@@ -144,7 +144,7 @@ pub(crate) fn compare_table(record: &Record, first: usize) -> String {
         let this = point_of(row);
         if point.as_ref() != Some(&this) {
             text += &format!(
-                "\n{this}\n  {:12} {:>9} {:>17} {:>7} {:>15} {:>9} {:>5} {:>5} {:>8} {:>8} {:>8}\n",
+                "\n{this}\n  {:20} {:>9} {:>17} {:>7} {:>15} {:>9} {:>5} {:>5} {:>8} {:>8} {:>8}\n",
                 "server",
                 "cpu us/op",
                 "quartiles",
@@ -188,7 +188,7 @@ fn compare_line(row: Row<'_>) -> String {
     let counts = row.text("throughput_counts") == "yes";
     let theirs = |text: String| if counts { text } else { format!("({text})") };
     format!(
-        "  {:12} {:>9} {:>17} {:>7} {:>15} {:>9} {:>5} {:>5} {:>8} {:>8} {:>8}\n",
+        "  {:20} {:>9} {:>17} {:>7} {:>15} {:>9} {:>5} {:>5} {:>8} {:>8} {:>8}\n",
         row.text("server"),
         fixed("cpu_us", 3, 1.0),
         range("cpu_us_q1", "cpu_us_q3", 3),
